@@ -1,0 +1,1 @@
+"""One file per deployment; each reads like a table of contents."""

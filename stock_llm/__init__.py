@@ -1,0 +1,1 @@
+"""The nouns that stages, gateway and command line share. Nothing here knows Prefect."""

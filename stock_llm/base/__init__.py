@@ -1,0 +1,1 @@
+"""How stock-tiny, the embedded base model, is made from nothing."""

@@ -1,0 +1,46 @@
+"""One error tree. Foreign exceptions are translated into it once, at the edge where they arise.
+
+    StockLLMError        anything that a person can act on; the command line prints it without a traceback, exit 1
+    ├── InputError       the user's files or settings: names the file, the row and the remedy
+    ├── MissingExtra     a part that was not installed: names the extra to install
+    ├── ParityError      training and serving disagree (rendering, tokens, loss): nothing may be published
+    └── PublishError     the store or the Ollama server refused: `:latest` did not move
+"""
+
+from pathlib import Path
+
+
+class StockLLMError(Exception):
+    """What happened and what to do about it, in one line meant for the user."""
+
+
+class InputError(StockLLMError):
+    """Something in the user's files or settings.
+
+    Args:
+        problem: what is wrong, quoting the offending value.
+        file: the file that it is in.
+        row: 1-based line of that file as an editor shows it (a header is row 1).
+        remedy: what to write or run instead.
+    """
+
+    def __init__(self, problem: str, *, file: Path | str | None = None, row: int | None = None, remedy: str = ""):
+        where = f"{file}" if file else ""
+        where += f", row {row}" if row else ""
+        super().__init__((f"{where}: " if where else "") + problem + (f". {remedy}" if remedy else ""))
+        self.problem, self.file, self.row, self.remedy = problem, file, row, remedy
+
+
+class MissingExtra(StockLLMError):
+    """A library of an optional extra is not installed."""
+
+    def __init__(self, library: str, extra: str):
+        super().__init__(f"{library} is not installed. Run: pip install -c constraints.txt 'stock-llm[{extra}]'")
+
+
+class ParityError(StockLLMError):
+    """What was trained is not what would be served."""
+
+
+class PublishError(StockLLMError):
+    """The Ollama store or server refused a model; `:latest` is where it was."""

@@ -1,0 +1,121 @@
+"""Where things lie and the few dials there are.
+
+Read from, in this order: arguments, environment variables (`STOCK_LLM_TRADES=…`), `stock-llm.toml` in the home folder,
+the defaults below. Relative paths are meant from `home`. Knows nothing of what the dials are used for.
+"""
+
+import os
+import tomllib
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from stock_llm.errors import InputError
+
+CONFIG_FILE = "stock-llm.toml"
+
+
+def _home() -> Path:
+    return Path(os.environ.get("STOCK_LLM_HOME", Path.cwd())).resolve()
+
+
+class Settings(BaseSettings):
+    """Everything a person may set. `Settings()` reads environment and file; keyword arguments win over both."""
+
+    model_config = SettingsConfigDict(env_prefix="STOCK_LLM_", extra="forbid", validate_default=True)
+
+    home: Path = Field(default_factory=_home)
+    """The folder that data/, models/ and mlflow/ are in. Default: the current one."""
+
+    trades: Path = Path("data/sample/trades.csv")
+    """CSV file, or folder of CSV files, with the trading history."""
+
+    candles: Path = Path("data/sample/candles")
+    """Folder of daily candles, one CSV or Parquet file per symbol, or one file with a symbol column."""
+
+    feedback_url: str = "sqlite:///data/feedback.db"
+    """SQLAlchemy URL of the feedback store."""
+
+    profile: str = "stock-tiny"
+    """Name of a base model: a file models/profiles/NAME.toml."""
+
+    holdout_from: date | None = None
+    """First day of the holdout. Default: the last eighth of the candle history."""
+
+    seed: int = 7
+    """Seed of sampling, shuffling and training."""
+
+    retrain_after: int = Field(default=100, ge=1)
+    """`retrain` trains when more than this many unused feedback items have gathered."""
+
+    mlflow_uri: str = "sqlite:///mlflow/mlflow.db"
+    """MLflow tracking and registry URI."""
+
+    ollama_store: Path = Path("models/ollama")
+    """Folder in Ollama's on-disk format that is published to when no server answers at OLLAMA_HOST."""
+
+    ollama_host: str = Field(default_factory=lambda: os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434"))
+    """Ollama server that is published to when it answers. The empty string: never ask, use the folder."""
+
+    threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    """CPU threads for training and generation."""
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().resolve()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _home() / CONFIG_FILE)
+
+    def path(self, path: Path | str) -> Path:
+        """`path`, taken from `home` unless absolute."""
+        return self.home / Path(path).expanduser()
+
+    def url(self, url: str) -> str:
+        """`url` with the relative file of a `sqlite:///…` URL taken from `home`."""
+        prefix = "sqlite:///"
+        if not url.startswith(prefix) or url.startswith(prefix + "/") or url == "sqlite:///:memory:":
+            return url
+        return prefix + str(self.path(url.removeprefix(prefix)))
+
+    @cached_property
+    def artifacts(self) -> Path:
+        """Folder of digest-addressed stage results."""
+        return self.path("data/artifacts")
+
+    @cached_property
+    def secrets(self) -> Path:
+        """Folder outside the repository for the hashing salt and signing keys; made with mode 0700 when first used."""
+        return Path(os.environ.get("STOCK_LLM_SECRETS", "~/.config/stock-llm")).expanduser()
+
+    @property
+    def uses_sample(self) -> bool:
+        """Whether the trades are the committed, fictional ones."""
+        return self.path(self.trades).resolve().is_relative_to(self.path("data/sample").resolve())
+
+
+def load_settings(**given: object) -> Settings:
+    """Settings, with a refusal that names the dial.
+
+    Raises:
+        InputError: a value does not fit, a dial does not exist, or stock-llm.toml is not TOML.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not TOML: {error}", file=_home() / CONFIG_FILE) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        dial = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"setting '{dial}': {first['msg']} (got {first['input']!r})",
+            remedy=f"Set STOCK_LLM_{dial.upper()} or {dial} in {CONFIG_FILE}",
+        ) from None
