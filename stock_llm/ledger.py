@@ -76,24 +76,26 @@ class LedgerEntry:
 
 _MONEY = pa.decimal128(38, 12)
 
-LEDGER_SCHEMA = pa.schema([
-    pa.field("entry_id", pa.string(), nullable=False),
-    pa.field("account", pa.string(), nullable=False),
-    pa.field("kind", pa.string(), nullable=False),
-    pa.field("asset_class", pa.string(), nullable=False),
-    pa.field("symbol", pa.string(), nullable=False),
-    pa.field("isin", pa.string(), nullable=False),
-    pa.field("name", pa.string(), nullable=False),
-    pa.field("quantity", _MONEY),
-    pa.field("price", _MONEY),
-    pa.field("amount", _MONEY),
-    pa.field("fee", _MONEY, nullable=False),
-    pa.field("tax", _MONEY, nullable=False),
-    pa.field("currency", pa.string(), nullable=False),
-    pa.field("executed_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    pa.field("time_known", pa.bool_(), nullable=False),
-    pa.field("source_format", pa.string(), nullable=False),
-    pa.field("source_file", pa.string(), nullable=False),
-    pa.field("source_row", pa.int64(), nullable=False),
-])
+LEDGER_SCHEMA = pa.schema(
+    [
+        pa.field("entry_id", pa.string(), nullable=False),
+        pa.field("account", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("asset_class", pa.string(), nullable=False),
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("isin", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("quantity", _MONEY),
+        pa.field("price", _MONEY),
+        pa.field("amount", _MONEY),
+        pa.field("fee", _MONEY, nullable=False),
+        pa.field("tax", _MONEY, nullable=False),
+        pa.field("currency", pa.string(), nullable=False),
+        pa.field("executed_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("time_known", pa.bool_(), nullable=False),
+        pa.field("source_format", pa.string(), nullable=False),
+        pa.field("source_file", pa.string(), nullable=False),
+        pa.field("source_row", pa.int64(), nullable=False),
+    ]
+)
 """One row per `LedgerEntry`, the fields in its order."""

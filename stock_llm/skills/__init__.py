@@ -1,1 +1,11 @@
-"""One file per skill: its builder and its deterministic scorer side by side."""
+"""One file per skill: its builder (`row`) and its deterministic scorer (`score`) side by side.
+
+To add a skill, write such a file and name it below.
+"""
+
+from types import ModuleType
+
+from stock_llm.skills import analyse, code, explain, review, signal
+
+SKILLS: dict[str, ModuleType] = {module.NAME: module for module in (analyse, signal, explain, review, code)}
+"""Name of a skill → its module."""

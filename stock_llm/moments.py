@@ -1,0 +1,94 @@
+"""Decision records: a situation at a close, and what the market did afterwards.
+
+The label is an outcome, never a rule: the return from the next session's open to the close `HORIZON` sessions later, measured
+in the stock's own daily volatility times the square root of the horizon. Above +0.5 is BUY, below -0.5 SELL, else HOLD.
+Does not know skills, languages or the split.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from stock_llm.answers import VERDICTS
+from stock_llm.situation import Indicators, Situation
+
+HORIZON = 10
+"""Sessions that a label looks ahead."""
+
+THRESHOLD = 0.5
+"""Standard deviations of the horizon's return that separate BUY and SELL from HOLD."""
+
+_VOLATILITY_SESSIONS = 20
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A situation with its outcome.
+
+    Attributes:
+        outcome: BUY, HOLD or SELL in hindsight.
+        outcome_from, outcome_until: ISO dates of the first and last session that the outcome looks at.
+        ref: what it was made from: "day SYMBOL DATE" or a ledger entry's id.
+    """
+
+    situation: Situation
+    outcome: str
+    outcome_from: str
+    outcome_until: str
+    source: dict[str, str]
+
+
+def outcomes(series: Indicators) -> np.ndarray:
+    """The standardised forward return after each session, dimensionless; NaN where the horizon is not over yet."""
+    close, opening = series.candles.close, series.candles.open
+    size = len(close)
+    returns = np.full(size, np.nan)
+    volatility = np.full(size, np.nan)
+    if size > HORIZON:
+        returns[:-HORIZON] = np.log(close[HORIZON:] / opening[1 : size - HORIZON + 1])
+    if size > _VOLATILITY_SESSIONS:
+        daily = np.diff(np.log(close))
+        windows = np.lib.stride_tricks.sliding_window_view(daily, _VOLATILITY_SESSIONS)
+        volatility[_VOLATILITY_SESSIONS:] = windows.std(axis=1, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = returns / (volatility * np.sqrt(HORIZON))
+    return np.where(np.isfinite(scores), scores, np.nan)
+
+
+def moment_at(series: Indicators, scores: np.ndarray, index: int, situation: Situation, source: dict[str, str]) -> Moment | None:
+    """The decision record of session `index`; None where the outcome is not known yet."""
+    if not np.isfinite(scores[index]):
+        return None
+    day = series.candles.day
+    return Moment(
+        situation=situation,
+        outcome="BUY" if scores[index] > THRESHOLD else "SELL" if scores[index] < -THRESHOLD else "HOLD",
+        outcome_from=str(day[index + 1]),
+        outcome_until=str(day[index + HORIZON]),
+        source=source,
+    )
+
+
+class Odds:
+    """How often each outcome followed situations of a kind, counted on training moments only.
+
+    The kind is the trend and the side of MACD's signal: six kinds, so that a year of a few stocks fills each.
+    """
+
+    def __init__(self, moments: list[Moment]):
+        self._counts: dict[tuple[str, bool], Counter[str]] = {}
+        self._all: Counter[str] = Counter()
+        for moment in moments:
+            self._counts.setdefault(_kind(moment.situation), Counter())[moment.outcome] += 1
+            self._all[moment.outcome] += 1
+
+    def confidence(self, situation: Situation, recommendation: str) -> int:
+        """Percent, to the nearest five, of training moments of this kind with this outcome (add-one smoothed)."""
+        counts = self._counts.get(_kind(situation), self._all)
+        share = (counts[recommendation] + 1) / (counts.total() + len(VERDICTS["recommendation"]))
+        return 5 * round(share * 20)
+
+
+def _kind(situation: Situation) -> tuple[str, bool]:
+    return situation.trend, situation.macd > situation.macd_signal

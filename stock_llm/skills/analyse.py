@@ -1,0 +1,58 @@
+"""Analyse a stock: trend, recommendation with confidence, what speaks for it, the risks, support and resistance."""
+
+from stock_llm import statements
+from stock_llm.answers import Answer, AnswerError, Language, parse
+from stock_llm.moments import Moment, Odds
+from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.situation import Situation, price
+from stock_llm.skills.decision import decision_row, grounded, situation_of, worded
+
+NAME = "analyse"
+
+INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
+    "en": ("Analyze {symbol}.", "Analyze {symbol}: trend, risks, support and resistance.", "How does {symbol} look?"),
+    "th": ("วิเคราะห์หุ้น {symbol}", "ช่วยวิเคราะห์ {symbol} พร้อมแนวรับและแนวต้าน", "หุ้น {symbol} เป็นอย่างไร"),
+}
+
+
+def answer(situation: Situation, recommendation: str, confidence: int, language: Language) -> Answer:
+    """The answer that is taught: true sentences about the situation and the given recommendation."""
+    insights = (statements.sma50, statements.rsi, statements.macd)
+    return Answer(
+        language=language,
+        trend=situation.trend,
+        recommendation=recommendation,
+        confidence=confidence,
+        insights=tuple(sentence(situation, language) for sentence in insights),
+        risks=(statements.resistance(situation, language), statements.atr(situation, language)),
+        support=price(situation.support),
+        resistance=price(situation.resistance),
+    )
+
+
+def row(moment: Moment, odds: Odds, language: Language, phrasing: int) -> Row:
+    """One row; `phrasing` picks the wording of the question."""
+    situation = moment.situation
+    confidence = odds.confidence(situation, moment.outcome)
+    taught = answer(situation, moment.outcome, confidence, language)
+    return decision_row(NAME, worded(INSTRUCTIONS[language], phrasing, symbol=situation.symbol), taught, moment)
+
+
+def score(row: Row, text: str) -> Score:
+    """Marks: the outcome's recommendation, the trend, both levels, grounded numbers, true comparisons, the language."""
+    try:
+        given = parse(text)
+    except AnswerError:
+        return UNPARSED
+    if not (given.recommendation and given.trend and given.confidence is not None and given.insights and given.risks):
+        return UNPARSED
+    situation = situation_of(row)
+    return mean_of(
+        given.recommendation,
+        recommendation=float(given.recommendation == row.label),
+        trend=float(given.trend == situation.trend),
+        levels=float((given.support, given.resistance) == (price(situation.support), price(situation.resistance))),
+        grounded=grounded(given, row.input),
+        truth=statements.truth(given.bullets, situation),
+        language=float(given.language == row.language),
+    )

@@ -1,0 +1,118 @@
+"""Explain an indicator's reading. These are the textbook's rules, and the row says so (source kind "rule")."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stock_llm import statements
+from stock_llm.answers import Answer, AnswerError, Language, parse
+from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.situation import Situation
+from stock_llm.skills.decision import facts, grounded, situation_of, worded
+
+NAME = "explain"
+
+INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
+    "en": ("Explain {indicator} of {symbol}.", "What does {indicator} say about {symbol}?"),
+    "th": ("อธิบาย {indicator} ของ {symbol}", "{indicator} ของ {symbol} บอกอะไร"),
+}
+
+
+@dataclass(frozen=True)
+class Textbook:
+    """How the textbook reads one indicator.
+
+    Attributes:
+        line: the line of the situation's block that it reads.
+        reading: situation → word of the answer.
+        sentence: situation → true sentence.
+        meaning: reading → what it means, without numbers.
+    """
+
+    line: str
+    reading: Callable[[Situation], str]
+    sentence: Callable[[Situation, Language], str]
+    meaning: dict[str, dict[Language, str]]
+
+
+_MOMENTUM: dict[str, dict[Language, str]] = {
+    "OVERBOUGHT": {"en": "Buyers may be exhausted.", "th": "แรงซื้ออาจเริ่มหมด"},
+    "OVERSOLD": {"en": "Sellers may be exhausted.", "th": "แรงขายอาจเริ่มหมด"},
+    "NEUTRAL": {"en": "It points neither way.", "th": "ยังไม่บอกทิศทาง"},
+}
+_DIRECTION: dict[str, dict[Language, str]] = {
+    "BULLISH": {"en": "The textbook reads this as upward momentum.", "th": "ตามตำราถือว่าเป็นแรงขึ้น"},
+    "BEARISH": {"en": "The textbook reads this as downward momentum.", "th": "ตามตำราถือว่าเป็นแรงลง"},
+}
+_ACTIVITY: dict[str, dict[Language, str]] = {
+    "HIGH": {"en": "Many more shares than usual changed hands.", "th": "มีการซื้อขายมากกว่าปกติมาก"},
+    "LOW": {"en": "Far fewer shares than usual changed hands.", "th": "มีการซื้อขายน้อยกว่าปกติมาก"},
+    "NEUTRAL": {"en": "Trading was about as busy as usual.", "th": "มีการซื้อขายตามปกติ"},
+}
+
+
+def _band_reading(s: Situation) -> str:
+    return "OVERBOUGHT" if s.close > s.band_high else "OVERSOLD" if s.close < s.band_low else "NEUTRAL"
+
+
+def _volume_reading(s: Situation) -> str:
+    return "HIGH" if s.volume >= 1.5 else "LOW" if s.volume <= 0.5 else "NEUTRAL"
+
+
+TEXTBOOK: dict[str, Textbook] = {
+    "RSI14": Textbook("RSI14", statements.rsi_reading, statements.rsi, _MOMENTUM),
+    "MACD": Textbook("MACD", lambda s: "BULLISH" if s.macd > s.macd_signal else "BEARISH", statements.macd, _DIRECTION),
+    "SMA50": Textbook("SMA50", lambda s: "BULLISH" if s.close > s.sma50 else "BEARISH", statements.sma50, _DIRECTION),
+    "Bands": Textbook("Bands", _band_reading, statements.bands, _MOMENTUM),
+    "Volume": Textbook("Volume", _volume_reading, statements.volume, _ACTIVITY),
+}
+
+
+def answer(situation: Situation, indicator: str, language: Language) -> Answer:
+    """The textbook's reading, the numbers it rests on, and what it means."""
+    book = TEXTBOOK[indicator]
+    reading = book.reading(situation)
+    return Answer(
+        language=language,
+        reading=reading,
+        insights=(book.sentence(situation, language), book.meaning[reading][language]),
+    )
+
+
+def row(situation: Situation, indicator: str, language: Language, phrasing: int) -> Row:
+    """One row about one indicator of a situation; it looks at nothing after the close."""
+    taught = answer(situation, indicator, language)
+    return Row(
+        skill=NAME,
+        language=language,
+        symbol=situation.symbol,
+        as_of=situation.as_of,
+        instruction=worded(INSTRUCTIONS[language], phrasing, symbol=situation.symbol, indicator=indicator),
+        input=situation.block("Symbol", "Date", "Close", TEXTBOOK[indicator].line),
+        output=taught.text(),
+        source={"kind": "rule", "ref": f"{indicator} {situation.symbol} {situation.as_of}"},
+        label=taught.reading or "",
+        label_from=situation.as_of,
+        label_until=situation.as_of,
+        facts=facts(situation) | {"indicator": indicator},
+    )
+
+
+def score(row: Row, text: str) -> Score:
+    """Marks: the textbook's reading, grounded numbers, true comparisons, the indicator's value told, the language."""
+    try:
+        given = parse(text)
+    except AnswerError:
+        return UNPARSED
+    if not (given.reading and given.insights):
+        return UNPARSED
+    situation = situation_of(row)
+    expected = TEXTBOOK[row.facts["indicator"]].sentence(situation, given.language)
+    told = set(statements.numbers(expected)) & set(statements.numbers("\n".join(given.insights)))
+    return mean_of(
+        given.reading,
+        reading=float(given.reading == row.label),
+        grounded=grounded(given, row.input),
+        truth=statements.truth(given.bullets, situation),
+        value=float(bool(told)),
+        language=float(given.language == row.language),
+    )

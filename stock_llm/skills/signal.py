@@ -1,0 +1,55 @@
+"""Trading signal: BUY, HOLD or SELL with confidence, the rationale and a risk."""
+
+from stock_llm import statements
+from stock_llm.answers import Answer, AnswerError, Language, parse
+from stock_llm.moments import Moment, Odds
+from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.situation import Situation
+from stock_llm.skills.decision import decision_row, grounded, situation_of, worded
+
+NAME = "signal"
+
+INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
+    "en": (
+        "Give a trading signal for {symbol}.",
+        "Buy, hold or sell {symbol}?",
+        "What is your signal on {symbol}, and why?",
+    ),
+    "th": ("ขอสัญญาณซื้อขายของ {symbol}", "ควรซื้อ ถือ หรือขาย {symbol}", "สัญญาณของ {symbol} คืออะไร เพราะอะไร"),
+}
+
+
+def answer(situation: Situation, recommendation: str, confidence: int, language: Language) -> Answer:
+    """The answer that is taught; the rationale is two true sentences."""
+    return Answer(
+        language=language,
+        recommendation=recommendation,
+        confidence=confidence,
+        insights=(statements.sma50(situation, language), statements.macd(situation, language)),
+        risks=(statements.atr(situation, language),),
+    )
+
+
+def row(moment: Moment, odds: Odds, language: Language, phrasing: int) -> Row:
+    """One row; `phrasing` picks the wording of the question."""
+    situation = moment.situation
+    confidence = odds.confidence(situation, moment.outcome)
+    taught = answer(situation, moment.outcome, confidence, language)
+    return decision_row(NAME, worded(INSTRUCTIONS[language], phrasing, symbol=situation.symbol), taught, moment)
+
+
+def score(row: Row, text: str) -> Score:
+    """Marks: the outcome's recommendation, grounded numbers, true comparisons, the language of the question."""
+    try:
+        given = parse(text)
+    except AnswerError:
+        return UNPARSED
+    if not (given.recommendation and given.confidence is not None and given.insights):
+        return UNPARSED
+    return mean_of(
+        given.recommendation,
+        recommendation=float(given.recommendation == row.label),
+        grounded=grounded(given, row.input),
+        truth=statements.truth(given.bullets, situation_of(row)),
+        language=float(given.language == row.language),
+    )
