@@ -20,7 +20,7 @@ class Row:
         as_of: ISO date of the last close that the input knows.
         source: `kind` (trade, day, feedback or rule) and `ref`, the id of what it was made from.
         label: the class in the answer, for counts and baselines.
-        label_from, label_until: first and last ISO date that the label looks at; equal to `as_of` where it looks at nothing later.
+        label_from, label_until: first and last ISO date that the label looks at; `as_of` where it looks at nothing later.
         weight: how often training sees the row.
         facts: what the skill's scorer needs beside the answer.
     """

@@ -5,7 +5,7 @@ To add a skill, write such a file and name it below.
 
 from types import ModuleType
 
-from stock_llm.skills import analyse, code, explain, review, signal
+from stock_llm.skills import analyse, code, explain, follow, review, signal
 
-SKILLS: dict[str, ModuleType] = {module.NAME: module for module in (analyse, signal, explain, review, code)}
+SKILLS: dict[str, ModuleType] = {module.NAME: module for module in (analyse, signal, explain, review, code, follow)}
 """Name of a skill → its module."""

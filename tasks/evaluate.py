@@ -1,0 +1,228 @@
+"""Stage 5: the file that will be served is judged on the holdout, against the untuned base and the champion.
+
+In: a `Dataset` and a `Candidate`. Out: a `Scorecard`. Every model is a quantized GGUF, asked through llama.cpp, greedily, with
+the prompt that Ollama renders for it. Answers are marked by the skills' own deterministic scorers; one that does not parse is
+wrong. Does not know how a model was trained.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from prefect import task
+
+from stock_llm import gate, go_template, registry
+from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, produce
+from stock_llm.base_model import base_gguf
+from stock_llm.gate import Interval
+from stock_llm.llama import Model
+from stock_llm.modelfile import parse_modelfile
+from stock_llm.profiles import Profile, load_profile
+from stock_llm.progress import progress
+from stock_llm.prompts import STOP, Message, messages, render
+from stock_llm.registry import VersionInfo
+from stock_llm.rows import Row, Score, read_rows
+from stock_llm.settings import Settings
+from stock_llm.skills import SKILLS, analyse, signal
+from stock_llm.skills.decision import situation_of
+from stock_llm.statements import rsi_reading
+
+RECIPE = 1
+"""Raised whenever this file, the gate or a scorer marks the same answers differently."""
+
+DECISIONS = (analyse.NAME, signal.NAME)
+"""Skills whose label is an outcome of the market: the baselines answer these."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model to be asked: its file, and how a conversation becomes its prompt."""
+
+    name: str
+    gguf: Path
+    sha256: str
+    prompt: Callable[[list[Message]], str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One model's answers to the same rows, in their order."""
+
+    name: str
+    answers: list[str]
+    scores: list[Score]
+    tokens_per_second: float
+
+
+@task(task_run_name="evaluate")
+def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scorecard:
+    """The scorecard of this candidate against today's champion; read from disk where it was made before."""
+    champion = registry.champion(settings)
+    if champion and champion.gguf_sha256 == candidate.gguf_sha256:
+        champion = None  # judged again after a crash: it has only the base to beat
+    digest = digest_of(
+        candidate=candidate.digest,
+        holdout=dataset.holdout_digest,
+        corrections=file_sha256(dataset.corrections),
+        champion=champion.gguf_sha256 if champion else None,
+        recipe=RECIPE,
+    )
+    return produce(
+        Scorecard, settings.artifacts, digest, lambda folder: judge(settings, dataset, candidate, champion, digest, folder)
+    )
+
+
+def judge(
+    settings: Settings, dataset: Dataset, candidate: Candidate, champion: VersionInfo | None, digest: str, folder: Path
+) -> Scorecard:
+    """Asks every contestant every question and compares the marks."""
+    profile = load_profile(settings)
+    holdout, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
+    rows = holdout + corrections
+    judged = {
+        contestant.name: _ask(settings, profile, contestant, rows)
+        for contestant in _contestants(settings, profile, candidate, champion)
+    }
+    size = len(holdout)
+    items = folder / "items.jsonl"
+    _write_items(items, rows, list(judged.values()))
+
+    table = {name: _summary(holdout, corrections, model) for name, model in judged.items()}
+    table |= _baselines(holdout, list(read_rows(dataset.train)))
+    clusters = [f"{row.symbol or row.id} {row.as_of[:7]}" for row in holdout]
+    marks = {name: [score.value for score in model.scores[:size]] for name, model in judged.items()}
+    reference = "champion" if champion else "base"
+    overall = {
+        f"challenger - {name}": gate.difference(marks["challenger"], marks[name], clusters, settings.seed)
+        for name in judged
+        if name != "challenger"
+    }
+    slices = {
+        skill: gate.difference(*(_only(values, holdout, skill) for values in (marks["challenger"], marks[reference], clusters)))
+        for skill in sorted({row.skill for row in holdout})
+    }
+    verdict = gate.judge(
+        overall[f"challenger - {reference}"], slices, f"champion v{champion.number}" if champion else "the untuned base"
+    )
+    return Scorecard(
+        digest=digest,
+        folder=folder,
+        items=items,
+        table=table,
+        differences={name: asdict(gap) for name, gap in (overall | slices | _both_parsed(judged, size, clusters)).items()},
+        verdict=verdict.word,
+        reasons=verdict.reasons,
+        champion=champion.number if champion else None,
+    )
+
+
+def _contestants(settings: Settings, profile: Profile, candidate: Candidate, champion: VersionInfo | None) -> list[Contestant]:
+    untuned = base_gguf(profile, settings)
+    found = [Contestant("base", untuned, file_sha256(untuned), render)]
+    if champion:
+        found.append(Contestant("champion", champion.gguf, champion.gguf_sha256, _as_published(champion.gguf)))
+    return [*found, Contestant("challenger", candidate.gguf, candidate.gguf_sha256, render)]
+
+
+def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
+    """How a published version is asked: through the template and system text of the Modelfile that lies beside it."""
+    modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text(encoding="utf-8"))
+
+    def prompt(turns: list[Message]) -> str:
+        system: Message = {"role": "system", "content": modelfile.system}
+        return go_template.render(modelfile.template, [system, *(turn for turn in turns if turn["role"] != "system")])
+
+    return prompt
+
+
+def _ask(settings: Settings, profile: Profile, contestant: Contestant, rows: list[Row]) -> Judged:
+    """All answers of a contestant; the answers of a file to the same prompts are kept, and asked for once."""
+    prompts = [contestant.prompt(messages(row.instruction, row.input)) for row in rows]
+    limit = profile.serving.num_predict
+    kept = settings.artifacts / "answers" / f"{digest_of(model=contestant.sha256, prompts=prompts, limit=limit)}.json"
+    if not kept.exists():
+        with Model(contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx) as model:
+            told = [
+                model.generate(prompt, max_tokens=limit, stop=STOP)
+                for prompt in progress(prompts, f"asking the {contestant.name}")
+            ]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = kept.with_suffix(".tmp")
+        spent = sum(answer.seconds for answer in told)
+        speed = sum(answer.tokens_out for answer in told) / spent if spent else 0.0
+        fresh.write_text(
+            json.dumps({"answers": [answer.text for answer in told], "tokens_per_second": speed}, ensure_ascii=False)
+        )
+        fresh.rename(kept)
+    said = json.loads(kept.read_text())
+    scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, said["answers"], strict=True)]
+    return Judged(contestant.name, said["answers"], scores, said["tokens_per_second"])
+
+
+def _write_items(path: Path, rows: list[Row], judged: list[Judged]) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for model in judged:
+            for row, answer, score in zip(rows, model.answers, model.scores, strict=True):
+                item = {
+                    "model": model.name,
+                    "id": row.id,
+                    "skill": row.skill,
+                    "label": row.label,
+                    "answer": answer,
+                    **asdict(score),
+                }
+                stream.write(json.dumps(item, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def _summary(holdout: list[Row], corrections: list[Row], model: Judged) -> dict[str, Any]:
+    """One line of the holdout table; shares and scores in [0, 1]."""
+    size = len(holdout)
+    scores = model.scores[:size]
+    by_skill = {
+        skill: fmean(_only([score.value for score in scores], holdout, skill)) for skill in sorted({row.skill for row in holdout})
+    }
+    hits = [float(score.said == row.label) for row, score in zip(holdout, scores, strict=True) if row.skill in DECISIONS]
+    return {
+        "score": fmean(score.value for score in scores),
+        "parsed": fmean(score.parsed for score in scores),
+        "signal accuracy": fmean(hits) if hits else None,
+        "follows corrections": fmean(score.value for score in model.scores[size:]) if corrections else None,
+        "tokens/s": model.tokens_per_second,
+        **by_skill,
+    }
+
+
+def _baselines(holdout: list[Row], train: list[Row]) -> dict[str, dict[str, Any]]:
+    """What needs no model: always saying the most frequent outcome of the training time, and the textbook's RSI rule."""
+    asked = [row for row in holdout if row.skill in DECISIONS]
+    if not asked:
+        return {}
+    counts = Counter(row.label for row in train if row.skill in DECISIONS)
+    common = min(counts, key=lambda label: (-counts[label], label))
+    rule = {"OVERSOLD": "BUY", "OVERBOUGHT": "SELL", "NEUTRAL": "HOLD"}
+    textbook = [rule[rsi_reading(situation_of(row))] == row.label for row in asked]
+    return {
+        f"majority ({common})": {"signal accuracy": fmean(row.label == common for row in asked)},
+        "textbook (RSI 30/70)": {"signal accuracy": fmean(textbook)},
+    }
+
+
+def _both_parsed(judged: dict[str, Judged], size: int, clusters: list[str]) -> dict[str, Interval]:
+    """The differences again, among the questions that both models answered in the format: the lift that is not format."""
+    found = {}
+    challenger = judged["challenger"].scores[:size]
+    for name, model in judged.items():
+        both = [index for index in range(size) if challenger[index].parsed and model.scores[index].parsed]
+        if name != "challenger" and both:
+            mine, theirs = ([scores[index].value for index in both] for scores in (challenger, model.scores))
+            found[f"challenger - {name}, both parsed"] = gate.difference(mine, theirs, [clusters[index] for index in both])
+    return found
+
+
+def _only(values: Sequence[Any], rows: list[Row], skill: str) -> list[Any]:
+    """The values of one skill's rows."""
+    return [value for value, row in zip(values, rows, strict=True) if row.skill == skill]

@@ -1,0 +1,77 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from stock_llm.artifacts import RECORD, Adapter, digest_of, files_sha256, produce
+
+
+def adapter(folder, **changes):
+    made = Adapter(
+        digest="d", folder=folder, weights=folder / "weights", profile="stock-tiny", base_digest="b", rows=1, tokens=2, steps=3,
+        train_loss=0.5, seconds=1.0, resumed_from_step=0, loss_curve=[{"step": 1.0, "loss": 0.7}],
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def make(folder):
+    (folder / "weights").write_text("w")
+    return adapter(folder)
+
+
+def test_work_is_done_once(tmp_path):
+    calls = []
+
+    def work(folder):
+        calls.append(folder)
+        return make(folder)
+
+    first = produce(Adapter, tmp_path, "d", work)
+    second = produce(Adapter, tmp_path, "d", work)
+    assert first == second
+    assert len(calls) == 1
+    assert first.weights == tmp_path / "adapter" / "d" / "weights"
+    assert first.weights.read_text() == "w"
+
+
+def test_interrupted_work_leaves_no_artifact_and_finds_its_files_again(tmp_path):
+    def killed(folder):
+        (folder / "half").write_text("checkpoint")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        produce(Adapter, tmp_path, "d", killed)
+    assert not (tmp_path / "adapter" / "d").exists()
+
+    def again(folder):
+        assert (folder / "half").read_text() == "checkpoint"
+        return make(folder)
+
+    assert produce(Adapter, tmp_path, "d", again).steps == 3
+
+
+def test_a_folder_without_its_record_is_made_again(tmp_path):
+    produce(Adapter, tmp_path, "d", make)
+    (tmp_path / "adapter" / "d" / RECORD).unlink()
+    assert produce(Adapter, tmp_path, "d", make).weights.exists()
+
+
+def test_a_moved_home_is_no_other_artifact(tmp_path):
+    """Paths are kept relative to the folder, so that a project can be moved or copied."""
+    produce(Adapter, tmp_path / "here", "d", make)
+    (tmp_path / "here").rename(tmp_path / "there")
+    found = produce(Adapter, tmp_path / "there", "d", lambda _: pytest.fail("made again"))
+    assert found.weights.read_text() == "w"
+    assert "here" not in json.dumps(json.loads((found.folder / RECORD).read_text()))
+
+
+def test_digests_depend_on_content_not_on_order(tmp_path):
+    assert digest_of(a=1, b=[2]) == digest_of(b=[2], a=1)
+    assert digest_of(a=1) != digest_of(a=2)
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("1")
+    two.write_text("2")
+    assert files_sha256([one, two], tmp_path) == files_sha256([two, one], tmp_path)
+    before = files_sha256([one, two], tmp_path)
+    two.write_text("3")
+    assert files_sha256([one, two], tmp_path) != before
