@@ -32,8 +32,6 @@ PARAMETERS: Mapping[str, type] = MappingProxyType(
 _ROLES = ("system", "user", "assistant")
 _SEMVER = re.compile(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?")
 _BOOLEANS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
-    ["0", "f", "F", "FALSE", "false", "False"], False
-)
 
 
 @dataclass(frozen=True)
