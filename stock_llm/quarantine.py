@@ -1,0 +1,46 @@
+"""Rows of the user's files that were set aside, each with its reason, so that nothing is lost in silence.
+
+In: rejected rows. Out: one Parquet file. Does not know what makes a row bad.
+"""
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("raw", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, order=True)
+class Rejected:
+    """One row.
+
+    Attributes:
+        kind: trades, candles or feedback.
+        row: 1-based line of the file as an editor shows it.
+        raw: the row as it was written.
+    """
+
+    kind: str
+    file: str
+    row: int
+    reason: str
+    raw: str
+
+
+def write(rejected: Iterable[Rejected], path: Path) -> None:
+    """Writes them sorted, so that the same rows are the same bytes."""
+    rows = [astuple(one) for one in sorted(rejected)]
+    columns = zip(*rows, strict=True) if rows else [()] * len(fields(Rejected))
+    arrays = [pa.array(list(column), item.type) for column, item in zip(columns, SCHEMA, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path, compression="zstd")
