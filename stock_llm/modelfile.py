@@ -70,7 +70,7 @@ class Modelfile:
             raise InputError(f"REQUIRES {self.requires!r} is not a version like 0.14.0")
 
     def write(self) -> str:
-        """The file's text, which `parse` and Ollama read back as the same fields.
+        """The file's text, which `parse_modelfile` and Ollama read back as the same fields.
 
         Raises:
             InputError: a text that the format cannot hold (three double quotes, characters that Ollama drops).
@@ -85,7 +85,7 @@ class Modelfile:
         lines += [f'LICENSE """{text}"""' for text in self.license]
         written = "\n".join(lines) + "\n"
         try:
-            whole = parse(written) == self
+            whole = parse_modelfile(written) == self
         except InputError:
             whole = False
         if not whole:
@@ -96,7 +96,7 @@ class Modelfile:
         return written
 
 
-def parse(text: str, file: Path | str = "Modelfile") -> Modelfile:
+def parse_modelfile(text: str, file: Path | str = "Modelfile") -> Modelfile:
     """The fields of a Modelfile's text.
 
     Raises:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stock_llm import prompts
 from stock_llm.errors import InputError
-from stock_llm.modelfile import PARAMETERS, Modelfile, parse
+from stock_llm.modelfile import PARAMETERS, Modelfile, parse_modelfile
 
 WHOLE = Modelfile(
     from_="./stock-llm.gguf",
@@ -20,7 +20,7 @@ WHOLE = Modelfile(
 
 
 def test_what_is_written_is_read_back():
-    assert parse(WHOLE.write()) == WHOLE
+    assert parse_modelfile(WHOLE.write()) == WHOLE
 
 
 def test_the_text_is_what_a_person_expects():
@@ -31,7 +31,7 @@ def test_the_text_is_what_a_person_expects():
 
 
 def test_the_grammar_of_ollama():
-    read = parse(
+    read = parse_modelfile(
         "\ufeff# a comment\r\n\r\nfrom   base:latest  \r\n"
         'parameter temperature 1e-1\nParameter stop "[INST] "\nPARAMETER stop """a "quoted" stop"""\n'
         '  SYSTEM """\nTwo\n\tlines, "quoted"\n"""\nsystem "the last\nwins"\n#SYSTEM no\nREQUIRES 0.20.0\n'
@@ -71,7 +71,7 @@ def test_the_grammar_of_ollama():
 )
 def test_what_cannot_be_meant_is_refused_with_its_line(text, says):
     with pytest.raises(InputError) as error:
-        parse(text, "models/Modelfile")
+        parse_modelfile(text, "models/Modelfile")
     assert says in str(error.value)
     assert str(error.value).startswith("models/Modelfile")
 
@@ -111,4 +111,4 @@ def test_whatever_is_written_is_read_back(modelfile):
         written = modelfile.write()
     except InputError:
         return  # refused, not altered
-    assert parse(written) == modelfile
+    assert parse_modelfile(written) == modelfile
