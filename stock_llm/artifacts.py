@@ -35,6 +35,8 @@ class History:
     first_day: str
     last_day: str
     feedback_ids: list[str]
+    rows_duplicate: dict[str, int] = field(default_factory=dict)
+    """Rows that say again what another row says. Per kind (trades, candles, feedback): read = kept + quarantined + duplicate."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from stock_llm import columns
 from stock_llm.dates import read_times
 from stock_llm.errors import InputError
 from stock_llm.inputs import read_text
-from stock_llm.quarantine import Rejected
+from stock_llm.quarantine import Rejected, refuse_if_mostly_bad
 from stock_llm.situation import Candles
 
 CANDLE_SCHEMA = pa.schema(
@@ -53,8 +54,11 @@ NAMES = {
 """Column → the names that it goes by, in lower case; the first that a file has is taken."""
 
 _OPTIONAL = ("adjusted", "symbol")
+_NOISE = 1e-9
+"""Share of a price by which a high may lie below the close: what rounding leaves when prices were adjusted."""
+
 _PRICES = ("open", "high", "low", "close")
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_REMEDY = "A candle file has Date,Open,High,Low,Close,Volume, and Symbol where it holds several"
 
 
 @dataclass(frozen=True)
@@ -107,18 +111,23 @@ def by_symbol(table: pa.Table) -> Iterator[Candles]:
 class _Rows:
     """A file's rows, columns renamed to the keys of `NAMES`, not checked yet."""
 
-    columns: dict[str, pa.Array]
+    cells: dict[str, pa.Array]
+    separator: str
     row: np.ndarray
     rejected: list[Rejected]
     text: str
     """The whole file; empty for Parquet."""
 
     def raw(self, indices: np.ndarray) -> list[str]:
-        """The rows as they were written."""
+        """Rows as they were written."""
         if self.text and len(indices):
             lines = self.text.split("\n")
             return [lines[row - 1] for row in self.row[indices]]
-        return [",".join(column[index].as_py() for column in self.columns.values()) for index in indices.tolist()]
+        return [",".join(column[index].as_py() for column in self.cells.values()) for index in indices.tolist()]
+
+    def number(self, column: str) -> np.ndarray:
+        """float64; NaN where the text is not a number."""
+        return pc.cast(columns.plain_numbers(self.cells[column], self.separator), pa.float64()).to_numpy(zero_copy_only=False)
 
 
 def _read_file(file: Path, name: str) -> Reading:
@@ -127,16 +136,16 @@ def _read_file(file: Path, name: str) -> Reading:
     if not total:
         raise InputError("there is a header but no candle", file=file, remedy="Export it again")
 
-    times = read_times(rows.columns["date"], file)
+    times = read_times(rows.cells["date"], file)
     if len(rows.row) and np.isnat(times.day).all():
         raise InputError(
-            f"'{rows.columns['date'][0]}' is not a date, nor is any other row's",
+            f"'{rows.cells['date'][0]}' is not a date, nor is any other row's",
             file=file,
             row=int(rows.row[0]),
             remedy="Write the dates as YYYY-MM-DD",
         )
-    number = {column: _numbers(rows.columns[column]) for column in (*_PRICES, "volume")}
-    symbol = rows.columns.get("symbol", pa.array([file.stem] * len(rows.row), pa.string()))
+    number = {column: rows.number(column) for column in (*_PRICES, "volume")}
+    symbol = rows.cells.get("symbol", pa.array([file.stem] * len(rows.row), pa.string()))
     symbol = pc.replace_substring_regex(pc.utf8_upper(pc.utf8_trim_whitespace(symbol)), r"\.US$", "")  # as Stooq writes AAPL
     reasons = _reasons(times.day, number, symbol)
     good = reasons == ""
@@ -146,17 +155,10 @@ def _read_file(file: Path, name: str) -> Reading:
         Rejected("candles", name, row, reason, raw)
         for row, reason, raw in zip(rows.row[bad].tolist(), reasons[bad].tolist(), rows.raw(bad), strict=True)
     ]
-    if len(rejected) * 2 > total:
-        first = min(rejected, key=lambda one: one.row)
-        raise InputError(
-            f"{len(rejected)} of {total} rows are bad, the first: {first.reason} ({first.raw})",
-            file=file,
-            row=first.row,
-            remedy="Repair the file or take it out",
-        )
+    refuse_if_mostly_bad(rejected, total, file)
     adjustment = np.ones(len(rows.row))
-    if "adjusted" in rows.columns:
-        factor = _numbers(rows.columns["adjusted"]) / np.where(good, number["close"], 1.0)
+    if "adjusted" in rows.cells:
+        factor = rows.number("adjusted") / np.where(good, number["close"], 1.0)
         adjustment = np.where(np.isfinite(factor) & (factor > 0), factor, 1.0)
     table = pa.Table.from_arrays(
         [
@@ -176,9 +178,9 @@ def _csv_rows(file: Path, name: str) -> _Rows:
     """The rows of a CSV file. A line is a row: no value of a candle holds a line break, so row numbers are an editor's."""
     text = read_text(file).replace("\r\n", "\n").replace("\r", "\n")
     top, first = next((row, line) for row, line in enumerate(io.StringIO(text), start=1) if line.strip())
-    separator = max(",;\t", key=first.count)
+    separator = columns.separator(first)
     header = next(csv.reader([first], delimiter=separator))
-    positions = _positions(header, file, top)
+    positions = columns.find(header, NAMES, _OPTIONAL, file, top, _REMEDY)
     rejected: list[Rejected] = []
     bad_lines: set[int] = set()
 
@@ -200,16 +202,13 @@ def _csv_rows(file: Path, name: str) -> _Rows:
     except pa.ArrowInvalid as error:
         raise InputError(f"not a CSV file ({error})", file=file, remedy="Export it again") from None
     row = np.setdiff1d(np.arange(top + 1, top + 1 + len(table) + len(bad_lines)), np.fromiter(bad_lines, int))
-    columns = {column: pc.utf8_trim(table[place].combine_chunks(), ' "') for column, place in positions.items()}
-    if separator != ",":
-        columns |= {
-            column: pc.replace_substring(columns[column], ",", ".") for column in columns if column not in ("date", "symbol")
-        }
     written = np.zeros(len(row), bool)
     for column in table.itercolumns():
         written |= pc.not_equal(column, "").to_numpy().astype(bool)
-    columns = {column: values.filter(pa.array(written)) for column, values in columns.items()}
-    return _Rows(columns, row[written], rejected, text)
+    cells = {
+        column: pc.utf8_trim(table[place].combine_chunks(), ' "').filter(pa.array(written)) for column, place in positions.items()
+    }
+    return _Rows(cells, separator, row[written], rejected, text)
 
 
 def _parquet_rows(file: Path) -> _Rows:
@@ -218,9 +217,9 @@ def _parquet_rows(file: Path) -> _Rows:
         table = pq.read_table(file)
     except pa.ArrowInvalid as error:
         raise InputError(f"not a Parquet file ({error})", file=file, remedy="Write it again") from None
-    positions = _positions(table.column_names, file, None)
-    columns = {column: _as_text(table.column(place).combine_chunks()) for column, place in positions.items()}
-    return _Rows(columns, np.arange(1, len(table) + 1), [], "")
+    positions = columns.find(table.column_names, NAMES, _OPTIONAL, file, None, _REMEDY)
+    cells = {column: _as_text(table.column(place).combine_chunks()) for column, place in positions.items()}
+    return _Rows(cells, ",", np.arange(1, len(table) + 1), [], "")
 
 
 def _as_text(values: pa.Array) -> pa.Array:
@@ -230,31 +229,6 @@ def _as_text(values: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(values.type):
         values = pc.cast(values, pa.timestamp("us"), safe=False)
     return pc.fill_null(pc.cast(values, pa.string()), "")
-
-
-def _positions(header: list[str], file: Path, row: int | None) -> dict[str, int]:
-    """Column of `NAMES` → its place in the file."""
-    written = [name.strip().lower() for name in header]
-    found = {
-        column: next(written.index(name) for name in names if name in written)
-        for column, names in NAMES.items()
-        if any(name in written for name in names)
-    }
-    missing = [column for column in NAMES if column not in found and column not in _OPTIONAL]
-    if missing:
-        raise InputError(
-            f"column '{missing[0]}' is missing; the header is: {', '.join(header)}",
-            file=file,
-            row=row,
-            remedy="A candle file has Date,Open,High,Low,Close,Volume, and Symbol where it holds several",
-        )
-    return found
-
-
-def _numbers(texts: pa.Array) -> np.ndarray:
-    """float64; NaN where the text is not a plain number."""
-    plain = pc.match_substring_regex(texts, _NUMBER)
-    return pc.cast(pc.if_else(plain, texts, None), pa.float64()).to_numpy(zero_copy_only=False)
 
 
 def _reasons(day: np.ndarray, number: dict[str, np.ndarray], symbol: pa.Array) -> np.ndarray:
@@ -267,8 +241,8 @@ def _reasons(day: np.ndarray, number: dict[str, np.ndarray], symbol: pa.Array) -
         **{f"{name} is not a number": ~np.isfinite(values) for name, values in number.items()},
         "a price is zero or negative": (prices <= 0).any(axis=0),
         "the volume is negative": number["volume"] < 0,
-        "high is below open, low or close": (prices > high).any(axis=0),
-        "low is above open or close": (prices < low).any(axis=0),
+        "high is below open, low or close": (prices > high * (1 + _NOISE)).any(axis=0),
+        "low is above open or close": (prices < low * (1 - _NOISE)).any(axis=0),
     }
     return np.select(list(checks.values()), list(checks), default="")
 

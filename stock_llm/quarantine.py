@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stock_llm.errors import InputError
+
 SCHEMA = pa.schema(
     [
         pa.field("kind", pa.string(), nullable=False),
@@ -44,3 +46,19 @@ def write(rejected: Iterable[Rejected], path: Path) -> None:
     columns = zip(*rows, strict=True) if rows else [()] * len(fields(Rejected))
     arrays = [pa.array(list(column), item.type) for column, item in zip(columns, SCHEMA, strict=True)]
     pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path, compression="zstd")
+
+
+def refuse_if_mostly_bad(rejected: list[Rejected], total: int, file: Path) -> None:
+    """Stops where more than half of a file's rows are bad: then it is the file that is not what it should be.
+
+    Raises:
+        InputError: it names the first bad row and its reason.
+    """
+    if len(rejected) * 2 > total:
+        first = min(rejected, key=lambda one: one.row)
+        raise InputError(
+            f"{len(rejected)} of {total} rows are bad, the first: {first.reason} ({first.raw})",
+            file=file,
+            row=first.row,
+            remedy="Repair the file or take it out",
+        )
