@@ -1,10 +1,10 @@
 """One error tree. Foreign exceptions are translated into it once, at the edge where they arise.
 
-    StockLLMError        anything that a person can act on; the command line prints it without a traceback, exit 1
-    ├── InputError       the user's files or settings: names the file, the row and the remedy
-    ├── MissingExtra     a part that was not installed: names the extra to install
-    ├── ParityError      training and serving disagree (rendering, tokens, loss): nothing may be published
-    └── PublishError     the store or the Ollama server refused: `:latest` did not move
+StockLLMError        anything that a person can act on; the command line prints it without a traceback, exit 1
+├── InputError       the user's files or settings: names the file, the row and the remedy
+├── MissingExtra     a part that was not installed: names the extra to install
+├── ParityError      training and serving disagree (rendering, tokens, loss): nothing may be published
+└── PublishError     the store or the Ollama server refused: `:latest` did not move
 """
 
 from pathlib import Path

@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect import task
 
-from stock_llm import gate, go_template, registry
+from stock_llm import gate, ollama_prompt, registry
 from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, produce
 from stock_llm.base_model import base_gguf
 from stock_llm.gate import Interval
@@ -133,8 +133,8 @@ def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
     modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text(encoding="utf-8"))
 
     def prompt(turns: list[Message]) -> str:
-        system: Message = {"role": "system", "content": modelfile.system}
-        return go_template.render(modelfile.template, [system, *(turn for turn in turns if turn["role"] != "system")])
+        said = [turn for turn in turns if turn["role"] != "system"]
+        return ollama_prompt.render(modelfile.template, said, modelfile.system)
 
     return prompt
 

@@ -145,10 +145,23 @@ def test_code_is_marked_by_what_it_does():
 def item(**changes):
     given = signal.answer(SITUATION, "BUY", 60, "en").text()
     fields = {
-        "id": "f1", "created_at": datetime(2025, 3, 14, tzinfo=UTC), "source": "user", "skill": "signal", "language": "en", "symbol": "ORCA",
-        "as_of": "2025-03-14", "instruction": "Signal?", "input": SITUATION.block(), "response": given, "rating": None, "thumb": None,
-        "correction": None, "comment": "", "response_id": "", "model_version": "",
-    }  # fmt: skip
+        "id": "f1",
+        "created_at": datetime(2025, 3, 14, tzinfo=UTC),
+        "source": "user",
+        "skill": "signal",
+        "language": "en",
+        "symbol": "ORCA",
+        "as_of": "2025-03-14",
+        "instruction": "Signal?",
+        "input": SITUATION.block(),
+        "response": given,
+        "rating": None,
+        "thumb": None,
+        "correction": None,
+        "comment": "",
+        "response_id": "",
+        "model_version": "",
+    }
     return FeedbackItem(**(fields | changes))
 
 

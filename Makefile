@@ -1,0 +1,42 @@
+# make run      install into .venv and run the main job on data/sample
+# make test     install and run the tests
+# make check    formatting, lint, types, import arrows
+# make bench    the measurements that the documents quote
+# make up       Prefect server, MLflow server and a worker, to look at in the browser
+# make docs     write docs/cli.md from the commands' own help
+# make clean    remove what the main job made (not your data, not the feedback store)
+#
+# make TORCH=cuda run     a PyTorch with CUDA (default: cuda where nvidia-smi finds a GPU, else cpu)
+# make PYTHON=python3.12  another interpreter
+
+BIN := .venv/bin
+export TORCH PYTHON
+
+.PHONY: run test check bench up docs clean install
+
+run: install
+	$(BIN)/stock-llm run
+
+test: install
+	$(BIN)/pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+up: install
+	scripts/up.sh
+
+docs: install
+	$(BIN)/python scripts/write_cli_docs.py
+
+clean:
+	rm -rf data/artifacts data/runs mlflow/mlflow.db* mlflow/artifacts models/ollama
+
+install:
+	@scripts/install.sh
