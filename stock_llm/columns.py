@@ -48,6 +48,8 @@ def plain_numbers(texts: pa.Array, separator: str) -> pa.Array:
 
     A lone comma is a decimal comma where commas do not separate columns; beside one, digits come in threes.
     """
+    if pc.all(pc.match_substring_regex(texts, _PLAIN), min_count=0).as_py():
+        return texts
     texts = pc.replace_substring_regex(texts, r"[$€£\s'\x{a0}]", "")
     texts = pc.replace_substring_regex(texts, r"^\((.*)\)$", r"-\1")
     if separator == ",":

@@ -50,9 +50,11 @@ def read_times(texts: pa.Array | pa.ChunkedArray, file: Path) -> Times:
     texts = pc.utf8_trim_whitespace(texts)
     size = len(texts)
     times = Times(np.full(size, "NaT", "datetime64[D]"), np.full(size, "NaT", "datetime64[us]"), np.zeros(size, bool))
+    unread = np.arange(size)
     for pattern in (_YEAR_FIRST, _PACKED, _DAY_FIRST, _EITHER):
-        parts = pc.extract_regex(texts, pattern)
-        rows = np.flatnonzero(parts.is_valid().to_numpy(zero_copy_only=False))
+        parts = pc.extract_regex(texts.take(pa.array(unread)), pattern)
+        matched = parts.is_valid().to_numpy(zero_copy_only=False)
+        rows, unread = unread[matched], unread[~matched]
         if not len(rows):
             continue
         parts = parts.drop_null()
