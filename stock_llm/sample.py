@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stock_llm import candles, moments, sample_trades, situation
+from stock_llm import candles, moments, sample_feedback, sample_trades, situation
 from stock_llm.errors import MissingExtra
 from stock_llm.situation import Candles
 
@@ -60,12 +60,13 @@ SHORTEST = 15
 
 
 def write_sample(folder: Path, seed: int = SEED) -> None:
-    """Writes the candles and the trades of the sample into `folder`."""
+    """Writes the candles, the trades and the feedback of the sample into `folder`."""
     series = [stock(symbol, seed, number) for number, symbol in enumerate(COMPANIES)]
     (folder / "candles").mkdir(parents=True, exist_ok=True)
     for one in series:
         (folder / "candles" / f"{one.symbol}.csv").write_text(_csv(one), encoding="ascii", newline="\n")
     (folder / "trades.csv").write_text(sample_trades.csv_of(sample_trades.trade(series, seed)), encoding="ascii", newline="\n")
+    sample_feedback.write_feedback(series, folder / "feedback.jsonl", seed)
 
 
 def stock(symbol: str, seed: int, number: int) -> Candles:

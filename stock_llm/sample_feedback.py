@@ -22,6 +22,9 @@ ITEMS = 240
 TASTE_LIMIT = 70.0
 """RSI14 above which the investor wants to wait."""
 
+FIRST, LAST = "2024-01-02", "2025-05-30"
+"""First and last close that somebody asked about: before the sample's holdout."""
+
 _HOT_SHARE = 0.5
 _THAI_SHARE = 0.25
 _BY_TREND = {"UP": "BUY", "DOWN": "SELL", "SIDEWAYS": "HOLD"}
@@ -39,23 +42,20 @@ def wished(given: Answer, situation: Situation) -> Answer:
     return replace(given, recommendation="HOLD", risks=(*kept, statements.stop(situation, given.language)))
 
 
-def write_feedback(candles: list[Candles], first: str, last: str, path: Path, seed: int = 11) -> int:
-    """Writes `ITEMS` lines of JSON about closes from `first` to `last` (ISO dates); returns how many.
-
-    The lines have the fields of stock_llm.feedback.FeedbackItem.
-    """
-    items = list(_items(candles, first, last, random.Random(seed)))
-    text = "".join(json.dumps(item, ensure_ascii=False, sort_keys=True) + "\n" for item in items)
-    path.write_text(text, encoding="utf-8")
-    return len(items)
+def write_feedback(candles: list[Candles], path: Path, seed: int) -> None:
+    """Writes `ITEMS` lines of JSON, with the fields of stock_llm.feedback_item.FeedbackItem."""
+    lines = (
+        json.dumps(item, ensure_ascii=False, sort_keys=True) + "\n" for item in _items(candles, random.Random(f"feedback {seed}"))
+    )
+    path.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def _items(candles: list[Candles], first: str, last: str, chance: random.Random) -> Iterator[dict[str, object]]:
+def _items(candles: list[Candles], chance: random.Random) -> Iterator[dict[str, object]]:
     seen = [
         situation
         for series in map(compute, candles)
         for index, day in enumerate(series.candles.day)
-        if first <= str(day) <= last and (situation := series.at(index))
+        if FIRST <= str(day) <= LAST and (situation := series.at(index))
     ]
     hot = [situation for situation in seen if situation.rsi14 > TASTE_LIMIT]
     calm = [situation for situation in seen if situation.rsi14 <= TASTE_LIMIT]

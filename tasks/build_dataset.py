@@ -22,7 +22,7 @@ from stock_llm import holdings, moments, situation
 from stock_llm.answers import Language
 from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, produce
 from stock_llm.errors import InputError
-from stock_llm.feedback import FeedbackItem, read_parquet
+from stock_llm.feedback_item import FeedbackItem, read_parquet
 from stock_llm.moments import HORIZON, Moment, Odds
 from stock_llm.prompts import PROMPT_VERSION
 from stock_llm.rows import Row, write_rows

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stock_llm import statements
 from stock_llm.answers import LANGUAGES, parse
-from stock_llm.feedback import FeedbackItem
+from stock_llm.feedback_item import FeedbackItem
 from stock_llm.moments import Moment, Odds
 from stock_llm.rows import read_rows, write_rows
 from stock_llm.situation import Position, Situation
