@@ -72,7 +72,7 @@ def input_digest(settings: Settings) -> str:
         recipe=RECIPE,
         trades=_bytes_digest(trades, settings.path(settings.trades)),
         candles=_bytes_digest(candles, settings.path(settings.candles)),
-        feedback=Feedback(settings.url(settings.feedback_url)).watermark(),
+        feedback=Feedback(settings.url(settings.feedback_url)).watermark(sample=settings.uses_sample),
     )
 
 
