@@ -1,0 +1,165 @@
+"""Documents with questions and answers: small talk, terms, arithmetic, and a few in the product's instruct format.
+
+In: a `random.Random`. Out: one text. The instruct documents use the product's prompt and its labelled lines for requests that
+no skill makes. Which labels an answer has is drawn, and so are trend, recommendation, reading, outcome and confidence: the base
+learns the look of an answer, and that these words say nothing.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from stock_llm import prompts, statements
+from stock_llm.answers import VERDICTS, Answer, Language
+from stock_llm.base import glossary, scenes, snippets
+from stock_llm.situation import Situation, price
+
+_FACTS = (
+    statements.sma50,
+    statements.sma20,
+    statements.rsi,
+    statements.macd,
+    statements.bands,
+    statements.volume,
+    statements.atr,
+    statements.resistance,
+    statements.support,
+    statements.stop,
+)
+
+_SMALL_TALK: dict[Language, tuple[tuple[str, str], ...]] = {
+    "en": (
+        ("Hello.", "Hello. How can I help?"),
+        ("Good morning.", "Good morning. What would you like to know?"),
+        ("Who are you?", "I am a small language model. I know a little about charts and numbers."),
+        ("What can you do?", "I can read a table of indicators, copy its numbers and explain what they mean."),
+        ("Thank you.", "You are welcome."),
+        ("Goodbye.", "Goodbye."),
+        ("Can you see the future?", "No. Nobody can."),
+        ("Will the price rise tomorrow?", "I do not know. The past says little about the next day."),
+        ("What day comes after Friday?", "Saturday. Most markets are closed then."),
+        ("How many months has a year?", "A year has twelve months."),
+        ("How many days has a week?", "A week has seven days."),
+        ("What is a stock?", "A stock is a share of a company."),
+        ("What is a broker?", "A broker carries out orders for investors."),
+        ("What is an exchange?", "An exchange is a place where shares are traded."),
+        ("What is a bond?", "A bond is a loan that pays interest."),
+        ("What is inflation?", "Inflation is a general rise of prices."),
+        ("What is interest?", "Interest is the price of borrowed money."),
+        ("Is it safe to invest?", "No investment is without risk."),
+        ("Where is Bangkok?", "Bangkok is the capital of Thailand."),
+    ),
+    "th": (
+        ("สวัสดี", "สวัสดี มีอะไรให้ช่วยไหม"),
+        ("คุณคือใคร", "ฉันเป็นแบบจำลองภาษาขนาดเล็ก รู้เรื่องกราฟและตัวเลขเล็กน้อย"),
+        ("ทำอะไรได้บ้าง", "อ่านตารางตัวเลข คัดลอกตัวเลข และอธิบายความหมายได้"),
+        ("ขอบคุณ", "ยินดี"),
+        ("ลาก่อน", "ลาก่อน"),
+        ("พรุ่งนี้ราคาจะขึ้นไหม", "ไม่ทราบ อดีตไม่ได้บอกอนาคต"),
+        ("หุ้นคืออะไร", "หุ้นคือส่วนแบ่งความเป็นเจ้าของบริษัท"),
+        ("โบรกเกอร์คืออะไร", "โบรกเกอร์ส่งคำสั่งซื้อขายแทนนักลงทุน"),
+        ("พันธบัตรคืออะไร", "พันธบัตรคือเงินกู้ที่จ่ายดอกเบี้ย"),
+        ("เงินเฟ้อคืออะไร", "เงินเฟ้อคือการที่ราคาสินค้าโดยรวมสูงขึ้น"),
+        ("หนึ่งปีมีกี่เดือน", "หนึ่งปีมีสิบสองเดือน"),
+        ("หนึ่งสัปดาห์มีกี่วัน", "หนึ่งสัปดาห์มีเจ็ดวัน"),
+        ("ลงทุนปลอดภัยไหม", "ไม่มีการลงทุนใดที่ไม่มีความเสี่ยง"),
+        ("เมืองหลวงของไทยคืออะไร", "กรุงเทพเป็นเมืองหลวงของไทย"),
+    ),
+}
+
+
+def chat(chance: Random, language: Language) -> str:
+    """Three to eight questions with their answers."""
+    asks, replies = chance.choice((("Q: ", "A: "), ("User: ", "Assistant: "), ("", ""), ("- ", "")))
+    if language == "th" and asks:
+        asks, replies = chance.choice((("ถาม: ", "ตอบ: "), ("Q: ", "A: ")))
+    turns = (_turn(chance, language) for _ in range(chance.randint(3, 8)))
+    return "\n".join(f"{asks}{question}\n{replies}{answer}" for question, answer in turns)
+
+
+def _turn(chance: Random, language: Language) -> tuple[str, str]:
+    """A question and its answer."""
+    kind = chance.random()
+    if kind < 0.4:
+        return chance.choice(_SMALL_TALK[language])
+    if kind < 0.6:
+        name, meaning = glossary.meaning(chance, language)
+        return (f"What is {name}?" if language == "en" else f"{name} คืออะไร"), meaning
+    if kind < 0.75:
+        english, thai = glossary.translation(chance)
+        if chance.random() < 0.5:
+            return (f"What is '{english}' in Thai?" if language == "en" else f"{english} ภาษาไทยเรียกว่าอะไร"), thai
+        return (f"What does {thai} mean?" if language == "en" else f"{thai} ภาษาอังกฤษเรียกว่าอะไร"), english
+    a, b = scenes.amount(chance), scenes.amount(chance)
+    if chance.random() < 0.5:
+        first = a
+        b = float(price(max(0.01, first * (1 + chance.gauss(0, 0.05)))))
+    if language == "th":
+        return f"{price(a)} กับ {price(b)} ค่าไหนมากกว่า", price(max(a, b))
+    return f"Which is larger, {price(a)} or {price(b)}?", price(max(a, b))
+
+
+def instruct(chance: Random, language: Language) -> str:
+    """A request in the product's prompt, and an answer as long as a turn: rendered but for the BOS."""
+    request, context, reply = chance.choice(_REQUESTS)(chance, language)
+    turns = prompts.messages(request, context, reply)
+    return prompts.render(turns if chance.random() < 0.9 else turns[1:])
+
+
+def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
+    """A block, and any of the labels of an answer below it."""
+    seen = scenes.situation(chance)
+    ask = (
+        ("Facts about {0}.", "{0}: what do these numbers say?", "Describe {0} at the close.", "{0}, please.", "Look at {0}.")
+        if language == "en"
+        else ("ข้อเท็จจริงของ {0}", "ตัวเลขของ {0} บอกว่าอย่างไร", "ช่วยดู {0}", "บรรยาย {0} เมื่อปิดตลาด")
+    )
+    return chance.choice(ask).format(seen.symbol), seen.block(), random_answer(seen, chance, language).text()
+
+
+_SHAPES = (
+    ("trend", "recommendation", "confidence", "risks", "levels"),
+    ("recommendation", "confidence", "risks"),
+    ("reading",),
+    ("outcome", "risks"),
+    ("trend", "levels"),
+    ("risks",),
+    ("levels",),
+)
+"""Labels beside the insights, which every answer has."""
+
+
+def random_answer(seen: Situation, chance: Random, language: Language) -> Answer:
+    """True sentences under labels that are drawn, with words that are drawn."""
+    facts = chance.sample(_FACTS, chance.randint(2, 5))
+    cut = chance.randint(1, len(facts) - 1)
+    labels = [label for label in chance.choice(_SHAPES) if chance.random() < 0.85]
+    return Answer(
+        language=language,
+        **{label: chance.choice(words) for label, words in VERDICTS.items() if label in labels},
+        confidence=5 * chance.randint(4, 17) if "confidence" in labels else None,
+        insights=tuple(fact(seen, language) for fact in facts[:cut]),
+        risks=tuple(fact(seen, language) for fact in facts[cut:]) if "risks" in labels else (),
+        support=price(seen.support) if "levels" in labels else None,
+        resistance=price(seen.resistance) if "levels" in labels else None,
+    )
+
+
+def _free(chance: Random, language: Language) -> tuple[str, str, str]:
+    """A block, and a few sentences below it without labels."""
+    seen = scenes.situation(chance)
+    told = " ".join(fact(seen, language) for fact in chance.sample(_FACTS, chance.randint(1, 3)))
+    ask = ("Put this into words.", "Say it briefly.", "{0} in a sentence?") if language == "en" else ("สรุปสั้น ๆ", "บอกเป็นคำพูด")
+    return chance.choice(ask).format(seen.symbol), seen.block(), told
+
+
+def _talk(chance: Random, language: Language) -> tuple[str, str, str]:
+    question, answer = _turn(chance, language)
+    return question, "", answer
+
+
+def _code(chance: Random, language: Language) -> tuple[str, str, str]:
+    request, source = snippets.asked(chance, language)
+    return request, "", f"```python\n{source}\n```"
+
+
+_REQUESTS: tuple[Callable[[Random, Language], tuple[str, str, str]], ...] = (_labelled, _labelled, _labelled, _free, _talk, _code)

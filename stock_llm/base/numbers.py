@@ -1,0 +1,197 @@
+"""Documents about numbers: copying, comparing, percent, thresholds, sorting, dates, in the forms that the product uses.
+
+In: a `random.Random`. Out: a text of several exercises, each with its answer. Differences are often small, so that more than
+the first digit has to be read. Does not know situations.
+"""
+
+import string
+from collections.abc import Callable
+from datetime import date, timedelta
+from random import Random
+
+from stock_llm.answers import Language
+from stock_llm.base import scenes
+from stock_llm.situation import percent, price, ratio
+
+_NAMES = ("Close", "SMA20", "SMA50", "EMA12", "Open", "High", "Low", "Support", "Resistance", "ATR14", "VWAP", "Target")
+_FIELDS = (*_NAMES, "First price", "Last price", "Days", "Paid", "Received", "Cost", "Volume", "RSI14", "Year", "Fee")
+_WORDS = ("apple", "river", "stone", "cloud", "paper", "glass", "metal", "ช้าง", "แมว", "บ้าน", "ดิน", "น้ำ", "ฟ้า")
+
+
+def drill(chance: Random, language: Language) -> str:
+    """Five to twelve exercises of one or two kinds."""
+    kinds = chance.sample(_KINDS, chance.choice((1, 2)))
+    return "\n".join(chance.choice(kinds)(chance, language) for _ in range(chance.randint(5, 12)))
+
+
+def _pair(chance: Random) -> tuple[float, float]:
+    """Two prices, near to each other as a price and its average are, now and then equal."""
+    first = scenes.amount(chance)
+    near = chance.choice((0.003, 0.01, 0.03, 0.1, 0.5))
+    second = float(price(max(0.01, first * (1 + chance.gauss(0, near)))))
+    return first, first if chance.random() < 0.03 else second
+
+
+def _compare(chance: Random, language: Language) -> str:
+    a, b = _pair(chance)
+    left, right = chance.sample(_NAMES, 2)
+    if language == "th":
+        word = "เท่ากับ" if a == b else "สูงกว่า" if a > b else "ต่ำกว่า"
+        return chance.choice(
+            (
+                f"{left} {price(a)} {word} {right} {price(b)}",
+                f"{price(a)} {'=' if a == b else '>' if a > b else '<'} {price(b)} ดังนั้น {left} {word} {right}",
+                f"ระหว่าง {price(a)} กับ {price(b)} ค่าที่มากกว่าคือ {price(max(a, b))}",
+            )
+        )
+    word = "equal to" if a == b else "above" if a > b else "below"
+    return chance.choice(
+        (
+            f"{left} {price(a)} is {word} {right} {price(b)}.",
+            f"{left}: {price(a)}\n{right}: {price(b)}\n{left} is {word} {right}.",
+            f"{price(a)} {'=' if a == b else '>' if a > b else '<'} {price(b)}, so {left} is {word} {right}.",
+            f"Which is larger, {price(a)} or {price(b)}? {price(max(a, b))}.",
+            f"Which is smaller, {price(a)} or {price(b)}? {price(min(a, b))}.",
+            f"Is {price(a)} more than {price(b)}? {'Yes' if a > b else 'No'}.",
+        )
+    )
+
+
+def _away(chance: Random, language: Language) -> str:
+    """The sign in brackets says the side; its number is the distance."""
+    a, b = _pair(chance)
+    left, right = chance.sample(_NAMES, 2)
+    signed, size = percent(a, b), percent(a, b).lstrip("+-")
+    line = f"{right}: {price(b)} ({signed})"
+    if language == "th":
+        side = "สูงกว่า" if a > b else "ต่ำกว่า"
+        return chance.choice(
+            (
+                f"{left}: {price(a)}\n{line}\n{left} {price(a)} {side} {right} {price(b)} อยู่ {size}",
+                f"ซื้อ {price(b)} ขาย {price(a)} ({signed}) {'กำไร' if a > b else 'ขาดทุน'} {size}",
+            )
+        )
+    side = "above" if a > b else "below"
+    return chance.choice(
+        (
+            f"{left}: {price(a)}\n{line}\n{left} {price(a)} is {size} {side} {right} {price(b)}.",
+            f"Paid {price(b)}, received {price(a)} ({signed}): a {'gain' if a > b else 'loss'} of {size}.",
+            f"Return: {signed}\nIt {'gained' if a > b else 'lost'} {size}.",
+            f"{signed} means {side}: {price(a)} is {size} {side} {price(b)}.",
+        )
+    )
+
+
+def _signed(chance: Random, language: Language) -> str:
+    a, b = round(chance.gauss(0, 2), 2) + 0.0, round(chance.gauss(0, 2), 2) + 0.0
+    line = f"MACD: {a:.2f}, signal {b:.2f} ({a - b:+.2f})"
+    if language == "th":
+        return f"{line}\nMACD {a:.2f} {'สูงกว่า' if a > b else 'ต่ำกว่า'}เส้นสัญญาณ {b:.2f}"
+    return chance.choice(
+        (
+            f"{line}\nMACD {a:.2f} is {'above' if a > b else 'below'} its signal {b:.2f}.",
+            f"{a:.2f} minus {b:.2f} is {a - b:.2f}, which is {'positive' if a > b else 'not positive'}.",
+            f"On the number line {min(a, b):.2f} comes before {max(a, b):.2f}.",
+        )
+    )
+
+
+def _threshold(chance: Random, language: Language) -> str:
+    value = round(chance.choice((chance.uniform(2, 98), chance.gauss(30, 6), chance.gauss(70, 6))), 1)
+    value = min(98.0, max(2.0, value))
+    if language == "th":
+        zone = "สูงกว่า 70" if value > 70 else "ต่ำกว่า 30" if value < 30 else "ระหว่าง 30 ถึง 70"
+        return chance.choice((f"RSI14: {value:.1f}\nค่า {value:.1f} {zone}", f"RSI14 {value:.1f} {zone}"))
+    zone = "above 70" if value > 70 else "below 30" if value < 30 else "between 30 and 70"
+    return chance.choice(
+        (
+            f"RSI14: {value:.1f}\nRSI14 is {zone}.",
+            f"{value:.1f} is {zone}.",
+            f"RSI14 {value:.1f}: {zone}.",
+            f"Is {value:.1f} above 70? {'Yes' if value > 70 else 'No'}. Is it below 30? {'Yes' if value < 30 else 'No'}.",
+        )
+    )
+
+
+def _table(chance: Random, language: Language) -> str:
+    """A few lines, then some of their values again, by name."""
+    names = chance.sample(_FIELDS, chance.randint(3, 7))
+    values = [
+        chance.choice((price(scenes.amount(chance)), f"{chance.uniform(0, 100):.1f}", str(chance.randint(1, 900)))) for _ in names
+    ]
+    lines = "\n".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
+    asked = chance.sample(range(len(names)), chance.randint(1, 3))
+    told = (
+        chance.choice(
+            (
+                f"{names[i]} คือ {values[i]}" if language == "th" else f"{names[i]} is {values[i]}.",
+                f"{names[i]} = {values[i]}",
+                f"{'ค่าของ' if language == 'th' else 'The value of'} {names[i]}: {values[i]}",
+            )
+        )
+        for i in asked
+    )
+    return lines + "\n" + "\n".join(told)
+
+
+def _copy(chance: Random, language: Language) -> str:
+    """Any string of signs, told again."""
+    kind = chance.random()
+    if kind < 0.4:
+        text = "".join(chance.choices(string.ascii_uppercase, k=chance.randint(2, 7)))
+    elif kind < 0.7:
+        text = " ".join(price(scenes.amount(chance)) for _ in range(chance.randint(1, 4)))
+    else:
+        text = " ".join(chance.choices(_WORDS, k=chance.randint(2, 5)))
+    return chance.choice((f"{text} -> {text}", f"{'ทวน' if language == 'th' else 'Repeat'}: {text}\n{text}"))
+
+
+def _sorted(chance: Random, language: Language) -> str:
+    first = scenes.amount(chance)
+    values = [float(price(first * (1 + chance.gauss(0, 0.1)))) for _ in range(chance.randint(3, 5))]
+    listed, ordered = ", ".join(map(price, values)), ", ".join(map(price, sorted(values)))
+    if language == "th":
+        return f"เรียง {listed} จากน้อยไปมาก: {ordered} ค่าสูงสุดคือ {price(max(values))}"
+    return f"From low to high, {listed} becomes {ordered}. The highest is {price(max(values))}."
+
+
+def _share(chance: Random, language: Language) -> str:
+    whole = scenes.amount(chance)
+    part = float(price(max(0.01, whole * chance.uniform(0.005, 0.06))))
+    line = f"{chance.choice(_FIELDS)}: {price(part)} ({ratio(part, whole)})"
+    if language == "th":
+        return f"{line}\n{price(part)} คิดเป็น {ratio(part, whole)} ของ {price(whole)}"
+    return f"{line}\n{price(part)} is {ratio(part, whole)} of {price(whole)}."
+
+
+def _sum(chance: Random, language: Language) -> str:
+    a, b = chance.randint(0, 99), chance.randint(0, 99)
+    if chance.random() < 0.5:
+        sign, value = ("บวก" if language == "th" else "plus"), a + b
+    else:
+        sign, value = ("ลบ" if language == "th" else "minus"), a - b
+    return f"{a} {sign} {b} {'เท่ากับ' if language == 'th' else 'is'} {value}{'' if language == 'th' else '.'}"
+
+
+def _dates(chance: Random, language: Language) -> str:
+    first = date.fromisoformat(scenes.day(chance))
+    days = chance.randint(1, 60)
+    second = first + timedelta(days=days)
+    if language == "th":
+        return chance.choice(
+            (f"จาก {first} ถึง {second} คือ {days} วัน", f"{second} มาหลัง {first}", f"วันที่ {first} อยู่ในปี {first.year}")
+        )
+    return chance.choice(
+        (
+            f"From {first} to {second} it is {days} days.",
+            f"{second} comes after {first}.",
+            f"{first} is a {first:%A} in {first:%B} {first.year}.",
+        )
+    )
+
+
+_KINDS: tuple[Callable[[Random, Language], str], ...] = (
+    *(_compare, _compare, _compare, _away, _away, _away, _signed, _signed, _threshold, _threshold),
+    *(_table, _table, _table, _copy, _copy, _sorted, _share, _sum, _dates),
+)
+"""What is drilled; a kind that stands here more often is drilled more often."""
