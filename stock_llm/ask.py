@@ -1,0 +1,99 @@
+"""Asking the published model: a question about a known symbol gets that symbol's computed numbers, any other goes verbatim.
+
+In: a question in words. Out: the answer, the prompt that the model saw, and a warning where the answer has numbers that it was
+not given. The prompt is rendered from what was published, so that this is what every other consumer gets. Does not know how
+a model came to be.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from stock_llm import candles, holdings, statements, trades
+from stock_llm.answers import DISCLAIMER, Language
+from stock_llm.errors import InputError
+from stock_llm.inputs import candle_files, trade_files
+from stock_llm.prompts import user_text
+from stock_llm.published import published
+from stock_llm.secrets import account_hash
+from stock_llm.settings import Settings
+from stock_llm.situation import WARM_UP, Position, compute
+from stock_llm.skills.explain import TEXTBOOK
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An answer with its circumstances.
+
+    Attributes:
+        prompt: the text that the model was given, without BOS.
+        text: the answer, which ends with the disclaimer.
+        invented: numbers of the answer that are not in the numbers that the model was given.
+    """
+
+    prompt: str
+    text: str
+    seconds: float
+    invented: list[str]
+
+
+def ask(settings: Settings, text: str, model: str) -> Asked:
+    """The answer of a published model.
+
+    Raises:
+        InputError: the question is empty, or about a symbol whose history is too short.
+        PublishError: there is no such model where models are published.
+    """
+    if not text.strip():
+        raise InputError("the question is empty", remedy='Try: stock-llm ask "Analyze …" with one of your symbols')
+    context = known_numbers(settings, text)
+    reply = published(settings).ask(model, [{"role": "user", "content": user_text(text.strip(), context)}])
+    invented = (
+        [number for number in statements.numbers(reply.text) if number not in statements.numbers(context)] if context else []
+    )
+    return Asked(reply.prompt, _with_disclaimer(reply.text, text), reply.seconds, _unexplained(invented, reply.text))
+
+
+def known_numbers(settings: Settings, text: str) -> str:
+    """The block of the first symbol of our candles that the question names, at its last close; empty where it names none.
+
+    A question that names one indicator gets the lines that explaining it was trained with.
+    """
+    files = {file.stem.upper(): file for file in candle_files(settings)}
+    words = re.findall(r"[A-Za-z0-9.\-]+", text)
+    symbol = next((word.strip(".-").upper() for word in words if word.strip(".-").upper() in files), None)
+    if symbol is None:
+        return ""
+    (series,) = [
+        one for one in candles.by_symbol(candles.read([files[symbol]], files[symbol].parent).table) if one.symbol == symbol
+    ]
+    situation = compute(series).at(len(series) - 1)
+    if situation is None:
+        raise InputError(
+            f"{symbol} has {len(series)} candles, {WARM_UP + 1} are needed to compute its indicators", file=files[symbol]
+        )
+    situation = replace(situation, position=_held(settings, symbol))
+    named = [name for name in TEXTBOOK if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+    lines = ("Symbol", "Date", "Close", TEXTBOOK[named[0]].line) if len(named) == 1 else ()
+    return situation.block(*lines)
+
+
+def _held(settings: Settings, symbol: str) -> Position | None:
+    """What the ledger says the user holds of it now."""
+    given = settings.path(settings.trades)
+    root = given if given.is_dir() else given.parent
+    ledger = trades.read(trade_files(settings), root, lambda account: account_hash(account, settings=settings)).table
+    held = holdings.follow(holdings.fills(ledger)).get(symbol)
+    return held.positions[-1] if held else None
+
+
+def _with_disclaimer(answer: str, question: str) -> str:
+    if any(answer.rstrip().endswith(text) for text in DISCLAIMER.values()):
+        return answer
+    language: Language = "th" if re.search(r"[\u0e00-\u0e7f]", question) else "en"
+    return f"{answer.rstrip()}\n{DISCLAIMER[language]}"
+
+
+def _unexplained(numbers: list[str], answer: str) -> list[str]:
+    """Numbers beside RSI's limits and the confidence, which is the model's own."""
+    own = set(re.findall(r"(\d+)%$", answer, re.MULTILINE)) | set(statements.THRESHOLDS)
+    return [number for number in numbers if number not in own]
