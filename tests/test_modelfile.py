@@ -1,5 +1,8 @@
 """The Modelfile: what is written is read back, in Ollama's grammar, and what Ollama would choke on is refused."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +115,26 @@ def test_whatever_is_written_is_read_back(modelfile):
     except InputError:
         return  # refused, not altered
     assert parse_modelfile(written) == modelfile
+
+
+RECORDED = Path(__file__).parents[2] / "shared" / "facts" / "ollama-recorded.json"
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded exchanges of a real Ollama are not beside the checkout")
+def test_what_a_real_ollama_shows_is_read():
+    exchanges = json.loads(RECORDED.read_text())
+    made = {one["body"]["model"]: one["body"] for one in exchanges if one["request"] == "POST /api/create"}
+    shown = 0
+    for exchange in exchanges:
+        if exchange["request"] == "POST /api/show" and exchange["status"] == 200 and exchange["response"].endswith("}"):
+            asked = made[exchange["body"]["model"]]
+            if "adapters" in asked:
+                continue
+            read = parse_modelfile(json.loads(exchange["response"])["modelfile"])
+            assert read.template == asked.get("template", "{{ .Prompt }}")
+            assert read.system == asked.get("system", "")
+            assert {key: list(one) if isinstance(one, tuple) else one for key, one in read.parameters.items()} == asked[
+                "parameters"
+            ]
+            shown += 1
+    assert shown >= 6

@@ -1,0 +1,258 @@
+"""Stage 7: a version goes to Ollama under its own name, is asked a real question there, and becomes `:latest` if it was promoted.
+
+In: the candidate, its scorecard and its version. Out: a `Release`. `stock-llm:vN` is never overwritten. `:latest` moves only
+when the verdict is "promote" and the smoke prompt was answered from what was published: its weights, its template, its
+parameters. Goes to the server at `ollama_host` when one answers, else into the folder `ollama_store`. Does not know how an
+answer is marked.
+
+Two things say who the champion is, and a kill may fall between them. So the registry's alias is the decision and moves first;
+`:latest` follows it, and whoever publishes or rolls back next makes it follow where it does not. A release that was finished
+is remembered beside its scorecard: running the flow again neither asks again nor undoes a rollback.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from stock_llm import ollama_prompt, ollama_server, prompts, registry
+from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version, file_sha256
+from stock_llm.errors import InputError, PublishError
+from stock_llm.llama import Model
+from stock_llm.modelfile import Modelfile
+from stock_llm.ollama_server import Reply, Server
+from stock_llm.ollama_store import Store
+from stock_llm.profiles import Profile, base_folder, load_profile
+from stock_llm.rows import Row, read_rows
+from stock_llm.settings import Settings
+from stock_llm.skills import SKILLS, analyse, signal
+
+MODEL = "stock-llm"
+LATEST = f"{MODEL}:latest"
+RECORD = "release.json"
+
+SMOKE_SECONDS = 30.0
+"""A published model answers the smoke prompt within this, the time to load it apart."""
+
+
+@task(task_run_name="publish")
+def publish(settings: Settings, dataset: Dataset, candidate: Candidate, scorecard: Scorecard, version: Version) -> Release:
+    """The release of this version; nothing happens where it was published before.
+
+    Raises:
+        PublishError: refused, or the smoke prompt failed although the verdict was "promote". `:latest` is where it was.
+    """
+    target = _target(settings)
+    _follow_champion(settings, target)
+    name, record = f"{MODEL}:v{version.number}", scorecard.folder / RECORD
+    known = _recorded(record)
+    if known and known.where == target.where and known.manifests.get(name, "none") == target.digest(name):
+        return _as_it_stands(settings, target, known)
+
+    modelfile = build_modelfile(settings, candidate)
+    if (found := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
+        raise PublishError(f"{candidate.gguf} was changed after it was judged: its SHA-256 is {found}. Quantize again")
+    digest = target.put(name, candidate.gguf, modelfile)
+    _write_whole(candidate.gguf.with_name("Modelfile"), modelfile.write())
+    row = smoke_row(dataset)
+    reply = target.ask(name, [{"role": "user", "content": prompts.user_text(row.instruction, row.input)}])
+    faults = smoke_faults(row, reply)
+    reasons = [f"smoke prompt: {fault}" for fault in faults]
+    if scorecard.verdict != "promote":
+        reasons.append(f"the verdict is '{scorecard.verdict}': {LATEST} stays")
+    elif faults:
+        raise PublishError(
+            f"{name} failed the smoke prompt ({'; '.join(faults)}). {LATEST} stays; {name} is listed for you to try. "
+            f"It said: {reply.text[:300]!r}"
+        )
+    elif (champion := _champion(settings)) not in (scorecard.champion, version.number, None):
+        reasons.append(f"v{champion} became champion after this was judged: {LATEST} stays. Run again to be judged against it")
+    else:
+        _promote(settings, target, version.number)
+    made = Release(
+        names=[name],
+        where=target.where,
+        manifests={name: digest},
+        smoke_prompt=reply.prompt,
+        smoke_answer=reply.text,
+        smoke_seconds=round(reply.seconds, 3),
+        promoted=False,
+        reasons=reasons,
+    )
+    _write_whole(record, json.dumps(asdict(made), indent=1, ensure_ascii=False))
+    return _as_it_stands(settings, target, made)
+
+
+def roll_back(settings: Settings, number: int) -> None:
+    """Make version `number` the champion again: the registry's alias and `:latest`, together.
+
+    Raises:
+        PublishError: that version is not published where we publish to now.
+    """
+    target = _target(settings)
+    if target.digest(f"{MODEL}:v{number}") is None:
+        raise PublishError(f"there is no {MODEL}:v{number} at {target.where}")
+    _promote(settings, target, number)
+
+
+def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
+    """What `ollama create` would read, to stand beside the GGUF."""
+    profile = load_profile(settings)
+    return Modelfile(
+        from_=f"./{candidate.gguf.name}",
+        template=prompts.GO_TEMPLATE,
+        system=prompts.SYSTEM,
+        parameters={**profile.serving.model_dump(), "stop": prompts.STOP},
+        license=(_licence(profile, settings),),
+    )
+
+
+def _licence(profile: Profile, settings: Settings) -> str:
+    """The text that came with the base, else the licence's name."""
+    folder = base_folder(profile, settings)
+    file = folder / "LICENSE" if folder else None
+    return file.read_text(encoding="utf-8") if file and file.is_file() else profile.licence
+
+
+def smoke_row(dataset: Dataset) -> Row:
+    """The first question of the holdout that asks for a decision.
+
+    Raises:
+        InputError: it has none.
+    """
+    for skill in (signal.NAME, analyse.NAME):
+        if row := next((row for row in read_rows(dataset.holdout) if row.skill == skill), None):
+            return row
+    raise InputError(f"no row asks for a '{signal.NAME}' or an '{analyse.NAME}'", file=dataset.holdout)
+
+
+def smoke_faults(row: Row, reply: Reply) -> list[str]:
+    """What is wrong with the answer to the smoke prompt; empty: nothing."""
+    faults = []
+    if reply.prompt != prompts.render(prompts.messages(row.instruction, row.input)):
+        faults.append("the published template renders another prompt than training saw")
+    if not reply.finished:
+        faults.append(f"no whole answer after {reply.seconds:.0f} s")
+    elif reply.seconds > SMOKE_SECONDS:
+        faults.append(f"the answer took {reply.seconds:.0f} s, the limit is {SMOKE_SECONDS:.0f} s")
+    score = SKILLS[row.skill].score(row, reply.text)
+    if not score.parsed:
+        faults.append("the answer is not in the format")
+    elif score.checks["grounded"] < 1:
+        faults.append(f"{1 - score.checks['grounded']:.0%} of the numbers in the answer are not in the question")
+    return faults
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """The folder in Ollama's format, asked through llama.cpp in this process."""
+
+    store: Store
+    threads: int
+
+    @property
+    def where(self) -> str:
+        return str(self.store.root)
+
+    def put(self, name: str, gguf: Path, modelfile: Modelfile) -> str:
+        self.store.collect_garbage()
+        return self.store.write_model(name, gguf, modelfile, replace=False)
+
+    def digest(self, name: str) -> str | None:
+        return self.store.digest(name)
+
+    def tag(self, source: str, target: str) -> None:
+        self.store.tag(source, target)
+
+    def ask(self, name: str, messages: Sequence[dict[str, str]]) -> Reply:
+        published = self.store.read_model(name)
+        parameters: dict[str, Any] = dict(published.modelfile.parameters)
+        prompt = ollama_prompt.render(published.modelfile.template, messages, published.modelfile.system)
+        with Model(published.gguf, threads=self.threads, context=parameters["num_ctx"]) as model:
+            said = model.generate(prompt, max_tokens=parameters["num_predict"], stop=parameters["stop"])
+        return Reply(prompt, said.text, said.seconds, finished=True)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A running Ollama."""
+
+    server: Server
+
+    @property
+    def where(self) -> str:
+        return self.server.where
+
+    def put(self, name: str, gguf: Path, modelfile: Modelfile) -> str:
+        """Made under another name first: what a server makes of a GGUF is known only when it is done."""
+        staging = f"{MODEL}:staging"
+        made = self.server.create(staging, gguf, modelfile, lambda status: print(f"ollama: {status}", file=sys.stderr))
+        there = self.server.digest(name)
+        if there is None:
+            self.server.tag(staging, name)
+        self.server.delete(staging)
+        if there not in (None, made):
+            raise PublishError(f"{name} exists at {self.where} and is another model; a version is never overwritten")
+        return made
+
+    def digest(self, name: str) -> str | None:
+        return self.server.digest(name)
+
+    def tag(self, source: str, target: str) -> None:
+        self.server.tag(source, target)
+
+    def ask(self, name: str, messages: Sequence[dict[str, str]]) -> Reply:
+        reply = self.server.ask(name, messages, seconds=SMOKE_SECONDS)
+        self.server.unload(name)
+        return reply
+
+
+def _target(settings: Settings) -> _Folder | _Running:
+    if server := ollama_server.connect(settings.ollama_host):
+        return _Running(server)
+    return _Folder(Store(settings.path(settings.ollama_store)), settings.threads)
+
+
+def _champion(settings: Settings) -> int | None:
+    champion = registry.champion(settings)
+    return champion.number if champion else None
+
+
+def _promote(settings: Settings, target: _Folder | _Running, number: int) -> None:
+    registry.promote(settings, number)
+    _follow_champion(settings, target)
+
+
+def _follow_champion(settings: Settings, target: _Folder | _Running) -> None:
+    """Let `:latest` be the champion, where that is published here; it is not after a kill between the two moves."""
+    champion = _champion(settings)
+    published = target.digest(f"{MODEL}:v{champion}") if champion else None
+    if published and target.digest(LATEST) != published:
+        target.tag(f"{MODEL}:v{champion}", LATEST)
+
+
+def _as_it_stands(settings: Settings, target: _Folder | _Running, made: Release) -> Release:
+    """The release with what `:latest` is now: it may have moved since."""
+    name = made.names[0]
+    promoted = target.digest(LATEST) == made.manifests[name] and name == f"{MODEL}:v{_champion(settings)}"
+    names = [name, LATEST] if promoted else [name]
+    return replace(made, names=names, manifests=dict.fromkeys(names, made.manifests[name]), promoted=promoted)
+
+
+def _recorded(file: Path) -> Release | None:
+    return Release(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
