@@ -3,7 +3,7 @@
 from difflib import SequenceMatcher
 
 from stock_llm.answers import AnswerError, parse
-from stock_llm.feedback import FeedbackItem
+from stock_llm.feedback_item import FeedbackItem
 from stock_llm.rows import UNPARSED, Row, Score, mean_of
 
 NAME = "follow"
