@@ -22,7 +22,7 @@ from stock_llm import columns
 from stock_llm.dates import read_times
 from stock_llm.errors import InputError
 from stock_llm.inputs import read_text
-from stock_llm.quarantine import Rejected, refuse_if_mostly_bad
+from stock_llm.quarantine import Reading, Rejected, refuse_if_mostly_bad
 from stock_llm.situation import Candles
 
 CANDLE_SCHEMA = pa.schema(
@@ -59,16 +59,6 @@ _NOISE = 1e-9
 
 _PRICES = ("open", "high", "low", "close")
 _REMEDY = "A candle file has Date,Open,High,Low,Close,Volume, and Symbol where it holds several"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a set of candle files held: rows_read = rows of `table` + `rejected` + `duplicates`."""
-
-    table: pa.Table
-    rejected: list[Rejected]
-    rows_read: int
-    duplicates: int
 
 
 def read(files: list[Path], root: Path) -> Reading:

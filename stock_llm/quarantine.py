@@ -1,6 +1,7 @@
 """Rows of the user's files that were set aside, each with its reason, so that nothing is lost in silence.
 
-In: rejected rows. Out: one Parquet file. Does not know what makes a row bad.
+In: rejected rows. Out: one Parquet file, for the user alone: it shows bad rows as they were written, with account ids and notes.
+Does not know what makes a row bad.
 """
 
 from collections.abc import Iterable
@@ -30,7 +31,7 @@ class Rejected:
     Attributes:
         kind: trades, candles or feedback.
         row: 1-based line of the file as an editor shows it.
-        raw: the row as it was written.
+        raw: the row as it was written; its values, where it was read before it was found to contradict another.
     """
 
     kind: str
@@ -38,6 +39,16 @@ class Rejected:
     row: int
     reason: str
     raw: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a set of files held: rows_read = rows of `table` + `rejected` + `duplicates`."""
+
+    table: pa.Table
+    rejected: list[Rejected]
+    rows_read: int
+    duplicates: int
 
 
 def write(rejected: Iterable[Rejected], path: Path) -> None:

@@ -22,7 +22,7 @@ from stock_llm.dates import Times, read_times
 from stock_llm.errors import InputError
 from stock_llm.inputs import read_text
 from stock_llm.ledger import LEDGER_SCHEMA, AssetClass, Kind
-from stock_llm.quarantine import Rejected, refuse_if_mostly_bad
+from stock_llm.quarantine import Reading, Rejected, refuse_if_mostly_bad
 
 FORMAT = "generic"
 
@@ -52,16 +52,6 @@ _LARGEST = 1e13
 
 _TOO_MANY_LINES = 20
 """A value in quotes does not run on longer: a quote that does was never closed."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a set of trade files held: rows_read = rows of `table` + `rejected` + `duplicates`."""
-
-    table: pa.Table
-    rejected: list[Rejected]
-    rows_read: int
-    duplicates: int
 
 
 def read(files: list[Path], root: Path, hashed: Callable[[str], str]) -> Reading:
@@ -98,8 +88,8 @@ def _read_file(file: Path, name: str, hashed: Callable[[str], str]) -> Reading:
     side = np.array([_SIDES.get(text.lower(), "") for text in rows.column("side").to_pylist()], object)
     fee = pc.if_else(pc.equal(rows.column("fee"), ""), "0", rows.column("fee"))
     number = {
-        name: columns.plain_numbers(texts, rows.separator)
-        for name, texts in (("quantity", rows.column("quantity")), ("price", rows.column("price")), ("fee", fee))
+        column: columns.plain_numbers(texts, rows.separator)
+        for column, texts in (("quantity", rows.column("quantity")), ("price", rows.column("price")), ("fee", fee))
     }
     reasons = _reasons(rows, times, side, number)
     rejected = rows.rejected + [

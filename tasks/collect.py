@@ -2,7 +2,8 @@
 
 In: trades, candles and the feedback store, as the settings name them. Out: ledger.parquet, candles.parquet, feedback.parquet and
 quarantine.parquet, the same bytes for the same input. A row is kept, set aside with its reason, or counted as a repetition;
-none is lost. Account ids leave as salted hashes, notes do not leave at all. Does not know skills or splits.
+none is lost. The ledger has account ids as salted hashes and no notes; only the quarantine, which nothing is trained on, shows
+bad rows as they were written. Does not know skills or splits.
 """
 
 from functools import partial

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from stock_llm import trades
 from stock_llm.errors import InputError
 from stock_llm.ledger import LEDGER_SCHEMA
+from stock_llm.quarantine import Reading
 
 HEADER = "trade_id,date,symbol,side,quantity,price,fee,currency,account,note\n"
 GOOD = "".join(f'T{n},2024-03-{n:02d}T15:00:0{n % 10}Z,ABC,BUY,{n},10.5,1,USD,A-1,"a, ""note"""\n' for n in range(1, 11))
 
 
-def read(tmp_path: Path, *texts: str) -> trades.Reading:
+def read(tmp_path: Path, *texts: str) -> Reading:
     files = []
     for number, text in enumerate(texts):
         files.append(tmp_path / f"{number}.csv")
@@ -25,7 +26,7 @@ def read(tmp_path: Path, *texts: str) -> trades.Reading:
     return trades.read(files, tmp_path, lambda account: account and f"hashed {account}")
 
 
-def balanced(reading: trades.Reading) -> bool:
+def balanced(reading: Reading) -> bool:
     return reading.rows_read == len(reading.table) + len(reading.rejected) + reading.duplicates
 
 
