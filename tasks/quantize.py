@@ -249,5 +249,5 @@ def check_losses(losses: dict[str, float]) -> None:
         loss, allowed = losses[step], losses[before] * (1 + bound) + 1e-3
         if not math.isfinite(loss) or loss > allowed:
             raise ParityError(
-                f"the {step} file loses too much: {loss:.4f} nats per token, {before} had {losses[before]:.4f} (at most {allowed:.4f})"
+                f"the {step} file loses {loss:.4f} nats per token, {before} {losses[before]:.4f}; {allowed:.4f} is allowed"
             )

@@ -10,7 +10,7 @@ import itertools
 import random
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import CodeType
 
 from stock_llm.answers import Language
@@ -110,7 +110,7 @@ def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Ro
         label="CODE",
         label_from=as_of,
         label_until=as_of,
-        facts={"strategy": asdict(strategy)},
+        facts={"strategy": {"buy": list(strategy.buy), "sell": list(strategy.sell)}},
     )
 
 

@@ -1,0 +1,79 @@
+"""What several test files stand on: a private home for every test, and a tiny base model made once."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from stock_llm import environment
+
+environment.prepare()
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+"""Real exports, candles and reference series; not part of the project."""
+
+TINY_PROFILE = """
+name = "tiny"
+path = "models/tiny"
+revision = ""
+licence = "Apache-2.0"
+knowledge_cutoff = 2020-12-31
+
+[lora]
+rank = 4
+alpha = 8
+dropout = 0.0
+
+[training]
+epochs = 1
+batch = 4
+accumulate = 1
+learning_rate = 5e-3
+warmup_ratio = 0.0
+max_tokens = 640
+precision = "float32"
+
+[gguf]
+quantization = "Q8_0"
+
+[serving]
+temperature = 0.0
+num_ctx = 1024
+num_predict = 160
+"""
+
+
+@pytest.fixture(autouse=True)
+def _private(monkeypatch, tmp_path):
+    """No test reads the user's settings, secrets or servers."""
+    for name in [name for name in os.environ if name.startswith("STOCK_LLM_")] + ["OLLAMA_HOST"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STOCK_LLM_SECRETS", str(tmp_path / "secrets"))
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory) -> Path:
+    """A home folder whose profile `tiny` is a random Mistral of 0.4 M parameters with a real SentencePiece tokenizer."""
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    from stock_llm.base.tokenizer import train_tokenizer
+    from tests.material import rows_of_all_skills
+
+    home = tmp_path_factory.mktemp("tiny")
+    (home / "models" / "profiles").mkdir(parents=True)
+    (home / "models" / "profiles" / "tiny.toml").write_text(TINY_PROFILE)
+    lines = [
+        line for row in rows_of_all_skills(400) for line in f"{row.instruction}\n{row.input}\n{row.output}".split("\n") if line
+    ]
+    random.Random(1).shuffle(lines)
+    folder = home / "models" / "tiny"
+    train_tokenizer(lines, folder, vocab_size=600)
+    torch.manual_seed(1)
+    config = MistralConfig(
+        vocab_size=600, hidden_size=256, intermediate_size=256, num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=4,
+        head_dim=32, max_position_embeddings=1024, sliding_window=None, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    MistralForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return home
