@@ -56,10 +56,10 @@ def _private(monkeypatch, tmp_path):
 def tiny_base(tmp_path_factory) -> Path:
     """A home folder whose profile `tiny` is a random Mistral of 0.4 M parameters with a real SentencePiece tokenizer."""
     import torch
+    from material import rows_of_all_skills
     from transformers import MistralConfig, MistralForCausalLM
 
     from stock_llm.base.tokenizer import train_tokenizer
-    from tests.material import rows_of_all_skills
 
     home = tmp_path_factory.mktemp("tiny")
     (home / "models" / "profiles").mkdir(parents=True)

@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             "/api/copy": ("POST", self._copy),
             "/api/delete": ("DELETE", self._delete),
             "/api/chat": ("POST", self._chat),
-            "/api/generate": ("POST", self._generate),
+            "/api/generate": ("POST", lambda _: self._send({"error": "the loopback server only chats"}, 500)),
         }
         try:
             if self.path.startswith("/api/blobs/"):
@@ -225,9 +225,3 @@ class _Handler(BaseHTTPRequestHandler):
             said = llama.generate(prompt, options["num_predict"], options["stop"])
         told = {"message": {"role": "assistant", "content": said.text}, "done": not self.ollama.unfinished}
         return self._send(answer | told | ({} if self.ollama.unfinished else {"done_reason": said.finish}))
-
-    def _generate(self, asked):
-        self._model(asked)
-        if asked.get("prompt") or asked.get("keep_alive") != 0:
-            raise _Refused(500, "the loopback server only unloads here")
-        self._send({"model": asked["model"], "created_at": STAMP, "response": "", "done": True, "done_reason": "unload"})

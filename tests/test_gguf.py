@@ -7,6 +7,7 @@ import pytest
 import sentencepiece
 import torch
 from gguf import GGUFReader
+from material import rows_of_all_skills
 from safetensors.torch import load_file, save_file
 from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 
@@ -16,7 +17,6 @@ from stock_llm.errors import InputError, ParityError
 from stock_llm.llama import Model
 from stock_llm.prompts import CHAT_TEMPLATE, messages, render
 from tasks.quantize import check_prompts
-from tests.material import rows_of_all_skills
 
 
 @pytest.fixture(scope="module")

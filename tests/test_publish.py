@@ -9,8 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from loopback_ollama import LoopbackOllama
-from parrot import write_parrot
 
 from stock_llm import prompts
 from stock_llm.artifacts import Candidate, Dataset, Scorecard, Version, file_sha256
@@ -19,12 +17,15 @@ from stock_llm.modelfile import parse_modelfile
 from stock_llm.moments import Moment, Odds
 from stock_llm.ollama_server import connect
 from stock_llm.ollama_store import Store
+from stock_llm.published import Folder
 from stock_llm.rows import write_rows
 from stock_llm.settings import load_settings
 from stock_llm.situation import Situation
 from stock_llm.skills import analyse, explain, signal
 from tasks import publish as stage
 from tasks.publish import roll_back
+from tests.loopback_ollama import LoopbackOllama
+from tests.parrot import write_parrot
 
 RECORDED = Path(__file__).parents[2] / "shared" / "facts" / "ollama-recorded.json"
 
@@ -188,7 +189,7 @@ def test_publishing_again_changes_nothing_and_asks_nothing(settings, made, monke
     parts = made(1)
     first = publish(settings, parts)
     files = {path: path.stat().st_mtime_ns for path in settings.path(settings.ollama_store).rglob("*")}
-    monkeypatch.setattr(stage, "Model", None)
+    monkeypatch.setattr(Folder, "ask", None)
     assert publish(settings, parts) == first
     assert {path: path.stat().st_mtime_ns for path in settings.path(settings.ollama_store).rglob("*")} == files
 
@@ -398,7 +399,7 @@ def test_the_loopback_server_answers_as_a_real_one_did(served, tmp_path):
         "create, bad template",
         "create same again",
     ]
-    titles += ["chat debug render", "chat empty messages (load)", "generate unload", "copy", "delete"]
+    titles += ["chat debug render", "chat empty messages (load)", "copy", "delete"]
     exchanges = {exchange["title"]: exchange for exchange in json.loads(RECORDED.read_text())}
     gguf = write_parrot(tmp_path / "g.gguf", "yes")
     real, ours = "sha256:c841216e20861184bba80c161bf7b29fb38725f8927583915c7a0561f276207f", f"sha256:{file_sha256(gguf)}"

@@ -4,11 +4,11 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from material import rows_of_all_skills
 from transformers import AutoTokenizer
 
 from stock_llm.base.tokenizer import train_tokenizer
 from stock_llm.prompts import messages, render
-from tests.material import rows_of_all_skills
 
 
 @pytest.fixture(scope="module")
