@@ -91,8 +91,12 @@ class Server:
         with self._translated(f"delete {name}"):
             self.client.delete(name)
 
-    def ask(self, name: str, messages: Sequence[Mapping[str, str]], seconds: float) -> Reply:
-        """The answer to a conversation, with the server's own SYSTEM and parameters, and the prompt that it rendered."""
+    def ask(self, name: str, messages: Sequence[Mapping[str, str]], seconds: float | None) -> Reply:
+        """The answer to a conversation, with the model's own SYSTEM and parameters, and the prompt that the server rendered.
+
+        Args:
+            seconds: how long to wait for it; None: without end.
+        """
         import httpx
 
         with self._translated(f"ask {name}"):
@@ -105,12 +109,7 @@ class Server:
                 answer = self._raw.post("/api/chat", json=request, timeout=seconds).raise_for_status().json()
             except httpx.TimeoutException:
                 return Reply(rendered, "", time.perf_counter() - started, finished=False)
-        return Reply(rendered, answer["message"]["content"], time.perf_counter() - started, answer["done"])
-
-    def unload(self, name: str) -> None:
-        """Free the model's memory: two models that generate at once hinder each other badly on few cores."""
-        with self._translated(f"unload {name}"):
-            self.client.generate(name, keep_alive=0)
+        return Reply(rendered, answer["message"]["content"].strip(), time.perf_counter() - started, answer["done"])
 
     @property
     def _raw(self) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from loopback_ollama import LoopbackOllama
+from parrot import write_parrot
 
 from stock_llm import prompts
 from stock_llm.artifacts import Candidate, Dataset, Scorecard, Version, file_sha256
@@ -24,8 +26,6 @@ from stock_llm.situation import Situation
 from stock_llm.skills import analyse, explain, signal
 from tasks import publish as stage
 from tasks.publish import roll_back
-from tests.loopback_ollama import LoopbackOllama
-from tests.parrot import write_parrot
 
 RECORDED = Path(__file__).parents[2] / "shared" / "facts" / "ollama-recorded.json"
 
