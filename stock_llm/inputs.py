@@ -5,10 +5,14 @@ know columns.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stock_llm.artifacts import digest_of, files_sha256
 from stock_llm.errors import InputError
 from stock_llm.settings import Settings
+
+if TYPE_CHECKING:
+    from stock_llm.feedback import Feedback
 
 RECIPE = 1
 """Raised whenever collect makes something else from the same files."""
@@ -65,15 +69,24 @@ def input_digest(settings: Settings) -> str:
     Raises:
         InputError: there are no trades or no candles.
     """
-    from stock_llm.feedback import Feedback  # brings SQLAlchemy, which reading a file does not need
-
     trades, candles = trade_files(settings), candle_files(settings)
     return digest_of(
         recipe=RECIPE,
         trades=_bytes_digest(trades, settings.path(settings.trades)),
         candles=_bytes_digest(candles, settings.path(settings.candles)),
-        feedback=Feedback(settings.url(settings.feedback_url)).watermark(sample=settings.uses_sample),
+        feedback=open_feedback(settings).watermark(sample=settings.uses_sample),
     )
+
+
+def open_feedback(settings: Settings) -> "Feedback":
+    """The feedback store; while the sample's trades are used, the sample's own items are in it."""
+    from stock_llm.feedback import Feedback  # brings SQLAlchemy, which reading a file does not need
+
+    store = Feedback(settings.url(settings.feedback_url))
+    items = settings.path("data/sample/feedback.jsonl")
+    if settings.uses_sample and items.is_file():
+        store.import_jsonl(items)
+    return store
 
 
 def _bytes_digest(files: list[Path], given: Path) -> str:

@@ -6,19 +6,18 @@ into the holdout, or into the embargo before it, are purged; feedback about an e
 is over. Does not know models or tokens.
 """
 
-import itertools
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm import holdings, moments, situation
+from stock_llm import candles, holdings, moments, situation
 from stock_llm.answers import Language
 from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, produce
 from stock_llm.errors import InputError
@@ -27,7 +26,7 @@ from stock_llm.moments import HORIZON, Moment, Odds
 from stock_llm.prompts import PROMPT_VERSION
 from stock_llm.rows import Row, write_rows
 from stock_llm.settings import Settings
-from stock_llm.situation import Candles, Indicators, percent
+from stock_llm.situation import Indicators, Situation, percent
 from stock_llm.skills import analyse, code, explain, follow, review, signal
 
 RECIPE = 1
@@ -136,7 +135,7 @@ def read_material(history: History, split: date) -> Material:
     Raises:
         InputError: nothing is left on one of the sides.
     """
-    series = {candles.symbol: situation.compute(candles) for candles in read_candles(history.candles)}
+    series = {one.symbol: situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))}
     ordered = holdings.fills(pq.read_table(history.trades))
     held = holdings.follow(ordered)
     limit = (split - timedelta(days=EMBARGO_DAYS)).isoformat()
@@ -165,17 +164,6 @@ def read_material(history: History, split: date) -> Material:
                 remedy="Give a longer candle history or set holdout_from",
             )
     return Material(*sides, odds=Odds(train), purged=purged)
-
-
-def read_candles(path: Path) -> Iterator[Candles]:
-    """One `Candles` per symbol of a candle file, which is sorted by symbol and date."""
-    table = pq.read_table(path)
-    names = np.asarray(table["symbol"].to_pylist())
-    edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1), len(names)]
-    for start, end in itertools.pairwise(edges):
-        part = table.slice(start, end - start)
-        columns = {name: part[name].to_numpy() for name in ("open", "high", "low", "close", "volume")}
-        yield Candles(symbol=str(names[start]), day=part["date"].to_numpy().astype("datetime64[D]"), **columns)
 
 
 def _moments(series: dict[str, Indicators], held: dict[str, holdings.Holding], ordered: list[holdings.Fill]) -> Iterator[Moment]:
@@ -237,9 +225,9 @@ class _Draw:
         cut = self._count(signal.NAME)
         made = [signal.row(moment, material.odds, self._language(), self._phrasing()) for moment in decisions[:cut]]
         made += [analyse.row(moment, material.odds, self._language(), self._phrasing()) for moment in decisions[cut:]]
-        for moment in self._sample(side.moments, explain.NAME):
-            indicator = self._chance.choice(list(explain.TEXTBOOK))
-            made.append(explain.row(moment.situation, indicator, self._language(), self._phrasing()))
+        made += [
+            explain.row(seen, indicator, self._language(), self._phrasing()) for seen, indicator in self._readings(side.moments)
+        ]
         for trade in self._sample(side.trades, review.NAME):
             made.append(review.row(trade, self._language(), self._phrasing()))
         while len(taken) < 3000 and self._count(code.NAME) > sum(row.skill == code.NAME for row in made):
@@ -249,6 +237,16 @@ class _Draw:
                 taken.add(row.source["ref"])
                 made.append(row)
         return made
+
+    def _readings(self, choices: list[Moment]) -> list[tuple[Situation, str]]:
+        """Indicators of drawn situations, each reading of each indicator as often as there are any: most closes are NEUTRAL."""
+        wanted = self._count(explain.NAME)
+        groups: dict[tuple[str, str], list[tuple[Situation, str]]] = {}
+        for moment in self._chance.sample(choices, min(len(choices), 10 * wanted)):
+            for indicator, book in explain.TEXTBOOK.items():
+                groups.setdefault((indicator, book.reading(moment.situation)), []).append((moment.situation, indicator))
+        turns = zip_longest(*(groups[key] for key in sorted(groups)))
+        return [pick for turn in turns for pick in turn if pick][:wanted]
 
     def _count(self, skill: str) -> int:
         return round(SHARES[skill] * self._size)

@@ -17,9 +17,8 @@ from prefect import task
 from stock_llm import candles, quarantine, trades
 from stock_llm.artifacts import History, produce
 from stock_llm.errors import InputError
-from stock_llm.feedback import Feedback
 from stock_llm.feedback_item import write_parquet
-from stock_llm.inputs import candle_files, input_digest, trade_files
+from stock_llm.inputs import candle_files, input_digest, open_feedback, trade_files
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 
@@ -40,7 +39,7 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
     traded = trades.read(trade_files(settings), _root(settings, settings.trades), partial(account_hash, settings=settings))
     priced = candles.read(candle_files(settings), _root(settings, settings.candles))
     _refuse_unpriced(traded.table, priced.table, settings.path(settings.candles))
-    said = Feedback(settings.url(settings.feedback_url)).all(sample=settings.uses_sample)
+    said = open_feedback(settings).all(sample=settings.uses_sample)
 
     paths = {name: folder / f"{name}.parquet" for name in ("ledger", "candles", "feedback", "quarantine")}
     pq.write_table(traded.table, paths["ledger"], compression="zstd")
