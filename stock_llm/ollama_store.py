@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from stock_llm.artifacts import file_sha256
-from stock_llm.errors import InputError, PublishError
+from stock_llm.errors import PublishError
 from stock_llm.model_name import Name
 from stock_llm.modelfile import Modelfile
+from stock_llm.ollama_config import config_of
 
 _LAYER_TYPE = "application/vnd.ollama.image."
 _MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
@@ -114,7 +115,7 @@ class Store:
         parts += [("params", _go_json(dict(sorted(modelfile.parameters.items()))))] if modelfile.parameters else []
         spoken = [{"role": role, "content": content} for role, content in modelfile.messages]
         parts += [("messages", _go_json(spoken))] if spoken else []
-        config = self.put_blob(_go_json(_config(gguf, modelfile.requires)))
+        config = self.put_blob(_go_json(config_of(gguf, modelfile.requires)))
         manifest = manifest_of(config, [(kind, self.put_blob(source)) for kind, source in parts])
         if not replace and path.exists() and path.read_bytes() != manifest:
             raise PublishError(f"{name} exists in {self.root} and is another model; a version is never overwritten")
@@ -304,39 +305,3 @@ def _go_json(value: Any) -> bytes:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text.encode() + b"\n"
-
-
-def _config(gguf_file: Path, requires: str) -> dict[str, Any]:
-    """The facts that Ollama lists, read from the GGUF."""
-    import gguf
-
-    try:
-        reader = gguf.GGUFReader(gguf_file)
-    except (ValueError, OSError) as error:
-        raise InputError(f"not a GGUF: {error}", file=gguf_file) from None
-    architecture = str(_field(reader, "general.architecture", "unknown"))
-    file_type = _field(reader, "general.file_type", None)
-    known = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in gguf.LlamaFileType}
-    return {
-        "model_format": "gguf",
-        "model_family": architecture,
-        "model_families": [architecture],
-        "model_type": human_number(sum(int(tensor.n_elements) for tensor in reader.tensors)),
-        "file_type": known.get(file_type, "unknown"),
-        **({"requires": requires} if requires else {}),
-        "architecture": "amd64",
-        "os": "linux",
-    }
-
-
-def _field(reader: Any, key: str, default: Any) -> Any:
-    found = reader.get_field(key)
-    return found.contents() if found else default
-
-
-def human_number(count: int) -> str:
-    """A number of parameters as Ollama shows it: 7.2B, 6.52M, 118K (format/format.go)."""
-    for unit, letter, digits in ((10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 0)):
-        if count >= unit:
-            return f"{count / unit:.{0 if count % unit == 0 else digits}f}{letter}"
-    return str(count)

@@ -19,7 +19,8 @@ from stock_llm.artifacts import file_sha256
 from stock_llm.errors import InputError, PublishError
 from stock_llm.model_name import Name
 from stock_llm.modelfile import Modelfile
-from stock_llm.ollama_store import Blob, Store, human_number, manifest_of
+from stock_llm.ollama_config import human_number
+from stock_llm.ollama_store import Blob, Store, manifest_of
 
 RECORDED = Path(__file__).parents[2] / "shared" / "facts" / "ollama-recorded.json"
 MODELFILE = Modelfile(
