@@ -1,0 +1,63 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stock_llm import doctor
+from stock_llm.settings import load_settings
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    shutil.copytree(ROOT / "models" / "profiles", tmp_path / "models" / "profiles")
+    return load_settings(home=tmp_path, ollama_host="")
+
+
+def found(settings, name):
+    return next(finding for finding in doctor.examine(settings) if finding.name == name)
+
+
+def test_an_empty_home_is_told_what_to_do(settings):
+    assert found(settings, "trades").fatal
+    assert "STOCK_LLM_TRADES" in found(settings, "trades").remedy
+    assert "base build" in found(settings, "base model").remedy
+    assert found(settings, "published models").remedy == "stock-llm run"
+
+
+def test_a_missing_library_names_its_extra_and_its_cost(settings, monkeypatch):
+    monkeypatch.setattr(doctor, "_LIBRARIES", (("no-such-library", "train", "nothing can be trained"),))
+    finding = found(settings, "no-such-library")
+    assert finding.fatal
+    assert "nothing can be trained" in finding.found
+    assert "[train]" in finding.remedy
+
+
+def test_secrets_that_others_can_read_are_named(settings):
+    settings.secrets.mkdir(mode=0o700, parents=True)
+    (settings.secrets / "salt").write_bytes(b"x")
+    (settings.secrets / "salt").chmod(0o644)
+    finding = found(settings, "secrets")
+    assert not finding.good
+    assert "salt" in finding.found
+    assert "chmod" in finding.remedy
+
+
+def test_too_little_memory_stops_the_main_job(settings, monkeypatch):
+    monkeypatch.setattr(doctor, "MEMORY_NEEDED", 1 << 60)
+    assert found(settings, "memory").fatal
+
+
+def test_a_server_that_does_not_answer_is_no_fault(settings):
+    silent = settings.model_copy(update={"ollama_host": "http://127.0.0.1:9"})
+    finding = found(silent, "Ollama")
+    assert finding.good
+    assert "asked in this process" in finding.found
+
+
+def test_a_damaged_store_is_seen(settings, tmp_path):
+    manifests = tmp_path / "models" / "ollama" / "manifests" / "registry.ollama.ai" / "library" / "stock-llm"
+    manifests.mkdir(parents=True)
+    (manifests / "v1").write_text('{"schemaVersion":2,"config":{"digest":"sha256:' + "0" * 64 + '","size":1},"layers":[]}')
+    assert not found(settings, "published models").good
