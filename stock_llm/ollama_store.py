@@ -118,7 +118,9 @@ class Store:
         config = self.put_blob(_go_json(config_of(gguf, modelfile.requires)))
         manifest = manifest_of(config, [(kind, self.put_blob(source)) for kind, source in parts])
         if not replace and path.exists() and path.read_bytes() != manifest:
-            raise PublishError(f"{name} exists in {self.root} and is another model; a version is never overwritten")
+            raise PublishError(
+                f"{name} exists in {self.root} and is another model; a version is never overwritten. Train a new one"
+            )
         self._write_manifest(path, manifest)
         return hashlib.sha256(manifest).hexdigest()
 

@@ -96,7 +96,9 @@ class Running:
             self.server.tag(_STAGING, name)
         self.server.delete(_STAGING)
         if there not in (None, made):
-            raise PublishError(f"{name} exists at {self.where} and is another model; a version is never overwritten")
+            raise PublishError(
+                f"{name} exists at {self.where} and is another model; a version is never overwritten. Train a new one"
+            )
         return made
 
     def digest(self, name: str) -> str | None:

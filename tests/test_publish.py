@@ -13,7 +13,8 @@ from loopback_ollama import LoopbackOllama
 from parrot import write_parrot
 
 from stock_llm import prompts
-from stock_llm.artifacts import Candidate, Dataset, Scorecard, Version, file_sha256
+from stock_llm import registry as real_registry
+from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version, file_sha256
 from stock_llm.errors import InputError, PublishError
 from stock_llm.modelfile import parse_modelfile
 from stock_llm.moments import Moment, Odds
@@ -425,3 +426,27 @@ def without_time(text):
         if isinstance(line, dict):
             line.pop("created_at", None)
     return lines
+
+
+def test_with_the_real_registry(settings, made, monkeypatch):
+    """Alias and `:latest` in MLflow's own database: two versions, a rollback, the same flow again."""
+    monkeypatch.setattr(stage, "registry", real_registry)
+    client = real_registry.connect(settings)
+    client.create_registered_model("stock-llm")
+    everything = {}
+    for number in (1, 2):
+        dataset, candidate, scorecard, version = made(number, champion=number - 1 or None)
+        dataset = replace(dataset, digest="d", feedback_ids=[], prompt_version=1)
+        candidate = replace(candidate, digest=f"c{number}", gguf_bytes=1, quantization="F32")
+        scorecard = replace(scorecard, digest="s", table={}, reasons=[])
+        tags = real_registry.version_tags(dataset, artifact(Adapter, digest="a", profile="stock-tiny"), candidate, scorecard)
+        client.create_model_version("stock-llm", source=candidate.gguf.as_uri(), tags=tags)
+        everything[number] = dataset, candidate, scorecard, version
+        assert publish(settings, everything[number]).promoted
+        assert real_registry.champion(settings).number == number
+    roll_back(settings, 1)
+    assert not publish(settings, everything[2]).promoted
+    assert real_registry.champion(settings).number == 1
+    assert latest(settings) == store_of(settings).digest("stock-llm:v1")
+    published_as = real_registry.champion(settings).gguf.with_name("Modelfile")
+    assert parse_modelfile(published_as.read_text()).template == prompts.GO_TEMPLATE
