@@ -17,13 +17,14 @@ from prefect import task
 
 from stock_llm import gate, ollama_prompt, registry
 from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, produce
-from stock_llm.base_model import base_gguf
+from stock_llm.base_model import base_digest, base_path
 from stock_llm.gate import Interval
+from stock_llm.gguf import quantize_gguf, write_gguf
 from stock_llm.llama import Model
 from stock_llm.modelfile import parse_modelfile
 from stock_llm.profiles import Profile, load_profile
 from stock_llm.progress import progress
-from stock_llm.prompts import STOP, Message, messages, render
+from stock_llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
 from stock_llm.registry import VersionInfo
 from stock_llm.rows import Row, Score, read_rows
 from stock_llm.settings import Settings
@@ -102,7 +103,12 @@ def judge(
         if name != "challenger"
     }
     slices = {
-        skill: gate.difference(*(_only(values, holdout, skill) for values in (marks["challenger"], marks[reference], clusters)))
+        skill: gate.difference(
+            _only(marks["challenger"], holdout, skill),
+            _only(marks[reference], holdout, skill),
+            _only(clusters, holdout, skill),
+            settings.seed,
+        )
         for skill in sorted({row.skill for row in holdout})
     }
     verdict = gate.judge(
@@ -121,11 +127,25 @@ def judge(
 
 
 def _contestants(settings: Settings, profile: Profile, candidate: Candidate, champion: VersionInfo | None) -> list[Contestant]:
-    untuned = base_gguf(profile, settings)
+    untuned = _untuned(settings, profile)
     found = [Contestant("base", untuned, file_sha256(untuned), render)]
     if champion:
         found.append(Contestant("champion", champion.gguf, champion.gguf_sha256, _as_published(champion.gguf)))
     return [*found, Contestant("challenger", candidate.gguf, candidate.gguf_sha256, render)]
+
+
+def _untuned(settings: Settings, profile: Profile) -> Path:
+    """The base itself as a GGUF of the same quantization, made once."""
+    kind = profile.gguf.quantization
+    folder = settings.artifacts / "base"
+    made = folder / f"{digest_of(base=base_digest(profile, settings), quantization=kind)}.gguf"
+    if not made.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        f16 = made.with_suffix(".f16")
+        write_gguf(base_path(profile, settings), f16, profile.name, CHAT_TEMPLATE)
+        quantize_gguf(f16, made, kind, settings.threads)
+        f16.unlink()
+    return made
 
 
 def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
@@ -133,7 +153,7 @@ def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
     modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text(encoding="utf-8"))
 
     def prompt(turns: list[Message]) -> str:
-        said = [turn for turn in turns if turn["role"] != "system"]
+        said = [{"role": turn["role"], "content": turn["content"]} for turn in turns if turn["role"] != "system"]
         return ollama_prompt.render(modelfile.template, said, modelfile.system)
 
     return prompt
