@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,4 +77,26 @@ def tiny_base(tmp_path_factory) -> Path:
         head_dim=32, max_position_embeddings=1024, sliding_window=None, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     MistralForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return home
+
+
+@pytest.fixture(scope="session")
+def _empty_registry(tmp_path_factory) -> Path:
+    """MLflow's database with nothing in it: making one takes MLflow seconds, copying it none."""
+    from stock_llm import registry
+    from stock_llm.settings import load_settings
+
+    home = tmp_path_factory.mktemp("registry")
+    registry.connect(load_settings(home=home))
+    return home / "mlflow" / "mlflow.db"
+
+
+@pytest.fixture
+def registry_home(_empty_registry, tmp_path) -> Path:
+    """A home folder with an empty registry and the profile `tiny`, which has no weights."""
+    home = tmp_path / "home"
+    (home / "mlflow").mkdir(parents=True)
+    shutil.copy(_empty_registry, home / "mlflow")
+    (home / "models" / "profiles").mkdir(parents=True)
+    (home / "models" / "profiles" / "tiny.toml").write_text(TINY_PROFILE)
     return home

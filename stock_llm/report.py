@@ -1,0 +1,133 @@
+"""What people read at the end: the holdout table, how a run ended, which versions there are.
+
+In: a scorecard's table, an `Outcome`, versions. Out: Markdown for files and artifacts, plain text for the terminal. Computes
+nothing.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from stock_llm.plan import Outcome
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stock_llm.registry import VersionInfo
+
+Scores = dict[str, dict[str, Any]]
+
+SPEED = "tokens/s"
+"""The one column that is not a share from 0 to 1."""
+
+
+def holdout_table(table: Scores) -> str:
+    """Models against metrics as a Markdown table; a dash where a model has no such metric."""
+    cells = _cells(table)
+    head, *rows = cells
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def differences(found: dict[str, dict[str, float]]) -> str:
+    """The paired differences with their 95 % intervals, as a Markdown list."""
+    return "\n".join(f"- {name}: {_interval(gap)}" for name, gap in found.items())
+
+
+def markdown(outcome: Outcome) -> str:
+    """A run for people who look at it in Prefect or MLflow."""
+    notes = "\n".join(f"- {note}" for note in [*outcome.reasons, *outcome.notes])
+    return f"""# stock-llm:v{outcome.version}: {outcome.verdict}
+
+{notes}
+
+{holdout_table(outcome.table)}
+
+Unparseable answers count as wrong. Differences of the challenger's score, 95 % intervals:
+
+{differences(outcome.differences)}
+
+- learnt from {outcome.train_rows} rows, {outcome.feedback} of them feedback; {outcome.tokens} tokens in {outcome.seconds:.0f} s,
+  loss {outcome.loss:.3f}
+- published as {", ".join(f"`{name}`" for name in outcome.names)} at `{outcome.where}`
+- MLflow: run `{outcome.run_id}`, version {outcome.version} of `stock-llm` in `{outcome.registry}`
+- Modelfile: `{outcome.modelfile}`
+- GGUF: `{outcome.gguf}`
+"""
+
+
+def outcome(found: Outcome) -> str:
+    """A run for the person who waited for it, with the next command to try."""
+    cells = _cells(found.table)
+    names, *numbers = (max(map(len, column)) for column in zip(*cells, strict=True))
+    lines = [
+        "  ".join([name.ljust(names), *(cell.rjust(width) for cell, width in zip(row, numbers, strict=True))])
+        for name, *row in cells
+    ]
+    told = [
+        f"learnt      {found.train_rows} rows, {found.feedback} of them feedback: loss {found.loss:.3f}, {found.seconds:.0f} s",
+        "",
+        *lines,
+        "",
+        f"difference  {'; '.join(f'{name} {_interval(gap)}' for name, gap in _overall(found.differences))}",
+        f"verdict     {found.verdict}: {'; '.join(found.reasons)}",
+        f"version     {found.version} of stock-llm, MLflow run {found.run_id} in {found.registry}",
+        f"published   {', '.join(found.names)} at {found.where}",
+        *(f"            {note}" for note in found.notes),
+        f"next        {_next(found)}",
+    ]
+    return "\n".join(told)
+
+
+def nothing_new(found: Outcome) -> str:
+    """What to say when the same inputs were judged before."""
+    return (
+        f"Nothing new: the same trades, candles, feedback, settings and code were judged on {found.finished_at[:16]} UTC.\n"
+        f"v{found.version} of {found.profile}: {found.verdict}. Published as {', '.join(found.names)} at {found.where}.\n"
+        f"Try: {_next(found)}"
+    )
+
+
+def versions_table(found: "Sequence[VersionInfo]") -> "Table":
+    """The versions for the terminal, the newest first."""
+    from rich.table import Table
+
+    table = Table("version", "made (UTC)", "base", "feedback", "score", "against", "verdict", "is", title="stock-llm")
+    for one in found:
+        rival = f"v{one.champion_then}" if one.champion_then else "base"
+        against = one.scores.get("champion" if one.champion_then else "base")
+        table.add_row(
+            f"v{one.number}",
+            f"{one.created_at:%Y-%m-%d %H:%M}",
+            one.profile,
+            str(one.feedback),
+            _cell("score", one.scores.get("challenger")),
+            f"{rival} {_cell('score', against)}",
+            one.verdict,
+            ", ".join(one.aliases),
+        )
+    return table
+
+
+def _next(found: Outcome) -> str:
+    model = "" if found.promoted else f" --model {found.names[0]}"
+    return f'stock-llm ask{model} "Analyze KESTRO."'
+
+
+def _overall(found: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
+    return [(name, gap) for name, gap in found.items() if name.startswith("challenger - ")]
+
+
+def _interval(gap: dict[str, float]) -> str:
+    return f"{gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
+
+
+def _cells(table: Scores) -> list[list[str]]:
+    metrics = list(dict.fromkeys(metric for model in table.values() for metric in model))
+    rows = [[name, *(_cell(metric, model.get(metric)) for metric in metrics)] for name, model in table.items()]
+    return [["model", *metrics], *rows]
+
+
+def _cell(metric: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if metric == SPEED else f"{value:.3f}"

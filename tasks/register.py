@@ -1,0 +1,240 @@
+"""Stage 6: the judged candidate becomes a version in MLflow, with everything that led to it.
+
+In: what the stages before handed on. Out: a `Version`. A run with parameters, metrics, dataset and lineage, a logged model that
+lies outside MLflow, and a model version with the alias `challenger`. The GGUF stays where it is: its URI, SHA-256 and size are
+tags. Every step looks first whether it was done, by the candidate's digest; killed anywhere and run again it goes on, and ends
+in one version. Does not decide anything.
+"""
+
+import json
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+
+from stock_llm import registry, report
+from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Scorecard, Version
+from stock_llm.profiles import load_profile
+from stock_llm.registry import CANDIDATE, CHALLENGER, MODEL
+from stock_llm.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+EXPERIMENT = "stock-llm"
+
+LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "llama-cpp-python", "gguf", "mlflow", "prefect")
+
+
+@task(task_run_name="register")
+def register(
+    settings: Settings, history: History, dataset: Dataset, adapter: Adapter, candidate: Candidate, scorecard: Scorecard
+) -> Version:
+    """The version of this candidate: a new one, or the one that it has."""
+    client = registry.connect(settings)
+    tags = registry.version_tags(dataset, adapter, candidate, scorecard)
+    run = _run(client, settings, candidate)
+    if run.info.status != "FINISHED" or run.data.tags.get("scorecard") != scorecard.digest:
+        _log(client, run, settings, history, dataset, adapter, candidate, scorecard, tags)
+    number = _version(client, settings, run, candidate, tags)
+    client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
+    client.set_terminated(run.info.run_id, "FINISHED")
+    return Version(candidate.digest, number, run.info.run_id, settings.mlflow_uri)
+
+
+def _run(client: "MlflowClient", settings: Settings, candidate: Candidate) -> "Run":
+    """The candidate's run: the one of an earlier attempt, whole or not, else a new one."""
+    experiment = _experiment(client, settings)
+    if found := client.search_runs([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
+        return found[0]
+    return client.create_run(experiment, tags={CANDIDATE: candidate.digest}, run_name=f"candidate {candidate.digest}")
+
+
+def _experiment(client: "MlflowClient", settings: Settings) -> str:
+    if found := client.get_experiment_by_name(EXPERIMENT):
+        return found.experiment_id
+    local = settings.mlflow_uri.startswith("sqlite:")
+    return client.create_experiment(EXPERIMENT, settings.path("mlflow/artifacts").as_uri() if local else None)
+
+
+def _log(
+    client: "MlflowClient",
+    run: "Run",
+    settings: Settings,
+    history: History,
+    dataset: Dataset,
+    adapter: Adapter,
+    candidate: Candidate,
+    scorecard: Scorecard,
+    tags: dict[str, str],
+) -> None:
+    """Parameters, metrics, dataset, lineage and evidence of the run; done twice it is the same, unless it was judged anew."""
+    from mlflow.entities import Param, RunTag
+
+    run_id = run.info.run_id
+    judged_again = run.data.tags.get("scorecard") not in (None, scorecard.digest)
+    moment = round(time.time() * 1000) if judged_again else run.info.start_time
+    client.update_run(run_id, "RUNNING")
+    lineage = tags | {"history": history.digest, "base": adapter.base_digest, "holdout": dataset.holdout_digest} | _origin()
+    client.log_batch(
+        run_id,
+        params=[Param(name, str(value)) for name, value in _parameters(settings, dataset)],
+        tags=[RunTag(name, value) for name, value in lineage.items()],
+    )
+    metrics = list(_metrics(moment, adapter, candidate, scorecard))
+    for start in range(0, len(metrics), 1000):  # MLflow's limit per call
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+    client.log_inputs(run_id, [_dataset_input(dataset)])
+    with tempfile.TemporaryDirectory() as made:
+        _write_evidence(Path(made), dataset, scorecard, adapter)
+        client.log_artifacts(run_id, made)
+
+
+def _parameters(settings: Settings, dataset: Dataset) -> Iterator[tuple[str, Any]]:
+    profile = load_profile(settings)
+    for name, value in profile.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", setting) for inner, setting in value.items())
+        else:
+            yield name, value
+    yield "seed", settings.seed
+    yield "train_rows", dataset.train_rows
+    yield "holdout_rows", dataset.holdout_rows
+    yield "holdout_from", dataset.holdout_from
+    yield "train_until", dataset.train_until
+    yield "horizon_days", dataset.horizon_days
+    yield "prompt_version", dataset.prompt_version
+
+
+def _origin() -> dict[str, str]:
+    """The commit of this code, where it lies in a checkout, and the libraries that did the work."""
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[f"library.{library}"] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if described.returncode == 0:
+        found["mlflow.source.git.commit"] = described.stdout.strip()
+    return found
+
+
+def _metrics(moment: int, adapter: Adapter, candidate: Candidate, scorecard: Scorecard) -> "Iterator[Metric]":
+    """All at one moment (milliseconds since 1970), because MLflow takes the same value at the same moment once."""
+    from mlflow.entities import Metric
+
+    def metric(name: str, value: float, step: int = 0) -> Metric:
+        return Metric(re.sub(r"[^\w./ -]", "", name), float(value), moment, step)
+
+    for model, row in scorecard.table.items():
+        yield from (metric(f"{model}/{name}", value) for name, value in row.items() if value is not None)
+    for name, gap in scorecard.differences.items():
+        yield from (metric(f"difference/{name}/{part}", value) for part, value in gap.items())
+    yield from (metric(f"loss after/{step}", value) for step, value in candidate.losses.items())
+    for entry in adapter.loss_curve:
+        yield from (metric(f"training/{name}", entry[name], int(entry["step"])) for name in entry if name != "step")
+    yield metric("training/tokens", adapter.tokens)
+    yield metric("training/total seconds", adapter.seconds)
+    yield metric("training/final loss", adapter.train_loss)
+    yield metric("prompts proven equal", candidate.prompts_checked)
+
+
+def _dataset_input(dataset: Dataset) -> Any:
+    """The rows stay in their file; MLflow is told where they are, their digest and how many."""
+    from mlflow.entities import Dataset as LoggedDataset
+    from mlflow.entities import DatasetInput, InputTag
+
+    return DatasetInput(
+        LoggedDataset(
+            name="train.jsonl",
+            digest=dataset.digest,
+            source_type="local",
+            source=json.dumps({"uri": dataset.train.as_uri()}),
+            profile=json.dumps({"num_rows": dataset.train_rows, "counts": dataset.counts}, ensure_ascii=False),
+        ),
+        [InputTag("mlflow.data.context", "training")],
+    )
+
+
+def _write_evidence(folder: Path, dataset: Dataset, scorecard: Scorecard, adapter: Adapter) -> None:
+    """Small files that a person wants beside the numbers."""
+    table = f"{report.holdout_table(scorecard.table)}\n\n{report.differences(scorecard.differences)}\n"
+    (folder / "holdout.md").write_text(f"{table}\n{scorecard.verdict}: {'; '.join(scorecard.reasons)}\n", encoding="utf-8")
+    (folder / "dataset.md").write_bytes(dataset.card.read_bytes())
+    (folder / "feedback_ids.txt").write_text("".join(f"{name}\n" for name in dataset.feedback_ids), encoding="utf-8")
+    _plot(scorecard, adapter).savefig(folder / "holdout.png", dpi=120)
+
+
+def _plot(scorecard: Scorecard, adapter: Adapter) -> "Figure":
+    """Left the scores per model and metric, right the loss of training."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    scores, loss = figure.subplots(1, 2, width_ratios=(2, 1))
+    models = [name for name, row in scorecard.table.items() if row.get("score") is not None]
+    metrics = [name for name in scorecard.table[models[0]] if name != report.SPEED]
+    width = 0.8 / len(models)
+    for at, model in enumerate(models):
+        values = [scorecard.table[model].get(metric) or 0.0 for metric in metrics]
+        scores.bar([place + at * width for place in range(len(metrics))], values, width, label=model)
+    scores.set_xticks([place + 0.4 - width / 2 for place in range(len(metrics))], metrics, rotation=30, ha="right")
+    scores.set_ylim(0, 1)
+    scores.set_title(f"holdout: {scorecard.verdict}")
+    scores.legend()
+    loss.plot([entry["step"] for entry in adapter.loss_curve], [entry["loss"] for entry in adapter.loss_curve])
+    loss.set_title("training loss (nats/token)")
+    loss.set_xlabel("step")
+    return figure
+
+
+def _version(client: "MlflowClient", settings: Settings, run: "Run", candidate: Candidate, tags: dict[str, str]) -> int:
+    """The number of the candidate's version; its tags say what was judged last."""
+    if known := registry.find(settings, candidate.digest):
+        for name, value in tags.items():
+            client.set_model_version_tag(MODEL, str(known.number), name, value)
+        return known.number
+    _ensure_model(client)
+    model_id = _logged_model(client, run, candidate, tags)
+    made = client.create_model_version(MODEL, source=f"models:/{model_id}", run_id=run.info.run_id, model_id=model_id, tags=tags)
+    return int(made.version)
+
+
+def _ensure_model(client: "MlflowClient") -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(MODEL, description="Fine-tuned on the user's own trades and feedback; served by Ollama.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _logged_model(client: "MlflowClient", run: "Run", candidate: Candidate, tags: dict[str, str]) -> str:
+    """Id of the candidate's logged model, made as external: its weights are outside of MLflow."""
+    import mlflow
+    from mlflow.entities import LoggedModelStatus
+
+    experiment = run.info.experiment_id
+    for found in client.search_logged_models([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
+        if found.status == LoggedModelStatus.READY:
+            return found.model_id
+        client.delete_logged_model(found.model_id)  # killed before it was whole
+    made = mlflow.create_external_model(
+        name=MODEL, source_run_id=run.info.run_id, tags=tags, model_type="gguf", experiment_id=experiment
+    )
+    return made.model_id
