@@ -25,7 +25,7 @@ from stock_llm.gguf import quantize_gguf, write_gguf
 from stock_llm.llama import Model
 from stock_llm.profiles import Profile, load_profile
 from stock_llm.progress import progress
-from stock_llm.prompts import CHAT_TEMPLATE, messages, render
+from stock_llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, render
 from stock_llm.rows import Row, read_rows
 from stock_llm.settings import Settings
 
@@ -58,6 +58,8 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         holdout=dataset.holdout_digest,
         corrections=file_sha256(dataset.corrections),
         quantization=profile.gguf.quantization,
+        serving=profile.serving.model_dump(),  # a version carries its parameters and its prompt
+        prompt=PROMPT_VERSION,
         recipe=RECIPE,
     )
     return produce(
