@@ -100,7 +100,7 @@ def write(settings: Settings, trained: Trained, tokenizer_folder: Path, seed: in
     partial = folder.with_name("stock-tiny.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    trained.model.to(torch.bfloat16).save_pretrained(partial)
+    trained.model.to(torch.bfloat16).save_pretrained(partial)  # type: ignore[arg-type]
     for name in TOKENIZER_FILES:
         shutil.copy(tokenizer_folder / name, partial / name)
     tokenizer = Tokenizer.from_file(str(partial / "tokenizer.json"))

@@ -108,7 +108,7 @@ def generate(
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded])
         ends = [2, *([token] if stop and (token := tokenizer.token_to_id(stop)) is not None else [])]
         with torch.inference_mode():
-            out = model.generate(
+            out = model.generate(  # type: ignore[misc]
                 rows, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, eos_token_id=ends, pad_token_id=0
             )
         made += [tokenizer.decode(row[width:].tolist(), skip_special_tokens=True) for row in out]
