@@ -7,7 +7,6 @@ nothing from the hub but the pinned commit of the profile. Knows neither adapter
 """
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +107,6 @@ def load_base(profile: Profile, settings: Settings, four_bit: bool) -> BaseModel
         MissingExtra: the extra `train` is not installed.
     """
     folder = base_path(profile, settings)
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import torch
         from safetensors import SafetensorError
@@ -120,7 +118,7 @@ def load_base(profile: Profile, settings: Settings, four_bit: bool) -> BaseModel
     precision = getattr(torch, profile.training.precision)
     try:
         logging.disable_progress_bar()
-        model, loading = MistralForCausalLM.from_pretrained(
+        loaded: Any = MistralForCausalLM.from_pretrained(
             folder,
             config=MistralConfig(**read_config(folder)),
             dtype=precision,
@@ -141,6 +139,7 @@ def load_base(profile: Profile, settings: Settings, four_bit: bool) -> BaseModel
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"not a base model that can be loaded: {error}", file=folder, remedy=_HOW_TO_GET) from error
+    model, loading = loaded
     if odd := sorted({*loading["missing_keys"], *loading["unexpected_keys"]}):  # transformers would fill gaps with chance
         raise InputError(f"{len(odd)} weights are missing or unknown, the first '{odd[0]}'", file=folder, remedy=_HOW_TO_GET)
     return BaseModel(model.eval(), tokenizer)

@@ -1,56 +1,24 @@
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
 from stock_llm.base_model import base_digest, load_base, read_config
 from stock_llm.errors import InputError
 from stock_llm.profiles import load_profile
-from stock_llm.settings import load_settings
+from stock_llm.settings import Settings, load_settings
 
 
-@pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory):
-    import torch
-    from transformers import MistralConfig, MistralForCausalLM
-
-    from stock_llm.base.tokenizer import train_tokenizer
-
-    settings = load_settings(home=tmp_path_factory.mktemp("home"))
-    shutil.copytree(Path(__file__).parents[1] / "models" / "profiles", settings.path("models/profiles"))
-    folder = settings.path(load_profile(settings).path)
-    lines = [
-        line
-        for path in sorted((Path(__file__).parents[1] / "stock_llm").rglob("*.py"))
-        for line in path.read_text().splitlines()
-        if line.strip()
-    ]
-    train_tokenizer(lines, folder, 512)
-    torch.manual_seed(0)
-    MistralForCausalLM(
-        MistralConfig(
-            vocab_size=512,
-            hidden_size=256,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=64,
-            max_position_embeddings=1024,
-            sliding_window=None,
-            tie_word_embeddings=True,
-            pad_token_id=0,
-        )
-    ).to(torch.bfloat16).save_pretrained(folder)
-    return settings
+@pytest.fixture
+def settings(tiny_base) -> Settings:
+    return load_settings(home=tiny_base, profile="tiny")
 
 
-def test_four_bit_is_nf4_with_double_quantization_on_every_linear_layer(tiny_base):
+def test_four_bit_is_nf4_with_double_quantization_on_every_linear_layer(settings):
     import bitsandbytes
     import torch
 
-    base = load_base(load_profile(tiny_base), tiny_base, four_bit=True)
+    base = load_base(load_profile(settings), settings, four_bit=True)
 
     linear = {name: module for name, module in base.model.named_modules() if isinstance(module, torch.nn.Linear)}
     four_bit = {name: module for name, module in linear.items() if isinstance(module, bitsandbytes.nn.Linear4bit)}
@@ -62,11 +30,11 @@ def test_four_bit_is_nf4_with_double_quantization_on_every_linear_layer(tiny_bas
     assert base.model.lm_head.weight.dtype == torch.float32
 
 
-def test_four_bit_and_plain_say_nearly_the_same(tiny_base):
+def test_four_bit_and_plain_say_nearly_the_same(settings):
     import torch
 
-    profile = load_profile(tiny_base)
-    plain, four_bit = (load_base(profile, tiny_base, four_bit=choice) for choice in (False, True))
+    profile = load_profile(settings)
+    plain, four_bit = (load_base(profile, settings, four_bit=choice) for choice in (False, True))
     ids = plain.tokenizer("[INST] How strong is the trend?[/INST]", return_tensors="pt").input_ids
 
     with torch.no_grad():
@@ -75,11 +43,11 @@ def test_four_bit_and_plain_say_nearly_the_same(tiny_base):
     assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.95
 
 
-def test_the_digest_follows_the_files(tiny_base, tmp_path):
-    profile = load_profile(tiny_base)
-    before = base_digest(profile, tiny_base)
-    moved = tiny_base.model_copy(update={"home": tmp_path})
-    folder = shutil.copytree(tiny_base.path(profile.path), tmp_path / profile.path)
+def test_the_digest_follows_the_files(settings, tmp_path):
+    profile = load_profile(settings)
+    before = base_digest(profile, settings)
+    moved = settings.model_copy(update={"home": tmp_path})
+    folder = shutil.copytree(settings.path(profile.path), tmp_path / profile.path)
     (folder / "README.md").write_text("a card changes nothing")
     assert base_digest(profile, moved) == before
 
@@ -90,12 +58,12 @@ def test_the_digest_follows_the_files(tiny_base, tmp_path):
     assert base_digest(profile, moved) != before
 
 
-def test_a_hub_base_needs_a_pinned_commit(tiny_base):
-    pinned = load_profile(tiny_base).model_copy(update={"path": "someone/some-model", "revision": "0" * 40})
-    assert base_digest(pinned, tiny_base) == f"someone/some-model@{'0' * 40}"
+def test_a_hub_base_needs_a_pinned_commit(settings):
+    pinned = load_profile(settings).model_copy(update={"path": "someone/some-model", "revision": "0" * 40})
+    assert base_digest(pinned, settings) == f"someone/some-model@{'0' * 40}"
     for revision in ("", "main", "0" * 39):
         with pytest.raises(InputError, match=r"stock-llm base build.*`revision`"):
-            base_digest(pinned.model_copy(update={"revision": revision}), tiny_base)
+            base_digest(pinned.model_copy(update={"revision": revision}), settings)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +86,12 @@ def test_only_named_fields_of_the_config_are_read(tmp_path):
     assert read_config(tmp_path) == {"hidden_size": 64}
 
 
-def test_a_base_with_gaps_is_refused(tiny_base, tmp_path):
+def test_a_base_with_gaps_is_refused(settings, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    profile = load_profile(tiny_base)
-    moved = tiny_base.model_copy(update={"home": tmp_path})
-    folder = shutil.copytree(tiny_base.path(profile.path), tmp_path / profile.path)
+    profile = load_profile(settings)
+    moved = settings.model_copy(update={"home": tmp_path})
+    folder = shutil.copytree(settings.path(profile.path), tmp_path / profile.path)
     file = next(folder.glob("*.safetensors"))
     weights = load_file(file)
 

@@ -1,0 +1,216 @@
+"""Stage 3: instruction rows become a LoRA adapter on the 4-bit base (QLoRA, Dettmers et al. 2023).
+
+In: train.jsonl of a `Dataset` and the base that the profile names. Out: the adapter, with the loss of every step. The loss is
+taken on answers only; a row is refused, never cut, when it is too long or when its prompt would be other tokens in serving
+than here. Killed at any moment, it goes on from the last whole checkpoint, with the same rows in the same order. Loss and
+speed are shown while it trains and kept in `Adapter.loss_curve`; `register` brings them to MLflow. Does not know what the rows
+say, nor GGUF.
+"""
+
+import errno
+import math
+import random
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+
+from stock_llm.artifacts import Adapter, Dataset, digest_of, produce
+from stock_llm.base_model import base_digest, load_base
+from stock_llm.checkpoints import newest_whole
+from stock_llm.errors import InputError, MissingExtra, StockLLMError
+from stock_llm.profiles import Profile, load_profile
+from stock_llm.prompts import messages, render
+from stock_llm.rows import Row, read_rows
+from stock_llm.settings import Settings
+
+if TYPE_CHECKING:
+    from stock_llm.answer_trainer import Example, Schedule
+
+RECIPE = 1
+"""Raised whenever this file trains another adapter from the same rows."""
+
+LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
+"""Another version of one of these may train other weights."""
+
+TOKENS_AT_ONCE = 4096
+"""Padded tokens in a forward pass. Memory grows with it: on stock-tiny about 0.3 MiB a token."""
+
+STEPS_SORTED = 8
+"""Steps whose rows are put in order of length together: more waste less on padding, fewer mix the rows better."""
+
+
+@task(task_run_name="finetune")
+def finetune(settings: Settings, dataset: Dataset) -> Adapter:
+    """The adapter of this dataset on the profile's base; read from disk where it was trained before.
+
+    Raises:
+        InputError: no base, no rows, or a row that does not fit.
+        StockLLMError: the disk is full, or the training went astray.
+        MissingExtra: the extra `train` is not installed.
+    """
+    profile = load_profile(settings)
+    digest = digest_of(
+        dataset=dataset.digest,
+        base=base_digest(profile, settings),
+        lora=profile.lora.model_dump(),
+        training=profile.training.model_dump(),
+        seed=settings.seed,
+        libraries=_versions(),
+        recipe=RECIPE,
+    )
+    return produce(Adapter, settings.artifacts, digest, lambda folder: train(settings, profile, dataset, digest, folder))
+
+
+def train(settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path) -> Adapter:
+    """Trains inside `folder`, from the last whole checkpoint there if there is one."""
+    base = load_base(profile, settings, four_bit=True)
+    longest = base.model.config.max_position_embeddings
+    if profile.training.max_tokens > longest:
+        raise InputError(
+            f"max_tokens is {profile.training.max_tokens}, the base {profile.path} reads {longest}",
+            file=settings.path(f"models/profiles/{settings.profile}.toml"),
+            remedy=f"Set max_tokens to {longest} or less",
+        )
+    rows = list(read_rows(dataset.train))
+    if not rows:
+        raise InputError("there are no rows to train on", file=dataset.train)
+    examples = tokenized(rows, base.tokenizer, profile.training.max_tokens, dataset.train)
+    weights = [row.weight for row in rows]
+    plan = schedule(examples, weights, profile, settings.seed)
+
+    import torch
+
+    from stock_llm.answer_trainer import adapter_weights, answer_trainer
+
+    torch.set_num_threads(settings.threads)
+    checkpoints = folder / "checkpoints"
+    trainer = answer_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
+    _need_room(sum(weight.numel() for weight in adapter_weights(trainer)), folder)
+    found = newest_whole(checkpoints, digest)
+    try:
+        trainer.train(resume_from_checkpoint=str(found) if found else None)
+        model: Any = trainer.model
+        model.peft_config["default"].base_model_name_or_path = profile.path  # not a path of this machine
+        model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)
+    except (OSError, RuntimeError) as error:
+        raise _disk_full(error, folder) or error from error
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+    curve = [
+        {name: entry[name] for name in ("step", "loss", "learning_rate", "seconds")}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    last = curve[-math.ceil(len(curve) / 10) :]
+    return Adapter(
+        digest=digest,
+        folder=folder,
+        weights=folder / "adapter",
+        profile=profile.name,
+        base_digest=base_digest(profile, settings),
+        rows=len(rows),
+        tokens=sum(len(examples[index].ids) for index in plan.order),
+        steps=trainer.state.global_step,
+        train_loss=sum(point["loss"] for point in last) / len(last),
+        seconds=curve[-1]["seconds"],
+        resumed_from_step=int(found.name.rpartition("-")[2]) if found else 0,
+        loss_curve=curve,
+    )
+
+
+def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> list["Example"]:
+    """The rows as tokens.
+
+    Raises:
+        InputError: a row is too long; the tokens of prompt and answer, one after the other, are not those of the conversation
+            in one piece; or a text holds a token of the format, such as `[INST]`.
+    """
+    from stock_llm.answer_trainer import Example
+
+    prompts = tokenizer([render(messages(row.instruction, row.input)) for row in rows]).input_ids
+    answers = tokenizer([f" {row.output}</s>" for row in rows], add_special_tokens=False).input_ids
+    wholes = tokenizer([render(messages(row.instruction, row.input, row.output)) for row in rows]).input_ids
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    format_only = [token for token in tokenizer(render(messages("", "", ""))).input_ids if token in special]
+    examples = []
+    for number, (row, prompt, answer, whole) in enumerate(zip(rows, prompts, answers, wholes, strict=True), start=1):
+        if len(whole) > max_tokens:
+            problem = f"{len(whole)} tokens, max_tokens is {max_tokens}"
+            remedy = "Shorten its texts, or raise max_tokens in the profile of the base model"
+        elif [token for token in whole if token in special] != format_only:
+            problem = "a text holds a token of the prompt format, such as [INST] or </s>"
+            remedy = "Take it out of the text"
+        elif prompt + answer != whole:
+            problem = "the prompt has other tokens when the answer follows; training and serving would differ"
+            remedy = "The tokenizer of the base does not fit the prompt format"
+        else:
+            examples.append(Example(whole, len(prompt)))
+            continue
+        raise InputError(f"row '{row.id}': {problem}", file=file, row=number, remedy=remedy)
+    return examples
+
+
+def schedule(examples: list["Example"], weights: list[float], profile: Profile, seed: int) -> "Schedule":
+    """Which rows are seen when: fixed by the seed before training starts, so that a resumed training cannot see others.
+
+    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. Rows of like length stand
+    together, and a step's rows go through the model in as many equal parts as `TOKENS_AT_ONCE` asks for.
+
+    Raises:
+        InputError: the weights leave no row.
+    """
+    from stock_llm.answer_trainer import Schedule
+
+    chance = random.Random(seed)
+    order: list[int] = []
+    for epoch in range(math.ceil(profile.training.epochs)):
+        seen = [
+            index
+            for index, weight in enumerate(weights)
+            for _ in range(math.floor(weight) + (chance.random() < weight - math.floor(weight)))
+        ]
+        chance.shuffle(seen)
+        order += seen[: round(len(seen) * min(1.0, profile.training.epochs - epoch))]
+    if not order:
+        raise InputError("the weights of the rows leave none to train on")
+
+    batch = profile.training.batch
+    longest = max(len(examples[index].ids) for index in order)
+    rows = max(rows for rows in range(1, batch + 1) if batch % rows == 0 and (rows == 1 or rows * longest <= TOKENS_AT_ONCE))
+    block = batch * profile.training.accumulate * STEPS_SORTED
+    sorted_order: list[int] = []
+    for start in range(0, len(order), block):
+        by_length = sorted(order[start : start + block], key=lambda index: len(examples[index].ids))
+        short = len(by_length) % rows  # only in the last block; the part that is not full comes last
+        groups = [by_length[at : at + rows] for at in range(short, len(by_length), rows)]
+        chance.shuffle(groups)
+        sorted_order += [index for group in groups for index in group] + by_length[:short]
+    return Schedule(sorted_order, rows, profile.training.accumulate * batch // rows)
+
+
+def _versions() -> dict[str, str]:
+    try:
+        return {name: version(name) for name in LIBRARIES}
+    except PackageNotFoundError as error:
+        raise MissingExtra(str(error.name), "train") from None
+
+
+def _need_room(parameters: int, folder: Path) -> None:
+    """Weight and two moments, in float32, for two checkpoints kept and one being written; and the adapter itself."""
+    needed = 10 * 4 * parameters + (32 << 20)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StockLLMError(
+            f"fine-tuning needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free. Free some space and run again"
+        )
+
+
+def _disk_full(error: OSError | RuntimeError, folder: Path) -> StockLLMError | None:
+    """`error` as one line, if a full disk is behind it; torch does not say so, and wraps it in a RuntimeError."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or shutil.disk_usage(folder).free < 1 << 20:
+        return StockLLMError(f"the disk filled up while fine-tuning ({folder}). Free some space and run again: it will go on")
+    return None
