@@ -22,6 +22,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
+        why: what set it off.
         finished_at: ISO 8601, UTC.
         train_rows, holdout_rows, feedback: rows of the dataset, and how many of them are somebody's feedback.
         seconds: how long the training took; 0 where it was read from disk.
@@ -30,6 +31,7 @@ class Outcome:
         gguf, modelfile: paths of the files.
     """
 
+    why: str
     plan: str
     finished_at: str
     profile: str

@@ -5,8 +5,10 @@ nothing.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stock_llm.artifacts import History
 from stock_llm.plan import Outcome
 
 if TYPE_CHECKING:
@@ -46,11 +48,12 @@ Unparseable answers count as wrong. Differences of the challenger's score, 95 % 
 
 {differences(outcome.differences)}
 
+- set off by: {outcome.why}
 - learnt from {outcome.train_rows} rows, {outcome.feedback} of them feedback; {outcome.tokens} tokens in {outcome.seconds:.0f} s,
   loss {outcome.loss:.3f}
 - published as {", ".join(f"`{name}`" for name in outcome.names)} at `{outcome.where}`
-- MLflow: run `{outcome.run_id}`, version {outcome.version} of `stock-llm` in `{outcome.registry}`
-- Modelfile: `{outcome.modelfile}`
+- MLflow: [version {outcome.version}]({_mlflow(outcome)}/#/models/stock-llm/versions/{outcome.version}), run `{outcome.run_id}`
+- Modelfile: [{Path(outcome.modelfile).name}]({Path(outcome.modelfile).as_uri()})
 - GGUF: `{outcome.gguf}`
 """
 
@@ -87,6 +90,28 @@ def nothing_new(found: Outcome) -> str:
     )
 
 
+def history(found: History, unused: int) -> str:
+    """What was collected, as Markdown."""
+    lines = ["| | read | kept | set aside | repeated |", "|---|--:|--:|--:|--:|"]
+    for kind, read in found.rows_read.items():
+        counts = (read, found.rows_kept[kind], found.rows_quarantined.get(kind, 0), found.rows_duplicate.get(kind, 0))
+        lines.append(f"| {kind} | {' | '.join(map(str, counts))} |")
+    table = "\n".join(lines)
+    return f"""{len(found.symbols)} symbols, {found.first_day} to {found.last_day}; {unused} feedback items are unused.
+
+{table}
+
+Rows that were set aside, each with its reason: `{found.quarantine}`
+"""
+
+
+def waiting(unused: int, retrain_after: int) -> str:
+    """Whether enough feedback has gathered to train, and how much is missing."""
+    if unused > retrain_after:
+        return f"{unused} feedback items are unused, more than {retrain_after}: training."
+    return f"{unused} feedback items are unused; {retrain_after + 1 - unused} more are needed before a retrain."
+
+
 def versions_table(found: "Sequence[VersionInfo]") -> "Table":
     """The versions for the terminal, the newest first."""
     from rich.table import Table
@@ -106,6 +131,11 @@ def versions_table(found: "Sequence[VersionInfo]") -> "Table":
             ", ".join(one.aliases),
         )
     return table
+
+
+def _mlflow(found: Outcome) -> str:
+    """Where a browser finds the registry: its server, or the one that `make up` starts."""
+    return found.registry.rstrip("/") if found.registry.startswith("http") else "http://127.0.0.1:5000"
 
 
 def _next(found: Outcome) -> str:

@@ -92,11 +92,17 @@ def _empty_registry(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def registry_home(_empty_registry, tmp_path) -> Path:
-    """A home folder with an empty registry and the profile `tiny`, which has no weights."""
+def bare_home(tmp_path) -> Path:
+    """A home folder with the profile `tiny`, which has no weights."""
     home = tmp_path / "home"
-    (home / "mlflow").mkdir(parents=True)
-    shutil.copy(_empty_registry, home / "mlflow")
     (home / "models" / "profiles").mkdir(parents=True)
     (home / "models" / "profiles" / "tiny.toml").write_text(TINY_PROFILE)
     return home
+
+
+@pytest.fixture
+def registry_home(bare_home, _empty_registry) -> Path:
+    """The same with an empty registry."""
+    (bare_home / "mlflow").mkdir()
+    shutil.copy(_empty_registry, bare_home / "mlflow")
+    return bare_home

@@ -1,0 +1,32 @@
+"""Nightly: new trades, candles and feedback are checked while nobody waits, and what was set aside is shown.
+
+In: the settings of the folder it runs in. Out: a `History`, also counted in a Markdown artifact. Trains nothing.
+"""
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from stock_llm import environment, report
+from stock_llm.artifacts import History
+from stock_llm.feedback import Feedback
+from stock_llm.settings import load_settings
+from tasks import collect as stage
+
+
+@flow(name="collect")
+def collect(dials: dict[str, Any] | None = None) -> History:
+    """Reads the user's files and the feedback store.
+
+    Args:
+        dials: settings by name that win over environment and stock-llm.toml, as {"trades": "mine.csv"}.
+    """
+    environment.prepare()
+    settings = load_settings(**(dials or {}))
+    history = stage.collect(settings)
+    unused = Feedback(settings.url(settings.feedback_url)).unused(settings.uses_sample)
+    create_markdown_artifact(
+        report.history(history, unused), key="collect", description=f"{history.first_day} to {history.last_day}"
+    )
+    return history

@@ -1,0 +1,136 @@
+"""The main job: a trading history and feedback become `stock-llm:latest`, if a paired test says that it is better.
+
+In: the settings of the folder it runs in. Out: an `Outcome`, also as a Markdown artifact. Runs in Prefect's embedded mode or on a
+worker, weekly; see prefect.yaml. Two at once become one: the second waits, and then finds nothing new. Killed anywhere and run
+again it goes on, because every stage finds what it finished. The feedback in the dataset counts as taken from before the
+training until the verdict, and is given back when the training fails or the candidate is rejected.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from stock_llm import environment, report
+from stock_llm.artifacts import Adapter, Candidate, Dataset, Release, Scorecard, Version
+from stock_llm.feedback import Feedback
+from stock_llm.plan import Outcome, finished, plan_digest, record
+from stock_llm.settings import Settings, load_settings
+from tasks.build_dataset import build_dataset
+from tasks.collect import collect
+from tasks.evaluate import evaluate
+from tasks.finetune import finetune
+from tasks.publish import publish
+from tasks.quantize import quantize
+from tasks.register import register
+
+ARTIFACT = "train"
+
+
+def train_with(settings: Settings, why: str) -> Outcome:
+    """The flow with these settings, which a flow can only be given as JSON."""
+    return train(why=why, dials=json.loads(settings.model_dump_json(exclude_unset=True)))
+
+
+@flow(name="train", flow_run_name="train: {why}")
+def train(profile: str | None = None, why: str = "manual", dials: dict[str, Any] | None = None) -> Outcome:
+    """Collect, build the dataset, fine-tune, quantize, evaluate, register, publish.
+
+    Args:
+        profile: base model, a file models/profiles/NAME.toml. Default: the setting.
+        why: what set it off, for those who look at the runs.
+        dials: settings by name that win over environment and stock-llm.toml, as {"trades": "mine.csv"}.
+    """
+    environment.prepare()
+    settings = load_settings(**(dials or {}) | ({"profile": profile} if profile else {}))
+    with _alone(settings):
+        if known := finished(settings):
+            create_markdown_artifact(report.nothing_new(known), key=ARTIFACT, description="nothing new")
+            return known
+
+        history = collect(settings)
+        dataset = build_dataset(settings, history)
+        plan = plan_digest(settings, history.digest)
+        with _taken(settings, plan, dataset) as feedback:
+            adapter = finetune(settings, dataset)
+            candidate = quantize(settings, dataset, adapter)
+            scorecard = evaluate(settings, dataset, candidate)
+            version = register(settings, history, dataset, adapter, candidate, scorecard)
+            release = publish(settings, dataset, candidate, scorecard, version)
+            feedback.settle(plan, scorecard.verdict, "; ".join(scorecard.reasons))
+
+        outcome = _outcome(why, plan, dataset, adapter, candidate, scorecard, version, release)
+        create_markdown_artifact(report.markdown(outcome), key=ARTIFACT, description=f"v{version.number}: {scorecard.verdict}")
+        record(settings, outcome)
+        return outcome
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One training at a time in this folder; the lock goes with the process that holds it, however that ends."""
+    path = settings.path("data/.train.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("another run is under way here; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _taken(settings: Settings, plan: str, dataset: Dataset) -> Iterator[Feedback]:
+    """The feedback of the dataset counts as taken inside; an error gives it back, unless it was settled before."""
+    feedback = Feedback(settings.url(settings.feedback_url))
+    feedback.claim(plan, dataset.feedback_ids)
+    try:
+        yield feedback
+    except BaseException as error:
+        feedback.settle(plan, "failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _outcome(
+    why: str,
+    plan: str,
+    dataset: Dataset,
+    adapter: Adapter,
+    candidate: Candidate,
+    scorecard: Scorecard,
+    version: Version,
+    release: Release,
+) -> Outcome:
+    return Outcome(
+        why=why,
+        plan=plan,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        profile=adapter.profile,
+        version=version.number,
+        run_id=version.run_id,
+        registry=version.registry,
+        train_rows=dataset.train_rows,
+        holdout_rows=dataset.holdout_rows,
+        feedback=len(dataset.feedback_ids),
+        tokens=adapter.tokens,
+        seconds=adapter.seconds,
+        loss=adapter.train_loss,
+        table=scorecard.table,
+        differences=scorecard.differences,
+        verdict=scorecard.verdict,
+        reasons=scorecard.reasons,
+        names=release.names,
+        where=release.where,
+        promoted=release.promoted,
+        notes=release.reasons,
+        gguf=str(candidate.gguf),
+        modelfile=str(candidate.gguf.with_name("Modelfile")),
+    )
