@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.train import train
 from stock_llm import environment, report
-from stock_llm.feedback import Feedback
+from stock_llm.inputs import open_feedback
 from stock_llm.plan import Outcome
 from stock_llm.settings import load_settings
 
@@ -25,7 +25,7 @@ def retrain(dials: dict[str, Any] | None = None) -> Outcome | None:
     """
     environment.prepare()
     settings = load_settings(**(dials or {}))
-    unused = Feedback(settings.url(settings.feedback_url)).unused(settings.uses_sample)
+    unused = open_feedback(settings).unused(settings.uses_sample)
     told = report.waiting(unused, settings.retrain_after)
     print(told)
     create_markdown_artifact(told, key="retrain", description=f"{unused} unused feedback items")

@@ -19,6 +19,7 @@ from prefect.artifacts import create_markdown_artifact
 from stock_llm import environment, report
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Release, Scorecard, Version
 from stock_llm.feedback import Feedback
+from stock_llm.inputs import open_feedback
 from stock_llm.plan import Outcome, finished, plan_digest, record
 from stock_llm.settings import Settings, load_settings
 from tasks.build_dataset import build_dataset
@@ -90,7 +91,7 @@ def _alone(settings: Settings) -> Iterator[None]:
 @contextmanager
 def _taken(settings: Settings, plan: str, dataset: Dataset) -> Iterator[Feedback]:
     """The feedback of the dataset counts as taken inside; an error gives it back, unless it was settled before."""
-    feedback = Feedback(settings.url(settings.feedback_url))
+    feedback = open_feedback(settings)
     feedback.claim(plan, dataset.feedback_ids)
     try:
         yield feedback
