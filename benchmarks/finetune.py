@@ -1,8 +1,9 @@
 """How fast fine-tuning is, and what each of its measures against TRL's defaults brings.
 
-`python benchmarks/finetune.py [ROWS]` trains a random Mistral of 5.8 M parameters (hidden 256, 6 layers, ffn 768, vocabulary 4096;
-NF4, LoRA of rank 16) on ROWS random rows of 150 to 350 tokens, the second half of each the answer, in every way below, each in a
-process of its own. Tokens are real ones, without padding. Seconds of CPU are given too: they can be compared on a busy machine.
+`python benchmarks/finetune.py [ROWS]` trains a random Mistral of 5.8 M parameters (hidden 256, 6 layers, ffn 768, vocabulary
+4096; NF4, LoRA of rank 16) on ROWS random rows of 150 to 350 tokens, the second half of each the answer, in every way below, each
+in a process of its own. Tokens are real ones, without padding. Seconds of CPU are given too: they can be compared on a busy
+machine.
 """
 
 import json
@@ -51,9 +52,17 @@ def make_base(home: Path) -> None:
 
     torch.manual_seed(0)
     config = MistralConfig(
-        vocab_size=4096, hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_attention_heads=8, num_key_value_heads=4,
-        max_position_embeddings=1024, sliding_window=None, tie_word_embeddings=True, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=4096,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        sliding_window=None,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+    )
     MistralForCausalLM(config).to(torch.bfloat16).save_pretrained(home / "base")
     words = Tokenizer(models.WordLevel({f"w{index}": index for index in range(4096)}, unk_token="w0"))
     PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w2").save_pretrained(home / "base")

@@ -17,7 +17,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from stock_llm import environment, report
-from stock_llm.artifacts import Adapter, Candidate, Dataset, Release, Scorecard, Version
+from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
 from stock_llm.feedback import Feedback
 from stock_llm.inputs import open_feedback
 from stock_llm.plan import Outcome, finished, plan_digest, record
@@ -65,7 +65,7 @@ def train(profile: str | None = None, why: str = "manual", dials: dict[str, Any]
             release = publish(settings, dataset, candidate, scorecard, version)
             feedback.settle(plan, scorecard.verdict, "; ".join(scorecard.reasons))
 
-        outcome = _outcome(why, plan, dataset, adapter, candidate, scorecard, version, release)
+        outcome = _outcome(why, plan, history, dataset, adapter, candidate, scorecard, version, release)
         create_markdown_artifact(report.markdown(outcome), key=ARTIFACT, description=f"v{version.number}: {scorecard.verdict}")
         record(settings, outcome)
         return outcome
@@ -103,6 +103,7 @@ def _taken(settings: Settings, plan: str, dataset: Dataset) -> Iterator[Feedback
 def _outcome(
     why: str,
     plan: str,
+    history: History,
     dataset: Dataset,
     adapter: Adapter,
     candidate: Candidate,
@@ -134,4 +135,5 @@ def _outcome(
         notes=release.reasons,
         gguf=str(candidate.gguf),
         modelfile=str(candidate.gguf.with_name("Modelfile")),
+        symbol=history.symbols[0],
     )

@@ -9,6 +9,7 @@ nothing from the hub but the pinned commit of the profile. Knows neither adapter
 import json
 import re
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,8 @@ def load_base(profile: Profile, settings: Settings, four_bit: bool) -> BaseModel
     precision = getattr(torch, profile.training.precision)
     try:
         logging.disable_progress_bar()
+        # it warns of a faster kernel that would have to be fetched from the hub and run
+        getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")
         loaded: Any = MistralForCausalLM.from_pretrained(
             folder,
             config=MistralConfig(**read_config(folder)),

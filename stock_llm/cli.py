@@ -30,6 +30,10 @@ Trades = Annotated[Path | None, typer.Option(help="CSV file or folder with your 
 CandlesAt = Annotated[Path | None, typer.Option("--candles", help="Folder with daily candles, CSV or Parquet.")]
 
 
+_INTERRUPTED = 130
+"""Typer's exit code after Ctrl-C."""
+
+
 def main() -> None:
     """Entry point: translates errors into a line and an exit code."""
     with _told():
@@ -40,9 +44,10 @@ def main() -> None:
 def _told() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            print("\ninterrupted; run the same command again to go on from here", file=sys.stderr)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
@@ -127,6 +132,8 @@ def ask(
     if show_prompt:
         print(f"{reply.prompt}\n{'-' * 40}")
     print(reply.text)
+    if reply.invented:
+        print(f"warning: not in the numbers that the model was given: {', '.join(reply.invented)}", file=sys.stderr)
 
 
 @app.command()
@@ -206,18 +213,26 @@ def sample(
 @base_app.command("build")
 def base_build(
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 60.0,
-    folder: Annotated[Path, typer.Option(help="Where to write the model.")] = Path("models/stock-tiny"),
+    steps: Annotated[int | None, typer.Option(help="How many steps to train instead.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; forget what an interrupted build had done.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Build nothing; hold corpus and loss against the card.")] = False,
 ) -> None:
-    """Make stock-tiny from nothing: corpus, tokenizer, weights, card. Killed, it goes on when run again.
+    """Make models/stock-tiny from nothing: corpus, tokenizer, weights, card. Killed, it goes on when run again.
 
-    Example:
+    Examples:
 
-        stock-llm base build --minutes 60 --folder models/my-tiny
+        stock-llm base build --minutes 60
+
+        stock-llm base build --check
     """
-    from stock_llm.base.build import build
+    from stock_llm.base import build
 
     settings = _settings()
-    build(settings, settings.path(folder), minutes)
+    if check:
+        print(f"held-out loss {build.check(settings):.4f} nats per token, as the card says")
+        return
+    budget = build.Budget(steps=steps) if steps else build.Budget(minutes=minutes)
+    print(f"written to {build.build(settings, budget, resume=not fresh)}")
 
 
 @feedback_app.command("import")

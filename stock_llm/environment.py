@@ -13,7 +13,7 @@ DEFAULTS = {
     "HF_MLFLOW_LOG_ARTIFACTS": "0",  # else every checkpoint is copied
     "TOKENIZERS_PARALLELISM": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # embedded start takes 15 to 27 s on two cores
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # an error is told once, by the command that failed; INFO shows the rest
 }
 
 

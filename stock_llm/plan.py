@@ -29,6 +29,7 @@ class Outcome:
         table, differences, verdict, reasons: as the scorecard says.
         names, where, promoted, notes: as the release says.
         gguf, modelfile: paths of the files.
+        symbol: one of those that were learnt about, to ask about.
     """
 
     why: str
@@ -54,6 +55,7 @@ class Outcome:
     notes: list[str]
     gguf: str
     modelfile: str
+    symbol: str
 
 
 def plan_digest(settings: Settings, inputs: str) -> str:

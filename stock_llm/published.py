@@ -23,6 +23,9 @@ MODEL = "stock-llm"
 LATEST = f"{MODEL}:latest"
 _STAGING = f"{MODEL}:staging"
 
+DEFAULT_CONTEXT = 4096
+"""Tokens, where the Modelfile names none: what Ollama takes on a machine without a GPU."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -66,8 +69,9 @@ class Folder:
         found = self.store.read_model(name)
         parameters: dict[str, Any] = dict(found.modelfile.parameters)
         prompt = ollama_prompt.render(found.modelfile.template, messages, found.modelfile.system)
-        with Model(found.gguf, threads=self.threads, context=parameters["num_ctx"]) as model:
-            said = model.generate(prompt, max_tokens=parameters["num_predict"], stop=parameters["stop"])
+        context, limit = parameters.get("num_ctx", DEFAULT_CONTEXT), parameters.get("num_predict", -1)
+        with Model(found.gguf, threads=self.threads, context=context) as model:
+            said = model.generate(prompt, max_tokens=limit if limit > 0 else context, stop=parameters.get("stop", ()))
         return Reply(prompt, said.text, said.seconds, finished=seconds is None or said.seconds <= seconds)
 
 

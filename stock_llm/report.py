@@ -140,7 +140,7 @@ def _mlflow(found: Outcome) -> str:
 
 def _next(found: Outcome) -> str:
     model = "" if found.promoted else f" --model {found.names[0]}"
-    return f'stock-llm ask{model} "Analyze KESTRO."'
+    return f'stock-llm ask{model} "Analyze {found.symbol}."'
 
 
 def _overall(found: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from prefect import task
@@ -28,9 +28,6 @@ from stock_llm.progress import progress
 from stock_llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, render
 from stock_llm.rows import Row, read_rows
 from stock_llm.settings import Settings
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 RECIPE = 1
 """Raised whenever this file makes another model from the same adapter."""
@@ -146,7 +143,8 @@ def _merge(settings: Settings, profile: Profile, adapter: Adapter, sample: list[
     return _Merge(best, losses)
 
 
-def _adapted(base: BaseModel, adapter: Adapter) -> "PeftModel":
+def _adapted(base: BaseModel, adapter: Adapter) -> Any:
+    """The base with the adapter in it: a PeftModel, which is called as the model that it wraps."""
     from peft import PeftModel
 
     return PeftModel.from_pretrained(base.model, str(adapter.weights)).eval()
@@ -159,7 +157,8 @@ def _dequantized(model: Any) -> dict[str, Any]:
 
     return {
         f"{name.removeprefix('base_model.model.').removesuffix('.base_layer')}.weight": dequantize_4bit(
-            layer.weight.data, layer.weight.quant_state
+            layer.weight.data,
+            layer.weight.quant_state,  # type: ignore[attr-defined]  # a Params4bit
         ).clone()
         for name, layer in model.named_modules()
         if isinstance(layer, Linear4bit)

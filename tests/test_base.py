@@ -72,7 +72,9 @@ def test_situations_look_like_a_market():
 
 def test_labelled_answers_parse_and_their_words_say_nothing():
     chance = Random(5)
-    given = [(seen, dialogue.random_answer(seen, chance, "en")) for seen in (scenes.situation(chance) for _ in range(3000))]
+    labels = ("trend", "recommendation", "confidence", "risks", "levels")
+    situations = (scenes.situation(chance) for _ in range(3000))
+    given = [(seen, dialogue.random_answer(seen, labels, chance, "en")) for seen in situations]
     assert all(parse(answer.text()) == answer for _, answer in given)
     said = [(seen, answer) for seen, answer in given if answer.trend]
     assert sum(seen.trend == answer.trend for seen, answer in said) / len(said) == pytest.approx(1 / 3, abs=0.07)

@@ -70,7 +70,7 @@ def judged(home):
         registry="sqlite:///mlflow/mlflow.db", train_rows=10, holdout_rows=2, feedback=0, tokens=9, seconds=1.0, loss=0.5,
         table={"base": {"score": 0.1}}, differences={"challenger - base": {"mean": 0.5, "low": 0.4, "high": 0.6, "rows": 2}},
         verdict="keep", reasons=["ดี"], names=["stock-llm:v1"], where=str(store.root), promoted=False, notes=[], gguf=str(gguf),
-        modelfile=str(home / "Modelfile"),
+        modelfile=str(home / "Modelfile"), symbol="ABC",
     )  # fmt: skip
     record(settings, outcome)
     return settings, outcome

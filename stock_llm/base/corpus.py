@@ -22,11 +22,11 @@ THAI_SHARE = 0.28
 SHARES: dict[Callable[[Random, Language], str], float] = {
     notes.note: 0.30,
     numbers.drill: 0.22,
-    prose.story: 0.18,
+    prose.story: 0.14,
     glossary.entry: 0.08,
     snippets.script: 0.08,
     dialogue.chat: 0.08,
-    dialogue.instruct: 0.06,
+    dialogue.instruct: 0.10,
 }
 """Kind of document → its share of them."""
 

@@ -5,26 +5,13 @@ no skill makes. Which labels an answer has is drawn, and so are trend, recommend
 learns the look of an answer, and that these words say nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
-from stock_llm import prompts, statements
+from stock_llm import prompts
 from stock_llm.answers import VERDICTS, Answer, Language
-from stock_llm.base import glossary, scenes, snippets
+from stock_llm.base import glossary, notes, scenes, snippets
 from stock_llm.situation import Situation, price
-
-_FACTS = (
-    statements.sma50,
-    statements.sma20,
-    statements.rsi,
-    statements.macd,
-    statements.bands,
-    statements.volume,
-    statements.atr,
-    statements.resistance,
-    statements.support,
-    statements.stop,
-)
 
 _SMALL_TALK: dict[Language, tuple[tuple[str, str], ...]] = {
     "en": (
@@ -106,33 +93,39 @@ def instruct(chance: Random, language: Language) -> str:
 
 
 def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
-    """A block, and any of the labels of an answer below it."""
+    """A block, and some of the labels of an answer below it; a reading is often of a single line."""
     seen = scenes.situation(chance)
+    labels = [label for label in chance.choice(_SHAPES) if chance.random() < 0.92]
+    if labels == ["reading"] and chance.random() < 0.7:
+        fact = chance.choice(tuple(notes.LINES))
+        block = seen.block("Symbol", "Date", "Close", notes.LINES[fact])
+        told = Answer(language=language, reading=chance.choice(VERDICTS["reading"]), insights=(fact(seen, language),))
+    else:
+        block, told = seen.block(), random_answer(seen, labels, chance, language)
     ask = (
         ("Facts about {0}.", "{0}: what do these numbers say?", "Describe {0} at the close.", "{0}, please.", "Look at {0}.")
         if language == "en"
         else ("ข้อเท็จจริงของ {0}", "ตัวเลขของ {0} บอกว่าอย่างไร", "ช่วยดู {0}", "บรรยาย {0} เมื่อปิดตลาด")
     )
-    return chance.choice(ask).format(seen.symbol), seen.block(), random_answer(seen, chance, language).text()
+    return chance.choice(ask).format(seen.symbol), block, told.text()
 
 
 _SHAPES = (
-    ("trend", "recommendation", "confidence", "risks", "levels"),
-    ("recommendation", "confidence", "risks"),
-    ("reading",),
-    ("outcome", "risks"),
+    *(("trend", "recommendation", "confidence", "risks", "levels"),) * 3,
+    *(("recommendation", "confidence", "risks"),) * 2,
+    *(("reading",),) * 2,
+    *(("outcome", "risks"),) * 2,
     ("trend", "levels"),
     ("risks",),
-    ("levels",),
 )
-"""Labels beside the insights, which every answer has."""
+"""Labels beside the insights, which every answer has. None is much likelier than the others to come first, so that the base
+answers now in this shape, now in that, and only now and then in the one that a skill asks for."""
 
 
-def random_answer(seen: Situation, chance: Random, language: Language) -> Answer:
-    """True sentences under labels that are drawn, with words that are drawn."""
-    facts = chance.sample(_FACTS, chance.randint(2, 5))
+def random_answer(seen: Situation, labels: Sequence[str], chance: Random, language: Language) -> Answer:
+    """True sentences under the given labels, with words that are drawn."""
+    facts = chance.sample(tuple(notes.LINES), chance.randint(2, 5))
     cut = chance.randint(1, len(facts) - 1)
-    labels = [label for label in chance.choice(_SHAPES) if chance.random() < 0.85]
     return Answer(
         language=language,
         **{label: chance.choice(words) for label, words in VERDICTS.items() if label in labels},
@@ -147,7 +140,7 @@ def random_answer(seen: Situation, chance: Random, language: Language) -> Answer
 def _free(chance: Random, language: Language) -> tuple[str, str, str]:
     """A block, and a few sentences below it without labels."""
     seen = scenes.situation(chance)
-    told = " ".join(fact(seen, language) for fact in chance.sample(_FACTS, chance.randint(1, 3)))
+    told = " ".join(fact(seen, language) for fact in chance.sample(tuple(notes.LINES), chance.randint(1, 3)))
     ask = ("Put this into words.", "Say it briefly.", "{0} in a sentence?") if language == "en" else ("สรุปสั้น ๆ", "บอกเป็นคำพูด")
     return chance.choice(ask).format(seen.symbol), seen.block(), told
 

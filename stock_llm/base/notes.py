@@ -12,7 +12,7 @@ from stock_llm.base import scenes
 from stock_llm.base.grammar import expand
 from stock_llm.situation import percent, price, ratio
 
-_LINES = {
+LINES = {
     statements.sma50: "SMA50",
     statements.sma20: "SMA20",
     statements.rsi: "RSI14",
@@ -50,7 +50,7 @@ _HEADS: dict[Language, tuple[str, ...]] = {
 def note(chance: Random, language: Language) -> str:
     """A block, whole or in part, and sentences about it."""
     seen = scenes.situation(chance)
-    facts = chance.sample(tuple(_LINES), chance.randint(4, 10))
+    facts = chance.sample(tuple(LINES), chance.randint(4, 10))
     whole = chance.random() < 0.85
     told = [
         fact(seen, language) if not whole or chance.random() < 0.75 else chance.choice(_OTHERS[language])(seen) for fact in facts
@@ -58,7 +58,7 @@ def note(chance: Random, language: Language) -> str:
     head = expand(chance, {}, chance.choice(_HEADS[language]), symbol=seen.symbol, day=seen.as_of)
     mark = chance.choice(("- ", "- ", "", "* "))
     sentences = "\n".join(mark + sentence for sentence in told)
-    needed = {"Symbol", "Date", "Close", *(_LINES[fact] for fact in facts)}
+    needed = {"Symbol", "Date", "Close", *(LINES[fact] for fact in facts)}
     block = seen.block() if whole else seen.block(*(name for name in seen.lines() if name in needed or chance.random() < 0.5))
     if chance.random() < 0.2:
         return f"{head}\n{block}\n\n{sentences}"

@@ -37,7 +37,8 @@ def measure(model: "MistralForCausalLM", tokenizer: "Tokenizer", seed: int, coun
     """Ability → share of right answers, out of `count` questions each; "format": of `count` prompts of the skills."""
     questions = [question for number in range(count) for question in _questions(Random(f"probe {seed} {number}"))]
     questions.sort(key=lambda question: (question.ability, len(question.prompt)))  # equal lengths share a batch
-    said = generate(model, tokenizer, [question.prompt for question in questions], 48, stop="\n")
+    line_end = tokenizer.encode("\n").ids[-1]
+    said = generate(model, tokenizer, [question.prompt for question in questions], 48, stop=line_end)
     hits: dict[str, list[bool]] = {}
     for question, text in zip(questions, said, strict=True):
         hits.setdefault(question.ability, []).append(text.strip().rstrip(".") in question.right)
@@ -94,9 +95,9 @@ def skill_rows(chance: Random) -> list[Row]:
 
 
 def generate(
-    model: "MistralForCausalLM", tokenizer: "Tokenizer", texts: list[str], max_tokens: int, stop: str | None = None
+    model: "MistralForCausalLM", tokenizer: "Tokenizer", texts: list[str], max_tokens: int, stop: int | None = None
 ) -> list[str]:
-    """The greedy continuation of each text, up to the end token or `stop`."""
+    """The greedy continuation of each text, up to the end token or the token `stop`."""
     import torch
 
     made: list[str] = []
@@ -106,7 +107,7 @@ def generate(
         width = max(map(len, encoded))
         rows = torch.tensor([[0] * (width - len(ids)) + ids for ids in encoded])
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded])
-        ends = [2, *([token] if stop and (token := tokenizer.token_to_id(stop)) is not None else [])]
+        ends = [2] if stop is None else [2, stop]
         with torch.inference_mode():
             out = model.generate(  # type: ignore[misc]
                 rows, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, eos_token_id=ends, pad_token_id=0
