@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from prefect.testing.utilities import prefect_test_harness
 
 from stock_llm import cli
@@ -93,18 +92,21 @@ def test_bad_input_is_one_line_and_nothing_is_published(home, monkeypatch, capsy
     assert not (home / "models" / "ollama").exists() and not list(home.glob("data/runs/*"))
 
 
-def test_a_profile_that_does_not_exist(home, monkeypatch, capsys):
+@pytest.mark.usefixtures("home")
+def test_a_profile_that_does_not_exist(monkeypatch, capsys):
     code, _, err = told(monkeypatch, capsys, "run", "--profile", "mistral-9b")
     assert code == 1 and "mistral-9b" in err and "stock-tiny" in err and len(err.strip().splitlines()) == 1
 
 
-def test_a_setting_that_does_not_fit(home, monkeypatch, capsys):
+@pytest.mark.usefixtures("home")
+def test_a_setting_that_does_not_fit(monkeypatch, capsys):
     monkeypatch.setenv("STOCK_LLM_TRAIN_ROWS", "many")
     code, _, err = told(monkeypatch, capsys, "run")
     assert code == 1 and "train_rows" in err and "many" in err
 
 
-def test_a_full_disk_is_one_line(home, monkeypatch, capsys):
+@pytest.mark.usefixtures("home")
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device", "data/runs/x")
 
@@ -113,7 +115,8 @@ def test_a_full_disk_is_one_line(home, monkeypatch, capsys):
     assert code == 1 and err.startswith("error: data/runs/x: No space left on device. Nothing was published")
 
 
-def test_an_interrupted_command_says_how_to_go_on(home, monkeypatch, capsys):
+@pytest.mark.usefixtures("home")
+def test_an_interrupted_command_says_how_to_go_on(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -122,7 +125,8 @@ def test_an_interrupted_command_says_how_to_go_on(home, monkeypatch, capsys):
     assert code == 130 and "run the same command again" in err
 
 
-def test_a_fault_of_ours_keeps_its_traceback(home, monkeypatch):
+@pytest.mark.usefixtures("home")
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
     def wrong(*_):
         raise ZeroDivisionError("ours")
 
