@@ -29,8 +29,8 @@ def card(facts: Mapping[str, Any], samples: Mapping[str, str]) -> str:
 
 The embedded base model of stock-llm: a Mistral of {facts["parameters"] / 1e6:.1f} million parameters, trained from nothing on
 synthetic text, English and Thai. It is there so that the whole line runs on a machine without a GPU and without a download. It
-knows the look of the language and how to copy and compare numbers; it is no analyst, and without fine-tuning what it
-recommends is drawn by chance. Licence: Apache-2.0.
+knows the look of the language, finds a value in a block of numbers and copies it to the digit; how well, and how badly it
+compares, is measured below. It is no analyst, and without fine-tuning what it recommends is drawn by chance. Licence: Apache-2.0.
 
 | | |
 |---|---|
