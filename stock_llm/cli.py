@@ -181,6 +181,35 @@ def doctor() -> None:
 
 
 @app.command()
+def costs(
+    days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 30,
+    per_million: Annotated[
+        float, typer.Option(min=0.0, help="Dollars for a million tokens at the API that you compare with.")
+    ] = 15.0,
+    fixed: Annotated[float, typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost.")] = 20.0,
+) -> None:
+    """Say what the gateway's calls cost, what is left of the budgets, and what the same tokens would have cost at an API.
+
+    Examples:
+
+        stock-llm costs
+
+        stock-llm costs --days 7 --per-million 15 --fixed 200
+    """
+    from decimal import Decimal
+
+    from rich.console import Console
+
+    from stock_llm.gateway import cost_report as report
+
+    settings = _settings()
+    period = report.read_period(settings.url(settings.gateway.costs_url), days)
+    prices = {"per_million": Decimal(str(per_million)), "fixed_month": Decimal(str(fixed))}
+    returns = {"the plan": report.plan(**prices), "recorded": report.measured(period, **prices)}
+    Console().print(report.render(period, returns, **prices))
+
+
+@app.command()
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("data/sample"),
     measure: Annotated[bool, typer.Option("--measure", help="Write nothing; measure how predictable the sample is.")] = False,

@@ -49,6 +49,9 @@ class GatewayDials(BaseModel):
     keep_back: Decimal = Field(default=Decimal(10), ge=0)
     """Dollars of the daily budget that the policy "service" leaves for urgent questions."""
 
+    costs_url: str = "sqlite:///data/costs.db"
+    """SQLAlchemy URL of the cost store: every call, and what is left of the budgets."""
+
     timeout: float = Field(default=120, gt=0)
     """Seconds that one provider has for a whole answer, or for the next piece of a stream."""
 
