@@ -3,6 +3,7 @@
 GatewayFailure (a StockLLMError)
 ├── RateLimited     429: too many requests from us; others may still be served      → next provider, cool down
 ├── Overloaded      503/529: the provider itself has too much to do                 → next provider, cool down
+│   └── Busy          our own queue before the provider is full                       → next provider
 ├── TimedOut        no answer within the time given                                 → next provider
 ├── Unavailable     not there, not switched on, garbage instead of an answer        → next provider
 ├── BadRequest      the request itself is wrong: no provider would take it          → the caller, no other try
@@ -42,9 +43,13 @@ class RateLimited(GatewayFailure):
 
 
 class Overloaded(GatewayFailure):
-    """The provider, or our own queue before it, is full."""
+    """The provider has too much to do."""
 
     status = 503
+
+
+class Busy(Overloaded):
+    """Our own queue before the provider is full; the provider itself is well."""
 
 
 class TimedOut(GatewayFailure):
@@ -85,7 +90,7 @@ class Reason:
 
     provider: str
     kind: str
-    """The failure's class name, or "off", "cooling down", "over budget", "must stay local"."""
+    """The failure's class name, or "left out", "resting", "over budget"."""
     text: str
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from stock_llm.gateway.failures import Overloaded
+from stock_llm.gateway.failures import Busy
 
 _SMOOTHING = 0.2
 """Weight of the newest turn in the average length of a turn."""
@@ -46,7 +46,7 @@ class Limit:
         """One turn; gives the seconds that it was waited for.
 
         Raises:
-            Overloaded: too many wait already; `retry_after` is an estimate from how long turns took.
+            Busy: too many wait already; `retry_after` is an estimate from how long turns took.
         """
         asked = time.perf_counter()
         if self._waiting or not self._fits(model):
@@ -66,7 +66,7 @@ class Limit:
     async def _wait(self, provider: str, model: str) -> None:
         if len(self._waiting) >= self._queue:
             seconds = max(1.0, self._seconds * (len(self._waiting) + 1) / self._parallel)
-            raise Overloaded(provider, f"{len(self._waiting)} requests are waiting already", retry_after=round(seconds))
+            raise Busy(provider, f"{len(self._waiting)} requests are waiting already", retry_after=round(seconds))
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((model, turn))
         try:

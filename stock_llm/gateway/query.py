@@ -103,4 +103,4 @@ class Served:
     @property
     def fell_back(self) -> bool:
         """Whether another than the first choice answered."""
-        return len(self.attempts) > 1
+        return self.choice.provider != self.decision.choice.provider
