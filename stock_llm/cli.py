@@ -130,6 +130,38 @@ def ask(
 
 
 @app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; another than this machine's own needs a token.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on. Default: 11435.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Routing rules: service, orchestrator, or a TOML file of your own.")] = None,
+) -> None:
+    """Start the gateway: one door to local models and, if you switch them on, to Claude. It speaks Ollama's API and OpenAI's.
+
+    Cloud providers are off. Ctrl-C ends it when the answers under way are finished.
+
+    Examples:
+
+        stock-llm serve
+
+        OLLAMA_HOST=127.0.0.1:11435 ollama run auto "Analyze KESTRO."
+
+        STOCK_LLM_GATEWAY__CLAUDE_CLI=true stock-llm serve --policy orchestrator
+
+        STOCK_LLM_GATEWAY__TOKEN=... stock-llm serve --host 0.0.0.0
+    """
+    from stock_llm.errors import MissingExtra
+
+    dials = {"host": host, "port": port, "policy": policy}
+    given = {name: value for name, value in dials.items() if value is not None}
+    settings = _settings(**({"gateway": given} if given else {}))
+    try:
+        from stock_llm.gateway.app import serve as run_until_told
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "gateway") from None
+    run_until_told(settings)
+
+
+@app.command()
 def history() -> None:
     """List the versions with their scores and verdicts, and which one is champion.
 

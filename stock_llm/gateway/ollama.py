@@ -105,8 +105,11 @@ class Ollama:
         try:
             async with asyncio.timeout(ANSWERS_WITHIN):
                 listed = (await self._client.list()).models
-        except (httpx.HTTPError, ollama.ResponseError, ConnectionError, ValueError, TimeoutError):
+        except ConnectionError:
+            self.models, self.digests = (), {}  # it is not there: its models are not either
             return Health(False, f"no Ollama answers at {self.url}")
+        except (httpx.HTTPError, ollama.ResponseError, ValueError, TimeoutError):
+            return Health(False, f"what answers at {self.url} is no Ollama, or one in trouble", self.models)
         self.digests = {one.model: one.digest or "" for one in listed if one.model}
         self.models = tuple(sorted(self.digests, key=lambda name: (name not in self.models, *_place(self.models, name))))
         return Health(True, f"Ollama at {self.url} has {len(self.models)} models", self.models)
