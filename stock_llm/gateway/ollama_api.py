@@ -111,9 +111,9 @@ def ollama_routes(desk: Desk, backends: Backends, may_manage: bool) -> APIRouter
         body = read_json(await request.body() or b"{}")
         name = model_of(body | {"model": body.get("model") or body.get("name")})
         owner = backends.owner(name)
-        if name == AUTO or (owner and owner not in (backends.ollama, backends.embedded)):
+        if name == AUTO or (owner and not isinstance(owner, Ollama | Embedded)):
             return _json(ollama_replies.shown_elsewhere(name, owner.name if owner else "router"))
-        if owner is not backends.embedded and (said := await here.asked("POST", "/api/show", orjson.dumps(body))):
+        if not isinstance(owner, Embedded) and (said := await here.asked("POST", "/api/show", orjson.dumps(body))):
             return said
         return _json(ollama_replies.shown(here.stored(name)))
 
