@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from stock_llm.gateway.query import Privacy, Query, Type
 
-READ = 2000
+READ = 600
 """Characters that are looked at: the beginning says what is wanted, the rest is data."""
 
 ASIDE = re.compile(r"```.*?(?:```|$)|\"[^\"]*\"|“[^”]*”|'[^'\n]{12,}'", re.DOTALL)
@@ -25,7 +25,7 @@ _ENGLISH = re.compile(
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
 
 
 _TRANSLATION = _any(
@@ -42,7 +42,7 @@ _CODE = _any(
     r"\bdata ?frame\b|\bpandas\b|\bnumpy\b",
     r"\bpytest\b|\bunit tests?\b", r"\bdocker", r"\b(?:for|while) loop\b|\bmy loop\b|\blist comprehension\b", r"\bvariable\b",
     r"\basync(?:io)?\b|\bthread",
-    r"\btype hints?\b|\bdataclass\b|\bdocstring\b", r"\bkeyword\b", r"(?<=\w)(?:Error|Exception)\b", r"\bimplement",
+    r"\btype hints?\b|\bdataclass\b|\bdocstring\b", r"\bkeyword\b", r"(?<=\w)(?:error|exception)\b", r"\bimplement",
     r"\brefactor", r"\brace condition\b|\block-free\b",
     r"\bapi endpoint\b|\bstack trace\b|\bgit\b", r"\balgorithm\b|\bprogram\b",
     r"\bjava\b|\bgolang\b|\bhtml\b|\bcss\b|\bjson\b|\bcsv\b|\bnumpy\b|\bexcel formula\b",
@@ -193,26 +193,28 @@ def complete(
 
 def _type(request: str, read: str) -> Type:
     """Translation says so itself; code has its own words; an analysis has a symbol or speaks of what one holds."""
-    if _TRANSLATION.search(request):
+    words = request.lower()
+    if _TRANSLATION.search(words):
         return "translation"
-    if _CODE.search(read):
+    if _CODE.search(read.lower()):
         return "code"
     symbol = any(not _NO_TICKER.fullmatch(word) for word in _TICKER.findall(request))
-    if symbol or (_ANALYSIS.search(request) and not _GENERAL.search(request)):
+    if symbol or (_ANALYSIS.search(words) and not _GENERAL.search(words)):
         return "analysis"
     return "chat"
 
 
 def _complexity(request: str, kind: Type) -> int:
     """A base for the kind, a step for each length passed, and words that speak of hard or of careful work."""
-    if _SMALL_TALK.search(request) and len(request) < 40:
+    said = request.lower()
+    if len(said) < 40 and _SMALL_TALK.search(said):
         return 1
     words = _words(request)
     longer = sum(words > length for length in _LENGTHS)
-    hard = min(len(set(_HARD.findall(request.lower()))), 4)
-    medium = min(len(set(_MEDIUM.findall(request.lower()))), 2)
+    hard = min(len(set(_HARD.findall(said))), 4)
+    medium = 0 if hard else min(len(set(_MEDIUM.findall(said))), 2)
     shorter = -1 if words <= 4 and not hard and kind != "analysis" else 0
-    return max(1, min(10, _BASE[kind] + longer + (1 + hard if hard else 0) + (medium if not hard else 0) + shorter))
+    return max(1, min(10, _BASE[kind] + longer + (1 + hard if hard else 0) + medium + shorter))
 
 
 def _words(text: str) -> int:
@@ -222,7 +224,7 @@ def _words(text: str) -> int:
 
 def _urgency(head: str, tail: str) -> int:
     """Words of haste, before the material that follows a colon; short lead-ins like "URGENT:" are no material."""
-    said = head if not tail or len(head) > 8 else f"{head} {tail}"
+    said = (head if not tail or len(head) > 8 else f"{head} {tail}").lower()
     at_once = len(_AT_ONCE.findall(said))
     if at_once:
         return 10 if at_once > 1 else 9
