@@ -50,6 +50,11 @@ class ChatRequest:
     """What else came with the request, in Ollama's names (tools, think, keep_alive …)."""
 
     @property
+    def question(self) -> str:
+        """What the user said last: what is wanted now."""
+        return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
+
+    @property
     def text(self) -> str:
         """Everything that was said, as one text."""
         return "\n".join(message.content for message in self.messages)

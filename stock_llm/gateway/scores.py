@@ -35,7 +35,8 @@ def query_of(headers: Mapping[str, str], request: ChatRequest, feature: str, **k
     """
     given = {name: _read(name, text) for name in HEADERS if (text := headers.get(f"x-stock-llm-{name}"))}
     model = AUTO if request.model in (AUTO, f"{AUTO}:latest") else request.model
-    return estimate.complete(request.text, **(known | given), model=model, feature=feature, needs=needs_of(request))
+    known.setdefault("data_length", len(request.text))
+    return estimate.complete(request.question, **(known | given), model=model, feature=feature, needs=needs_of(request))
 
 
 def _read(name: str, text: str) -> Any:
