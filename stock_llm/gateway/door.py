@@ -20,6 +20,9 @@ from stock_llm.gateway.dials import GatewayDials
 _OPEN = ("/healthz", "/readyz")
 """Paths that need no token: whoever starts and stops the gateway asks them."""
 
+BLOBS = "/api/blobs/"
+"""Where models are uploaded, of any size; they are passed on and not kept."""
+
 
 def check_bind(dials: GatewayDials) -> None:
     """
@@ -57,6 +60,9 @@ class Door:
         headers = Headers(scope=scope)
         if refused := self._refused(scope["path"], headers):
             await _refuse(scope, send, *refused)
+            return
+        if scope["path"].startswith(BLOBS):
+            await self._app(scope, receive, send)
             return
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._longest:

@@ -15,6 +15,7 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from stock_llm.gateway import api_docs, ollama_replies
 from stock_llm.gateway.backends import Backends
 from stock_llm.gateway.desk import About, Desk, unless_gone
+from stock_llm.gateway.door import BLOBS
 from stock_llm.gateway.embedded import Embedded
 from stock_llm.gateway.failures import BadRequest, GatewayFailure, Unavailable, UnknownModel
 from stock_llm.gateway.ollama import Ollama
@@ -127,7 +128,7 @@ def ollama_routes(desk: Desk, backends: Backends, may_manage: bool) -> APIRouter
             return _json({"error": "models are managed from this machine alone; gateway.manage_models lets others"}, 403)
         if backends.ollama is None:
             raise Unavailable("gateway", "there is no Ollama behind the gateway")
-        body = request.stream() if request.method == "POST" else await request.body()
+        body = request.stream() if request.url.path.startswith(BLOBS) else await request.body()
         passed = await backends.ollama.forward(request.method, request.url.path, body)
         return StreamingResponse(passed.body, passed.status, media_type=passed.kind or None)
 
@@ -142,7 +143,7 @@ _MANAGED = {
     "/api/delete": ["DELETE"],
     "/api/pull": ["POST"],
     "/api/push": ["POST"],
-    "/api/blobs/{digest}": ["HEAD", "POST"],
+    BLOBS + "{digest}": ["HEAD", "POST"],
 }
 
 
