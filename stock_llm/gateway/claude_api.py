@@ -7,12 +7,11 @@ prices or budgets. The key is ANTHROPIC_API_KEY.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from stock_llm.errors import MissingExtra
 from stock_llm.gateway.chat import Answer, ChatRequest, Chunk, Finish, Timings, Usage
 from stock_llm.gateway.failures import (
     BadRequest,
@@ -59,33 +58,19 @@ class ClaudeApi:
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer; see `provider.Provider`."""
         async with self._limit.turn(self.name) as queued:
-            with self._translated(began=False):
-                message = await self._client.messages.create(**self._asked(request))
-        return self._answer(message, queued)
+            with self._translated():
+                return self._answer(await self._client.messages.create(**self._asked(request)), queued)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Chunk]:
         """The answer in pieces; see `provider.Provider`."""
+        pieces: list[str] = []
         async with self._limit.turn(self.name) as queued:
-            began = False
-            with self._translated(began=False):
-                manager = self._client.messages.stream(**self._asked(request))
-                stream = await manager.__aenter__()
-            try:
-                with self._translated(began=True):
+            with self._translated(pieces):
+                async with self._client.messages.stream(**self._asked(request)) as stream:
                     async for text in stream.text_stream:
-                        began = True
+                        pieces.append(text)
                         yield Chunk(text)
-                    message = await stream.get_final_message()
-            except Cut as cut:
-                if began:
-                    raise
-                raise Unavailable(self.name, cut.reason, charged=True) from None
-            finally:
-                await stream.close()
-            try:
-                answer = self._answer(message, queued)
-            except GatewayFailure as failure:
-                raise (Cut(self.name, failure.reason, charged=True) if began else failure) from None
+                    answer = self._answer(await stream.get_final_message(), queued)
             yield Chunk("", answer)
 
     async def health(self) -> Health:
@@ -100,10 +85,8 @@ class ClaudeApi:
 
     @cached_property
     def _client(self) -> Any:
-        try:
-            import anthropic
-        except ImportError:
-            raise MissingExtra("anthropic", "gateway") from None
+        import anthropic
+
         if not os.environ.get(KEY):
             raise Unavailable(self.name, f"{KEY} is not set")
         return anthropic.AsyncAnthropic(api_key=os.environ[KEY], base_url=self._url, max_retries=0)
@@ -127,6 +110,8 @@ class ClaudeApi:
         text = "".join(block.text for block in message.content if block.type == "text")
         if message.stop_reason == "refusal":
             raise Refused(self.name, text or "the model declined to answer", charged=True)
+        if message.stop_reason is None:
+            raise Unavailable(self.name, "the answer has no end", charged=True)
         if not text.strip():
             raise Unavailable(self.name, f"answered without a text (stop_reason {message.stop_reason})", charged=True)
         return Answer(
@@ -138,25 +123,28 @@ class ClaudeApi:
         )
 
     @contextmanager
-    def _translated(self, *, began: bool) -> Iterator[None]:
-        """Foreign errors as ours; all of them `Cut` once the answer had begun."""
+    def _translated(self, begun: Sequence[str] = ()) -> Iterator[None]:
+        """Foreign errors as ours; every failure is `Cut` once there is a piece in `begun`."""
         import anthropic
+        import httpx2
 
         try:
             yield
+        except GatewayFailure as ours:
+            failure = ours
         except anthropic.APIStatusError as error:
             kind = _STATUS.get(error.status_code, Unavailable)
             after = error.response.headers.get("retry-after", "")
-            failure = kind(self.name, _reason(error), retry_after=float(after) if after.isdigit() else None, charged=began)
+            failure = kind(self.name, _reason(error), retry_after=float(after) if after.isdigit() else None)
         except anthropic.APITimeoutError:
             failure = TimedOut(self.name, "no answer in time", charged=True)
         except anthropic.APIConnectionError as error:
-            failure = Unavailable(self.name, f"the connection broke: {error.__cause__ or error}", charged=began)
-        except (anthropic.AnthropicError, ValueError, AttributeError, TypeError) as error:
+            failure = Unavailable(self.name, f"the connection broke: {error.__cause__ or error}")
+        except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
             failure = Unavailable(self.name, f"answered with something that is no answer: {error}", charged=True)
         else:
             return
-        raise (Cut(self.name, failure.reason, charged=True) if began else failure) from None
+        raise (Cut(self.name, failure.reason, charged=True) if begun else failure) from None
 
 
 def _reason(error: Any) -> str:

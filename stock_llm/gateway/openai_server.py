@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from stock_llm.errors import MissingExtra
 from stock_llm.gateway.chat import Answer, ChatRequest, Chunk, Finish, Message, Timings, Usage
 from stock_llm.gateway.failures import BadRequest, Cut, GatewayFailure, Overloaded, RateLimited, Refused, TimedOut, Unavailable
 from stock_llm.gateway.failures import UnknownModel as Unknown
@@ -118,10 +117,8 @@ class OpenAIServer:
 
     @cached_property
     def _client(self) -> Any:
-        try:
-            import openai
-        except ImportError:
-            raise MissingExtra("openai", "gateway") from None
+        import openai
+
         return openai.AsyncOpenAI(base_url=self._url, api_key=self._key or "none", max_retries=0)
 
     def _asked(self, request: ChatRequest) -> dict[str, Any]:
