@@ -130,7 +130,7 @@ def _add_state(app: FastAPI, backends: Backends, gateway: Gateway, metrics: Metr
         ok = any(health.ok for health in backends.health.values())
         return _json({"status": "ok" if ok else "no provider answers", "providers": told}, 200 if ok else 503)
 
-    @app.get("/metrics", tags=["State"])
+    @app.get("/metrics", tags=["State"], response_class=PlainTextResponse)
     async def numbers() -> Response:
         """Prometheus metrics, named as OpenTelemetry names them."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -149,6 +149,7 @@ class OpenAIServer:
     @contextmanager
     def _translated(self, begun: list[str] | None = None) -> Iterator[None]:
         """Foreign errors as ours; all of them `Cut` once there is a piece in `begun`."""
+        import httpx2
         import openai
 
         try:
@@ -161,12 +162,10 @@ class OpenAIServer:
             failure = TimedOut(self.name, "no answer in time")
         except openai.APIConnectionError:
             failure = Unavailable(self.name, f"the connection to {self._url} broke or was refused")
+        except httpx2.HTTPError as error:  # when a body breaks off, the client lets it through
+            failure = Unavailable(self.name, f"the connection broke: {error}", charged=True)
         except (openai.OpenAIError, ValueError, AttributeError, TypeError, IndexError) as error:
             failure = Unavailable(self.name, f"answered with something that is no answer: {error}", charged=True)
-        except Exception as error:  # httpx's own, when a body breaks off: the client lets them through
-            if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "httpx2", "httpcore2"):
-                raise
-            failure = Unavailable(self.name, f"the connection broke: {error}", charged=True)
         else:
             return
         raise (Cut(self.name, failure.reason, charged=True) if begun else failure) from None
