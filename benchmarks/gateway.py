@@ -1,6 +1,6 @@
 """What the gateway adds to a call, what it can carry, what it needs: against a backend that answers at once.
 
-`python benchmarks/gateway.py [--seconds 10] [--litellm]` starts benchmarks/mock_ollama.py and `stock-llm serve` as processes of
+`python benchmarks/gateway.py [--seconds 10] [--litellm]` starts benchmarks/mock_backends.py and `stock-llm serve` as processes of
 their own and asks both from here; all three share the machine's cores. Every call is routed ("auto"), recorded in SQLite and kept
 for feedback, as it is by default. Added time: the same percentile through the gateway less that of a direct call, in turns.
 `--litellm` installs LiteLLM's proxy into a temporary folder and asks it in the same way, at a rate that it can bear.
@@ -177,6 +177,11 @@ def _mib(process: psutil.Process) -> float:
     return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]) / 2**20
 
 
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -205,7 +210,10 @@ def report(name: str, rate: float, direct: Load, through: Load) -> None:
 
 async def measure_gateway(direct: Target, through: Target, process: psutil.Process, started: float, seconds: float) -> None:
     """Everything about the gateway."""
-    print(f"gateway: first answer {started:.2f} s after its start, {_mib(process):.0f} MiB", flush=True)
+    print(
+        f"gateway: first answer {started:.2f} s after its start ({_cpu(process):.2f} s of CPU), {_mib(process):.0f} MiB",
+        flush=True,
+    )
     for rate in (30, 100):
         report("gateway", rate, *await in_turns(direct, through, rate, seconds))
     for rate in (200, 300, 400, 500):
@@ -214,8 +222,11 @@ async def measure_gateway(direct: Target, through: Target, process: psutil.Proce
         print(f"gateway at {rate} requests/s: {load.rate:.0f}/s answered, {times}, {load.failed} failed", flush=True)
         if load.p99 > 1000 or load.failed:
             break
+    before = _cpu(process)
     load = await flat_out(through, 32, seconds / 2)
-    print(f"gateway, 32 callers one after the other: {load.rate:.0f} requests/s, p50 {load.p50:.1f} p99 {load.p99:.1f} ms")
+    spent = 1000 * (_cpu(process) - before) / len(load.seconds)
+    times = f"p50 {load.p50:.1f} p99 {load.p99:.1f} ms"
+    print(f"gateway, 32 callers who never wait: {load.rate:.0f} requests/s, {times}, {spent:.2f} ms of CPU each")
     print(f"gateway: {_mib(process):.0f} MiB after that", flush=True)
     whole, pieces, most, took = await streams(through, 1000, 0.25, process)
     print(
@@ -259,7 +270,7 @@ def main() -> None:
     backend, door = _free_port(), _free_port()
     direct = Target(f"http://127.0.0.1:{backend}", "/api/chat", "mistral:7b")
     through = Target(f"http://127.0.0.1:{door}", "/api/chat", "auto")
-    mock = [sys.executable, str(HERE / "mock_ollama.py"), str(backend)]
+    mock = [sys.executable, str(HERE / "mock_backends.py"), str(backend)]
     serve = [sys.executable, "-c", "from stock_llm.cli import main; main()", "serve", "--port", str(door)]
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start")
     with tempfile.TemporaryDirectory() as folder, running(mock, f"{direct.url}/api/version"):

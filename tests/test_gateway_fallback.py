@@ -237,14 +237,27 @@ def test_a_rest_is_never_longer_than_a_minute_and_ends_with_an_answer():
     breaker, now = Breaker(), 0.0
     rests = []
     for _ in range(IN_A_ROW + 6):
-        assert breaker.ask(now)
-        breaker.failed(Unavailable("x", "down"), now)
+        breaker.failed(breaker.ask(now), Unavailable("x", "down"), now)
         rests.append(breaker.rest(now))
         now += rests[-1]
     assert rests == [0.0] * (IN_A_ROW - 1) + [5, 10, 20, 40, 60, 60, 60]
     breaker.answered()
-    breaker.failed(Unavailable("x", "down"), now)
+    breaker.failed(breaker.ask(now), Unavailable("x", "down"), now)
     assert breaker.rest(now) == 0
+
+
+def test_calls_that_began_before_a_rest_do_not_make_it_longer():
+    breaker = Breaker()
+    tickets = [breaker.ask(0.0) for _ in range(64)]
+    for ticket in tickets:
+        breaker.failed(ticket, Unavailable("x", "down"), 4.0)
+    assert breaker.rest(4.0) == REST
+    probe = breaker.ask(9.0)
+    assert breaker.ask(9.0) is None
+    breaker.let_go(tickets[0])
+    assert breaker.ask(9.0) is None
+    breaker.failed(probe, Unavailable("x", "down"), 9.0)
+    assert breaker.rest(9.0) == 2 * REST
 
 
 async def test_usage_is_paid_by_the_token_and_reserved_before(build):
@@ -373,3 +386,16 @@ async def test_a_kept_answer_costs_nothing_and_is_recorded(build):
     again = gateway.repeat(asked(), URGENT, first.answer)
     assert (again.answer.text, again.dollars, again.choice.provider) == ("hi", 0, "cache")
     assert [row["provider"] for row in await records(gateway)] == ["claude-api", "cache"]
+
+
+async def test_a_fault_of_ours_in_one_provider_is_logged_and_the_next_answers(build, caplog):
+    class Broken(Scripted):
+        async def answer(self, _):
+            raise KeyError("usage")
+
+    api = Broken("claude-api", [], "usage", SONNET)
+    gateway = build(Scripted("ollama", ["hi"]), api)
+    served = await gateway.answer(asked(), URGENT)
+    assert [attempt.failure for attempt in served.attempts] == ["Unavailable", ""]
+    assert served.dollars > 0  # nobody knows what was charged
+    assert "KeyError: 'usage'" in caplog.text

@@ -17,19 +17,21 @@ LONGEST_WAIT = 600.0
 
 
 class Breaker:
-    """One provider's state. Times are seconds of any clock that never goes back."""
+    """One provider's state. Times are seconds of any clock that never goes back.
+
+    A call takes a ticket (`ask`) and brings it back (`answered`, `failed` or `let_go`): what fails that had been asked before a
+    rest began says nothing new.
+    """
 
     def __init__(self) -> None:
-        self.answered()
-
-    def answered(self) -> None:
-        """A call was answered: nothing is held against the provider."""
-        self._failures = 0
-        self._rests = 0
+        self._ticket = 0
         self._until = 0.0
-        self._asked_to_wait = False
-        self._resting = False
-        self._probing = False
+        self._well()
+
+    def _well(self) -> None:
+        self._failures = self._rests = 0
+        self._until = 0.0
+        self._asked_to_wait = self._resting = self._probing = False
 
     def rest(self, now: float) -> float:
         """Seconds until it may be asked again; 0 if it may now."""
@@ -38,19 +40,30 @@ class Breaker:
         return max(self._until - now, 0.0)
 
     @property
+    def ticket(self) -> int:
+        """What a call that began just now would hold."""
+        return self._ticket
+
+    @property
     def asked_to_wait(self) -> bool:
         """Whether it rests because it said how long to wait, and will then be well."""
         return self._asked_to_wait
 
-    def ask(self, now: float) -> bool:
-        """Whether a call may be made now; while it is not known to be well again, one at a time."""
+    def ask(self, now: float) -> int | None:
+        """A ticket for a call, None while it rests; until it is known to be well again, one at a time."""
         if self.rest(now) > 0:
-            return False
+            return None
         self._probing = self._resting
-        return True
+        return self._ticket
 
-    def failed(self, failure: GatewayFailure, now: float) -> None:
+    def answered(self) -> None:
+        """A call was answered: nothing is held against the provider, whenever it was asked."""
+        self._well()
+
+    def failed(self, ticket: int, failure: GatewayFailure, now: float) -> None:
         """A call failed. That a request was wrong, refused or not let through says nothing against the provider."""
+        if ticket != self._ticket:
+            return
         self._probing = False
         if isinstance(failure, BadRequest | Busy | Refused):
             return
@@ -61,8 +74,10 @@ class Breaker:
         elif self._failures >= IN_A_ROW or self._resting:
             self._until = now + min(REST * 2**self._rests, LONGEST_REST)
             self._rests += 1
+            self._ticket += 1
             self._resting, self._asked_to_wait = True, False
 
-    def let_go(self) -> None:
+    def let_go(self, ticket: int) -> None:
         """A call was given up before it was known what became of it."""
-        self._probing = False
+        if ticket == self._ticket:
+            self._probing = False

@@ -6,6 +6,7 @@ such arguments since 1.0. An answer's blocks are picked by type; `stop_reason: r
 prices or budgets. The key is ANTHROPIC_API_KEY.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ class ClaudeApi:
     async def health(self) -> Health:
         """Whether there is a key; the API is not called."""
         there = bool(os.environ.get(KEY))
+        if there:
+            await asyncio.to_thread(lambda: self._client.messages)  # a second of imports: now, not while others wait for answers
         return Health(there, f"{KEY} is set" if there else f"{KEY} is not set", self.models)
 
     async def close(self) -> None:
@@ -149,8 +152,9 @@ class ClaudeApi:
 
 def _reason(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
-    inner = body.get("error") if isinstance(body.get("error"), dict) else {}
-    return f"{inner.get('message') or error.message} (status {error.status_code})"
+    inner = body.get("error")
+    said = inner.get("message") if isinstance(inner, dict) else None
+    return f"{said or error.message} (status {error.status_code})"
 
 
 def _usage(said: Any) -> Usage:

@@ -1,11 +1,12 @@
 """The one retry loop: a request in, an answer or one clear error out, whatever providers do meanwhile.
 
 The decision names who is asked first and who comes next. A provider that fails in passing is tried again after a short, growing,
-random wait; then the next is asked; at the end those that may have recovered once more. Nothing is tried again after the first
+random wait; then the next is asked; at the end those that may have recovered again. Nothing is tried again after the first
 piece of a stream has gone out. Does not know HTTP, what providers are inside, or what an attempt costs.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -41,14 +42,19 @@ from stock_llm.gateway.stream import Stream, close
 TRIES, TRIES_PAID = 3, 2
 """At one provider before the next is asked: one that is free, one that is not."""
 
-ROUNDS = 2
-"""How often the whole row is gone through."""
+ROUNDS = 3
+"""How often the whole row is gone through, while there is time."""
+
+LATE = 2.5
+"""No try begins after so many times the seconds that one provider has."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two tries at one provider: a random part of the first, doubled each time, up to the longest."""
 
 PATIENCE = 3.0
 """Most seconds that a request waits for a provider that said when it will be back, once there is nobody else to ask."""
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Ask = Callable[[Provider, ChatRequest], Awaitable[T]]
@@ -154,7 +160,7 @@ class Gateway:
             raise
 
     async def _go_round(self, run: Run, ask: Ask[T]) -> T:
-        """Goes through the row until somebody answers; then once more through those that may have recovered."""
+        """Goes through the row until somebody answers; then again through those that may have recovered."""
         run.decision = self.decide(run.query)
         run.route_seconds = self._seconds() - run.began
         for name, why in run.decision.left_out:
@@ -203,7 +209,7 @@ class Gateway:
     async def _ask_once(self, run: Run, choice: Choice, ask: Ask[T]) -> T:
         """One try within the time given, paid for beforehand; whatever comes of it is noted."""
         provider, breaker = self.providers[choice.provider], self._breakers[choice.provider]
-        request = await self._let_through(run, choice, breaker)
+        ticket, request = await self._let_through(run, choice, breaker)
         began = self._seconds()
         try:
             async with asyncio.timeout(self._timeout):
@@ -212,8 +218,11 @@ class Gateway:
             failure: GatewayFailure = TimedOut(choice.provider, f"no answer within {self._timeout:g} s", charged=True)
         except GatewayFailure as error:
             failure = error
+        except Exception as error:  # a fault of ours in one provider does not keep the others from answering
+            _log.exception("%s failed in a way that it should not", choice.provider)
+            failure = Unavailable(choice.provider, f"a fault in the gateway: {error!r}"[:300], charged=True)
         except BaseException as error:
-            breaker.let_go()
+            breaker.let_go(ticket)
             run.tried(choice, self._seconds() - began, type(error).__name__)
             raise
         else:
@@ -222,31 +231,31 @@ class Gateway:
             run.tried(choice, run.provider_seconds)
             return found
         kind = type(failure).__name__
-        breaker.failed(failure, self._seconds())
+        breaker.failed(ticket, failure, self._seconds())
         run.tried(choice, self._seconds() - began, kind, failure.reason)
         run.failures[choice.provider] = failure
         run.reasons[choice.provider] = Reason(choice.provider, kind, failure.reason)
         self._books.fail(run, charged=failure.charged)
         raise failure
 
-    async def _let_through(self, run: Run, choice: Choice, breaker: Breaker) -> ChatRequest:
-        """The request as the provider gets it, if it may be asked at all now."""
+    async def _let_through(self, run: Run, choice: Choice, breaker: Breaker) -> tuple[int, ChatRequest]:
+        """The breaker's ticket and the request as the provider gets it, if it may be asked at all now."""
         now = self._seconds()
-        if now - run.began > 2 * self._timeout:
-            run.skipped(choice.provider, "too late", f"no try begins after {2 * self._timeout:g} s")
+        if now - run.began > LATE * self._timeout:
+            run.skipped(choice.provider, "too late", f"no try begins after {LATE * self._timeout:g} s")
             raise _Skipped
-        rest = breaker.rest(now)
-        if not breaker.ask(now):
+        rest, ticket = breaker.rest(now), breaker.ask(now)
+        if ticket is None:
             run.skipped(choice.provider, "resting", f"it failed before, and is asked again in {rest:.1f} s")
             raise _Skipped
         try:
-            return await self._books.reserve(run, choice)
+            return ticket, await self._books.reserve(run, choice)
         except (OverBudget, InputError) as error:
-            breaker.let_go()
+            breaker.let_go(ticket)
             run.skipped(choice.provider, "over budget" if isinstance(error, OverBudget) else "cannot be paid", str(error))
             raise _Skipped from None
         except BaseException:
-            breaker.let_go()
+            breaker.let_go(ticket)
             raise
 
     def _worth_another(self, run: Run, choice: Choice) -> bool:

@@ -4,6 +4,7 @@ Does not know who was asked before this provider, and never asks another one: wh
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from stock_llm.gateway.breaker import Breaker
 from stock_llm.gateway.chat import Chunk
 from stock_llm.gateway.failures import Cut, GatewayFailure
 from stock_llm.gateway.query import Attempt, Choice, Decision, Served, Status
+
+_log = logging.getLogger(__name__)
 
 
 class Stream:
@@ -25,7 +28,7 @@ class Stream:
     """
 
     def __init__(self, books: Books, run: Run, breaker: Breaker, pieces: AsyncIterator[Chunk], first: Chunk, timeout: float):
-        self._books, self._run, self._breaker = books, run, breaker
+        self._books, self._run, self._breaker, self._ticket = books, run, breaker, breaker.ticket
         self._pieces, self._timeout = pieces, timeout
         self._waiting: Chunk | None = first
         self._streamed = 0
@@ -93,13 +96,16 @@ class Stream:
             raise
         except GatewayFailure as failure:
             raise Cut(name, failure.reason, charged=True) from None
+        except Exception as error:
+            _log.exception("%s failed in a way that it should not", name)
+            raise Cut(name, f"a fault in the gateway: {error!r}"[:300], charged=True) from None
 
     async def _end(self, status: Status) -> None:
         self._ended = True
         self._time()
         self._run.path[-1] = f"{self.choice.provider}: {status}"
         if status == "cut":
-            self._breaker.failed(Cut(self.choice.provider, ""), self._books.seconds())
+            self._breaker.failed(self._ticket, Cut(self.choice.provider, ""), self._books.seconds())
         self._books.give_up(self._run, status, self._streamed)
         await close(self._pieces)
 
@@ -109,9 +115,7 @@ class Stream:
 
 
 def _status(error: BaseException) -> Status:
-    if isinstance(error, Cut):
-        return "cut"
-    return "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
+    return "cut" if isinstance(error, Cut) else "cancelled"
 
 
 async def close(pieces: AsyncIterator[Chunk]) -> None:
