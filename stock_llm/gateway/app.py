@@ -6,7 +6,8 @@ the API that was asked. One process, one event loop: the limits and the cache co
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import orjson
@@ -16,11 +17,12 @@ from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from stock_llm.errors import StockLLMError
+from stock_llm.errors import InputError, StockLLMError
 from stock_llm.gateway import ollama_replies, openai_replies
 from stock_llm.gateway.backends import Backends
 from stock_llm.gateway.costs import Costs
 from stock_llm.gateway.desk import Desk, Gone
+from stock_llm.gateway.dials import GatewayDials
 from stock_llm.gateway.door import Door, check_bind, is_loopback
 from stock_llm.gateway.failures import BadRequest, GatewayFailure
 from stock_llm.gateway.fallback import Gateway
@@ -96,10 +98,32 @@ def serve(settings: Settings) -> None:
     """
     import uvicorn
 
-    uvicorn.run(
-        create_app(settings), host=settings.gateway.host, port=settings.gateway.port, loop="uvloop", http="httptools", ws="none",
-        access_log=False, server_header=False, log_level="warning", timeout_graceful_shutdown=FINISH_WITHIN,
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app, loop="uvloop", http="httptools", ws="none", access_log=False, server_header=False, log_level="warning",
+        timeout_graceful_shutdown=FINISH_WITHIN,
     )  # fmt: skip
+    with suppress(KeyboardInterrupt), _listening(settings.gateway) as taken:
+        host, port = taken.getsockname()[:2]
+        switched_off = [name for name in ("claude_cli", "claude_api") if not getattr(settings.gateway, name)]
+        print(f"stock-llm gateway on http://{f'[{host}]' if ':' in host else host}:{port}, documented at /docs", flush=True)
+        if switched_off:
+            print(f"off: {', '.join(switched_off)} (STOCK_LLM_GATEWAY__CLAUDE_CLI=true switches one on)", flush=True)
+        uvicorn.Server(config).run([taken])
+
+
+def _listening(dials: GatewayDials) -> socket.socket:
+    """
+    Raises:
+        InputError: the address cannot be listened on.
+    """
+    try:
+        family = socket.getaddrinfo(dials.host, dials.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((dials.host, dials.port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {dials.host}:{dials.port}: {error.strerror}", remedy="Choose another --host or --port"
+        ) from None
 
 
 def _metrics(backends: Backends, costs: Costs) -> Metrics:
@@ -173,11 +197,11 @@ def _add_errors(app: FastAPI) -> None:
         return _error(request, 500, "the gateway itself is at fault; its log says more")
 
 
-def _error(request: Request, status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+def _error(request: Request, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     if request.url.path.startswith("/v1/"):
         return _json(openai_replies.error_of(status, text), status, headers)
     return Response(ollama_replies.error(text), status, media_type="application/json; charset=utf-8", headers=headers)
 
 
-def _json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json", headers=headers)

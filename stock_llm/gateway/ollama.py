@@ -68,7 +68,8 @@ class Ollama:
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer; see `provider.Provider`."""
         async with self._limit.turn(self.name, request.model) as queued:
-            body, notes = body_of(request, stream=False), ()
+            body = body_of(request, stream=False)
+            notes: tuple[str, ...] = ()
             status, raw, retry_after = await self._post(path_of(request), body)
             if status != 200 and "truncate" not in request.extra and (note := cut_note(status, raw)):
                 notes = (note,)
@@ -80,7 +81,7 @@ class Ollama:
     async def stream(self, request: ChatRequest) -> AsyncIterator[Chunk]:
         """The answer in pieces; see `provider.Provider`. Closing the iterator closes the connection: Ollama stops then."""
         async with self._limit.turn(self.name, request.model) as queued:
-            body, notes = body_of(request, stream=True), ()
+            body = body_of(request, stream=True)
             async with self._posted(path_of(request), body) as response:
                 raw = b"" if response.status == 200 else await response.read()
                 note = cut_note(response.status, raw) if raw and "truncate" not in request.extra else None
@@ -90,11 +91,10 @@ class Ollama:
                     async for chunk in self._read(response, Reading(self.name, request, queued)):
                         yield chunk
                     return
-                notes = (note,)
             async with self._posted(path_of(request), body | {"truncate": True}) as response:
                 if response.status != 200:
                     raise failure_of(self.name, response.status, await response.read(), response.headers.get("Retry-After"))
-                async for chunk in self._read(response, Reading(self.name, request, queued, notes)):
+                async for chunk in self._read(response, Reading(self.name, request, queued, (note,))):
                     yield chunk
 
     async def health(self) -> Health:
@@ -150,6 +150,8 @@ class Ollama:
         """Closes every connection."""
         if "_session" in self.__dict__:
             await self._session.close()
+        if "_client" in self.__dict__:
+            await self._client.close()
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:

@@ -50,7 +50,7 @@ class Replies:
             sent += _event(self._around(kind, [self._delta(chunk)]))
         if chunk.answer:
             ended: dict[str, Any] = {"index": 0, "finish_reason": _finish(chunk.answer)}
-            ended |= {"text": ""} if self._text_only else {"delta": {}}
+            ended["text" if self._text_only else "delta"] = "" if self._text_only else {}
             sent += _event(self._around(kind, [ended]) | ({} if self._usage else {"stock_llm": story}))
             if self._usage:
                 sent += _event(self._around(kind, []) | {"usage": _usage(chunk.answer.usage), "stock_llm": story})
