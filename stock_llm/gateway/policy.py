@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -143,7 +143,9 @@ def _condition(field: str, wanted: Any, values: Mapping[str, Decimal]) -> Condit
     found = _COMPARISON.fullmatch(str(wanted).strip())
     if not found:
         raise ValueError(f'{field} = "{wanted}" is no comparison; write for example "> 8"')
-    sign, number = found.groups()
-    if number[0].isalpha() and number not in values:
+    sign, number = cast(Sign, found.group(1) or "="), found.group(2)
+    if number[0].isdigit():
+        return Condition(field, sign, Decimal(number))
+    if number not in values:
         raise ValueError(f"{field}: there is no setting {number!r}; there is {', '.join(values)}")
-    return Condition(field, sign or "=", values.get(number) if number[0].isalpha() else Decimal(number))
+    return Condition(field, sign, values[number])
