@@ -143,7 +143,7 @@ def serve(
 
         stock-llm serve
 
-        OLLAMA_HOST=127.0.0.1:11435 ollama run auto "Analyze KESTRO."
+        curl 127.0.0.1:11435/api/chat -d '{"model": "auto", "messages": [{"role": "user", "content": "What is RSI14?"}]}'
 
         STOCK_LLM_GATEWAY__CLAUDE_CLI=true stock-llm serve --policy orchestrator
 

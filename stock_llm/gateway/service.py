@@ -119,9 +119,11 @@ class Analysis:
             answer = self.read(text)
         except AnswerError as error:
             answer, problem = Answer(language=self.language), str(error)
+        if not problem and not answer.recommendation:
+            problem = "the answer has no recommendation"
         source = situation.block()
         levels = [level for level in (answer.support, answer.resistance) if level]
-        said = statements.numbers("\n".join([*answer.bullets, *levels]) if not problem else text)
+        said = statements.numbers("\n".join([*answer.bullets, *levels]) if answer.bullets else text)
         known = {*statements.numbers(source), *statements.THRESHOLDS}
         invented = list(dict.fromkeys(number for number in said if number not in known))
         return AnalyzeReply(
@@ -136,7 +138,7 @@ class Analysis:
             indicators=situation.lines(),
             text=text,
             checks=Checks(
-                grounded=statements.grounded("\n".join([*answer.bullets, *levels]) if not problem else text, source),
+                grounded=statements.grounded("\n".join([*answer.bullets, *levels]) if answer.bullets else text, source),
                 invented=invented,
                 truth=statements.truth(answer.bullets, situation),
                 problem=problem,

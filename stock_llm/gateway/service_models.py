@@ -103,7 +103,7 @@ class Checks(BaseModel):
         grounded: share of the numbers in the answer that stand in the numbers that the model was given.
         invented: the others.
         truth: share of the sentences without a false "above" or "below".
-        problem: why the answer could not be read; empty where it could.
+        problem: why the answer could not be read, or what it lacks; empty where nothing is wrong with it.
     """
 
     grounded: float
