@@ -23,19 +23,21 @@ def test_the_labelled_questions_are_many_balanced_and_never_twice(benchmark):
     asked = benchmark.questions()
     assert len(asked) >= 300
     assert len({question.text for question in asked}) == len(asked)
-    for half, each in (("tuning", 26), ("held-out", 13)):
+    for half, each in (("tuning", 39), ("held-out", 13)):
         kinds = Counter((question.type, question.language) for question in asked if question.half == half)
         assert set(kinds.values()) == {each} and len(kinds) == 8
 
 
 def test_questions_that_the_rules_had_not_seen(benchmark):
     found = benchmark.measure([question for question in benchmark.questions() if question.half == "held-out"])
-    assert found.type >= 0.75
+    assert found.type >= 0.85
     assert found.language >= 0.95
-    assert found.complexity >= 0.85
-    assert found.urgency >= 0.85
-    assert found.service >= 0.90
-    assert found.orchestrator >= 0.90
+    assert found.complexity >= 0.90
+    assert found.urgency >= 0.90
+    assert found.service >= 0.92
+    assert found.orchestrator >= 0.92
+    for labelled, guessed, both in found.away.values():
+        assert both >= 0.7 * labelled and both >= 0.7 * guessed
 
 
 def test_what_the_caller_says_stands():
