@@ -11,12 +11,16 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from typer.testing import CliRunner
 
+from stock_llm.database import connect
 from stock_llm.errors import InputError
 from stock_llm.gateway import cost_report
 from stock_llm.gateway.chat import Usage
-from stock_llm.gateway.cost_tables import Call, micros
+from stock_llm.gateway.cost_tables import SCHEMA, Call, micros
 from stock_llm.gateway.costs import LEASE, Costs, OverBudget
 from stock_llm.gateway.query import Query
 from stock_llm.gateway.route import Left
@@ -211,6 +215,18 @@ async def test_a_crash_leaves_a_reservation_that_expires_into_a_lost_call(open_c
     assert costs.left().today == 0
 
 
+async def test_a_lost_reservation_expires_while_others_are_written_all_the_time(open_costs, url):
+    clock = Clock()
+    costs = open_costs(clock=clock)
+    await costs.reserve("claude-api", "m", "chat", Decimal(5))  # and nobody ever settles it
+    for minute in range(40):
+        clock.now += timedelta(minutes=1)
+        costs.record(call(f"c{minute}"))
+        await costs.flush()
+    assert [row["charged"] for row in rows(url) if row["status"] == "lost"] == [5_000_000]
+    assert costs.left().today == Decimal(10)
+
+
 async def test_a_caller_who_goes_while_money_is_being_reserved_leaves_none_behind(open_costs, url):
     costs = open_costs()
     task = asyncio.create_task(costs.reserve("claude-api", "m", "chat", Decimal(15)))
@@ -280,6 +296,37 @@ def test_the_cost_store_may_share_a_database_with_the_feedback_store(url, open_c
     open_costs().close()
     Feedback(url)
     assert {row["name"] for row in rows(url, "SELECT name FROM sqlite_master WHERE type = 'table'")} >= {"feedback", "call"}
+
+
+async def test_the_oldest_schema_is_upgraded_with_its_records_and_its_reservations(tmp_path, open_costs):
+    """A store as the first version of the schema made it, rows written by hand."""
+    path = tmp_path / "old.db"
+    config = Config()
+    config.set_main_option("script_location", str(SCHEMA.migrations))
+    engine = connect(f"sqlite:///{path}", SCHEMA)
+    with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, ScriptDirectory.from_config(config).get_base())
+    row = call("old", "1.5").row()
+    with sqlite3.connect(path) as raw:
+        raw.execute(f"INSERT INTO call ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
+        raw.execute("INSERT INTO spent VALUES ('2026-11-24', 1500000)")
+        later = "2026-11-24T12:20:00.000000+00:00"
+        raw.execute("INSERT INTO reservation VALUES ('r', '2026-11-24', 'claude-api', 'm', 'chat', 500000, ?)", [later])
+
+    costs = open_costs(url=f"sqlite:///{path}")
+    assert costs.left().today == Decimal(13)
+    costs.record(call("new", "1"))
+    await costs.flush()
+    assert cost_report.read_period(f"sqlite:///{path}", 30, NOON).calls == 2
+
+
+def test_a_newer_schema_is_left_alone(open_costs, url):
+    open_costs().close()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
+        raw.execute("UPDATE costs_version SET version_num = '9999'")
+    with pytest.raises(InputError, match=r"the cost store .* was made by a newer version"):
+        open_costs()
 
 
 @pytest.mark.parametrize(("amount", "whole"), [("0", 0), ("0.0000001", 1), ("1.5", 1_500_000), ("0.000001", 1)])

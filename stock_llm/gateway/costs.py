@@ -95,7 +95,8 @@ class Costs:
         self._jobs: queue.SimpleQueue[_Reserve | _Settle | _Flush] = queue.SimpleQueue()
         self._failing = ""
         self._expire_next = clock()
-        self._booked = self._write([])
+        self._booked = _Booked({}, 0)
+        self._write([])
         self._thread = threading.Thread(target=self._write_all, name="costs", daemon=True)
         self._thread.start()
 
@@ -162,7 +163,7 @@ class Costs:
             jobs = self._gather(patience=1.0 if again else None)
             last = any(isinstance(job, _Flush) and job.last for job in jobs)
             try:
-                self._booked = self._write([*again, *jobs], frozenset(job.call.id for job in again if job.call))
+                self._write([*again, *jobs], frozenset(job.call.id for job in again if job.call))
                 again, self._failing = [], ""
             except Exception as error:  # whatever it is: this thread goes on, or nobody would be told anything any more
                 again += [job for job in jobs if isinstance(job, _Settle)]
@@ -193,8 +194,8 @@ class Costs:
                 until = time.monotonic() + LINGER
         return jobs
 
-    def _write(self, jobs: Sequence[_Reserve | _Settle | _Flush], retried: frozenset[str] = frozenset()) -> _Booked:
-        """One transaction: settles, then reserves what the budgets allow. Returns what is gone afterwards."""
+    def _write(self, jobs: Sequence[_Reserve | _Settle | _Flush], retried: frozenset[str] = frozenset()) -> None:
+        """One transaction: settles, then reserves what the budgets allow; then tells who waits."""
         now = self._clock()
         today = now.date().isoformat()
         granted: list[_Reserve] = []
@@ -202,6 +203,7 @@ class Costs:
         with writing(self._engine) as connection:
             if now >= self._expire_next:
                 _expire(connection, now)
+                self._expire_next = now + LEASE / 10
             _settle(connection, [job for job in jobs if isinstance(job, _Settle)], retried)
             booked = _booked(connection, today)
             for job in jobs:
@@ -217,12 +219,11 @@ class Costs:
                 granted.append(job)
             if granted:
                 connection.execute(sa.insert(RESERVATION), [job.reservation.row() for job in granted])
-        self._expire_next = max(self._expire_next, now + LEASE / 10)
+        self._booked = booked
         for job in granted:
             _tell(job.done)
         for job, error in refused:
             _tell(job.done, error)
-        return booked
 
 
 def _tell(done: asyncio.Future[None], error: Exception | None = None) -> None:
