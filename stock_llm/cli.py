@@ -235,10 +235,12 @@ def costs(
     from stock_llm.gateway import cost_report as report
 
     settings = _settings()
-    period = report.read_period(settings.url(settings.gateway.costs_url), days)
+    url = settings.url(settings.gateway.costs_url)
+    period = report.read_period(url, days)
+    left = report.read_left(url, settings.gateway.daily_dollars, settings.gateway.monthly_dollars)
     prices = {"per_million": Decimal(str(per_million)), "fixed_month": Decimal(str(fixed))}
     returns = {"the plan": report.plan(**prices), "recorded": report.measured(period, **prices)}
-    Console().print(report.render(period, returns, **prices))
+    Console().print(report.render(period, left, returns, **prices))
 
 
 @app.command()

@@ -357,7 +357,7 @@ def test_the_return_is_reckoned_from_records(open_costs, url):
 
 def test_the_command_prints_both(open_costs, url, tmp_path, monkeypatch):
     costs = open_costs()
-    costs.record(call(charged="0.5", at=datetime.now(UTC) - timedelta(hours=1)))
+    costs.record(call(charged="0.5", at=datetime.now(UTC)))
     costs.close()
     from stock_llm.cli import app
 
@@ -368,6 +368,7 @@ def test_the_command_prints_both(open_costs, url, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "claude-api │     1 │" in result.output
     assert "$450.00" in result.output and "444 queries a day" in result.output
+    assert "left of the budgets: $14.50 today, $29.50 this month" in result.output
 
 
 def test_an_empty_store_says_so(url):
@@ -376,5 +377,7 @@ def test_an_empty_store_says_so(url):
     period = cost_report.read_period(url, 30)
     prices = {"per_million": Decimal(15), "fixed_month": Decimal(20)}
     console = Console(record=True, width=160)
-    console.print(cost_report.render(period, {"recorded": cost_report.measured(period, **prices)}, **prices))
+    console.print(
+        cost_report.render(period, Left(Decimal(15), Decimal(30)), {"recorded": cost_report.measured(period, **prices)}, **prices)
+    )
     assert "nothing recorded" in console.export_text()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from stock_llm.database import open_database
-from stock_llm.gateway.cost_tables import CALL, SCHEMA, dollars, text
+from stock_llm.gateway.cost_tables import CALL, RESERVATION, SCHEMA, SPENT, dollars, text
+from stock_llm.gateway.route import Left
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -110,6 +111,25 @@ def read_period(url: str, days: int, now: datetime | None = None) -> Period:
     return Period(since, until, max(Decimal(1), Decimal(used.total_seconds()) / 86400), providers, statuses, fell_back)
 
 
+def read_left(url: str, daily: Decimal, monthly: Decimal, now: datetime | None = None) -> Left:
+    """What is left of the budgets, calls under way taken off.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    today = (now or datetime.now(UTC)).date().isoformat()
+    engine = open_database(url, SCHEMA)
+    with engine.connect() as connection:
+        days = connection.execute(sa.select(SPENT.c.day, SPENT.c.charged).where(SPENT.c.day >= today[:7])).all()
+        reserved = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(RESERVATION.c.amount), 0))).scalar_one()
+    engine.dispose()
+    month = sum(charged for _, charged in days)
+    return Left(
+        daily - dollars(sum(charged for day, charged in days if day == today) + int(reserved)),
+        monthly - dollars(month + int(reserved)),
+    )
+
+
 def compare(
     queries_a_day: Decimal, tokens_a_query: Decimal, charged_a_day: Decimal, *, per_million: Decimal, fixed_month: Decimal
 ) -> Return:
@@ -144,7 +164,9 @@ def measured(period: Period, *, per_million: Decimal, fixed_month: Decimal) -> R
     )
 
 
-def render(period: Period, returns: dict[str, Return], *, per_million: Decimal, fixed_month: Decimal) -> "RenderableType":
+def render(
+    period: Period, left: Left, returns: dict[str, Return], *, per_million: Decimal, fixed_month: Decimal
+) -> "RenderableType":
     """The report as people read it."""
     from rich.console import Group
     from rich.table import Table
@@ -171,4 +193,6 @@ def render(period: Period, returns: dict[str, Return], *, per_million: Decimal, 
             name, f"{each_return.queries_a_day:,.1f}", f"{each_return.tokens_a_query:,.0f}", f"${each_return.api_month:,.2f}",
             f"${each_return.here_month:,.2f}", f"${each_return.saved_month:,.2f}", even,
         )  # fmt: skip
-    return Group(by_provider, f"{statuses}; {period.fell_back} answered by another than the first choice", "", against)
+    told = f"{statuses}; {period.fell_back} answered by another than the first choice"
+    budgets = f"left of the budgets: ${left.today:.2f} today, ${left.month:.2f} this month (UTC)"
+    return Group(by_provider, told, budgets, "", against)
