@@ -183,7 +183,9 @@ def render(
             f"${each.charged:.4f}", f"${each.notional:.4f}", f"{each.mean_seconds:.2f}",
         )  # fmt: skip
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(period.statuses.items())) or "nothing recorded"
-    against = Table(title=f"a month at ${per_million} per million tokens, and here at ${fixed_month} fixed", title_justify="left")
+    against = Table(
+        title=f"a month at ${per_million:.2f} per million tokens, and here at ${fixed_month:.2f} fixed", title_justify="left"
+    )
     against.add_column("")
     for title in ("queries a day", "tokens a query", "at the API", "here", "saved", "cheaper here from"):
         against.add_column(title, justify="right")
@@ -191,7 +193,7 @@ def render(
         even = "never" if each_return.break_even is None else f"{each_return.break_even:,.0f} queries a day"
         against.add_row(
             name, f"{each_return.queries_a_day:,.1f}", f"{each_return.tokens_a_query:,.0f}", f"${each_return.api_month:,.2f}",
-            f"${each_return.here_month:,.2f}", f"${each_return.saved_month:,.2f}", even,
+            f"${each_return.here_month:,.2f}", f"{'-' if each_return.saved_month < 0 else ''}${abs(each_return.saved_month):,.2f}", even,
         )  # fmt: skip
     told = f"{statuses}; {period.fell_back} answered by another than the first choice"
     budgets = f"left of the budgets: ${left.today:.2f} today, ${left.month:.2f} this month (UTC)"
