@@ -190,10 +190,11 @@ def render(
     for title in ("queries a day", "tokens a query", "at the API", "here", "saved", "cheaper here from"):
         against.add_column(title, justify="right")
     for name, each_return in returns.items():
+        sign = "-" if each_return.saved_month < 0 else ""
         even = "never" if each_return.break_even is None else f"{each_return.break_even:,.0f} queries a day"
         against.add_row(
             name, f"{each_return.queries_a_day:,.1f}", f"{each_return.tokens_a_query:,.0f}", f"${each_return.api_month:,.2f}",
-            f"${each_return.here_month:,.2f}", f"{'-' if each_return.saved_month < 0 else ''}${abs(each_return.saved_month):,.2f}", even,
+            f"${each_return.here_month:,.2f}", f"{sign}${abs(each_return.saved_month):,.2f}", even,
         )  # fmt: skip
     told = f"{statuses}; {period.fell_back} answered by another than the first choice"
     budgets = f"left of the budgets: ${left.today:.2f} today, ${left.month:.2f} this month (UTC)"
