@@ -182,7 +182,8 @@ def test_the_token_is_asked_of_everyone_but_the_health_check(tmp_path, backend):
         assert running.http.get("/v1/models").json()["error"]["type"] == "authentication_error"
         for wrong in ("Bearer secre", "Bearer secret2", "Basic secret", "secret", "Bearer ไม่ใช่"):
             assert running.http.get("/api/tags", headers={"Authorization": wrong.encode()}).status_code == 401
-        assert running.http.get("/api/tags", headers={"Authorization": "Bearer secret"}).status_code == 200
+        for elsewhere in ({}, {"Origin": "https://our.example"}):
+            assert running.http.get("/api/tags", headers={"Authorization": "Bearer secret"} | elsewhere).status_code == 200
         assert running.http.get("/healthz").status_code == running.http.get("/readyz").status_code == 200
 
 

@@ -102,6 +102,12 @@ def test_a_conversation_is_written_down_and_a_schema_is_asked_for(tmp_path):
     assert json.loads(called["arguments"][called["arguments"].index("--json-schema") + 1]) == {"type": "object"}
 
 
+def test_free_json_is_asked_for_in_words(tmp_path):
+    asyncio.run(cli(prints(tmp_path, RESULT)).answer(ChatRequest((Message("user", "A?"),), "sonnet", format="json")))
+    arguments = json.loads((tmp_path / "called.json").read_text())["arguments"]
+    assert arguments[arguments.index("--system-prompt") + 1] == "Answer with JSON alone."
+
+
 @pytest.mark.parametrize(
     ("output", "code", "failure", "text"),
     [

@@ -113,6 +113,18 @@ def test_models_are_listed_and_shown_from_the_folder(running):
     assert running.http.get("/readyz").json()["providers"]["embedded"]["ok"]
 
 
+def test_a_model_that_is_not_whole_is_not_listed(running, home):
+    manifests = home / "models" / "ollama" / "manifests" / "registry.ollama.ai" / "library" / "half"
+    manifests.mkdir()
+    (manifests / "latest").write_text('{"config": {"digest": "sha256:0"}, "layers": [')
+    try:
+        assert "half:latest" not in [model["name"] for model in running.http.get("/api/tags").json()["models"]]
+        assert running.http.post("/api/show", json={"model": "half"}).status_code == 404
+    finally:
+        (manifests / "latest").unlink()
+        manifests.rmdir()
+
+
 def test_a_caller_who_hangs_up_stops_the_model_at_its_next_token(running):
     endless = {"model": "stock-llm", "messages": ASK, "options": {"num_predict": 400, "temperature": 2.0, "stop": ["\0"]}}
     with httpx.stream("POST", f"{running.url}/api/chat", json=endless, timeout=30) as answer:

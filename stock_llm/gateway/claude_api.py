@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from stock_llm.gateway.chat import Answer, ChatRequest, Chunk, Finish, Timings, Usage
+from stock_llm.gateway.claude_cli import system_of
 from stock_llm.gateway.failures import (
     BadRequest,
     Cut,
@@ -101,7 +102,7 @@ class ClaudeApi:
             "max_tokens": request.options.max_tokens or self._max_tokens,
             "messages": [{"role": message.role, "content": message.content} for message in turns],
         }
-        if system := "\n\n".join(message.content for message in request.messages if message.role == "system"):
+        if system := system_of(request):
             asked["system"] = system
         if request.options.stop:
             asked["stop_sequences"] = list(request.options.stop)

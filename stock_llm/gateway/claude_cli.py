@@ -119,11 +119,17 @@ def _arguments(request: ChatRequest) -> list[str]:
     arguments = [*_FLAGS, *_SETTINGS]
     if request.model:
         arguments += ["--model", request.model]
-    if system := "\n\n".join(message.content for message in request.messages if message.role == "system"):
+    if system := system_of(request):
         arguments += ["--system-prompt", system]
     if isinstance(request.format, dict):
         arguments += ["--json-schema", orjson.dumps(request.format).decode()]
     return arguments
+
+
+def system_of(request: ChatRequest) -> str:
+    """The system text; free JSON is asked for in words, there is no switch for it."""
+    texts = [message.content for message in request.messages if message.role == "system"]
+    return "\n\n".join([*texts, "Answer with JSON alone."] if request.format == "json" else texts)
 
 
 def _prompt(request: ChatRequest) -> str:

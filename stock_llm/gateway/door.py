@@ -1,7 +1,8 @@
 """Who may come in, and with how much: token, host, origin, size. Plain ASGI, before anything is read.
 
 In: an ASGI app and the dials. Out: the same app behind a door. A web page in the user's browser can send requests to a loopback
-address: one that comes from another origin, or was told another name for this machine, is refused. Does not know any API.
+address: one that comes from another origin without a token, or was told another name for this machine, is refused. Does not
+know any API.
 """
 
 import ipaddress
@@ -88,7 +89,7 @@ class Door:
         if self._loopback and not is_loopback(_host(f"//{headers.get('host', 'localhost')}")):
             return 403, "this gateway listens on this machine only, and knows itself by no other name"
         origin = headers.get("origin", "")
-        if origin and not is_loopback(_host(origin)):
+        if origin and not self._token and not is_loopback(_host(origin)):
             return 403, f"pages of {origin[:80]} may not ask this gateway"
         if not self._token or path in _OPEN:
             return None

@@ -121,13 +121,13 @@ class Embedded:
         """
         try:
             return self.store.read_model(name or (self.models[0] if self.models else "stock-llm"))
-        except StockLLMError:
+        except (StockLLMError, OSError, ValueError, KeyError):  # not there, or not whole
             raise UnknownModel(self.name, f"model '{name}' not found") from None
 
     def _question(self, request: ChatRequest) -> tuple[dict[str, Any], StoredModel]:
         from stock_llm.go_template import TemplateError
 
-        if request.extra.get("tools"):
+        if request.extra.get("tools") or any(message.role == "tool" for message in request.messages):
             raise BadRequest(self.name, f"{request.model} does not support tools")
         model = self.find(request.model)
         options = dict(model.modelfile.parameters) | _options(request)

@@ -30,6 +30,9 @@ _EVERY = 0.5
 _MOST = 10_000
 """Answers that wait for the database; the oldest are forgotten before memory is."""
 
+_LONGEST = 100_000
+"""Characters of a question and its answer."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -91,8 +94,8 @@ class Kept:
             return None
 
     def keep(self, said: Said) -> None:
-        """Keeps an answer; returns at once, it is in the database half a second later."""
-        if self._days:
+        """Keeps an answer, unless it is longer than anything that is trained on; it is in the database half a second later."""
+        if self._days and len(said.instruction) + len(said.input) + len(said.response) <= _LONGEST:
             self._new.append(said)
             if self._task is None or self._task.done():
                 self._task = asyncio.get_running_loop().create_task(self._write_later())

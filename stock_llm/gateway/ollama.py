@@ -195,7 +195,7 @@ class Ollama:
         return Unavailable(self.name, f"the connection to {self.url} broke: {error or type(error).__name__}", charged=True)
 
 
-_JSON = {"Content-Type": "application/json"}
+_JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
 
 async def _passed(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ for this machine alone unless the settings say otherwise. Does not know routing,
 """
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -170,8 +171,11 @@ class _Here:
         said = await self.asked("GET", "/api/tags", None)
         if said is not None and said.status_code == 200:
             return orjson.loads(said.body)["models"]
-        embedded = self._backends.embedded
-        return [ollama_replies.stored(embedded.find(name)) for name in embedded.models] if embedded else []
+        embedded, found = self._backends.embedded, []
+        for name in embedded.models if embedded else ():
+            with suppress(UnknownModel):  # half of it is missing
+                found.append(ollama_replies.stored(self.stored(name)))
+        return found
 
     async def managed(self, body: dict[str, Any], generate: bool) -> Response:
         """Loading, unloading, rendering: nothing is generated, so nothing is routed."""

@@ -117,7 +117,7 @@ def service_routes(desk: Desk, settings: Settings) -> APIRouter:
             raise BadRequest("gateway", "this gateway did not issue that response_id")
         said = await desk.kept.find(id)
         if said is None:
-            raise UnknownModel("gateway", "that answer is not kept any more (gateway.keep_answers_days)")
+            raise UnknownModel("gateway", "that answer is not kept: it is too old (gateway.keep_answers_days) or too long")
         async with opening:
             if "store" not in opened:
                 opened["store"] = await asyncio.to_thread(_open_store, settings)
