@@ -175,6 +175,27 @@ def test_when_nobody_answers_the_reason_of_each_is_told(running, backend, troubl
     assert "ollama (" in refused.json()["error"]
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_ollama_without_models_is_told_as_such(tmp_path, backend, streamed):
+    backend.models = ()
+    with gateway(tmp_path, backend.host) as running:
+        refused = running.http.post("/api/chat", json=ASK | {"model": "auto", "stream": streamed})
+    assert (refused.status_code, "has no model; run: ollama pull" in refused.json()["error"]) == (503, True)
+
+
+def test_the_page_for_people_loads_nothing_from_elsewhere(running):
+    page = running.http.get("/docs")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; connect-src 'self'")
+    assert "http" not in page.text
+    described = running.http.get("/openapi.json").json()
+    assert {"/api/chat", "/v1/chat/completions", "/analyze", "/feedback", "/v1/route"} <= set(described["paths"])
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            assert operation["description"]
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            assert body is None or body.get("example") or body.get("examples")
+
+
 def test_the_token_is_asked_of_everyone_but_the_health_check(tmp_path, backend):
     with gateway(tmp_path, backend.host, token="secret") as running:
         for path in ("/api/tags", "/v1/models", "/metrics", "/docs"):

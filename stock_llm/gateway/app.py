@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stock_llm.errors import InputError, StockLLMError
-from stock_llm.gateway import ollama_replies, openai_replies
+from stock_llm.gateway import docs_page, ollama_replies, openai_replies
 from stock_llm.gateway.backends import Backends
 from stock_llm.gateway.costs import Costs
 from stock_llm.gateway.desk import Desk, Gone
@@ -38,6 +38,9 @@ from stock_llm.settings import Settings
 
 FINISH_WITHIN = 60
 """Seconds that answers under way have after the gateway was told to stop."""
+
+_IDLE = 75
+"""Seconds for which an idle connection is kept: longer than clients keep theirs, so that none sends into a closing one."""
 
 _ABOUT = """
 Local models, the Claude command and the Claude API behind one door. The model name `auto` asks the router; what it would decide
@@ -81,7 +84,8 @@ def create_app(settings: Settings) -> ASGIApp:
             await kept.close()
             await asyncio.to_thread(costs.close)
 
-    app = FastAPI(title="stock-llm gateway", description=_ABOUT, version="1", lifespan=lifespan, redoc_url=None)
+    app = FastAPI(title="stock-llm gateway", description=_ABOUT, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_api_route("/docs", docs_page.page, include_in_schema=False)
     app.include_router(ollama_routes(desk, backends, dials.manage_models or is_loopback(dials.host)))
     app.include_router(service_routes(desk, settings))  # before /v1/models/{name}
     app.include_router(openai_routes(desk, backends))
@@ -101,7 +105,7 @@ def serve(settings: Settings) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", ws="none", access_log=False, server_header=False, log_level="warning",
-        timeout_graceful_shutdown=FINISH_WITHIN,
+        timeout_graceful_shutdown=FINISH_WITHIN, timeout_keep_alive=_IDLE,
     )  # fmt: skip
     with suppress(KeyboardInterrupt), _listening(settings.gateway) as taken:
         host, port = taken.getsockname()[:2]

@@ -67,6 +67,7 @@ class Ollama:
 
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer; see `provider.Provider`."""
+        self._check(request)
         async with self._limit.turn(self.name, request.model) as queued:
             body = body_of(request, stream=False)
             notes: tuple[str, ...] = ()
@@ -80,6 +81,7 @@ class Ollama:
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Chunk]:
         """The answer in pieces; see `provider.Provider`. Closing the iterator closes the connection: Ollama stops then."""
+        self._check(request)
         async with self._limit.turn(self.name, request.model) as queued:
             body = body_of(request, stream=True)
             async with self._posted(path_of(request), body) as response:
@@ -164,6 +166,11 @@ class Ollama:
         import ollama
 
         return ollama.AsyncClient(self.url)
+
+    def _check(self, request: ChatRequest) -> None:
+        """Where Ollama has no model, the router has none to choose."""
+        if not request.model:
+            raise Unavailable(self.name, f"{self.url} has no model; run: ollama pull mistral:7b")
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[int, bytes, str | None]:
         async with self._posted(path, body) as response:
