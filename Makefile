@@ -1,6 +1,7 @@
 # make run      install into .venv and run the main job on data/sample
 # make test     install and run the tests
 # make check    formatting, lint, types, import arrows
+# make soak     50,000 requests through the gateway, one in ten of which goes wrong
 # make bench    the measurements that the documents quote
 # make up       Prefect server, MLflow server and a worker, to look at in the browser
 # make docs     write docs/cli.md from the commands' own help
@@ -12,13 +13,16 @@
 BIN := .venv/bin
 export TORCH PYTHON
 
-.PHONY: run test check bench up docs clean install
+.PHONY: run test soak check bench up docs clean install
 
 run: install
 	$(BIN)/stock-llm run
 
 test: install
 	$(BIN)/pytest
+
+soak: install
+	$(BIN)/pytest -s -m soak
 
 check: install
 	$(BIN)/ruff check .

@@ -137,6 +137,38 @@ def ask(
 
 
 @app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; another than this machine's own needs a token.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on. Default: 11435.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Routing rules: service, orchestrator, or a TOML file of your own.")] = None,
+) -> None:
+    """Start the gateway: one door to local models and, if you switch them on, to Claude. It speaks Ollama's API and OpenAI's.
+
+    Cloud providers are off. Ctrl-C ends it when the answers under way are finished.
+
+    Examples:
+
+        stock-llm serve
+
+        curl 127.0.0.1:11435/api/chat -d '{"model": "auto", "messages": [{"role": "user", "content": "What is RSI14?"}]}'
+
+        STOCK_LLM_GATEWAY__CLAUDE_CLI=true stock-llm serve --policy orchestrator
+
+        STOCK_LLM_GATEWAY__TOKEN=... stock-llm serve --host 0.0.0.0
+    """
+    from stock_llm.errors import MissingExtra
+
+    dials = {"host": host, "port": port, "policy": policy}
+    given = {name: value for name, value in dials.items() if value is not None}
+    settings = _settings(**({"gateway": given} if given else {}))
+    try:
+        from stock_llm.gateway.app import serve as run_until_told
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "gateway") from None
+    run_until_told(settings)
+
+
+@app.command()
 def history() -> None:
     """List the versions with their scores and verdicts, and which one is champion.
 
@@ -185,6 +217,37 @@ def doctor() -> None:
     Console().print(table(findings))
     if any(finding.fatal for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def costs(
+    days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 30,
+    per_million: Annotated[
+        float, typer.Option(min=0.0, help="Dollars for a million tokens at the API that you compare with.")
+    ] = 15.0,
+    fixed: Annotated[float, typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost.")] = 20.0,
+) -> None:
+    """Say what the gateway's calls cost, what is left of the budgets, and what the same tokens would have cost at an API.
+
+    Examples:
+
+        stock-llm costs
+
+        stock-llm costs --days 7 --per-million 15 --fixed 200
+    """
+    from decimal import Decimal
+
+    from rich.console import Console
+
+    from stock_llm.gateway import cost_report as report
+
+    settings = _settings()
+    url = settings.url(settings.gateway.costs_url)
+    period = report.read_period(url, days)
+    left = report.read_left(url, settings.gateway.daily_dollars, settings.gateway.monthly_dollars)
+    prices = {"per_million": Decimal(str(per_million)), "fixed_month": Decimal(str(fixed))}
+    returns = {"the plan": report.plan(**prices), "recorded": report.measured(period, **prices)}
+    Console().print(report.render(period, left, returns, **prices))
 
 
 @app.command()

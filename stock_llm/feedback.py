@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from stock_llm.database import open_database
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import FeedbackItem, read_line
-from stock_llm.feedback_tables import BATCH, BATCH_ITEM, FEEDBACK, open_database, writing
+from stock_llm.feedback_tables import BATCH, BATCH_ITEM, FEEDBACK, SCHEMA, writing
 
 if TYPE_CHECKING:
     from stock_llm.quarantine import Rejected
@@ -69,7 +70,7 @@ class Feedback:
 
     def __init__(self, url: str, clock: Callable[[], datetime] = _now):
         self._clock = clock
-        self._engine = open_database(url)
+        self._engine = open_database(url, SCHEMA)
 
     def add(self, items: Iterable[FeedbackItem]) -> Added:
         """Puts items in, all or none; one that is there already is left as it is.

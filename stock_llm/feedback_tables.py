@@ -1,17 +1,13 @@
-"""The tables of the feedback store, and how its database is opened: made or migrated first, SQLite (WAL) or PostgreSQL.
-
-In: an SQLAlchemy URL. Out: an engine whose transactions are safe side by side. Does not know what the rows mean.
-"""
+"""The tables of the feedback store, and its transactions. Does not know what the rows mean."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
-from stock_llm.errors import InputError
+from stock_llm.database import Schema, exclusive
 from stock_llm.feedback_item import FeedbackItem
 
 META = sa.MetaData()
@@ -28,74 +24,7 @@ BATCH = sa.Table(
 )
 BATCH_ITEM = sa.Table("batch_item", META, sa.Column("batch", sa.Text), sa.Column("feedback", sa.Text))
 
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-def open_database(url: str) -> sa.Engine:
-    """The engine of an absolute URL, its tables at the newest schema.
-
-    Raises:
-        InputError: the URL or the database cannot be used.
-    """
-    engine = connect(url)
-    _migrate(engine)
-    return engine
-
-
-def connect(url: str) -> sa.Engine:
-    """The engine of an absolute URL, its tables as they are."""
-    try:
-        engine = sa.create_engine(url)
-    except (sa.exc.ArgumentError, ImportError) as error:
-        raise InputError(f"the feedback store's URL cannot be used: {error}", remedy="Set STOCK_LLM_FEEDBACK_URL") from None
-    if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
-    return engine
-
-
-def _prepare_sqlite(engine: sa.Engine) -> None:
-    """Readers never wait (WAL); a writer takes the lock when it begins, not halfway, where waiting would not help."""
-    if engine.url.database and engine.url.database != ":memory:":
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-
-    @sa.event.listens_for(engine, "connect")
-    def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin where `begin` below says, not where the driver guesses
-        connection.execute("PRAGMA busy_timeout = 30000")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-
-def _migrate(engine: sa.Engine) -> None:
-    """Brings the tables to the newest schema, in one transaction: two that open a store at once do not disturb each other.
-
-    Raises:
-        InputError: the store was made by a newer version of this program.
-    """
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    with _exclusive(engine) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7366427)"))
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise InputError(
-                f"the feedback store {engine.url.render_as_string()} was made by a newer version of stock-llm: {error}",
-                remedy="Update stock-llm",
-            ) from None
+SCHEMA = Schema("feedback store", "STOCK_LLM_FEEDBACK_URL", Path(__file__).parent / "migrations", lock=7366427)
 
 
 @contextmanager
@@ -105,17 +34,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     Raises:
         InputError: the database refuses: the disk is full, the server is gone.
     """
-    with _exclusive(engine) as connection:
+    with exclusive(engine, SCHEMA) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("LOCK TABLE batch IN EXCLUSIVE MODE"))
         yield connection
-
-
-@contextmanager
-def _exclusive(engine: sa.Engine) -> Iterator[sa.Connection]:
-    try:
-        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
-            yield connection
-    except sa.exc.DatabaseError as error:
-        # the driver's own words: SQLAlchemy's repeat the statement with what people wrote; a URL's password is hidden
-        raise InputError(f"the feedback store {engine.url.render_as_string()}: {error.orig}") from None

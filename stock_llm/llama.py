@@ -7,7 +7,7 @@ prompts. Does not know templates: whoever asks renders the prompt.
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,6 +50,12 @@ def quiet() -> None:
 
 
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR
+
+
+def _certain(text: str, stop: Sequence[str]) -> str:
+    """The text without an end that may yet become a stop sequence."""
+    ends = (size for mark in stop for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size]))
+    return text[: len(text) - max(ends, default=0)]
 
 
 class Model:
@@ -106,6 +112,16 @@ class Model:
             self._llama.llama_model_free(self._model)
         self._context = self._model = None
 
+    @property
+    def context(self) -> Any:
+        """llama.cpp's context, for a sampler."""
+        return self._context
+
+    @property
+    def vocabulary(self) -> Any:
+        """llama.cpp's vocabulary, for a sampler."""
+        return self._vocabulary
+
     def tokenize(self, text: str, bos: bool = True) -> list[int]:
         """Token ids; special tokens in the text count as such, as they do in Ollama."""
         raw = text.encode()
@@ -121,17 +137,35 @@ class Model:
         Raises:
             StockLLMError: the prompt does not fit into the context. It is never cut.
         """
+        pieces = self.pieces(prompt, max_tokens, stop)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                return end.value
+
+    def pieces(
+        self, prompt: str, max_tokens: int, stop: Sequence[str] = (), pick: Callable[[], int] | None = None
+    ) -> Generator[str, None, Generation]:
+        """The same in pieces as they come; together they are the text of the `Generation` that it returns at the end.
+
+        Args:
+            pick: chooses the next token where it is not to be the most likely one; see `llama_sampler.Sampler`.
+
+        Raises:
+            StockLLMError: the prompt does not fit into the context.
+        """
         started = time.perf_counter()
         tokens = self.tokenize(prompt)
         room = self._size - len(tokens)
         if room < 1:
             raise StockLLMError(f"the prompt has {len(tokens)} tokens, the context only {self._size}")
         said = b""
-        count = 0
+        count = given = 0
         finish = "length"
         logits = self._next_logits(tokens)
         while count < min(max_tokens, room):
-            token = int(logits.argmax())
+            token = int(logits.argmax()) if pick is None else pick()
             count += 1
             if self._llama.llama_vocab_is_eog(self._vocabulary, token):
                 finish = "stop"
@@ -141,9 +175,14 @@ class Model:
             if cut := [at for mark in stop if (at := text.find(mark)) >= 0]:
                 said, finish = text[: min(cut)].encode(), "stop"
                 break
+            if (sure := len(_certain(text, stop).strip())) > given:
+                yield text.lstrip()[given:sure]
+                given = sure
             if count < min(max_tokens, room):
                 logits = self._next_logits([*self._seen, token])
         text = said.decode(errors="replace").strip()
+        if text[given:]:
+            yield text[given:]
         return Generation(text, len(tokens), count, time.perf_counter() - started, finish)
 
     def answer_loss(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, int]:

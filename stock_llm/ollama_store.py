@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +53,7 @@ class StoredModel:
         size: bytes of all layers.
         gguf: the weights.
         modelfile: what it was made with; FROM is the path of `gguf`.
+        config: what Ollama lists about the weights, see `ollama_config`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class StoredModel:
     modified: datetime
     gguf: Path
     modelfile: Modelfile
+    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ class Store:
                 raise PublishError(f"{name} in {self.root} has a layer that is not known here: {layer['mediaType']}")
         if gguf is None:
             raise PublishError(f"{name} in {self.root} has no weights")
-        fields["requires"] = json.loads(self._blob_path(manifest["config"]["digest"]).read_bytes()).get("requires", "")
+        config = json.loads(self._blob_path(manifest["config"]["digest"]).read_bytes())
+        fields["requires"] = config.get("requires", "")
         return StoredModel(
             name=str(Name.parse(name)),
             digest=file_sha256(path),
@@ -159,6 +162,7 @@ class Store:
             modified=datetime.fromtimestamp(path.stat().st_mtime, UTC),
             gguf=gguf,
             modelfile=Modelfile(from_=str(gguf), **fields),
+            config=config,
         )
 
     def list_models(self) -> list[str]:

@@ -1,7 +1,7 @@
-"""What must not leave this machine in clear: account ids become salted hashes.
+"""What must not leave this machine in clear, and the keys that make it so: the salt of account ids, the key of signatures.
 
-In: an account id. Out: 16 hex digits that are the same on this machine only. The salt lies outside the project, readable by its
-owner alone. Does not know what is done with a hash.
+In: an account id. Out: 16 hex digits that are the same on this machine only. Salt and key lie outside the project, readable by
+their owner alone. Does not know what is done with a hash, nor what is signed.
 """
 
 import hashlib
@@ -14,24 +14,29 @@ from pathlib import Path
 from stock_llm.settings import Settings
 
 _SALT = "salt"
+_SIGNING_KEY = "signing-key"
 
 
 def account_hash(account: str, settings: Settings) -> str:
     """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an empty id."""
     if not account:
         return ""
-    return hmac.new(_salt(settings.secrets), account.encode(), hashlib.sha256).hexdigest()[:16]
+    return hmac.new(_secret(settings.secrets / _SALT), account.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def _salt(folder: Path) -> bytes:
-    path = folder / _SALT
+def signing_key(settings: Settings) -> bytes:
+    """The key with which this machine signs what it will be shown again."""
+    return _secret(settings.secrets / _SIGNING_KEY)
+
+
+def _secret(path: Path) -> bytes:
     if not path.exists():
         _create(path)
     return path.read_bytes()
 
 
 def _create(path: Path) -> None:
-    """Whole or not at all, and once: of two that do this together, the first to link wins and both read its salt."""
+    """Whole or not at all, and once: of two that do this together, the first to link wins and both read its bytes."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600

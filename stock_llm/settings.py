@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from stock_llm.errors import InputError
+from stock_llm.gateway.dials import GatewayDials
 
 CONFIG_FILE = "stock-llm.toml"
 
@@ -25,7 +26,7 @@ def _home() -> Path:
 class Settings(BaseSettings):
     """Everything a person may set. `Settings()` reads environment and file; keyword arguments win over both."""
 
-    model_config = SettingsConfigDict(env_prefix="STOCK_LLM_", extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix="STOCK_LLM_", env_nested_delimiter="__", extra="forbid", validate_default=True)
 
     home: Path = Field(default_factory=_home)
     """The folder that data/, models/ and mlflow/ are in. Default: the current one."""
@@ -68,6 +69,9 @@ class Settings(BaseSettings):
 
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """CPU threads for training and generation."""
+
+    gateway: GatewayDials = GatewayDials()
+    """The table `[gateway]`: what `stock-llm serve` listens on, asks and may spend."""
 
     @field_validator("home")
     @classmethod
@@ -127,5 +131,5 @@ def load_settings(**given: object) -> Settings:
         dial = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"setting '{dial}': {first['msg']} (got {first['input']!r})",
-            remedy=f"Set STOCK_LLM_{dial.upper()} or {dial} in {CONFIG_FILE}",
+            remedy=f"Set STOCK_LLM_{dial.upper().replace('.', '__')} or {dial} in {CONFIG_FILE}",
         ) from None

@@ -8,10 +8,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from stock_llm import feedback_tables
+from stock_llm.database import connect
 from stock_llm.errors import InputError
 from stock_llm.feedback import LEASE, SAMPLE, Added, Feedback
 from stock_llm.feedback_item import FeedbackItem, read_parquet, write_parquet
+from stock_llm.feedback_tables import SCHEMA
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -235,8 +236,8 @@ def test_the_oldest_schema_is_upgraded_with_its_items(tmp_path):
     """A store as the first version of the schema made it, row written by hand."""
     path = tmp_path / "old.db"
     config = Config()
-    config.set_main_option("script_location", str(feedback_tables.MIGRATIONS))
-    engine = feedback_tables.connect(f"sqlite:///{path}")
+    config.set_main_option("script_location", str(SCHEMA.migrations))
+    engine = connect(f"sqlite:///{path}", SCHEMA)
     with engine.connect().execution_options(immediate=True) as connection, connection.begin():
         config.attributes["connection"] = connection
         command.upgrade(config, ScriptDirectory.from_config(config).get_base())

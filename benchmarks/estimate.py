@@ -1,0 +1,108 @@
+"""How often the gateway's rules guess type, complexity, urgency and language right, on the labelled questions beside this file.
+
+The rules were written with the part "tuning" in sight and frozen; the part "held-out" was written after that, and no rule was
+changed for it. "without rules" guesses chat, complexity 3, urgency 3. Most questions belong on this machine under any policy, so
+the last lines say how many of those that do not were found. Run: python benchmarks/estimate.py
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from stock_llm.gateway.estimate import Guess, guess
+from stock_llm.gateway.policy import load_policy
+from stock_llm.gateway.query import Query
+from stock_llm.gateway.route import Left, Offer, decide
+
+QUESTIONS = Path(__file__).parent / "questions.csv"
+
+OFFERS = (Offer("ollama", "free", True), Offer("claude-cli", "fixed", False), Offer("claude-api", "usage", False))
+PLENTY = Left(Decimal(15), Decimal(30))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A labelled question."""
+
+    half: str
+    type: str
+    language: str
+    complexity: int
+    urgency: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of right guesses, and how many questions go to the provider that their labels would send them to."""
+
+    questions: int
+    type: float
+    language: float
+    complexity: float
+    """Within two of the label."""
+    urgency: float
+    """Within two of the label."""
+    service: float
+    orchestrator: float
+    away: dict[str, tuple[int, int, int]]
+    """By policy: sent to a cloud provider by their labels, by the guesses, by both."""
+
+
+def questions() -> list[Question]:
+    """Every labelled question."""
+    with QUESTIONS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [Question(**{**row, "complexity": int(row["complexity"]), "urgency": int(row["urgency"])}) for row in rows]
+
+
+def measure(asked: Sequence[Question], guess: Callable[[str], Guess] = guess) -> Accuracy:
+    """How often the rules are right about these."""
+    policies = {name: load_policy(name, {"keep_back": Decimal(10)}) for name in ("service", "orchestrator")}
+    right = dict.fromkeys(("type", "language", "complexity", "urgency", *policies), 0)
+    away = {name: [0, 0, 0] for name in policies}
+    for question in asked:
+        found = guess(question.text)
+        right["type"] += found.type == question.type
+        right["language"] += found.language == question.language
+        right["complexity"] += abs(found.complexity - question.complexity) <= 2
+        right["urgency"] += abs(found.urgency - question.urgency) <= 2
+        guessed = Query(type=found.type, complexity=found.complexity, urgency=found.urgency, data_length=len(question.text))
+        labelled = Query(
+            type=question.type,  # type: ignore[arg-type]
+            complexity=question.complexity,
+            urgency=question.urgency,
+            data_length=len(question.text),
+        )
+        for name, policy in policies.items():
+            by_guess, by_label = (decide(query, policy, OFFERS, PLENTY).choice for query in (guessed, labelled))
+            right[name] += by_guess == by_label
+            goes = by_label.provider != "ollama", by_guess.provider != "ollama"
+            away[name] = [count + one for count, one in zip(away[name], (*goes, all(goes)), strict=True)]
+    shares = {name: count / len(asked) for name, count in right.items()}
+    return Accuracy(len(asked), **shares, away={name: (a, b, c) for name, (a, b, c) in away.items()})
+
+
+def main() -> None:
+    asked = questions()
+    print(f"{'':28}{'n':>4}  type  language  complexity±2  urgency±2  routed as labelled: service, orchestrator")
+    for half in ("tuning", "held-out"):
+        for language in ("en", "th", ""):
+            chosen = [each for each in asked if each.half == half and (not language or each.language == language)]
+            print(_line(f"{half:10} {language or 'both'}", measure(chosen)))
+    print(_line("held-out   without rules", measure(chosen, lambda _: Guess("chat", 3, 3, "en"))))
+    for name, (labelled, guessed, both) in measure(chosen).away.items():
+        print(f"held-out, {name}: {labelled} belong to a cloud provider; the rules send {guessed} there, {both} of them rightly")
+
+
+def _line(name: str, found: Accuracy) -> str:
+    return (
+        f"{name:28}{found.questions:>4}  {found.type:4.0%}  {found.language:8.0%}"
+        f"  {found.complexity:12.0%}  {found.urgency:9.0%}  {found.service:27.0%}, {found.orchestrator:12.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""When a provider is left alone for a while: after it said so (Retry-After), and after it failed many times in a row.
+
+In: what became of each call, and the time. Out: whether the next may be made. After a rest one call is let through as a probe; if
+it is answered, the provider is back. One object for each provider; reads no clock, so that it can be tested to the second.
+"""
+
+from stock_llm.gateway.failures import BadRequest, Busy, GatewayFailure, Overloaded, RateLimited, Refused
+
+IN_A_ROW = 6
+"""Failures, one after the other, after which it rests. Where one call in ten fails by chance, that is one chance in a million."""
+
+REST, LONGEST_REST = 5.0, 60.0
+"""Seconds of the first rest; each that follows without an answer between is twice as long, up to the longest."""
+
+LONGEST_WAIT = 600.0
+"""Most seconds that a Retry-After is believed."""
+
+
+class Breaker:
+    """One provider's state. Times are seconds of any clock that never goes back.
+
+    A call takes a ticket (`ask`) and brings it back (`answered`, `failed` or `let_go`): what fails that had been asked before a
+    rest began says nothing new.
+    """
+
+    def __init__(self) -> None:
+        self._ticket = 0
+        self._until = 0.0
+        self._well()
+
+    def _well(self) -> None:
+        self._failures = self._rests = 0
+        self._until = 0.0
+        self._asked_to_wait = self._resting = self._probing = False
+
+    def rest(self, now: float) -> float:
+        """Seconds until it may be asked again; 0 if it may now."""
+        if self._probing:
+            return REST
+        return max(self._until - now, 0.0)
+
+    @property
+    def ticket(self) -> int:
+        """What a call that began just now would hold."""
+        return self._ticket
+
+    @property
+    def asked_to_wait(self) -> bool:
+        """Whether it rests because it said how long to wait, and will then be well."""
+        return self._asked_to_wait
+
+    def ask(self, now: float) -> int | None:
+        """A ticket for a call, None while it rests; until it is known to be well again, one at a time."""
+        if self.rest(now) > 0:
+            return None
+        self._probing = self._resting
+        return self._ticket
+
+    def answered(self) -> None:
+        """A call was answered: nothing is held against the provider, whenever it was asked."""
+        self._well()
+
+    def failed(self, ticket: int, failure: GatewayFailure, now: float) -> None:
+        """A call failed. That a request was wrong, refused or not let through says nothing against the provider."""
+        if ticket != self._ticket:
+            return
+        self._probing = False
+        if isinstance(failure, BadRequest | Busy | Refused):
+            return
+        self._failures += 1
+        if isinstance(failure, RateLimited | Overloaded) and failure.retry_after:
+            self._until = max(self._until, now + min(failure.retry_after, LONGEST_WAIT))
+            self._asked_to_wait = True
+        elif self._failures >= IN_A_ROW or self._resting:
+            self._until = now + min(REST * 2**self._rests, LONGEST_REST)
+            self._rests += 1
+            self._ticket += 1
+            self._resting, self._asked_to_wait = True, False
+
+    def let_go(self, ticket: int) -> None:
+        """A call was given up before it was known what became of it."""
+        if ticket == self._ticket:
+            self._probing = False

@@ -1,0 +1,228 @@
+"""Ollama's HTTP API, so that every client of Ollama is a client of the gateway.
+
+In: requests as ollama/ollama docs/api.md has them. Out: answers with the same shapes, statuses and texts; what Ollama wrote is
+passed on as it is. The model `auto` asks the router, any other goes to where it is. Managing models is passed on to Ollama,
+for this machine alone unless the settings say otherwise. Does not know routing, costs or providers' dialects.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+
+from stock_llm.gateway import api_docs, ollama_replies
+from stock_llm.gateway.backends import Backends
+from stock_llm.gateway.desk import About, Desk, unless_gone
+from stock_llm.gateway.door import BLOBS
+from stock_llm.gateway.embedded import Embedded
+from stock_llm.gateway.failures import BadRequest, GatewayFailure, Unavailable, UnknownModel
+from stock_llm.gateway.ollama import Ollama
+from stock_llm.gateway.ollama_requests import chat_request, generate_request, is_management, model_of, read_json, stream_of
+from stock_llm.gateway.scores import AUTO, query_of
+from stock_llm.gateway.streamed import Streamed
+
+LIKE = "0.32.15"
+"""The version of Ollama whose answers are given where none answers behind the gateway."""
+
+_JSON = "application/json; charset=utf-8"
+_NDJSON = "application/x-ndjson"
+
+
+def ollama_routes(desk: Desk, backends: Backends, may_manage: bool) -> APIRouter:
+    """The routes of Ollama's API.
+
+    Args:
+        may_manage: whether requests that change Ollama's models are passed on.
+    """
+    routes = APIRouter(tags=["Ollama"])
+    here = _Here(backends)
+    since = ollama_replies.now()
+
+    @routes.head("/", include_in_schema=False)
+    @routes.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return PlainTextResponse("Ollama is running")
+
+    @routes.head("/api/version", include_in_schema=False)
+    @routes.get("/api/version", **api_docs.VERSION)
+    async def version() -> Response:
+        """The version of Ollama behind the gateway."""
+        return (await here.asked("GET", "/api/version", None)) or _json({"version": LIKE})
+
+    @routes.post("/api/chat", **api_docs.CHAT)
+    async def chat(request: Request) -> Response:
+        """Goes on with a conversation. The model `auto` asks the router."""
+        return await answer(request, generate=False)
+
+    @routes.post("/api/generate", **api_docs.GENERATE)
+    async def generate(request: Request) -> Response:
+        """Answers a prompt. The model `auto` asks the router."""
+        return await answer(request, generate=True)
+
+    async def answer(request: Request, generate: bool) -> Response:
+        body = read_json(await request.body())
+        if is_management(body):
+            return await here.managed(body, generate)
+        asked = generate_request(body) if generate else chat_request(body)
+        query = query_of(request.headers, asked, "generate" if generate else "chat")
+        about = About(asked.messages[-1].content)
+        if not asked.stream:
+            outcome = await unless_gone(request.receive, desk.answer(asked, query, about))
+            return Response(ollama_replies.body(outcome.answer, generate), media_type=_JSON, headers=outcome.story.headers())
+        opened = await unless_gone(request.receive, desk.open(asked, query, about))
+        name = opened.story.choice.model
+
+        def write(chunk: Any) -> bytes:
+            return ollama_replies.line(chunk, name, generate, opened.story.event() if chunk.answer else None)
+
+        return Streamed(opened, _NDJSON, write, lambda failure: ollama_replies.error(failure.reason) + b"\n")
+
+    @routes.post("/api/embed", **api_docs.EMBED)
+    async def embed(request: Request) -> Response:
+        """Vectors of texts."""
+        body = read_json(await request.body())
+        given = body.get("input", "")
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise BadRequest("gateway", "invalid input type")
+        extra = {name: body[name] for name in ("truncate", "dimensions", "options", "keep_alive") if body.get(name) is not None}
+        return _json(await unless_gone(request.receive, here.embed(model_of(body), texts, extra)))
+
+    @routes.post("/api/embeddings", **api_docs.EMBEDDINGS)
+    async def embeddings(request: Request) -> Response:
+        """The vector of one text, as older clients ask for it."""
+        body = read_json(await request.body())
+        model_of(body)
+        return (await here.asked("POST", request.url.path, await request.body())) or _unsupported("embeddings")
+
+    @routes.head("/api/tags", include_in_schema=False)
+    @routes.get("/api/tags", **api_docs.TAGS)
+    async def tags() -> Response:
+        """The models: Ollama's own, those of the other providers, and `auto`."""
+        models = await here.listed()
+        known = {model["name"] for model in models}
+        others = [ollama_replies.listed(name, provider.name, since) for name, provider in backends.models() if name not in known]
+        return _json({"models": [*models, *others, ollama_replies.listed(AUTO, "router", since)]})
+
+    @routes.post("/api/show", **api_docs.SHOW)
+    async def show(request: Request) -> Response:
+        """What a model is made of."""
+        body = read_json(await request.body() or b"{}")
+        name = model_of(body | {"model": body.get("model") or body.get("name")})
+        owner = backends.owner(name)
+        if name == AUTO or (owner and not isinstance(owner, Ollama | Embedded)):
+            return _json(ollama_replies.shown_elsewhere(name, owner.name if owner else "router"))
+        if not isinstance(owner, Embedded) and (said := await here.asked("POST", "/api/show", orjson.dumps(body))):
+            return said
+        return _json(ollama_replies.shown(here.stored(name)))
+
+    @routes.get("/api/ps", **api_docs.PS)
+    async def running() -> Response:
+        """The models in Ollama's memory."""
+        return (await here.asked("GET", "/api/ps", None)) or _json({"models": []})
+
+    async def managed(request: Request) -> Response:
+        if not may_manage:
+            return _json({"error": "models are managed from this machine alone; gateway.manage_models lets others"}, 403)
+        if backends.ollama is None:
+            raise Unavailable("gateway", "there is no Ollama behind the gateway")
+        body = request.stream() if request.url.path.startswith(BLOBS) else await request.body()
+        passed = await backends.ollama.forward(request.method, request.url.path, body)
+        return StreamingResponse(passed.body, passed.status, media_type=passed.kind or None)
+
+    for path, methods in _MANAGED.items():
+        routes.add_api_route(path, managed, methods=methods, include_in_schema=False)
+    return routes
+
+
+_MANAGED = {
+    "/api/create": ["POST"],
+    "/api/copy": ["POST"],
+    "/api/delete": ["DELETE"],
+    "/api/pull": ["POST"],
+    "/api/push": ["POST"],
+    BLOBS + "{digest}": ["HEAD", "POST"],
+}
+
+
+class _Here:
+    """The Ollama behind the gateway, or the folder where there is none."""
+
+    def __init__(self, backends: Backends):
+        self._backends = backends
+
+    async def asked(self, method: str, path: str, body: bytes | None) -> Response | None:
+        """Ollama's own answer; None where there is no Ollama."""
+        if self._backends.ollama is None:
+            return None
+        try:
+            passed = await self._backends.ollama.forward(method, path, body)
+            return Response(await _whole(passed.body), passed.status, media_type=passed.kind or None)
+        except Unavailable:
+            if self._backends.embedded is None:
+                raise
+            return None
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """The models of this machine, as /api/tags has them."""
+        said = await self.asked("GET", "/api/tags", None)
+        if said is not None and said.status_code == 200:
+            return orjson.loads(said.body)["models"]
+        embedded, found = self._backends.embedded, []
+        for name in embedded.models if embedded else ():
+            with suppress(UnknownModel):  # half of it is missing
+                found.append(ollama_replies.stored(self.stored(name)))
+        return found
+
+    async def managed(self, body: dict[str, Any], generate: bool) -> Response:
+        """Loading, unloading, rendering: nothing is generated, so nothing is routed."""
+        name = model_of(body)
+        path = "/api/generate" if generate else "/api/chat"
+        owner = self._backends.owner(name)
+        if name != AUTO and (owner is None or isinstance(owner, Ollama)):
+            if said := await self.asked("POST", path, orjson.dumps(body)):
+                return said
+            self.stored(name)
+        reason = "unload" if body.get("keep_alive") == 0 else "load"
+        said_nothing = ollama_replies.silent(name, reason, generate)
+        kind = _NDJSON if stream_of(body) else _JSON
+        return Response(said_nothing + (b"\n" if kind == _NDJSON else b""), media_type=kind)
+
+    async def embed(self, model: str, texts: list[str], extra: dict[str, Any]) -> Any:
+        """Vectors from whoever has the model."""
+        owner = self._backends.owner(model) or self._backends.ollama
+        if owner is None or not hasattr(owner, "embed"):
+            raise UnknownModel("gateway", f"model '{model}' not found") if owner is None else _no_embeddings(owner.name)
+        return await owner.embed(model, texts, extra)
+
+    def stored(self, name: str) -> Any:
+        """A model of the folder.
+
+        Raises:
+            UnknownModel: it is not there.
+        """
+        embedded: Embedded | None = self._backends.embedded
+        if embedded is None:
+            raise UnknownModel("gateway", f"model '{name}' not found")
+        return embedded.find(name)
+
+
+def _no_embeddings(provider: str) -> GatewayFailure:
+    failure = BadRequest(provider, "this provider does not support embeddings")
+    failure.status = 501
+    return failure
+
+
+def _unsupported(what: str) -> Response:
+    return _json({"error": f"there is no Ollama behind the gateway, and nothing else that has {what}"}, 501)
+
+
+async def _whole(body: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in body])
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type=_JSON)

@@ -1,0 +1,231 @@
+"""Any server that speaks OpenAI's API (vLLM, LM Studio, text-generation-webui, llama.cpp's) as a provider, through the `openai`
+client.
+
+In: requests in our nouns. Out: answers checked by content. The client's own retries are off. A server on a loopback address is
+this machine and shares the limit of everything that generates on it. Does not know routing.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from stock_llm.gateway.chat import Answer, ChatRequest, Chunk, Finish, Message, Timings, Usage
+from stock_llm.gateway.failures import BadRequest, Cut, GatewayFailure, Overloaded, RateLimited, Refused, TimedOut, Unavailable
+from stock_llm.gateway.failures import UnknownModel as Unknown
+from stock_llm.gateway.limit import Limit
+from stock_llm.gateway.ollama import ANSWERS_WITHIN, is_loopback
+from stock_llm.gateway.provider import Health, Kind, Latency
+
+_FINISH: dict[str, Finish] = {"length": "length", "tool_calls": "tool_calls"}
+_STATUS: dict[int, type[GatewayFailure]] = {400: BadRequest, 404: Unknown, 413: BadRequest, 422: BadRequest, 429: RateLimited}
+_STATUS |= {408: TimedOut, 503: Overloaded, 504: TimedOut, 529: Overloaded}
+_KNOWN_OPTIONS = ("frequency_penalty", "presence_penalty")
+
+
+class OpenAIServer:
+    """The server at `url`, as in http://127.0.0.1:8000/v1.
+
+    Args:
+        name: what the settings call it.
+        models: the default first; empty: what it lists.
+        key: bearer token; empty: none.
+    """
+
+    kind: Kind = "free"
+    latency: Latency = "fast"
+    capabilities = frozenset({"stream", "json-schema", "tools", "embed"})
+
+    def __init__(self, name: str, url: str, models: tuple[str, ...], key: str, limit: Limit):
+        self.name, self.models = name, models
+        self._url, self._key, self._limit, self._fixed = url, key, limit, bool(models)
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine."""
+        return is_loopback(self._url)
+
+    async def answer(self, request: ChatRequest) -> Answer:
+        """The whole answer; see `provider.Provider`."""
+        async with self._limit.turn(self.name, request.model) as queued:
+            with self._translated():
+                said = await self._client.chat.completions.create(**self._asked(request))
+                choice = said.choices[0]
+                text, calls = choice.message.content or "", _calls(choice.message.tool_calls)
+        self._check(text, calls, choice.message.refusal, choice.finish_reason)
+        return Answer(text, said.model or request.model, _usage(said.usage), _finish(choice), None, Timings(queued), calls)
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[Chunk]:
+        """The answer in pieces; see `provider.Provider`. Closing the iterator closes the connection."""
+        async with self._limit.turn(self.name, request.model) as queued:
+            with self._translated():
+                stream = await self._client.chat.completions.create(
+                    **self._asked(request), stream=True, stream_options={"include_usage": True}
+                )
+            pieces: list[str] = []
+            usage, ended, model, calls = Usage(), None, request.model, _Calls()
+            try:
+                with self._translated(pieces):
+                    async for said in stream:
+                        model = said.model or model
+                        usage = _usage(said.usage) if said.usage else usage
+                        for choice in said.choices[:1]:
+                            ended = choice if choice.finish_reason else ended
+                            calls.add(choice.delta.tool_calls)
+                            if choice.delta.content:
+                                pieces.append(choice.delta.content)
+                                yield Chunk(choice.delta.content)
+            finally:
+                await stream.close()
+            text, message = "".join(pieces), calls.whole()
+            if ended is None:
+                raise (Cut if pieces else Unavailable)(self.name, "the stream ended without a finish_reason", charged=True)
+            if not pieces:
+                self._check(text, message, None, ended.finish_reason)
+            yield Chunk("", Answer(text, model, usage, _finish(ended), None, Timings(queued), message), message)
+
+    async def health(self) -> Health:
+        """Asks for the list of models."""
+        try:
+            with self._translated():
+                listed = tuple([model.id async for model in self._client.with_options(timeout=ANSWERS_WITHIN).models.list()])
+        except GatewayFailure as failure:
+            return Health(False, failure.reason, self.models)
+        if not self._fixed:
+            self.models = listed
+        return Health(True, f"{self._url} has {len(listed)} models", listed)
+
+    async def embed(self, model: str, texts: list[str], extra: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Vectors as Ollama's /api/embed gives them.
+
+        Raises:
+            GatewayFailure: the server refuses, or is not there.
+        """
+        kept = {name: extra[name] for name in ("dimensions",) if extra.get(name)}
+        async with self._limit.turn(self.name, model):
+            with self._translated():
+                said = await self._client.embeddings.create(model=model, input=texts, encoding_format="float", **kept)
+                vectors = [one.embedding for one in said.data]
+        return {"model": model, "embeddings": vectors, "prompt_eval_count": said.usage.prompt_tokens if said.usage else 0}
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if "_client" in self.__dict__:
+            await self._client.close()
+
+    @cached_property
+    def _client(self) -> Any:
+        import openai
+
+        return openai.AsyncOpenAI(base_url=self._url, api_key=self._key or "none", max_retries=0)
+
+    def _asked(self, request: ChatRequest) -> dict[str, Any]:
+        options = request.options
+        asked: dict[str, Any] = {
+            "model": request.model or (self.models[0] if self.models else ""),
+            "messages": [_message(message) for message in request.messages],
+            "temperature": options.temperature,
+            "max_tokens": options.max_tokens,
+            "seed": options.seed,
+            "top_p": options.top_p,
+            "stop": list(options.stop) or None,
+            "tools": request.extra.get("tools"),
+            **{name: options.extra.get(name) for name in _KNOWN_OPTIONS},
+        }
+        if request.format == "json":
+            asked["response_format"] = {"type": "json_object"}
+        elif request.format is not None:
+            asked["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": request.format}}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def _check(self, text: str, calls: Mapping[str, Any], refusal: str | None, finish: str | None) -> None:
+        if refusal or finish == "content_filter":
+            raise Refused(self.name, refusal or "the answer was filtered", charged=True)
+        if not text.strip() and not calls:
+            raise Unavailable(self.name, f"answered without a text (finish_reason {finish})", charged=True)
+
+    @contextmanager
+    def _translated(self, begun: list[str] | None = None) -> Iterator[None]:
+        """Foreign errors as ours; all of them `Cut` once there is a piece in `begun`."""
+        import httpx2
+        import openai
+
+        try:
+            yield
+        except openai.APIStatusError as error:
+            after = error.response.headers.get("retry-after", "")
+            kind = _STATUS.get(error.status_code, Unavailable)
+            failure = kind(self.name, error.message, retry_after=float(after) if after.isdigit() else None)
+        except openai.APITimeoutError:
+            failure = TimedOut(self.name, "no answer in time")
+        except openai.APIConnectionError:
+            failure = Unavailable(self.name, f"the connection to {self._url} broke or was refused")
+        except httpx2.HTTPError as error:  # when a body breaks off, the client lets it through
+            failure = Unavailable(self.name, f"the connection broke: {error}", charged=True)
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError, IndexError) as error:
+            failure = Unavailable(self.name, f"answered with something that is no answer: {error}", charged=True)
+        else:
+            return
+        raise (Cut(self.name, failure.reason, charged=True) if begun else failure) from None
+
+
+def _message(message: Message) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if calls := message.extra.get("tool_calls"):
+        written["tool_calls"] = [
+            {"id": call.get("id", f"call_{number}"), "type": "function", "function": _written_call(call["function"])}
+            for number, call in enumerate(calls)
+        ]
+    if "tool_call_id" in message.extra:
+        written["tool_call_id"] = message.extra["tool_call_id"]
+    return written
+
+
+def _written_call(function: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": function["name"], "arguments": orjson.dumps(function.get("arguments", {})).decode()}
+
+
+class _Calls:
+    """Tool calls, whose arguments come in pieces."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, dict[str, Any]] = {}
+
+    def add(self, said: Any) -> None:
+        for part in said or ():
+            call = self._parts.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
+            call["id"] = part.id or call["id"]
+            if part.function:
+                call["name"] += part.function.name or ""
+                call["arguments"] += part.function.arguments or ""
+
+    def whole(self) -> dict[str, Any]:
+        calls = [_call(call["id"], call["name"], call["arguments"]) for _, call in sorted(self._parts.items())]
+        return {"tool_calls": calls} if calls else {}
+
+
+def _calls(said: Any) -> dict[str, Any]:
+    calls = [_call(call.id, call.function.name, call.function.arguments) for call in said or () if call.type == "function"]
+    return {"tool_calls": calls} if calls else {}
+
+
+def _call(name: str, function: str, arguments: str) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        parsed = {"arguments": arguments}  # what the model wrote is no JSON; the caller should see it
+    return {"id": name, "function": {"name": function, "arguments": parsed}}
+
+
+def _usage(said: Any) -> Usage:
+    if said is None:
+        return Usage()
+    details = said.prompt_tokens_details
+    cached = (details.cached_tokens or 0) if details else 0
+    return Usage(max(0, (said.prompt_tokens or 0) - cached), said.completion_tokens or 0, cached)
+
+
+def _finish(choice: Any) -> Finish:
+    return _FINISH.get(choice.finish_reason, "stop")

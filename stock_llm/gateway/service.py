@@ -1,0 +1,281 @@
+"""The stock service: what a model is asked for an analysis, for code, for a translation, and what is made of its answer.
+
+In: checked requests. Out: requests in our nouns, and replies read from answers. Indicators and prompt are the same code as in
+training (`indicators`, `situation`, `skills`), the numbers of an answer are looked for in the numbers that were given. The
+published model is asked in the words that it was taught, any other one is told the format, as a JSON schema where it can.
+Does not know who answers, nor HTTP.
+"""
+
+import ast
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from stock_llm import prompts, statements
+from stock_llm.answers import VERDICTS, Answer, AnswerError, Language, parse
+from stock_llm.errors import InputError
+from stock_llm.gateway.chat import ChatRequest, Message
+from stock_llm.gateway.desk import About
+from stock_llm.gateway.service_models import (
+    AnalyzeReply,
+    AnalyzeRequest,
+    Checks,
+    CodeReply,
+    CodeRequest,
+    Levels,
+    TranslateReply,
+    TranslateRequest,
+)
+from stock_llm.published import MODEL
+from stock_llm.situation import Candles, Position, Situation, as_printed, compute
+from stock_llm.skills import analyse, code
+
+_LANGUAGES: dict[Language, str] = {"en": "English", "th": "Thai"}
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "trend": {"enum": list(VERDICTS["trend"])},
+        "recommendation": {"enum": list(VERDICTS["recommendation"])},
+        "confidence": {"type": "integer"},
+        "insights": {"type": "array", "items": {"type": "string"}},
+        "risks": {"type": "array", "items": {"type": "string"}},
+        "support": {"type": "string"},
+        "resistance": {"type": "string"},
+    },
+    "required": ["trend", "recommendation", "confidence", "insights", "risks", "support", "resistance"],
+    "additionalProperties": False,
+}
+_FORMAT = (
+    "Answer with a JSON object: trend (UP, DOWN or SIDEWAYS), recommendation (BUY, HOLD or SELL), confidence (0 to 100, in "
+    "percent that the recommendation turns out right), insights and risks (two or three short sentences each, in {language}, "
+    "with numbers exactly as given), support and resistance (prices exactly as given). Nothing else."
+)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A question about a stock.
+
+    Attributes:
+        data_length: characters of the data that the caller sent.
+    """
+
+    situation: Situation
+    language: Language
+    data_length: int
+
+    @property
+    def instruction(self) -> str:
+        """The question in the words of training."""
+        return analyse.INSTRUCTIONS[self.language][0].format(symbol=self.situation.symbol)
+
+    @property
+    def about(self) -> About:
+        """What feedback would be about."""
+        situation = self.situation
+        return About(self.instruction, situation.block(), analyse.NAME, situation.symbol, situation.as_of, self.as_taught)
+
+    def request(self, model: str, taught: bool) -> ChatRequest:
+        """What a model is asked.
+
+        Args:
+            taught: whether the model that will answer is the published one.
+        """
+        question = Message("user", prompts.user_text(self.instruction, self.situation.block()))
+        if taught:
+            return ChatRequest((question,), model)
+        system = f"{prompts.SYSTEM} {_FORMAT.format(language=_LANGUAGES[self.language])}"
+        return ChatRequest((Message("system", system), question), model, format=_SCHEMA)
+
+    def as_taught(self, text: str) -> str:
+        """An answer in the format that models are taught; as it is where it cannot be read."""
+        try:
+            return self.read(text).text()
+        except AnswerError:
+            return text
+
+    def read(self, text: str) -> Answer:
+        """The fields of an answer, in whichever of the two formats.
+
+        Raises:
+            AnswerError: it is in neither.
+        """
+        if not (stripped := _unfenced(text)).startswith("{"):
+            return parse(text)
+        try:
+            said = json.loads(stripped)
+        except ValueError as error:
+            raise AnswerError(f"not JSON: {error}") from None
+        return _answer_of(said, self.language)
+
+    def reply(self, text: str, story: dict[str, Any]) -> AnalyzeReply:
+        """What the caller gets."""
+        situation, problem = self.situation, ""
+        try:
+            answer = self.read(text)
+        except AnswerError as error:
+            answer, problem = Answer(language=self.language), str(error)
+        if not problem and not answer.recommendation:
+            problem = "the answer has no recommendation"
+        source = situation.block()
+        levels = [level for level in (answer.support, answer.resistance) if level]
+        said = statements.numbers("\n".join([*answer.bullets, *levels]) if answer.bullets else text)
+        known = {*statements.numbers(source), *statements.THRESHOLDS}
+        invented = list(dict.fromkeys(number for number in said if number not in known))
+        return AnalyzeReply(
+            symbol=situation.symbol,
+            as_of=situation.as_of,
+            recommendation=answer.recommendation,  # type: ignore[arg-type]  # parse has checked it
+            confidence=answer.confidence,
+            trend=answer.trend,
+            insights=list(answer.insights),
+            risks=list(answer.risks),
+            levels=Levels(support=answer.support, resistance=answer.resistance),
+            indicators=situation.lines(),
+            text=text,
+            checks=Checks(
+                grounded=statements.grounded("\n".join([*answer.bullets, *levels]) if answer.bullets else text, source),
+                invented=invented,
+                truth=statements.truth(answer.bullets, situation),
+                problem=problem,
+            ),
+            stock_llm=story,
+        )
+
+
+def is_taught(model: str) -> bool:
+    """Whether a model's name is that of a published one."""
+    return model.rpartition("/")[2].partition(":")[0] == MODEL
+
+
+def analysis(asked: AnalyzeRequest) -> Analysis:
+    """The question of a request, its indicators computed.
+
+    Raises:
+        InputError: the candles are too few or too odd to compute them.
+    """
+    symbol = asked.symbol.upper()
+    position = Position(asked.position.quantity, asked.position.cost) if asked.position else None
+    if asked.indicators:
+        given = asked.indicators
+        prices = {name: as_printed(getattr(given, name)) for name in _PRICES}
+        situation = Situation(
+            symbol=symbol,
+            as_of=given.date.isoformat(),
+            rsi14=round(given.rsi14, 1),
+            macd=round(given.macd, 2) + 0.0,
+            macd_signal=round(given.macd_signal, 2) + 0.0,
+            volume=round(given.volume, 1),
+            position=position,
+            **prices,
+        )
+        return Analysis(_sound(situation), asked.language, len(given.model_dump_json()))
+    rows = asked.candles or []
+    series = {name: np.array([getattr(row, name) for row in rows], float) for name in ("open", "high", "low", "close", "volume")}
+    candles = Candles(symbol=symbol, day=np.array([row.date for row in rows], "datetime64[D]"), **series)
+    computed = compute(candles).at(len(rows) - 1, position)
+    if computed is None:
+        raise InputError(f"{len(rows)} candles are too few to compute the indicators")
+    return Analysis(_sound(computed), asked.language, sum(len(row.model_dump_json()) for row in rows))
+
+
+_PRICES = ("close", "sma20", "sma50", "atr14", "band_low", "band_high", "support", "resistance")
+
+
+def _sound(situation: Situation) -> Situation:
+    """
+    Raises:
+        InputError: a value is no number, or a price vanishes in rounding: percentages of it do not exist.
+    """
+    for name in _PRICES:
+        value = getattr(situation, name)
+        if not np.isfinite(value) or (value <= 0 and name in ("close", "sma20", "sma50")):
+            raise InputError(f"{name} is {value}", remedy="Give prices above 0.0001, and candles that are a real history")
+    return situation
+
+
+def _answer_of(said: Any, language: Language) -> Answer:
+    """
+    Raises:
+        AnswerError: a field is missing or does not fit.
+    """
+    if not isinstance(said, dict):
+        raise AnswerError("the JSON is no object")
+    fields: dict[str, Any] = {"language": language}
+    for name in ("trend", "recommendation"):
+        if said.get(name) not in VERDICTS[name]:
+            raise AnswerError(f"{name} is {said.get(name)!r}, not one of {', '.join(VERDICTS[name])}")
+        fields[name] = said[name]
+    confidence = said.get("confidence")
+    if not isinstance(confidence, int | float) or isinstance(confidence, bool) or not 0 <= confidence <= 100:
+        raise AnswerError(f"confidence is {confidence!r}, not a percentage")
+    fields["confidence"] = round(confidence)
+    for name in ("insights", "risks"):
+        if not isinstance(said.get(name), list):
+            raise AnswerError(f"{name} is {said.get(name)!r}, not a list")
+        fields[name] = tuple(" ".join(str(one).split()) for one in said[name] if str(one).strip())
+    for name in ("support", "resistance"):
+        fields[name] = _price(said.get(name))
+    return Answer(**fields)
+
+
+def _price(said: Any) -> str | None:
+    text = str(said).lstrip("$ ").replace(",", "") if isinstance(said, str | int | float) else ""
+    found = re.fullmatch(r"\d+(?:\.\d+)?", text)
+    return found[0] if found else None
+
+
+_FENCE = re.compile(r"```[\w+#]*[ \t]*\n(.*?)\n?```", re.DOTALL)
+
+
+def _unfenced(text: str) -> str:
+    found = _FENCE.fullmatch(text.strip())
+    return (found[1] if found else text).strip()
+
+
+def code_request(asked: CodeRequest) -> ChatRequest:
+    """What a model is asked for code; a description that is a whole instruction already is left as it is."""
+    if asked.language.lower() == "python" and re.match(r"(write|python|def|create|เขียน)\b", asked.description, re.IGNORECASE):
+        text = asked.description
+    else:
+        text = f"Write {asked.language.capitalize()} code: {asked.description}"
+    return ChatRequest((Message("user", text),), asked.model)
+
+
+def code_about(request: ChatRequest) -> About:
+    """What feedback on code would be about."""
+    return About(request.messages[-1].content, skill=code.NAME)
+
+
+def code_reply(asked: CodeRequest, text: str, story: dict[str, Any]) -> CodeReply:
+    """The code of an answer: its fenced blocks, or all of it."""
+    blocks = [block.strip("\n") for block in _FENCE.findall(text)]
+    found = "\n\n".join(blocks) if blocks else text.strip()
+    return CodeReply(language=asked.language, code=found, valid=_parses(found, asked.language), text=text, stock_llm=story)
+
+
+def _parses(source: str, language: str) -> bool | None:
+    if language.lower() != "python":
+        return None
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return bool(source.strip())
+
+
+def translate_request(asked: TranslateRequest) -> ChatRequest:
+    """What a model is asked for a translation."""
+    to = _LANGUAGES[asked.to] if asked.to in get_args(Language) else asked.to  # type: ignore[index]
+    return ChatRequest(
+        (Message("user", f"Translate into {to}. Answer with the translation alone.\n\n{asked.text}"),), asked.model
+    )
+
+
+def translate_reply(text: str, story: dict[str, Any]) -> TranslateReply:
+    """The translation."""
+    return TranslateReply(text=text.strip(), stock_llm=story)

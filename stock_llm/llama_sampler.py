@@ -1,0 +1,87 @@
+"""Picking the next token with llama.cpp's own samplers: temperature, nucleus, seed, and a grammar made of a JSON schema.
+
+In: a loaded model and Ollama's options. Out: a function that picks. The defaults are Ollama's. Does not know prompts.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stock_llm.errors import StockLLMError
+from stock_llm.llama import Model
+
+DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_last_n": 64, "repeat_penalty": 1.0}
+"""Ollama's, for what neither the request nor the model says (ollama/ollama docs/modelfile.mdx)."""
+
+_ANY_SEED = 0xFFFFFFFF
+
+
+class Sampler:
+    """Picks tokens of `model`. Use as a context manager: its memory is not Python's.
+
+    Args:
+        options: Ollama's names and values.
+        schema: what the text must fit: a JSON schema, `{}` for any JSON; None: anything.
+
+    Raises:
+        StockLLMError: the schema cannot be made a grammar.
+    """
+
+    def __init__(self, model: Model, options: Mapping[str, Any], schema: Mapping[str, Any] | None):
+        import llama_cpp
+
+        self._llama: Any = llama_cpp
+        self._context = model.context
+        self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+        chosen = DEFAULTS | {name: value for name, value in options.items() if value is not None}
+        if schema is not None:
+            self._add(llama_cpp.llama_sampler_init_grammar(model.vocabulary, _grammar(schema), b"root"))
+        penalties = (chosen["repeat_penalty"], chosen.get("frequency_penalty", 0.0), chosen.get("presence_penalty", 0.0))
+        if penalties != (1.0, 0.0, 0.0):
+            self._add(llama_cpp.llama_sampler_init_penalties(int(chosen["repeat_last_n"]), *map(float, penalties)))
+        if chosen["temperature"] <= 0:
+            self._add(llama_cpp.llama_sampler_init_greedy())
+            return
+        self._add(llama_cpp.llama_sampler_init_top_k(int(chosen["top_k"])))
+        self._add(llama_cpp.llama_sampler_init_top_p(float(chosen["top_p"]), 1))
+        self._add(llama_cpp.llama_sampler_init_min_p(float(chosen["min_p"]), 1))
+        self._add(llama_cpp.llama_sampler_init_temp(float(chosen["temperature"])))
+        seed = int(chosen.get("seed", -1))
+        self._add(llama_cpp.llama_sampler_init_dist(_ANY_SEED if seed < 0 else seed % _ANY_SEED))
+
+    def __enter__(self) -> "Sampler":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._llama.llama_sampler_free(self._chain)
+
+    def pick(self) -> int:
+        """The next token after what the model was given last; it counts as said."""
+        return self._llama.llama_sampler_sample(self._chain, self._context, -1)
+
+    def _add(self, sampler: Any) -> None:
+        if not sampler:
+            self._llama.llama_sampler_free(self._chain)
+            raise StockLLMError("llama.cpp cannot make a grammar of this JSON schema")
+        self._llama.llama_sampler_chain_add(self._chain, sampler)
+
+
+def is_greedy(options: Mapping[str, Any]) -> bool:
+    """Whether options mean the most likely token each time, which needs no sampler."""
+    temperature = options.get("temperature", DEFAULTS["temperature"])
+    plain = all(options.get(name, value) == value for name, value in _PENALTIES.items())
+    return temperature is not None and temperature <= 0 and plain
+
+
+_PENALTIES = {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
+
+
+def _grammar(schema: Mapping[str, Any]) -> bytes:
+    from llama_cpp.llama_grammar import JSON_GBNF, json_schema_to_gbnf
+
+    if not schema:
+        return JSON_GBNF.encode()
+    try:
+        return json_schema_to_gbnf(json.dumps(schema)).encode()
+    except Exception as error:  # the converter raises whatever a schema trips it over
+        raise StockLLMError(f"llama.cpp cannot make a grammar of this JSON schema: {error}") from None
