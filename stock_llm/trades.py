@@ -114,6 +114,7 @@ def _read_file(file: Path, name: str, hashed: Callable[[str], str]) -> Reading:
         "amount": pc.cast(pc.round(amount, 12, "half_to_even"), _MONEY),
         "fee": paid,
         "tax": pc.cast(pa.array([0] * size, pa.int64()), _MONEY),
+        "ratio": pa.nulls(size, _MONEY),
         "currency": pc.utf8_upper(text["currency"]),
         "executed_at": pa.array(times.instant[good], pa.timestamp("us", tz="UTC")),
         "time_known": pa.array(times.timed[good]),

@@ -59,6 +59,7 @@ def test_conventions(tmp_path, text):
         "amount": Decimal("3703.5"),
         "fee": Decimal("1.25"),
         "tax": 0,
+        "ratio": None,
         "currency": "USD",
         "executed_at": datetime(2024, 3, 13, 15, 30, tzinfo=UTC),
         "time_known": True,

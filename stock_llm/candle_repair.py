@@ -1,0 +1,273 @@
+"""Faults of daily candles that only their neighbours show: prices in pounds among pence, and splits that were not worked in.
+
+In: one symbol's candles, the splits that are known, whether its market quotes in hundredths. Out: what prices must be multiplied by,
+the rows that cannot be trusted, and findings. The rules, in their order:
+
+1. One of a row's four prices is 100 times its three fellows, or a hundredth of them, its fellows agree with each other, and the
+   row is whole once it is put right: it is put right.
+2. Rows that leap to a hundredth of their neighbours, or to a hundredfold, belong to two levels. In a market that quotes in
+   hundredths of a pound, rand or shekel the lower level is multiplied by 100. Elsewhere the level that was left and returned to is
+   right, if more rows have it. A level that was reached but never left again is reported; what lay before a hundredfold rise
+   is set aside.
+3. A split that is known (the file's own split column, the ledger, the table of instruments) must leave no gap, since prices are
+   kept as if it had always been in force. Where the gap of its size is still there, on its day or up to five sessions beside
+   it, all earlier prices are divided by the ratio and volumes multiplied.
+4. A gap of a split's size with no split known is a crash, or a split that is missing. Only if the turnover stayed what it was while
+   the volume changed by the ratio, and the day was calm, it is taken for a split: the rows before it are set aside until somebody
+   confirms it. Otherwise nothing is touched, and the gap is reported.
+
+A crash is never repaired: no rule changes prices for the size of a fall alone. Rows that are zero, negative or contradict themselves
+were set aside before. Does not know files, calendars, or where splits are written down.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stock_llm.findings import Finding
+
+HUNDRED = np.log(100.0)
+LOOK = 5
+"""Sessions beside a split's day in which its gap is looked for."""
+
+_SPLITS = np.array([2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 3 / 2])
+"""New units per old one, as companies choose them; the reverse as well."""
+
+_CALM = 10
+"""Sessions on each side that turnover is compared over."""
+
+_NOTHING = np.array([], int)
+
+
+@dataclass(frozen=True)
+class Split:
+    """New units per old one, from `day` (datetime64[D]) on."""
+
+    day: np.datetime64
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """One symbol's candles by day, ascending.
+
+    Attributes:
+        day: datetime64[D], n.
+        prices: float64, 4 × n: open, high, low, close; all above zero.
+        volume: float64, n.
+        hundredths: whether the market quotes in hundredths of its currency, as London does in pence.
+        splits: those that are known.
+    """
+
+    symbol: str
+    day: np.ndarray
+    prices: np.ndarray
+    volume: np.ndarray
+    hundredths: bool = False
+    splits: tuple[Split, ...] = ()
+
+
+@dataclass
+class Repair:
+    """What to do with a series.
+
+    Attributes:
+        prices, volume: as they should be.
+        scale: n, what each row's prices were multiplied by; where only one of four prices was, 1.
+        aside: indices of rows that cannot be trusted.
+        reason: why.
+        findings: all that was found.
+    """
+
+    prices: np.ndarray
+    volume: np.ndarray
+    scale: np.ndarray
+    aside: np.ndarray = field(default_factory=lambda: _NOTHING)
+    reason: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+
+def suspicious(prices: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Which of many series, laid end to end, deserve a look: one price or one step is out of line. The others need no repair.
+
+    Args:
+        prices: 4 × n, all series.
+        edges: index at which each begins, and n.
+
+    Returns:
+        A mask with one element per series.
+    """
+    if not prices.shape[1]:
+        return np.zeros(len(edges) - 1, bool)
+    opened, high, low, close = prices
+    odd = high > 20 * low
+    middle = np.sqrt(opened * close)
+    with np.errstate(divide="ignore"):
+        step = middle[1:] / middle[:-1]
+    odd[1:] |= (step > 1.4) | (step < 1 / 1.4)
+    return np.logical_or.reduceat(odd, edges[:-1])  # the step between two series may bring one in needlessly: harmless
+
+
+def repair(series: Series) -> Repair:
+    """The four rules, one after the other."""
+    made = Repair(series.prices.copy(), series.volume.copy(), np.ones(len(series.day)))
+    if len(series.day):
+        _single_prices(series, made)
+    if len(series.day) > 1:
+        _levels(series, made)
+        _known_splits(series, made)
+        _unknown_splits(series, made)
+    return made
+
+
+def _single_prices(series: Series, made: Repair) -> None:
+    """Rule 1."""
+    for cell in range(4):
+        fellows = np.delete(made.prices, cell, axis=0)
+        agree = fellows.max(axis=0) < 1.5 * fellows.min(axis=0)
+        ratio = np.log(made.prices[cell] / np.median(fellows, axis=0))
+        wrong = np.flatnonzero(agree & (np.abs(np.abs(ratio) - HUNDRED) < np.log(1.5)))
+        if not len(wrong):
+            continue
+        factor = np.where(ratio[wrong] > 0, 0.01, 100.0)
+        fixed = made.prices[:, wrong].copy()
+        fixed[cell] *= factor
+        whole = (fixed[1] >= fixed.max(axis=0) * (1 - 1e-9)) & (fixed[2] <= fixed.min(axis=0) * (1 + 1e-9))
+        made.prices[:, wrong[whole]] = fixed[:, whole]
+        for index, times in zip(wrong[whole].tolist(), factor[whole].tolist(), strict=True):
+            name = ("open", "high", "low", "close")[cell]
+            made.findings.append(
+                _finding(series, "repaired: one price 100x", [index], times, f"the {name} was {1 / times:g} times the other prices")
+            )
+
+
+def _levels(series: Series, made: Repair) -> None:
+    """Rule 2."""
+    step = _steps(made.prices)
+    leap = np.where(np.abs(np.abs(step) - HUNDRED) < _tolerance(step), np.sign(step), 0).astype(int)
+    if not leap.any():
+        return
+    level = np.concatenate([[0], np.cumsum(leap)])
+    lower = level == level.min()
+    leaps = np.flatnonzero(leap) + 1
+    if level.max() - level.min() > 1:
+        text = "prices leap by 100 more than once in the same direction; nothing was changed. Look at the file"
+        made.findings.append(_finding(series, "suspect: 100x", leaps, 1.0, text))
+    elif series.hundredths:
+        _scale(made, lower, 100.0)
+        text = "prices in the main currency among prices in its hundredths: multiplied by 100"
+        made.findings.append(_finding(series, "repaired: 100x", np.flatnonzero(lower), 100.0, text))
+    elif level[0] == level[-1] and 2 * (level == level[0]).sum() > len(level):
+        wrong = level != level[0]
+        factor = 0.01 if level[0] == level.min() else 100.0
+        _scale(made, wrong, factor)
+        text = f"prices leap by 100 and back: multiplied by {factor:g}"
+        made.findings.append(_finding(series, "repaired: 100x", np.flatnonzero(wrong), factor, text))
+    elif len(leaps) == 1 and leap[leaps[0] - 1] > 0:
+        made.aside = np.arange(leaps[0])
+        made.reason = f"prices rise a hundredfold on {series.day[leaps[0]]} and no split is known"
+        text = f"{made.reason}: the {leaps[0]} rows before are set aside. {_remedy(series, leaps[0], 0.01)}"
+        made.findings.append(_finding(series, "set aside: 100x", made.aside, 1.0, text))
+    else:
+        text = f"prices leap by 100 and it is not clear which are right; nothing was changed. {_remedy(series, leaps[0], 100)}"
+        made.findings.append(_finding(series, "suspect: 100x", leaps, 1.0, text))
+
+
+def _known_splits(series: Series, made: Repair) -> None:
+    """Rule 3; the latest first, so that the earlier ones see prices that it no longer disturbs."""
+    for split in sorted(series.splits, key=lambda one: one.day, reverse=True):
+        at = int(np.searchsorted(series.day, split.day))
+        if split.ratio <= 0 or split.ratio == 1:
+            continue
+        step = _steps(made.prices)
+        size = -np.log(split.ratio)
+        near = np.arange(max(0, at - 1 - LOOK), min(len(step), at + LOOK))
+        if not len(near):
+            continue
+        found = near[np.abs(step[near] - size) < min(_tolerance(step), abs(size) / 2)]
+        if not len(found):
+            continue
+        gap = int(found[np.argmin(np.abs(found + 1 - at))]) + 1
+        before = np.arange(len(series.day)) < gap
+        _scale(made, before, 1 / split.ratio)
+        made.volume[before] *= split.ratio
+        text = f"the split of {split.ratio:g} for 1 on {split.day} was not in the prices before {series.day[gap]}: divided by it"
+        made.findings.append(_finding(series, "repaired: split", np.flatnonzero(before), 1 / split.ratio, text))
+
+
+def _unknown_splits(series: Series, made: Repair) -> None:
+    """Rule 4."""
+    step = _steps(made.prices)
+    usual = _usual(step)
+    for index in np.flatnonzero(np.abs(step) > max(np.log(1.4), 8 * usual)).tolist():
+        ratio = _split_ratio(step[index], usual)
+        gap = index + 1
+        if ratio is None or gap in made.aside:
+            continue
+        shown = f"{ratio:g} for 1" if ratio >= 1 else f"1 for {1 / ratio:g}"
+        if _turnover_went_on(made, gap, ratio):
+            made.aside = np.union1d(made.aside, np.arange(gap))
+            made.reason = f"prices before {series.day[gap]} look as if a split of {shown} were missing"
+            text = f"{made.reason}: the {gap} rows are set aside. {_remedy(series, gap, ratio)}"
+            made.findings.append(_finding(series, "set aside: split", np.arange(gap), 1.0, text))
+        else:
+            text = f"prices change as a split of {shown} would on {series.day[gap]}; nothing was changed. {_remedy(series, gap, ratio)}"
+            made.findings.append(_finding(series, "suspect: split", [gap], 1.0, text))
+
+
+def _split_ratio(step: float, usual: float) -> float | None:
+    ratios = np.concatenate([_SPLITS, 1 / _SPLITS])
+    off = np.abs(step + np.log(ratios))
+    best = int(np.argmin(off))
+    return float(ratios[best]) if off[best] < min(0.03 + 2 * usual, 0.08) else None
+
+
+def _turnover_went_on(made: Repair, gap: int, ratio: float) -> bool:
+    """Whether as much money changed hands after the gap as before it, in units that fit the ratio, on a day as calm as others."""
+    before, after = made.volume[max(0, gap - _CALM) : gap], made.volume[gap : gap + _CALM]
+    if len(before) < _CALM or len(after) < _CALM or (before <= 0).any() or (after <= 0).any():
+        return False
+    grown = np.log(np.median(after) / np.median(before))
+    width = np.log(made.prices[1] / made.prices[2])
+    calm = width[gap] <= 2 * np.median(width[max(0, gap - _CALM) : gap]) + 1e-12
+    spike = made.volume[gap] <= 2.5 * np.median(after)
+    return bool(abs(grown - np.log(ratio)) < 0.4 * abs(np.log(ratio)) and calm and spike)
+
+
+def _steps(prices: np.ndarray) -> np.ndarray:
+    """Change from one row to the next, as a logarithm: from close to open, or from middle to middle, whichever is smaller.
+
+    A day that opens where it should and then moves is no fault of the file.
+    """
+    middle = np.log(np.median(prices, axis=0))
+    gap = np.log(prices[0, 1:]) - np.log(prices[3, :-1])
+    whole = middle[1:] - middle[:-1]
+    return np.where(np.abs(gap) < np.abs(whole), gap, whole)
+
+
+def _usual(step: np.ndarray) -> float:
+    return float(np.median(np.abs(step)))
+
+
+def _tolerance(step: np.ndarray) -> float:
+    """How far a gap may be from the size that is looked for: what prices usually do in a few days."""
+    return min(max(0.1, 6 * _usual(step)), 0.4)
+
+
+def _scale(made: Repair, rows: np.ndarray, factor: float) -> None:
+    made.prices[:, rows] *= factor
+    made.scale[rows] *= factor
+
+
+def _finding(series: Series, rule: str, rows: Iterable[int], factor: float, text: str) -> Finding:
+    indices = np.asarray(list(rows), int)
+    first, last = (str(series.day[index]) for index in (indices.min(), indices.max()))
+    return Finding(rule, series.symbol, first, last, len(indices), factor, text)
+
+
+def _remedy(series: Series, gap: int, ratio: float) -> str:
+    return (
+        f"If it is a split, write it into data/instruments.csv: kind split, symbol {series.symbol}, from {series.day[gap]}, "
+        f"ratio {ratio:g}"
+    )
