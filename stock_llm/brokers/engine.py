@@ -127,12 +127,15 @@ def read_sheets(reading: Reading, account_hash: Callable[[str], str], path: Path
             ]
         differences += _off_totals(sheet, total, how, name)
     table = pa.concat_tables(tables) if tables else _finished(_NONE, reading.sheets[0].format, account_hash, name)
+    table, repeated, conflicting = _one_an_id(numbered_ids(table), reading.sheets, name)
+    rows_kept -= len(repeated) + len(conflicting)
+    skipped, quarantined = skipped + repeated, quarantined + conflicting
     if not rows_kept and not quarantined and not skipped:
         raise InputError("there is a header but no row", file=path, remedy="Export it again")
     return Import(
         file=name,
         formats=tuple(sheet.format for sheet in reading.sheets),
-        table=numbered_ids(table),
+        table=table,
         rows_kept=rows_kept,
         quarantined=sorted(quarantined),
         skipped=sorted(skipped),
@@ -163,6 +166,38 @@ def _ids(columns: dict[str, pa.Array], form: str) -> pa.Array:
         key = trade_id or hashlib.sha256(text.encode()).hexdigest()[:16] + "#"
         ids.append(f"{form}:{key}{part}")
     return pa.array(ids, pa.string())
+
+
+def _one_an_id(table: pa.Table, sheets: Sequence[Sheet], name: str) -> tuple[pa.Table, list[Rejected], list[Rejected]]:
+    """Of rows with one trade id the first stays if they say the same, none if they do not: (table, repeated, conflicting)."""
+    ids = table["entry_id"].combine_chunks().dictionary_encode()
+    if len(ids.dictionary) == len(table):
+        return table, [], []
+    codes = ids.indices.to_numpy()
+    said = content({column: table[column].combine_chunks() for column in table.column_names}).dictionary_encode().indices.to_numpy()
+    _, first, group = np.unique(codes, return_index=True, return_inverse=True)
+    differing = np.zeros(len(first), bool)
+    np.logical_or.at(differing, group, said != said[first[group]])
+    rows = table["source_row"].to_numpy()
+    wrong = set(rows[differing[group]].tolist())
+    again = set(rows[(np.arange(len(rows)) != first[group]) & ~differing[group]].tolist()) - wrong
+    example = dict(zip(rows.tolist(), table["entry_id"].to_pylist(), strict=True))
+
+    def rejected(numbers: set[int], reason: str) -> list[Rejected]:
+        return [
+            Rejected("trades", name, row, f"{reason} {example[row].partition(':')[2]}", _raw(sheets, row)) for row in sorted(numbers)
+        ]
+
+    keep = ~np.isin(rows, list(wrong | again))
+    return (
+        table.filter(pa.array(keep)),
+        rejected(again, "the row repeats the trade with the id"),
+        rejected(wrong, "rows that differ have the trade id"),
+    )
+
+
+def _raw(sheets: Sequence[Sheet], row: int) -> str:
+    return next(sheet.raw[row] for sheet in sheets if np.any(sheet.rows == row))
 
 
 _NONE = pa.table(

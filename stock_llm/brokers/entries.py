@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from stock_llm.brokers.fields import Fields, charge_role, is_money
 from stock_llm.brokers.meaning import Meaning
-from stock_llm.brokers.values import FACTOR, LARGEST, MONEY, ZERO, bare, product, quotient
+from stock_llm.brokers.values import FACTOR, LARGEST, MONEY, ZERO, bare, product, quotient, total
 from stock_llm.ledger import AssetClass, Kind
 
 SWAP = "SWAP"
@@ -50,6 +50,9 @@ def book(meaning: Meaning) -> Booked:
     if (kind == SWAP).any():
         kind, skip, second, fields = _first_leg(meaning)
     amounts = _amounts(kind, asset, fields)
+    cash = _of_no_asset(kind, amounts.symbol, fields)
+    asset[cash] = AssetClass.CASH.value
+    fields = replace(fields, texts={**fields.texts, "name": pc.if_else(pa.array(cash), "", fields.text("name"))})
     reasons = _reasons(kind, fields, amounts)
     reasons[skip != ""] = ""
     good = (reasons == "") & (skip == "")
@@ -61,6 +64,12 @@ def book(meaning: Meaning) -> Booked:
         leg, bought = _second_leg(meaning.fields.only(both))
         tables.append(_table(bought, asset[both], leg, _amounts(bought, asset[both], leg), np.ones(len(bought), bool), ":in"))
     return Booked(pa.concat_tables(tables), reasons, skip, _disagreements(kind, fields, amounts, good))
+
+
+def _of_no_asset(kind: np.ndarray, symbol: pa.Array, fields: Fields) -> np.ndarray:
+    """Cash events without a symbol or ISIN: what stands in their name is prose (a bank, a person), and stays out."""
+    nameless = pc.and_(pc.equal(symbol, ""), pc.equal(fields.text("isin"), "")).to_numpy(zero_copy_only=False)
+    return nameless & np.isin(kind, [one for one in _CASH if one != Kind.DIVIDEND])
 
 
 @dataclass(frozen=True)
@@ -140,30 +149,32 @@ def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
     fee, tax, apart = _charges(fields, currency)
 
     # Cash is what is left of a sale or an income after its charges, and what a purchase cost with them.
-    charges = _sum(fee, tax)
-    paid = _sum(pc.abs(net), pc.if_else(buys, pc.negate(charges), charges))
+    charges = total(fee, tax)
+    paid = total(pc.abs(net), pc.if_else(buys, pc.negate(charges), charges))
     traded = pc.if_else(pc.is_valid(gross), pc.abs(gross), paid)
     divisor = _times(pc.abs(quantity), fields)
-    price = pc.if_else(pc.and_(trade, pc.is_null(price)), quotient(traded, divisor), price)
+    stated = pc.is_valid(price)
+    price = pc.if_else(pc.and_(trade, pc.invert(stated)), quotient(traded, divisor), price)
     worth = product(divisor, price)
     if fields.format.fee_from_net:
         fee = _fee_from_net(fee, net, worth, trade, buys, fields)
 
-    traded = pc.if_else(pc.and_(pc.is_valid(gross), pc.invert(_mixed(fields))), pc.abs(gross), worth)
-    earned = pc.coalesce(pc.abs(gross), _sum(net, charges), worth)
+    own_amount = pc.and_(pc.is_valid(gross), pc.invert(_mixed(fields)))
+    traded = pc.if_else(pc.or_(own_amount, pc.invert(stated)), traded, worth)
+    earned = pc.coalesce(pc.abs(gross), total(net, charges), worth)
     booked = pc.coalesce(pc.negate(net), pc.abs(gross), worth, pc.if_else(pc.greater(charges, ZERO), charges, none))
     amount = pc.if_else(trade, traded, pc.if_else(income, earned, pc.if_else(charge, booked, none)))
     amount = pc.if_else(cash, pc.coalesce(pc.abs(net), pc.abs(gross), worth, pc.abs(quantity)), amount)
-    of_charges = pc.and_(charge, pc.equal(amount, charges))
+    in_amount = pc.or_(cash, pc.and_(charge, pc.or_(pc.is_valid(net), pc.fill_null(pc.equal(amount, charges), False))))
     zero = pa.scalar(Decimal(0), FACTOR)
-    fee, tax = pc.if_else(pc.or_(of_charges, cash), zero, fee), pc.if_else(pc.or_(of_charges, cash), zero, tax)
+    fee, tax = pc.if_else(in_amount, zero, fee), pc.if_else(in_amount, zero, tax)
 
     units = pa.array((kind == Kind.INTEREST) & (asset == AssetClass.CRYPTO))
     keep = pc.or_(pa.array(np.isin(kind, _OF_ASSETS) | (kind == Kind.DIVIDEND)), units)
     quantity = pc.if_else(pa.array((kind == Kind.TRANSFER) | (kind == Kind.SPLIT)), quantity, pc.abs(quantity))
     quantity = pc.if_else(keep, quantity, none)
     quantity = pc.if_else(pc.and_(income, pc.equal(quantity, ZERO)), none, quantity)
-    per_unit = pc.and_(pa.array(kind != Kind.SPLIT), pc.equal(currency, named))
+    per_unit = pc.and_(pa.array(kind != Kind.SPLIT), pc.and_(pc.equal(currency, named), pc.is_valid(quantity)))
     price = pc.if_else(pc.and_(keep, pc.or_(trade, per_unit)), price, none)
     symbol = pc.if_else(cash, "", symbol)
     return _Amounts(quantity, price, amount, fee, tax, currency, symbol, apart)
@@ -191,29 +202,31 @@ def _charges(fields: Fields, currency: pa.Array) -> tuple[pa.Array, pa.Array, li
         role = charge_role(number)
         if role not in fields.numbers:
             continue
-        value = pc.coalesce(pc.abs(fields.number(role)), ZERO)
+        value = pc.coalesce(_cost(fields, number), ZERO)
         own = fields.text(role + " currency")
         own = pc.if_else(pc.equal(own, ""), pc.if_else(pc.equal(currency, ""), "", fields.text("net_currency")), own)
         own = pc.if_else(pc.equal(own, ""), currency, own)
         same = pc.equal(own, currency)
-        totals[charge.kind] = _sum(totals[charge.kind], pc.if_else(same, value, ZERO))
-        if pc.any(pc.and_(pc.invert(same), pc.greater(value, ZERO)), min_count=0).as_py():
+        totals[charge.kind] = total(totals[charge.kind], pc.if_else(same, value, ZERO))
+        if pc.any(pc.and_(pc.invert(same), pc.not_equal(value, ZERO)), min_count=0).as_py():
             apart.append((role, charge.kind, own))
     return totals["FEE"], totals["TAX"], apart
+
+
+def _cost(fields: Fields, number: int) -> pa.Array:
+    """A charge as what it cost; negative where it was given back, if the format tells one from the other."""
+    value, sign = fields.number(charge_role(number)), fields.format.charges[number].sign
+    return pc.abs(value) if not sign else value if sign == "+" else pc.negate(value)
 
 
 def _zeros(fields: Fields) -> pa.Array:
     return pa.array([Decimal(0)] * len(fields.rows), FACTOR)
 
 
-def _sum(one: pa.Array, other: pa.Array) -> pa.Array:
-    return pc.cast(pc.add(pc.cast(one, MONEY), pc.cast(other, MONEY)), FACTOR)
-
-
 def _fee_from_net(fee: pa.Array, net: pa.Array, worth: pa.Array, trade: pa.Array, buys: pa.Array, fields: Fields) -> pa.Array:
     """What the cash differs from the price, where that is a plausible fee: not negative, at most a twentieth."""
     cash = pc.abs(net)
-    difference = pc.if_else(buys, _sum(cash, pc.negate(worth)), _sum(worth, pc.negate(cash)))
+    difference = pc.if_else(buys, total(cash, pc.negate(worth)), total(worth, pc.negate(cash)))
     limit = pc.coalesce(quotient(worth, pa.scalar(Decimal(20), FACTOR)), ZERO)
     same = pc.equal(fields.text("currency"), fields.text("net_currency"))
     plausible = pc.and_(pc.and_(trade, same), pc.and_(pc.greater_equal(difference, ZERO), pc.less_equal(difference, limit)))
@@ -332,8 +345,8 @@ def _apart(kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
     """Charges in another currency than their event, each an entry."""
     tables = []
     for role, charge, currency in amounts.apart:
-        value = pc.abs(fields.number(role))
-        other = pc.and_(pc.not_equal(currency, amounts.currency), pc.greater(value, ZERO))
+        value = _cost(fields, int(role[7:]))
+        other = pc.and_(pc.not_equal(currency, amounts.currency), pc.not_equal(value, ZERO))
         rows = good & pc.fill_null(other, False).to_numpy(zero_copy_only=False)
         if not rows.any():
             continue
@@ -346,11 +359,21 @@ def _apart(kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
 
 
 def _disagreements(kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray) -> list[Disagreement]:
-    """Trades whose stated amount is off quantity times price by more than 1 % and 5 hundredths."""
-    said = pc.abs(fields.number("amount"))
-    computed = product(_times(pc.abs(fields.number("quantity")), fields), pc.abs(fields.number("price")))
-    off = pc.abs(_sum(said, pc.negate(computed)))
-    limit = _sum(quotient(said, pa.scalar(Decimal(100), FACTOR)), pa.array([Decimal("0.05")] * len(kind), FACTOR))
-    far = pc.and_(pc.greater(off, limit), pc.invert(_mixed(fields)))
-    rows = good & np.isin(kind, _TRADES) & pc.fill_null(far, False).to_numpy(zero_copy_only=False)
-    return [Disagreement(int(fields.rows[at]), said[int(at)].as_py(), computed[int(at)].as_py()) for at in np.flatnonzero(rows)]
+    """Trades whose stated amount or cash is off quantity times price by more than 1 % and 5 hundredths."""
+    worth = product(_times(pc.abs(fields.number("quantity")), fields), pc.abs(fields.number("price")))
+    trade = pa.array(good & np.isin(kind, _TRADES))
+    same = pc.equal(fields.text("currency"), fields.text("net_currency"))
+    charges = total(amounts.fee, amounts.tax)
+    cash = total(worth, pc.if_else(pa.array(kind == Kind.BUY), charges, pc.negate(charges)))
+    found = {}
+    for said, computed, fits in (
+        (pc.abs(fields.number("net")), cash, same),
+        (pc.abs(fields.number("amount")), worth, pc.invert(_mixed(fields))),
+    ):
+        off = pc.abs(total(said, pc.negate(computed)))
+        limit = total(quotient(said, pa.scalar(Decimal(100), FACTOR)), pa.array([Decimal("0.05")] * len(kind), FACTOR))
+        far = pc.fill_null(pc.and_(pc.and_(trade, fits), pc.greater(off, limit)), False).to_numpy(zero_copy_only=False)
+        for at in np.flatnonzero(far):
+            row = int(fields.rows[at])
+            found[row] = Disagreement(row, said[int(at)].as_py(), computed[int(at)].as_py())
+    return [found[row] for row in sorted(found)]

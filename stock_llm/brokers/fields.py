@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.brokers import values
-from stock_llm.brokers.formats import Column, Format
+from stock_llm.brokers.formats import Column, Extract, Format
 from stock_llm.brokers.reader import Sheet
 from stock_llm.brokers.values import FACTOR, FIAT, Instants
 
@@ -121,7 +121,7 @@ def read_fields(sheet: Sheet, start: int, stop: int, how: Manner, path: Path) ->
         if role not in ("action", "text") and not _is_charge(role):
             texts[role] = pc.if_else(pc.is_in(texts[role], pa.array(["-", "--"])), "", texts[role])
     for one in form.extract:
-        _extract(one.source, one.pattern, one.groups, texts, size)
+        _extract(form, one, texts, size)
 
     numeric = {role: text for role, text in texts.items() if role in form.numbers or _is_charge(role)}
     for role in numeric:
@@ -145,14 +145,24 @@ def _combined(column: pa.ChunkedArray) -> pa.Array:
     return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
 
 
-def _extract(source: str, pattern: str, groups: list[str], texts: dict[str, pa.Array], size: int) -> None:
+def _extract(form: Format, one: Extract, texts: dict[str, pa.Array], size: int) -> None:
+    source = _place_of(form, one.source)
     if source not in texts:
         return
-    found = pc.extract_regex(texts[source], pattern)
-    for group in groups:
+    found = pc.extract_regex(texts[source], one.pattern)
+    for group in one.groups:
+        role = _place_of(form, group)
         value = values.trimmed(pc.fill_null(pc.struct_field(found, group), ""))
-        old = texts.get(group, pa.array([""] * size, pa.string()))
-        texts[group] = pc.if_else(pc.equal(value, ""), old, value)
+        old = texts.get(role, pa.array([""] * size, pa.string()))
+        texts[role] = pc.if_else(pc.equal(value, ""), old, value)
+
+
+def _place_of(form: Format, role: str) -> str:
+    """Where the text of a role is kept: `fee` and `fee_currency` with the first fee of the format, `tax` likewise."""
+    kind, _, rest = role.partition("_")
+    if kind not in ("fee", "tax") or rest not in ("", "currency"):
+        return role
+    return f"{charge_role(form.charge_of(kind.upper()))} {rest}".rstrip()
 
 
 def _currencies(form: Format, sheet: Sheet, texts: dict[str, pa.Array], written: dict[str, pa.Array], size: int) -> None:
@@ -171,7 +181,7 @@ def _currencies(form: Format, sheet: Sheet, texts: dict[str, pa.Array], written:
     for role in [role for role in texts if role.endswith("currency")]:
         texts[role] = values.mapped(texts[role], lambda code: _code(code, own))
     for role in ("currency", "net_currency"):
-        texts[role] = pc.if_else(pc.equal(texts[role], ""), form.currency, texts[role])
+        texts[role] = pc.if_else(pc.equal(texts[role], ""), sheet.currency or form.currency, texts[role])
     texts["currency"] = pc.if_else(pc.equal(texts["currency"], ""), texts["net_currency"], texts["currency"])
 
 

@@ -53,11 +53,14 @@ class Charge(_Part):
     kind: str = Field(pattern="^(FEE|TAX)$")
     amount: tuple[str, ...]
     currency: tuple[str, ...] = ()
+    sign: str = Field(default="", pattern="^[+-]?$")
+    """What a cost is written with, where the other sign means that it was given back; empty: every number is a cost."""
 
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, given: dict) -> dict:
-        return {key: (value,) if isinstance(value, str) and key != "kind" else value for key, value in given.items()}
+        lists = ("amount", "currency")
+        return {key: (value,) if isinstance(value, str) and key in lists else value for key, value in given.items()}
 
 
 class Extract(_Part):
@@ -111,7 +114,7 @@ class Format(_Part):
     header: tuple[str, ...] = Field(min_length=1)
     """All of these columns must be there; `a|b` is either."""
     content: str = Field(default="csv", pattern="^(csv|json|xml)$")
-    steps: str = ""
+    steps: str = Field(default="", pattern="^(degiro_account|investimental|vanguard_cash)?$")
     """The function of orders.py that makes one row an event of them."""
     decimal: str = Field(default="", pattern="^[.,]?$")
     """What `1,234` or `1.234` means where nothing else in the file tells."""
@@ -136,6 +139,10 @@ class Format(_Part):
     """A purchase with a negative quantity is set aside."""
     fee_from_net: bool = False
     """The fee is what the cash differs from quantity times price."""
+    fallback: bool = False
+    """Only where no other format knows the header."""
+    currency_line: str = ""
+    """Pattern of a line above the header that names the currency of the account, in a group `currency`."""
     total: str = ""
     """Pattern of the footer line whose last number is the sum of `net`."""
 
@@ -247,8 +254,8 @@ def _plain(cell: str) -> str:
 
 @cache
 def glob(pattern: str) -> re.Pattern[str]:
-    """`*` stands for anything; upper and lower case are the same."""
-    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.IGNORECASE | re.DOTALL)
+    """`*` stands for anything, `?` for any one sign; upper and lower case are the same."""
+    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.IGNORECASE | re.DOTALL)
 
 
 @cache
@@ -284,5 +291,5 @@ def load(path: Path) -> Format:
 
 def best(formats: Iterable[Format], header: Header, content: str) -> Format | None:
     """The format that knows the most columns of a header."""
-    fitting = [(fit, one) for one in formats if one.content == content and (fit := one.fits(header))]
-    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+    fitting = [(not one.fallback, fit, one) for one in formats if one.content == content and (fit := one.fits(header))]
+    return max(fitting, key=lambda found: found[:2])[2] if fitting else None

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from stock_llm.brokers.fields import Fields, charge_role, is_money
 from stock_llm.brokers.formats import Format, Rule, glob
-from stock_llm.brokers.values import FACTOR, MONEY, ZERO, mapped, product, quotient
+from stock_llm.brokers.values import FACTOR, MONEY, ZERO, mapped, product, quotient, total
 from stock_llm.ledger import AssetClass, Kind
 
 
@@ -114,8 +114,8 @@ def _taken(rule: Rule, fields: Fields, hit: np.ndarray) -> Fields:
         role = charge_role(fields.format.charge_of(taken.upper())) if taken in ("fee", "tax") else taken
         if role in fields.format.numbers or role != taken:
             numbers[role] = pc.if_else(mask, _number(fields, source), fields.number(role))
-            if not source or "'" in source:
-                wrong[role] = wrong.get(role, np.zeros(len(hit), bool)) & ~hit
+            if role in wrong and (not source or "'" in source):
+                wrong[role] = wrong[role] & ~hit
         else:
             texts[role] = pc.if_else(mask, _text(fields, source), fields.text(role))
     return replace(fields, texts=texts, numbers=numbers, wrong=wrong)
@@ -131,7 +131,7 @@ def _number(fields: Fields, source: str) -> pa.Array:
     if len(parts) == 3:
         one, other = fields.number(parts[0]), fields.number(parts[2])
         if parts[1] == "-":
-            return pc.cast(pc.subtract(pc.cast(pc.abs(one), MONEY), pc.cast(pc.abs(other), MONEY)), FACTOR)
+            return total(pc.abs(one), pc.negate(pc.abs(other)))
         return {"*": product, "/": quotient}[parts[1]](one, other)
     return fields.number(source) if source else pa.nulls(len(fields.rows), FACTOR)
 

@@ -8,7 +8,7 @@ closed. Does not know what a column means.
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,24 @@ class Sheet:
     separator: str = ","
     totals: list[tuple[int, str]] = field(default_factory=list)
     """Footers that say what the rows sum to: line, text."""
+    currency: str = ""
+    """The currency of the account, where a line above the header names it."""
+
+
+def cells_of(sheet: Sheet, role: str) -> list[str]:
+    """What stands in the column that the format calls so, trimmed; empty where the sheet has none."""
+    for name in sheet.format.columns[role].names:
+        if (place := sheet.header.find(name)) is not None:
+            return [text.strip() for text in sheet.columns[place].to_pylist()]
+    return [""] * len(sheet.rows)
+
+
+def with_columns(sheet: Sheet, kept: Sequence[int], added: dict[str, list[str]]) -> Sheet:
+    """The rows at these places, with further columns."""
+    places = pa.array(kept, pa.int64())
+    columns = [column.take(places) for column in sheet.columns] + [pa.chunked_array([new], pa.string()) for new in added.values()]
+    header = Header([*sheet.header.cells, *added])
+    return replace(sheet, header=header, columns=columns, rows=sheet.rows[np.array(kept, np.int64)])
 
 
 @dataclass
@@ -151,7 +169,7 @@ def cells(raw: str, separator: str) -> list[str]:
     if '"' not in raw:
         return raw.split(separator)
     try:
-        return next(csv.reader(raw.split("\n"), delimiter=separator), [])
+        return next(csv.reader((line + "\n" for line in raw.split("\n")), delimiter=separator), [])
     except csv.Error:
         return raw.split(separator)
 
@@ -168,6 +186,13 @@ def _set_aside_titles(lines: Sequence[str], found: _Found, name: str, reading: R
             reading.quarantined.append(Rejected("trades", name, at + 1, "a row above the header", line))
         else:
             reading.skipped.append(Rejected("trades", name, at + 1, "a title above the header", line))
+
+
+def _account_currency(lines: Sequence[str], found: _Found) -> str:
+    if not found.format.currency_line:
+        return ""
+    pattern = re.compile(found.format.currency_line)
+    return next((match["currency"] for line in lines[: found.at] if (match := pattern.search(line))), "")
 
 
 def _blank(line: str) -> bool:
@@ -211,6 +236,7 @@ def _read_table(lines: Sequence[str], found: _Found, formats: Sequence[Format], 
             raw=_Lines(lines),
             separator=found.separator,
             totals=totals,
+            currency=_account_currency(lines, found),
         )
     )
     return following

@@ -162,7 +162,13 @@ def quotient(one: pa.Array, other: pa.Array) -> pa.Array:
     return _fitting(pc.round(pc.divide(one, other), 12, "half_to_even"))
 
 
+def total(one: pa.Array, other: pa.Array) -> pa.Array:
+    """The sum; null where a part is null."""
+    return _fitting(pc.add(one, other))
+
+
 def _fitting(values: pa.Array) -> pa.Array:
+    """Back to FACTOR; null where a value is beyond what it holds."""
     limit = pa.scalar(Decimal(10) ** 15 - 1, values.type)
     return pc.cast(pc.if_else(pc.less_equal(pc.abs(values), limit), values, pa.scalar(None, values.type)), FACTOR)
 
