@@ -1,26 +1,22 @@
 """One candle file as a checked table.
 
-In: a CSV or Parquet file with yfinance's, Stooq's, Alpaca's or plain column names, one symbol a file or a symbol column; dates in
-any order. Out: its rows as an Arrow table of `CANDLE_SCHEMA`, and those that were set aside with their reasons. CSV is read in
-blocks, so that memory holds numbers and not text. Does not compare a candle with its neighbours.
+In: a CSV or Parquet file with yfinance's, Stooq's, Alpaca's or plain column names, one symbol a file, a symbol column, or
+yfinance's table of several tickers; dates in any order. Out: its rows as an Arrow table of `CANDLE_SCHEMA`, and those that were
+set aside with their reasons. The same file gives the same table, so it can be kept by the file's digest. Does not compare a
+candle with its neighbours.
 """
 
-import csv
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
-from stock_llm import columns
+from stock_llm import candle_csv, candle_parquet
+from stock_llm.candle_repair import one_price_off
+from stock_llm.candle_rows import PRICES, Rows
 from stock_llm.dates import read_times
 from stock_llm.errors import InputError
-from stock_llm.inputs import text_blocks
 from stock_llm.quarantine import Reading, Rejected, refuse_if_mostly_bad
 
 CANDLE_SCHEMA = pa.schema(
@@ -50,29 +46,8 @@ CANDLE_SCHEMA = pa.schema(
   are not in the prices.
 """
 
-PRICES = ("open", "high", "low", "close")
-
-NAMES = {
-    "date": ("date", "<date>", "time", "timestamp", "datetime", "t"),
-    "open": ("open", "<open>", "o"),
-    "high": ("high", "<high>", "h"),
-    "low": ("low", "<low>", "l"),
-    "close": ("close", "<close>", "c"),
-    "volume": ("volume", "<vol>", "vol", "v"),
-    "adjusted": ("adj close", "adj_close", "adjclose", "adjusted close", "adjusted_close"),
-    "dividend": ("dividends", "dividend"),
-    "split": ("stock splits", "stock_splits", "splits", "split", "split ratio"),
-    "as_of": ("as of", "as_of"),
-    "symbol": ("symbol", "ticker", "<ticker>", "s"),
-}
-"""Column → the names that it goes by, in lower case; the first that a file has is taken."""
-
-_OPTIONAL = ("adjusted", "dividend", "split", "as_of", "symbol")
-_NUMBERS = (*PRICES, "volume", "adjusted", "dividend", "split")
 _NOISE = 1e-9
 """Share of a price by which a high may lie below the close: what rounding leaves when prices were adjusted."""
-
-_REMEDY = "A candle file has Date,Open,High,Low,Close,Volume, and Symbol where it holds several"
 
 
 def read_file(file: Path, name: str) -> Reading:
@@ -81,8 +56,9 @@ def read_file(file: Path, name: str) -> Reading:
     Raises:
         InputError: the file is empty, not UTF-8, lacks a column, or more than half of its rows are bad.
     """
-    rows = _parquet_rows(file) if file.suffix.lower() == ".parquet" else _csv_rows(file, name)
+    rows = candle_parquet.read_rows(file) if file.suffix.lower() == ".parquet" else candle_csv.read_rows(file, name)
     total = len(rows.row) + len(rows.rejected)
+    rows.number.setdefault("volume", np.zeros(len(rows.row)))
     if not total:
         raise InputError("there is a header but no candle", file=file, remedy="Export it again")
 
@@ -95,6 +71,7 @@ def read_file(file: Path, name: str) -> Reading:
             remedy="Write the dates as YYYY-MM-DD",
         )
     symbol = _symbols(rows, file)
+    _refuse_intraday(rows, day, symbol, file)
     as_of = _days(rows.text["as_of"], file) if "as_of" in rows.text else day
     reasons = _reasons(day, as_of, rows.number, symbol)
     good = reasons == ""
@@ -108,172 +85,6 @@ def read_file(file: Path, name: str) -> Reading:
     return Reading(_table(rows, day, as_of, symbol, good, name), rejected, total, 0)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """A file's rows, columns named by the keys of `NAMES`, not checked yet.
-
-    Attributes:
-        text: date, as_of and symbol, those that the file has, as dictionary arrays.
-        number: float64 by column, NaN where the text is not a number; 0 for an empty dividend or split.
-        row: 1-based line or row of the file.
-        written: the rows at some indices, as the file has them.
-    """
-
-    text: dict[str, pa.DictionaryArray]
-    number: dict[str, np.ndarray]
-    row: np.ndarray
-    rejected: list[Rejected]
-    written: Callable[[np.ndarray], list[str]]
-
-
-def _csv_rows(file: Path, name: str) -> _Rows:
-    """The rows of a CSV file. A line is a row: no value of a candle holds a line break, so row numbers are an editor's."""
-    blocks = text_blocks(file)
-    block = next(blocks)
-    top, above = 0, 0
-    while not block.strip():  # blank lines may fill a whole block
-        above, block = above + block.count("\n"), next(blocks)
-    for top, first in enumerate(io.StringIO(block), start=1):
-        if first.strip():
-            break
-    separator = columns.separator(first)
-    header = next(csv.reader([first], delimiter=separator))
-    places = columns.find(header, NAMES, _OPTIONAL, file, above + top, _REMEDY)
-    rejected: list[Rejected] = []
-    parts: dict[str, list] = {column: [] for column in places}
-    numbers: list[np.ndarray] = []
-    while True:
-        cells, row = _split(block, top, above, len(header), separator, file, name, rejected)
-        for column, place in places.items():
-            values = pc.utf8_trim(cells[place], ' "')
-            parts[column].append(_floats(values, column, separator) if column in _NUMBERS else values.dictionary_encode())
-        numbers.append(row)
-        above, top = above + block.count("\n"), 0
-        if (following := next(blocks, None)) is None:
-            break
-        block = following
-    row = np.concatenate(numbers)
-    return _Rows(
-        text={column: _united(parts[column]) for column in places if column not in _NUMBERS},
-        number={column: np.concatenate(parts[column]) for column in places if column in _NUMBERS},
-        row=row,
-        rejected=rejected,
-        written=lambda indices: _lines(file, row[indices]),
-    )
-
-
-def _split(
-    block: str, top: int, above: int, width: int, separator: str, file: Path, name: str, rejected: list[Rejected]
-) -> tuple[list[pa.Array], np.ndarray]:
-    """The cells of a block's lines below its first `top`, column by column, and their rows in the file; bad lines are set aside."""
-    bad: set[int] = set()
-
-    def set_aside(line: pacsv.InvalidRow) -> str:
-        if line.text.strip():
-            reason = f"{line.actual_columns} values under {line.expected_columns} columns"
-            rejected.append(Rejected("candles", name, above + line.number, reason, line.text))
-        bad.add(line.number)
-        return "skip"
-
-    places = [str(place) for place in range(width)]
-    if not block.endswith("\n"):
-        block += "\n"
-    if block.count("\n") == top:
-        return [pa.array([], pa.string()) for _ in places], np.array([], int)
-    try:
-        table = pacsv.read_csv(
-            pa.py_buffer(block.encode()),
-            pacsv.ReadOptions(use_threads=False, column_names=places, skip_rows=top),
-            pacsv.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False, invalid_row_handler=set_aside),
-            pacsv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
-        )
-    except pa.ArrowInvalid as error:
-        raise InputError(f"not a CSV file ({error})", file=file, remedy="Export it again") from None
-    row = np.setdiff1d(np.arange(top + 1, top + 1 + len(table) + len(bad)), np.fromiter(bad, int))
-    cells = [column.combine_chunks() for column in table.itercolumns()]
-    written = np.zeros(len(row), bool)
-    for column in cells:
-        if written.all():
-            break
-        written |= pc.not_equal(column, "").to_numpy(zero_copy_only=False)
-    if not written.all():
-        cells = [column.filter(pa.array(written)) for column in cells]
-    return cells, above + row[written]
-
-
-def _floats(texts: pa.Array, column: str, separator: str) -> np.ndarray:
-    if column in ("dividend", "split"):
-        texts = pc.if_else(pc.equal(texts, ""), "0", texts)
-    try:
-        return pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:  # not plain digits throughout
-        return pc.cast(columns.plain_numbers(texts, separator), pa.float64()).to_numpy(zero_copy_only=False)
-
-
-def _united(chunks: list[pa.DictionaryArray]) -> pa.DictionaryArray:
-    return pa.chunked_array(chunks).unify_dictionaries().combine_chunks()
-
-
-def _lines(file: Path, rows: np.ndarray) -> list[str]:
-    """Some lines of a file, in the order of `rows`, which ascends; it is read again for them."""
-    if not len(rows):
-        return []
-    wanted, found = iter(rows.tolist()), []
-    row = next(wanted)
-    for number, line in enumerate(_all_lines(file), start=1):
-        if number == row:
-            found.append(line)
-            if (row := next(wanted, 0)) == 0:
-                break
-    return found
-
-
-def _all_lines(file: Path) -> Iterator[str]:
-    for block in text_blocks(file):
-        yield from block.removesuffix("\n").split("\n")
-
-
-def _parquet_rows(file: Path) -> _Rows:
-    """The rows of a Parquet file; the first is row 1."""
-    try:
-        table = pq.read_table(file)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"not a Parquet file ({error})", file=file, remedy="Write it again") from None
-    positions = columns.find(table.column_names, NAMES, _OPTIONAL, file, None, _REMEDY)
-    cells = {column: table.column(place) for column, place in positions.items()}
-    return _Rows(
-        text={column: _as_text(values) for column, values in cells.items() if column not in _NUMBERS},
-        number={column: _as_floats(values, column) for column, values in cells.items() if column in _NUMBERS},
-        row=np.arange(1, len(table) + 1),
-        rejected=[],
-        written=lambda indices: [
-            ",".join("" if value is None else str(value) for value in row.values()) for row in table.take(indices).to_pylist()
-        ],
-    )
-
-
-def _as_floats(values: pa.ChunkedArray, column: str) -> np.ndarray:
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        return _floats(pc.fill_null(values.cast(pa.string()).combine_chunks(), ""), column, ",")
-    numbers = pc.cast(values, pa.float64(), safe=False)
-    return pc.fill_null(numbers, 0.0 if column in ("dividend", "split") else float("nan")).to_numpy()
-
-
-def _as_text(values: pa.ChunkedArray) -> pa.DictionaryArray:
-    """A typed column as the text that a CSV file would have; the day of a zoned time is that of its zone."""
-    if pa.types.is_dictionary(values.type):
-        values = pc.cast(values, values.type.value_type)
-    if pa.types.is_timestamp(values.type) and values.type.tz:
-        values = pc.local_timestamp(values)
-    encoded = values.combine_chunks().dictionary_encode()
-    distinct = encoded.dictionary
-    if pa.types.is_timestamp(distinct.type):
-        distinct = pc.cast(distinct, pa.timestamp("us"), safe=False)
-    texts = pa.concat_arrays([pc.cast(distinct, pa.string()), pa.array([""])])
-    indices = pc.fill_null(encoded.indices, len(distinct))
-    return pa.DictionaryArray.from_arrays(indices, texts, safe=False)
-
-
 def _days(texts: pa.DictionaryArray, file: Path) -> np.ndarray:
     """datetime64[D], the day as written; each distinct text is read once."""
     used = pc.unique(texts.indices)
@@ -282,7 +93,7 @@ def _days(texts: pa.DictionaryArray, file: Path) -> np.ndarray:
     return days[texts.indices.to_numpy()] if len(texts) else days[:0]
 
 
-def _symbols(rows: _Rows, file: Path) -> pa.DictionaryArray:
+def _symbols(rows: Rows, file: Path) -> pa.DictionaryArray:
     """The symbol of each row; `.US` goes, as Stooq writes AAPL. The file's name where there is no such column."""
     if "symbol" in rows.text:
         indices, texts = rows.text["symbol"].indices, rows.text["symbol"].dictionary
@@ -292,13 +103,34 @@ def _symbols(rows: _Rows, file: Path) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(indices, texts)
 
 
+def _refuse_intraday(rows: Rows, day: np.ndarray, symbol: pa.DictionaryArray, file: Path) -> None:
+    """Raises: InputError: most rows are another candle of the same symbol and day as the row before."""
+    codes = symbol.indices.to_numpy()
+    again = (day[1:] == day[:-1]) & (codes[1:] == codes[:-1])
+    if not again.any() or 2 * again.sum() < len(day):
+        return
+    again[again] = np.any([values[1:][again] != values[:-1][again] for values in rows.number.values()], axis=0)
+    if again.any() and 2 * again.sum() >= len(day):
+        first = int(np.flatnonzero(again)[0]) + 1
+        raise InputError(
+            f"{int(again.sum())} of {len(day)} candles share their day with the one before, the first on {day[first]}",
+            file=file,
+            row=int(rows.row[first]),
+            remedy="Daily candles are needed, one for each symbol and day: export the file with the interval 1d",
+        )
+
+
 def _reasons(day: np.ndarray, as_of: np.ndarray, number: dict[str, np.ndarray], symbol: pa.DictionaryArray) -> np.ndarray:
-    """Why each row is bad, "" where it is not; the first reason that applies."""
-    high, low = number["high"], number["low"]
-    lowest, highest = (np.minimum, np.maximum)
-    bottom, top = number["open"], number["open"]
-    for name in PRICES[1:]:
-        bottom, top = lowest(bottom, number[name]), highest(top, number[name])
+    """Why each row is bad, "" where it is not; the first reason that applies.
+
+    A row that is whole but for one price that is a hundred times its fellows is left to `candle_repair`.
+    """
+    prices = [number[name] for name in PRICES]
+    bottom, top = np.minimum.reduce(prices), np.maximum.reduce(prices)
+    too_low, too_high = top > number["high"] * (1 + _NOISE), bottom < number["low"] * (1 - _NOISE)
+    torn = np.flatnonzero((too_low | too_high) & (bottom > 0) & np.isfinite(top))
+    excused = torn[one_price_off(np.stack(prices)[:, torn]).any(axis=0)] if len(torn) else torn
+    too_low[excused] = too_high[excused] = False
     nameless = np.flatnonzero(pc.equal(symbol.dictionary, "").to_numpy(zero_copy_only=False))
     checks = {
         "the date cannot be read": np.isnat(day),
@@ -306,8 +138,8 @@ def _reasons(day: np.ndarray, as_of: np.ndarray, number: dict[str, np.ndarray], 
         **{f"{name} is not a number": ~np.isfinite(number[name]) for name in (*PRICES, "volume")},
         "a price is zero or negative": bottom <= 0,
         "the volume is negative": number["volume"] < 0,
-        "high is below open, low or close": top > high * (1 + _NOISE),
-        "low is above open or close": bottom < low * (1 - _NOISE),
+        "high is below open, low or close": too_low,
+        "low is above open or close": too_high,
         **{
             f"the {name} is not a number, zero or more": ~(np.isfinite(number[name]) & (number[name] >= 0))
             for name in ("dividend", "split")
@@ -322,16 +154,14 @@ def _reasons(day: np.ndarray, as_of: np.ndarray, number: dict[str, np.ndarray], 
     return reasons
 
 
-def _table(rows: _Rows, day: np.ndarray, as_of: np.ndarray, symbol: pa.DictionaryArray, good: np.ndarray, name: str) -> pa.Table:
+def _table(rows: Rows, day: np.ndarray, as_of: np.ndarray, symbol: pa.DictionaryArray, good: np.ndarray, name: str) -> pa.Table:
     """The good rows."""
     number = {column: values[good] for column, values in rows.number.items()}
     size = int(good.sum())
     codes = symbol.indices.to_numpy()[good]
     adjustment = np.ones(size)
     if "adjusted" in number:
-        with np.errstate(invalid="ignore"):
-            factor = number["adjusted"] / number["close"]
-        adjustment = np.where(np.isfinite(factor) & (factor > 0), factor, 1.0)
+        adjustment = _factors(number)
     split = number.get("split", np.zeros(size))
     told = as_of[good]
     if "as_of" not in rows.text and size:
@@ -353,3 +183,17 @@ def _table(rows: _Rows, day: np.ndarray, as_of: np.ndarray, symbol: pa.Dictionar
         ],
         schema=CANDLE_SCHEMA,
     )
+
+
+def _factors(number: dict[str, np.ndarray]) -> np.ndarray:
+    """Adjusted close / close; 1 where there is none. Where the close is the one price that is off, the others stand for it."""
+    prices = np.stack([number[name] for name in PRICES])
+    close = number["close"].copy()
+    off = np.flatnonzero(prices.max(axis=0) > 50 * prices.min(axis=0))
+    if len(off):
+        off = off[one_price_off(prices[:, off])[PRICES.index("close")]]
+        close[off] = np.median(prices[:, off], axis=0)
+    with np.errstate(invalid="ignore"):
+        factor = number["adjusted"] / close
+    factor[off] = np.where(factor[off] > 50, factor[off] / 100, np.where(factor[off] < 0.02, factor[off] * 100, factor[off]))
+    return np.where(np.isfinite(factor) & (factor > 0), factor, 1.0)

@@ -1,23 +1,25 @@
 """Faults of daily candles that only their neighbours show: prices in pounds among pence, and splits that were not worked in.
 
-In: one symbol's candles, the splits that are known, whether its market quotes in hundredths. Out: what prices must be multiplied by,
-the rows that cannot be trusted, and findings. The rules, in their order:
+In: one symbol's candles, the splits that are known, whether its market quotes in hundredths. Out: what prices must be
+multiplied by, the rows that cannot be trusted, and findings. The rules, in their order:
 
 1. One of a row's four prices is 100 times its three fellows, or a hundredth of them, its fellows agree with each other, and the
    row is whole once it is put right: it is put right.
-2. Rows that leap to a hundredth of their neighbours, or to a hundredfold, belong to two levels. In a market that quotes in
-   hundredths of a pound, rand or shekel the lower level is multiplied by 100. Elsewhere the level that was left and returned to is
-   right, if more rows have it. A level that was reached but never left again is reported; what lay before a hundredfold rise
-   is set aside.
+2. Rows that leap to a hundredth of their neighbours, or to a hundredfold, belong to two levels.
+   - In a market that quotes in hundredths of a pound, rand or shekel the lower level is multiplied by 100.
+   - Elsewhere rows that leap and come back are put right, if they are at most one in five.
+   - A fall to a hundredth that does not come back may be a crash: it is reported. Of other levels those that are left are set
+     aside, the last one stays; after a rise that does not come back the smaller side is set aside.
 3. A split that is known (the file's own split column, the ledger, the table of instruments) must leave no gap, since prices are
    kept as if it had always been in force. Where the gap of its size is still there, on its day or up to five sessions beside
-   it, all earlier prices are divided by the ratio and volumes multiplied.
-4. A gap of a split's size with no split known is a crash, or a split that is missing. Only if the turnover stayed what it was while
-   the volume changed by the ratio, and the day was calm, it is taken for a split: the rows before it are set aside until somebody
-   confirms it. Otherwise nothing is touched, and the gap is reported.
+   it, earlier prices are divided by the ratio and volumes multiplied, back to where the opposite gap shows that older ones were
+   already. A ratio that is within what prices do in a day is not looked for.
+4. A gap of a split's size with no split known is a crash, or a split that is missing. Only if the turnover stayed what it was
+   while the volume changed by the ratio, and the day was calm, it is taken for a split: the rows before it are set aside until
+   somebody confirms it. Otherwise nothing is touched, and the gap is reported.
 
-A crash is never repaired: no rule changes prices for the size of a fall alone. Rows that are zero, negative or contradict themselves
-were set aside before. Does not know files, calendars, or where splits are written down.
+A crash is never repaired: no rule changes prices for the size of a fall alone. Rows that are zero, negative or contradict
+themselves were set aside before. Does not know files, calendars, or where splits are written down.
 """
 
 from collections.abc import Iterable
@@ -25,6 +27,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stock_llm.candle_rows import PRICES
 from stock_llm.findings import Finding
 
 HUNDRED = np.log(100.0)
@@ -37,6 +40,7 @@ _SPLITS = np.array([2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 40, 50, 3 / 2])
 _CALM = 10
 """Sessions on each side that turnover is compared over."""
 
+_NOISE = 1e-9
 _NOTHING = np.array([], int)
 
 
@@ -100,11 +104,9 @@ def suspicious(prices: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """
     if not prices.shape[1]:
         return np.zeros(len(edges) - 1, bool)
-    opened, high, low, close = prices
-    odd = high > 20 * low
-    middle = np.sqrt(opened * close)
-    with np.errstate(divide="ignore"):
-        step = middle[1:] / middle[:-1]
+    odd = np.maximum.reduce(prices) > 20 * np.minimum.reduce(prices)
+    middle = np.sqrt(prices[0] * prices[3])
+    step = middle[1:] / middle[:-1]
     odd[1:] |= (step > 1.4) | (step < 1 / 1.4)
     return np.logical_or.reduceat(odd, edges[:-1])  # the step between two series may bring one in needlessly: harmless
 
@@ -121,25 +123,27 @@ def repair(series: Series) -> Repair:
     return made
 
 
+def one_price_off(prices: np.ndarray) -> np.ndarray:
+    """Where one price of a row, and no other, is off by 100, and the row is whole without it: a mask like `prices`, 4 × n."""
+    off = np.zeros(prices.shape, bool)
+    for cell in range(4):
+        fellows = np.delete(prices, cell, axis=0)
+        ratio = np.log(prices[cell] / np.median(fellows, axis=0))
+        wrong = (fellows.max(axis=0) < 1.5 * fellows.min(axis=0)) & (np.abs(np.abs(ratio) - HUNDRED) < np.log(1.5))
+        fixed = prices.copy()
+        fixed[cell] *= np.where(ratio > 0, 0.01, 100.0)
+        whole = (fixed[1] >= fixed.max(axis=0) * (1 - _NOISE)) & (fixed[2] <= fixed.min(axis=0) * (1 + _NOISE))
+        off[cell] = wrong & whole
+    return off
+
+
 def _single_prices(series: Series, made: Repair) -> None:
     """Rule 1."""
-    for cell in range(4):
-        fellows = np.delete(made.prices, cell, axis=0)
-        agree = fellows.max(axis=0) < 1.5 * fellows.min(axis=0)
-        ratio = np.log(made.prices[cell] / np.median(fellows, axis=0))
-        wrong = np.flatnonzero(agree & (np.abs(np.abs(ratio) - HUNDRED) < np.log(1.5)))
-        if not len(wrong):
-            continue
-        factor = np.where(ratio[wrong] > 0, 0.01, 100.0)
-        fixed = made.prices[:, wrong].copy()
-        fixed[cell] *= factor
-        whole = (fixed[1] >= fixed.max(axis=0) * (1 - 1e-9)) & (fixed[2] <= fixed.min(axis=0) * (1 + 1e-9))
-        made.prices[:, wrong[whole]] = fixed[:, whole]
-        for index, times in zip(wrong[whole].tolist(), factor[whole].tolist(), strict=True):
-            name = ("open", "high", "low", "close")[cell]
-            made.findings.append(
-                _finding(series, "repaired: one price 100x", [index], times, f"the {name} was {1 / times:g} times the other prices")
-            )
+    for cell, index in zip(*np.nonzero(one_price_off(series.prices)), strict=True):
+        times = 0.01 if series.prices[cell, index] > np.median(series.prices[:, index]) else 100.0
+        made.prices[cell, index] *= times
+        text = f"the {PRICES[cell]} was {1 / times:g} times the other prices: multiplied by {times:g}"
+        made.findings.append(_finding(series, "repaired: one price 100x", [index], times, text))
 
 
 def _levels(series: Series, made: Repair) -> None:
@@ -149,51 +153,65 @@ def _levels(series: Series, made: Repair) -> None:
     if not leap.any():
         return
     level = np.concatenate([[0], np.cumsum(leap)])
-    lower = level == level.min()
     leaps = np.flatnonzero(leap) + 1
+    lower, last = level == level.min(), level == level[-1]
     if level.max() - level.min() > 1:
         text = "prices leap by 100 more than once in the same direction; nothing was changed. Look at the file"
         made.findings.append(_finding(series, "suspect: 100x", leaps, 1.0, text))
     elif series.hundredths:
-        _scale(made, lower, 100.0)
         text = "prices in the main currency among prices in its hundredths: multiplied by 100"
-        made.findings.append(_finding(series, "repaired: 100x", np.flatnonzero(lower), 100.0, text))
-    elif level[0] == level[-1] and 2 * (level == level[0]).sum() > len(level):
-        wrong = level != level[0]
+        _multiply(series, made, lower, 100.0, text)
+    elif level[0] == level[-1] and 5 * (~last).sum() <= len(level):
         factor = 0.01 if level[0] == level.min() else 100.0
-        _scale(made, wrong, factor)
-        text = f"prices leap by 100 and back: multiplied by {factor:g}"
-        made.findings.append(_finding(series, "repaired: 100x", np.flatnonzero(wrong), factor, text))
-    elif len(leaps) == 1 and leap[leaps[0] - 1] > 0:
-        made.aside = np.arange(leaps[0])
-        made.reason = f"prices rise a hundredfold on {series.day[leaps[0]]} and no split is known"
-        text = f"{made.reason}: the {leaps[0]} rows before are set aside. {_remedy(series, leaps[0], 0.01)}"
-        made.findings.append(_finding(series, "set aside: 100x", made.aside, 1.0, text))
-    else:
-        text = f"prices leap by 100 and it is not clear which are right; nothing was changed. {_remedy(series, leaps[0], 100)}"
+        _multiply(series, made, ~last, factor, f"prices leap by 100 and back: multiplied by {factor:g}")
+    elif len(leaps) == 1 and leap[leaps[0] - 1] < 0:
+        text = f"prices fall to a hundredth on {series.day[leaps[0]]}; nothing was changed. {_remedy(series, leaps[0], 100)}"
         made.findings.append(_finding(series, "suspect: 100x", leaps, 1.0, text))
+    else:
+        wrong = last if len(leaps) == 1 and 2 * last.sum() < len(last) else ~last
+        made.aside = np.flatnonzero(wrong)
+        made.reason = f"prices leap by 100 on {series.day[leaps[0]]}, no split is known, and it is not clear which are right"
+        ratio = 0.01 if leap[leaps[0] - 1] > 0 else 100
+        text = f"{made.reason}: {wrong.sum()} rows are set aside. {_remedy(series, leaps[0], ratio)}"
+        made.findings.append(_finding(series, "set aside: 100x", made.aside, 1.0, text))
+
+
+def _multiply(series: Series, made: Repair, rows: np.ndarray, factor: float, text: str) -> None:
+    _scale(made, rows, factor)
+    made.findings.append(_finding(series, "repaired: 100x", np.flatnonzero(rows), factor, text))
 
 
 def _known_splits(series: Series, made: Repair) -> None:
     """Rule 3; the latest first, so that the earlier ones see prices that it no longer disturbs."""
     for split in sorted(series.splits, key=lambda one: one.day, reverse=True):
-        at = int(np.searchsorted(series.day, split.day))
-        if split.ratio <= 0 or split.ratio == 1:
-            continue
         step = _steps(made.prices)
-        size = -np.log(split.ratio)
-        near = np.arange(max(0, at - 1 - LOOK), min(len(step), at + LOOK))
-        if not len(near):
+        if split.ratio <= 0 or abs(size := np.log(split.ratio)) < max(0.1, 6 * _usual(step)):
             continue
-        found = near[np.abs(step[near] - size) < min(_tolerance(step), abs(size) / 2)]
+        at = int(np.searchsorted(series.day, split.day))
+        near = np.arange(max(0, at - 1 - LOOK), min(len(step), at + LOOK))
+        width = min(_tolerance(step), abs(size) / 2)
+        found = near[np.abs(step[near] + size) < width]
         if not len(found):
             continue
         gap = int(found[np.argmin(np.abs(found + 1 - at))]) + 1
-        before = np.arange(len(series.day)) < gap
-        _scale(made, before, 1 / split.ratio)
-        made.volume[before] *= split.ratio
-        text = f"the split of {split.ratio:g} for 1 on {split.day} was not in the prices before {series.day[gap]}: divided by it"
-        made.findings.append(_finding(series, "repaired: split", np.flatnonzero(before), 1 / split.ratio, text))
+        opposite = np.flatnonzero(np.abs(step[: gap - 1] - size) < width)
+        start = int(opposite[-1]) + 1 if len(opposite) and not _explained(series, opposite[-1] + 1, -size) else 0
+        rows = np.zeros(len(series.day), bool)
+        rows[start:gap] = True
+        _scale(made, rows, 1 / split.ratio)
+        made.volume[rows] *= split.ratio
+        text = (
+            f"the split of {split.ratio:g} for 1 on {split.day} was not in the prices from {series.day[start]} to "
+            f"{series.day[gap - 1]}: divided by it, volumes multiplied"
+        )
+        made.findings.append(_finding(series, "repaired: split", np.flatnonzero(rows), 1 / split.ratio, text))
+
+
+def _explained(series: Series, index: int, size: float) -> bool:
+    """Whether another known split of that size lies about there."""
+    nearby = series.day[max(0, index - LOOK)], series.day[min(len(series.day) - 1, index + LOOK)]
+    others = [one for one in series.splits if one.ratio > 0 and nearby[0] <= one.day <= nearby[1]]
+    return any(abs(np.log(one.ratio) - size) < 0.1 for one in others)
 
 
 def _unknown_splits(series: Series, made: Repair) -> None:
@@ -212,7 +230,9 @@ def _unknown_splits(series: Series, made: Repair) -> None:
             text = f"{made.reason}: the {gap} rows are set aside. {_remedy(series, gap, ratio)}"
             made.findings.append(_finding(series, "set aside: split", np.arange(gap), 1.0, text))
         else:
-            text = f"prices change as a split of {shown} would on {series.day[gap]}; nothing was changed. {_remedy(series, gap, ratio)}"
+            text = (
+                f"prices change as by a split of {shown} on {series.day[gap]}; nothing was changed. {_remedy(series, gap, ratio)}"
+            )
             made.findings.append(_finding(series, "suspect: split", [gap], 1.0, text))
 
 

@@ -1,269 +1,273 @@
-"""Daily candles, read from the files that people have and checked row by row.
+"""Daily candles of all files as one table: one candle a symbol and day, repaired, compared with the exchange's calendar.
 
-In: CSV or Parquet files with yfinance's, Stooq's, Alpaca's or plain column names, one symbol a file or a symbol column. Out: an
-Arrow table of `CANDLE_SCHEMA`, sorted by symbol and date, and the rows that were set aside with their reasons. Prices stay as
-the file has them; what turns a close into an adjusted one stands beside it. Does not know trades, calendars or indicators.
+In: candle files, or what `candle_file.read_file` made of each; splits that are known elsewhere; which exchange a symbol is of.
+Out: an Arrow table of `CANDLE_SCHEMA`, sorted by symbol and date, the rows that were set aside with their reasons, and
+findings. What the files say can be had back: a row's price / `scale` is the file's, `as_of` is the day of its snapshot,
+`adjustment` what makes its close an adjusted one. Does not know file formats, trades or indicators.
 """
 
-import csv
-import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
-from stock_llm import columns
-from stock_llm.dates import read_times
+from stock_llm import calendars, candle_repair
+from stock_llm.calendars import Exchanges
+from stock_llm.candle_file import CANDLE_SCHEMA, PRICES, read_file
+from stock_llm.candle_repair import Repair, Series, Split
 from stock_llm.errors import InputError
-from stock_llm.inputs import read_text
-from stock_llm.quarantine import Reading, Rejected, refuse_if_mostly_bad
+from stock_llm.findings import Finding
+from stock_llm.quarantine import Reading, Rejected
 from stock_llm.situation import Candles
 
-CANDLE_SCHEMA = pa.schema(
-    [
-        pa.field("symbol", pa.string(), nullable=False),
-        pa.field("date", pa.date32(), nullable=False),
-        pa.field("open", pa.float64(), nullable=False),
-        pa.field("high", pa.float64(), nullable=False),
-        pa.field("low", pa.float64(), nullable=False),
-        pa.field("close", pa.float64(), nullable=False),
-        pa.field("volume", pa.float64(), nullable=False),
-        pa.field("adjustment", pa.float64(), nullable=False),
-        pa.field("source_file", pa.string(), nullable=False),
-        pa.field("source_row", pa.int64(), nullable=False),
-    ]
-)
-"""Prices in the instrument's currency, volume in units, `adjustment` = adjusted close / close (1 where the file has none)."""
-
-NAMES = {
-    "date": ("date", "<date>", "time", "timestamp", "datetime", "t"),
-    "open": ("open", "<open>", "o"),
-    "high": ("high", "<high>", "h"),
-    "low": ("low", "<low>", "l"),
-    "close": ("close", "<close>", "c"),
-    "volume": ("volume", "<vol>", "vol", "v"),
-    "adjusted": ("adj close", "adj_close", "adjclose", "adjusted close", "adjusted_close"),
-    "symbol": ("symbol", "ticker", "<ticker>", "s"),
-}
-"""Column → the names that it goes by, in lower case; the first that a file has is taken."""
-
-_OPTIONAL = ("adjusted", "symbol")
-_NOISE = 1e-9
-"""Share of a price by which a high may lie below the close: what rounding leaves when prices were adjusted."""
-
-_PRICES = ("open", "high", "low", "close")
-_REMEDY = "A candle file has Date,Open,High,Low,Close,Volume, and Symbol where it holds several"
-
-
-def read(files: list[Path], root: Path) -> Reading:
-    """The candles of several files as one table; files are named relative to `root`.
-
-    Raises:
-        InputError: a file is empty, not UTF-8, lacks a column, or more than half of its rows are bad.
-    """
-    parts = [_read_file(file, file.relative_to(root).as_posix()) for file in files]
-    table = pa.concat_tables([part.table for part in parts]).sort_by(
-        [("symbol", "ascending"), ("date", "ascending"), ("source_file", "ascending"), ("source_row", "ascending")]
-    )
-    rejected = [one for part in parts for one in part.rejected]
-    kept, conflicts = _one_a_day(table)
-    _refuse_intraday(table, conflicts, files, root)
-    rejected += [
-        Rejected("candles", row["source_file"], row["source_row"], "another row has different values for this day", _shown(row))
-        for row in table.filter(pa.array(conflicts)).to_pylist()
-    ]
-    return Reading(
-        table=table.filter(pa.array(kept)),
-        rejected=rejected,
-        rows_read=sum(part.rows_read for part in parts),
-        duplicates=len(table) - int(kept.sum()) - int(conflicts.sum()),
-    )
-
-
-def by_symbol(table: pa.Table) -> Iterator[Candles]:
-    """One `Candles` per symbol of a table of `CANDLE_SCHEMA`."""
-    symbols = table["symbol"].combine_chunks().dictionary_encode()
-    codes = symbols.indices.to_numpy()
-    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1), len(codes)] if len(codes) else []
-    for start, end in itertools.pairwise(edges):
-        part = table.slice(start, end - start)
-        series = {name: part[name].to_numpy() for name in (*_PRICES, "volume")}
-        yield Candles(symbol=part["symbol"][0].as_py(), day=part["date"].to_numpy().astype("datetime64[D]"), **series)
+_SAME = 1e-6
+"""Share by which two files may differ in a value and still say the same: six digits is what Yahoo's CSV files have."""
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """A file's rows, columns renamed to the keys of `NAMES`, not checked yet."""
+class Checked:
+    """What a set of candle files holds: rows_read = rows of `table` + `rejected` + `duplicates`."""
 
-    cells: dict[str, pa.Array]
-    separator: str
-    row: np.ndarray
+    table: pa.Table
     rejected: list[Rejected]
-    text: str
-    """The whole file; empty for Parquet."""
-
-    def raw(self, indices: np.ndarray) -> list[str]:
-        """Rows as they were written."""
-        if self.text and len(indices):
-            lines = self.text.split("\n")
-            return [lines[row - 1] for row in self.row[indices]]
-        return [",".join(column[index].as_py() for column in self.cells.values()) for index in indices.tolist()]
-
-    def number(self, column: str) -> np.ndarray:
-        """float64; NaN where the text is not a number."""
-        return pc.cast(columns.plain_numbers(self.cells[column], self.separator), pa.float64()).to_numpy(zero_copy_only=False)
+    findings: list[Finding]
+    rows_read: int
+    duplicates: int
 
 
-def _read_file(file: Path, name: str) -> Reading:
-    rows = _parquet_rows(file) if file.suffix.lower() == ".parquet" else _csv_rows(file, name)
-    total = len(rows.row) + len(rows.rejected)
-    if not total:
-        raise InputError("there is a header but no candle", file=file, remedy="Export it again")
+def read(
+    files: Sequence[Path],
+    root: Path,
+    known_splits: Mapping[str, Sequence[Split]] | None = None,
+    exchanges: Exchanges | None = None,
+) -> Checked:
+    """The candles of several files; they are named relative to `root`.
 
-    times = read_times(rows.cells["date"], file)
-    if len(rows.row) and np.isnat(times.day).all():
-        raise InputError(
-            f"'{rows.cells['date'][0]}' is not a date, nor is any other row's",
-            file=file,
-            row=int(rows.row[0]),
-            remedy="Write the dates as YYYY-MM-DD",
+    Raises:
+        InputError: a file is empty, not UTF-8, not daily, lacks a column, or more than half of its rows are bad; or the files
+            contradict each other on most days.
+    """
+    return merge((read_file(file, file.relative_to(root).as_posix()) for file in files), known_splits, exchanges)
+
+
+def merge(
+    parts: Iterable[Reading], known_splits: Mapping[str, Sequence[Split]] | None = None, exchanges: Exchanges | None = None
+) -> Checked:
+    """The candles of files that were read one by one. The order of `parts` does not matter.
+
+    Args:
+        known_splits: by symbol, from the ledger or the table of instruments; those of the files' own split column are known.
+        exchanges: default: by suffix, New York where a symbol has none.
+
+    Raises:
+        InputError: the files contradict each other on most days, or `exchanges` names one that there is not.
+    """
+    exchanges = exchanges or Exchanges()
+    parts = sorted(parts, key=lambda part: part.table["symbol"][0].as_py() if len(part.table) else "")
+    read_rows = sum(part.rows_read for part in parts)
+    rejected = [one for part in parts for one in part.rejected]
+    table = _in_order(pa.concat_tables([part.table for part in parts]) if parts else CANDLE_SCHEMA.empty_table())
+    del parts
+
+    days = _one_a_day(table)
+    rejected += _set_aside(table, days.conflicts, np.full(len(table), "another row has different values for this day", object))
+    duplicates = len(table) - int(days.kept.sum() + days.conflicts.sum())
+    if not days.kept.all():
+        table = table.filter(pa.array(days.kept))
+
+    repaired = _repaired(table, known_splits or {}, exchanges)
+    rejected += _set_aside(table, repaired.aside, repaired.reasons)
+    table = repaired.table
+    findings = days.findings + repaired.findings + _adjusted(table)
+    findings += calendars.check(((span.symbol, span.day) for span in _spans(table)), exchanges)
+    return Checked(table, rejected, sorted(findings), read_rows, duplicates)
+
+
+def by_symbol(table: pa.Table) -> Iterator[Candles]:
+    """One `Candles` per symbol of a table of `CANDLE_SCHEMA` that is sorted by symbol."""
+    columns = {name: table[name].to_numpy() for name in (*PRICES, "volume")}
+    for span in _spans(table):
+        yield Candles(
+            symbol=span.symbol, day=span.day, **{name: values[span.start : span.end] for name, values in columns.items()}
         )
-    number = {column: rows.number(column) for column in (*_PRICES, "volume")}
-    symbol = rows.cells.get("symbol", pa.array([file.stem] * len(rows.row), pa.string()))
-    symbol = pc.replace_substring_regex(pc.utf8_upper(pc.utf8_trim_whitespace(symbol)), r"\.US$", "")  # as Stooq writes AAPL
-    reasons = _reasons(times.day, number, symbol)
-    good = reasons == ""
-
-    bad = np.flatnonzero(~good)
-    rejected = rows.rejected + [
-        Rejected("candles", name, row, reason, raw)
-        for row, reason, raw in zip(rows.row[bad].tolist(), reasons[bad].tolist(), rows.raw(bad), strict=True)
-    ]
-    refuse_if_mostly_bad(rejected, total, file)
-    adjustment = np.ones(len(rows.row))
-    if "adjusted" in rows.cells:
-        factor = rows.number("adjusted") / np.where(good, number["close"], 1.0)
-        adjustment = np.where(np.isfinite(factor) & (factor > 0), factor, 1.0)
-    table = pa.Table.from_arrays(
-        [
-            symbol.filter(pa.array(good)),
-            pa.array(times.day[good], pa.date32()),
-            *(pa.array(values[good]) for values in number.values()),
-            pa.array(adjustment[good]),
-            pa.array([name] * int(good.sum()), pa.string()),
-            pa.array(rows.row[good], pa.int64()),
-        ],
-        schema=CANDLE_SCHEMA,
-    )
-    return Reading(table, rejected, total, 0)
 
 
-def _csv_rows(file: Path, name: str) -> _Rows:
-    """The rows of a CSV file. A line is a row: no value of a candle holds a line break, so row numbers are an editor's."""
-    text = read_text(file).replace("\r\n", "\n").replace("\r", "\n")
-    top, first = next((row, line) for row, line in enumerate(io.StringIO(text), start=1) if line.strip())
-    separator = columns.separator(first)
-    header = next(csv.reader([first], delimiter=separator))
-    positions = columns.find(header, NAMES, _OPTIONAL, file, top, _REMEDY)
-    rejected: list[Rejected] = []
-    bad_lines: set[int] = set()
+@dataclass(frozen=True)
+class _Span:
+    """One symbol's rows of a sorted table."""
 
-    def set_aside(line: pacsv.InvalidRow) -> str:
-        if line.text.strip():
-            reason = f"{line.actual_columns} values under {line.expected_columns} columns"
-            rejected.append(Rejected("candles", name, line.number, reason, line.text))
-        bad_lines.add(line.number)
-        return "skip"
-
-    places = [str(place) for place in range(len(header))]
-    try:
-        table = pacsv.read_csv(
-            io.BytesIO(text.encode()),
-            pacsv.ReadOptions(use_threads=False, column_names=places, skip_rows=top),
-            pacsv.ParseOptions(delimiter=separator, quote_char=False, ignore_empty_lines=False, invalid_row_handler=set_aside),
-            pacsv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
-        )
-    except pa.ArrowInvalid as error:
-        raise InputError(f"not a CSV file ({error})", file=file, remedy="Export it again") from None
-    row = np.setdiff1d(np.arange(top + 1, top + 1 + len(table) + len(bad_lines)), np.fromiter(bad_lines, int))
-    written = np.zeros(len(row), bool)
-    for column in table.itercolumns():
-        written |= pc.not_equal(column, "").to_numpy().astype(bool)
-    cells = {
-        column: pc.utf8_trim(table[place].combine_chunks(), ' "').filter(pa.array(written)) for column, place in positions.items()
-    }
-    return _Rows(cells, separator, row[written], rejected, text)
+    symbol: str
+    start: int
+    end: int
+    day: np.ndarray
 
 
-def _parquet_rows(file: Path) -> _Rows:
-    """The rows of a Parquet file; the first is row 1."""
-    try:
-        table = pq.read_table(file)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"not a Parquet file ({error})", file=file, remedy="Write it again") from None
-    positions = columns.find(table.column_names, NAMES, _OPTIONAL, file, None, _REMEDY)
-    cells = {column: _as_text(table.column(place).combine_chunks()) for column, place in positions.items()}
-    return _Rows(cells, ",", np.arange(1, len(table) + 1), [], "")
+def _spans(table: pa.Table) -> list[_Span]:
+    symbols, codes = _encoded(table, "symbol")
+    day = table["date"].to_numpy().astype("datetime64[D]")
+    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)] if len(codes) else []
+    return [_Span(symbols[codes[start]], start, end, day[start:end]) for start, end in itertools.pairwise(edges)]
 
 
-def _as_text(values: pa.Array) -> pa.Array:
-    """A typed column as the text that a CSV file would have; the day of a zoned time is that of its zone."""
-    if pa.types.is_timestamp(values.type) and values.type.tz:
-        values = pc.local_timestamp(values)
-    if pa.types.is_timestamp(values.type):
-        values = pc.cast(values, pa.timestamp("us"), safe=False)
-    return pc.fill_null(pc.cast(values, pa.string()), "")
+def _encoded(table: pa.Table, column: str) -> tuple[list[str], np.ndarray]:
+    """A text column as its distinct texts, ascending, and each row's place among them."""
+    encoded = table[column].combine_chunks().dictionary_encode()
+    texts = encoded.dictionary.to_pylist()
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    rank = np.empty(len(texts), np.int64)
+    rank[order] = np.arange(len(texts))
+    return [texts[index] for index in order], rank[encoded.indices.to_numpy()] if len(texts) else np.array([], np.int64)
 
 
-def _reasons(day: np.ndarray, number: dict[str, np.ndarray], symbol: pa.Array) -> np.ndarray:
-    """Why each row is bad, "" where it is not; the first reason that applies."""
-    high, low = number["high"], number["low"]
-    prices = np.stack([number[name] for name in _PRICES])
-    checks = {
-        "the date cannot be read": np.isnat(day),
-        "there is no symbol": pc.equal(symbol, "").to_numpy(zero_copy_only=False),
-        **{f"{name} is not a number": ~np.isfinite(values) for name, values in number.items()},
-        "a price is zero or negative": (prices <= 0).any(axis=0),
-        "the volume is negative": number["volume"] < 0,
-        "high is below open, low or close": (prices > high * (1 + _NOISE)).any(axis=0),
-        "low is above open or close": (prices < low * (1 - _NOISE)).any(axis=0),
-    }
-    return np.select(list(checks.values()), list(checks), default="")
+def _in_order(table: pa.Table) -> pa.Table:
+    """By symbol and day, the latest snapshot of a day first; then by file and row. Files that are in order are not moved."""
+    codes, day = _encoded(table, "symbol")[1], table["date"].to_numpy().astype(np.int64)
+    later = (codes[1:] > codes[:-1]) | ((codes[1:] == codes[:-1]) & (day[1:] > day[:-1]))
+    if later.all():
+        return table
+    file, as_of = _encoded(table, "source_file")[1], table["as_of"].to_numpy().astype(np.int64)
+    return table.take(pa.array(np.lexsort((table["source_row"].to_numpy(), file, -as_of, day, codes))))
 
 
-def _one_a_day(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of the rows that stay, and of those that contradict another row of their day; the rest repeat a row that stays."""
+@dataclass(frozen=True)
+class _Days:
+    """Masks of the rows that stay and of those that contradict another of their day and snapshot; the rest say nothing more."""
+
+    kept: np.ndarray
+    conflicts: np.ndarray
+    findings: list[Finding]
+
+
+def _one_a_day(table: pa.Table) -> _Days:
     size = len(table)
-    symbol = table["symbol"].combine_chunks().dictionary_encode().indices.to_numpy()
-    day = table["date"].to_numpy()
-    values = np.stack([table[name].to_numpy() for name in (*_PRICES, "volume", "adjustment")])
+    symbols, codes = _encoded(table, "symbol")
+    day, as_of = table["date"].to_numpy(), table["as_of"].to_numpy()
     first = np.ones(size, bool)
-    first[1:] = (symbol[1:] != symbol[:-1]) | (day[1:] != day[:-1])
-    group = np.cumsum(first) - 1
-    same = (values == values[:, np.flatnonzero(first)[group]]).all(axis=0)
-    conflicting = np.zeros(first.sum(), bool)
-    np.logical_or.at(conflicting, group, ~same)
-    conflicts = conflicting[group]
-    return first & ~conflicts, conflicts
+    first[1:] = (codes[1:] != codes[:-1]) | (day[1:] != day[:-1])
+    if first.all():
+        return _Days(first, np.zeros(size, bool), [])
+    again = np.flatnonzero(~first)
+    leader = np.flatnonzero(first)[np.cumsum(first) - 1][again]
+    differs = np.zeros(len(again), bool)
+    for name in (*PRICES, "volume"):
+        values = table[name].to_numpy()
+        differs |= ~np.isclose(values[again], values[leader], rtol=_SAME, atol=0)
+    older = as_of[again] < as_of[leader]
+    factor = table["adjustment"].to_numpy()
+    contradicts = ~older & (differs | ~np.isclose(factor[again], factor[leader], rtol=_SAME, atol=0))
+
+    bad = np.zeros(size, bool)
+    bad[leader[contradicts]] = True
+    conflicts = bad[np.flatnonzero(first)[np.cumsum(first) - 1]]
+    replaced = again[older & differs & ~conflicts[again]]
+    days = _Days(first & ~conflicts, conflicts, _replaced(symbols, codes[replaced], day[replaced]))
+    _refuse_contradiction(table, conflicts)
+    return days
 
 
-def _refuse_intraday(table: pa.Table, conflicts: np.ndarray, files: list[Path], root: Path) -> None:
+def _replaced(symbols: list[str], codes: np.ndarray, day: np.ndarray) -> list[Finding]:
+    found = []
+    for code in np.unique(codes).tolist():
+        own = day[codes == code]
+        text = f"{len(own)} candles of an older file differ from those of a later one, which are used"
+        found.append(Finding("replaced by a later file", symbols[code], str(own.min()), str(own.max()), len(own), 1.0, text))
+    return found
+
+
+def _refuse_contradiction(table: pa.Table, conflicts: np.ndarray) -> None:
     if conflicts.sum() * 2 <= len(table):
         return
     row = table.slice(int(np.flatnonzero(conflicts)[0]), 1).to_pylist()[0]
     raise InputError(
-        f"{int(conflicts.sum())} of {len(table)} candles share their day with another, {row['symbol']} on {row['date']} for one",
-        file=root / row["source_file"] if len(files) > 1 else files[0],
+        f"{int(conflicts.sum())} of {len(table)} candles say something else than another of their day, "
+        f"{row['symbol']} on {row['date']} for one",
+        file=row["source_file"],
         row=row["source_row"],
-        remedy="Daily candles are needed, one for each symbol and day",
+        remedy="Daily candles are needed, one for each symbol and day: keep one file of each symbol",
     )
 
 
+@dataclass(frozen=True)
+class _Repaired:
+    """The table after repairs, without the rows of the mask `aside`, which is over the table before them."""
+
+    table: pa.Table
+    aside: np.ndarray
+    reasons: np.ndarray
+    findings: list[Finding]
+
+
+def _repaired(table: pa.Table, known_splits: Mapping[str, Sequence[Split]], exchanges: Exchanges) -> _Repaired:
+    aside, reasons = np.zeros(len(table), bool), np.full(len(table), "", object)
+    prices = np.stack([table[name].to_numpy() for name in PRICES])
+    volume, ratio, scale = (table[name].to_numpy() for name in ("volume", "split", "scale"))
+    spans = _spans(table)
+    suspicious = candle_repair.suspicious(prices, np.array([*(span.start for span in spans), len(table)]))
+    findings: list[Finding] = []
+    changed = False
+    for span, doubtful in zip(spans, suspicious.tolist(), strict=True):
+        own = slice(span.start, span.end)
+        splits = _splits(span, ratio[own], known_splits.get(span.symbol, ()))
+        if not doubtful and not splits:
+            continue
+        series = Series(span.symbol, span.day, prices[:, own], volume[own], exchanges.in_hundredths(span.symbol), tuple(splits))
+        made = candle_repair.repair(series)
+        findings += made.findings
+        aside[span.start + made.aside] = True
+        reasons[span.start + made.aside] = made.reason
+        if _changes(made, series):
+            if not changed:
+                prices, volume, scale = prices.copy(), volume.copy(), scale.copy()
+            prices[:, own], volume[own], scale[own] = made.prices, made.volume, scale[own] * made.scale
+            changed = True
+    if changed:
+        for name, values in (*zip(PRICES, prices, strict=True), ("volume", volume), ("scale", scale)):
+            place = CANDLE_SCHEMA.get_field_index(name)
+            table = table.set_column(place, CANDLE_SCHEMA.field(place), pa.array(values))
+    return _Repaired(table.filter(pa.array(~aside)) if aside.any() else table, aside, reasons, findings)
+
+
+def _splits(span: _Span, ratio: np.ndarray, known: Sequence[Split]) -> list[Split]:
+    """The splits of a symbol, those that are said twice once."""
+    own = [Split(span.day[index], float(ratio[index])) for index in np.flatnonzero(ratio != 1).tolist()]
+    week = np.timedelta64(7, "D")
+    return own + [
+        one for one in known if not any(abs(one.day - other.day) <= week and np.isclose(one.ratio, other.ratio) for other in own)
+    ]
+
+
+def _changes(made: Repair, series: Series) -> bool:
+    return not (np.array_equal(made.prices, series.prices) and np.array_equal(made.volume, series.volume))
+
+
+def _set_aside(table: pa.Table, mask: np.ndarray, reasons: np.ndarray) -> list[Rejected]:
+    if not mask.any():
+        return []
+    rows = table.filter(pa.array(mask)).to_pylist()
+    return [
+        Rejected("candles", row["source_file"], row["source_row"], reason, _shown(row))
+        for row, reason in zip(rows, reasons[mask].tolist(), strict=True)
+    ]
+
+
 def _shown(row: dict) -> str:
-    return ",".join(str(row[name]) for name in ("symbol", "date", *_PRICES, "volume"))
+    return ",".join(str(row[name]) for name in ("symbol", "date", *PRICES, "volume"))
+
+
+def _adjusted(table: pa.Table) -> list[Finding]:
+    """Symbols whose dividends are known while no price before them has a factor: their prices are adjusted already."""
+    dividend, factor = table["dividend"].to_numpy(), table["adjustment"].to_numpy()
+    found = []
+    for span in _spans(table) if dividend.any() else ():
+        paid = np.flatnonzero(dividend[span.start : span.end])
+        if len(paid) and paid[-1] and (factor[span.start : span.start + paid[-1]] == 1).all():
+            text = (
+                f"{len(paid)} dividends are in the file and no adjusted close: its prices seem adjusted for them already, and "
+                "will be others after the next one. Fetch it with auto_adjust=False, as stock-llm fetch does"
+            )
+            days = str(span.day[paid[0]]), str(span.day[paid[-1]])
+            found.append(Finding("adjusted prices", span.symbol, *days, len(paid), 1.0, text))
+    return found

@@ -13,20 +13,19 @@ from hypothesis import strategies as st
 
 from stock_llm import candles
 from stock_llm.errors import InputError
-from stock_llm.quarantine import Reading
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ohlcv"
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 GOOD = "".join(f"2024-03-{day:02d},10,12,9,11,{day}00\n" for day in range(1, 11))
 
 
-def read(tmp_path: Path, text: str | bytes, name: str = "ABC.csv") -> Reading:
+def read(tmp_path: Path, text: str | bytes, name: str = "ABC.csv") -> candles.Checked:
     content = text if isinstance(text, bytes) else text.encode()
     (tmp_path / name).write_bytes(content)
     return candles.read([tmp_path / name], tmp_path)
 
 
-def balanced(reading: Reading) -> bool:
+def balanced(reading: candles.Checked) -> bool:
     return reading.rows_read == len(reading.table) + len(reading.rejected) + reading.duplicates
 
 
@@ -59,6 +58,10 @@ def test_conventions(tmp_path, text):
         "close": 11.0,
         "volume": 500.0,
         "adjustment": 1.0,
+        "dividend": 0.0,
+        "split": 1.0,
+        "scale": 1.0,
+        "as_of": reading.table["date"][-1].as_py(),
         "source_file": "ABC.csv",
     }
     assert text.splitlines()[row - 1].count("11")
