@@ -16,7 +16,7 @@ _BUYS = "koop|buy|bought|compra|achat|kauf|acquisto|kupno|køb|köp|kjøp|nákup
 _SELLS = "verkoop|sell|sold|venda|venta|vente|verkauf|vendita|sprzedaż|salg|sälj|sälg|prodej|myynti|eladás|vânzare|πώληση"
 _TRADE = re.compile(
     rf"^(?:(?P<why>[^:]*?)\s*:\s*)?(?P<side>{_BUYS}|{_SELLS})\s+(?P<quantity>{_NUMBER}?)(?:\s+(?P<name>\S.*?))?\s*"
-    rf"@\s*(?P<price>{_NUMBER}?)\s*(?P<currency>[A-Z]{{3}})\b",
+    rf"(?:@|\bat\b|\bzu je\b|\bà\b)\s*(?P<price>{_NUMBER}?)\s*(?P<currency>[A-Z]{{3}})\b",
     re.IGNORECASE,
 )
 _MONEY_FUND = re.compile(r"cash fund|geldmarkt|monétaire|money market|monetar|rynku pieniężnego|fundshare", re.IGNORECASE)
@@ -159,7 +159,7 @@ def _joined_ids(sheet: Sheet) -> tuple[list[_Row], dict[int, str]]:
 
 
 def _event(row: _Row) -> _Event:
-    if "@" in row.text and _MONEY_FUND.search(f"{row.product} {row.text}"):
+    if _TRADE.match(row.text) and _MONEY_FUND.search(f"{row.product} {row.text}"):
         return _Event("sweep")
     if trade := _TRADE.match(row.text):
         return _traded(trade, row)

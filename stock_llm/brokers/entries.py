@@ -52,7 +52,8 @@ def book(meaning: Meaning) -> Booked:
     amounts = _amounts(kind, asset, fields)
     cash = _of_no_asset(kind, amounts.symbol, fields)
     asset[cash] = AssetClass.CASH.value
-    fields = replace(fields, texts={**fields.texts, "name": pc.if_else(pa.array(cash), "", fields.text("name"))})
+    nothing = {role: pc.if_else(pa.array(cash), "", fields.text(role)) for role in ("name", "isin")}
+    fields = replace(fields, texts={**fields.texts, **nothing})
     reasons = _reasons(kind, fields, amounts)
     reasons[skip != ""] = ""
     good = (reasons == "") & (skip == "")
@@ -67,9 +68,10 @@ def book(meaning: Meaning) -> Booked:
 
 
 def _of_no_asset(kind: np.ndarray, symbol: pa.Array, fields: Fields) -> np.ndarray:
-    """Cash events without a symbol or ISIN: what stands in their name is prose (a bank, a person), and stays out."""
+    """Deposits, and charges without a symbol or ISIN: what stands in their name is prose (a bank, a person), and stays out."""
     nameless = pc.and_(pc.equal(symbol, ""), pc.equal(fields.text("isin"), "")).to_numpy(zero_copy_only=False)
-    return nameless & np.isin(kind, [one for one in _CASH if one != Kind.DIVIDEND])
+    charges = (Kind.INTEREST.value, Kind.FEE.value, Kind.TAX.value)
+    return np.isin(kind, (Kind.DEPOSIT.value, Kind.WITHDRAWAL.value)) | (nameless & np.isin(kind, charges))
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
     quantity = pc.if_else(keep, quantity, none)
     quantity = pc.if_else(pc.and_(income, pc.equal(quantity, ZERO)), none, quantity)
     per_unit = pc.and_(pa.array(kind != Kind.SPLIT), pc.and_(pc.equal(currency, named), pc.is_valid(quantity)))
-    price = pc.if_else(pc.and_(keep, pc.or_(trade, per_unit)), price, none)
+    price = pc.if_else(pc.and_(keep, pc.or_(trade, pc.and_(per_unit, pc.greater(price, ZERO)))), price, none)
     symbol = pc.if_else(cash, "", symbol)
     return _Amounts(quantity, price, amount, fee, tax, currency, symbol, apart)
 

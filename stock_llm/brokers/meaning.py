@@ -143,8 +143,9 @@ def _text(fields: Fields, source: str) -> pa.Array:
 
 
 def _directed(meaning: Meaning) -> Meaning:
-    """Kinds that the sign decides become one of the two; cash that is units becomes a transfer."""
-    kind, fields = meaning.kind.copy(), meaning.fields
+    """Kinds that the sign decides become one of the two; cash that is units becomes a transfer, and the other way round."""
+    kind, skip, fields = meaning.kind.copy(), meaning.skip.copy(), meaning.fields
+    kind, skip = _money_of_wallets(kind, skip, meaning.asset, fields)
     sign = _sign(fields, fields.format.sign)
     for row_kind, minus, plus in (("BUY/SELL", Kind.BUY, Kind.SELL), ("DEPOSIT/WITHDRAWAL", Kind.WITHDRAWAL, Kind.DEPOSIT)):
         if row_kind == "BUY/SELL" and fields.format.sign != "net":
@@ -169,7 +170,21 @@ def _directed(meaning: Meaning) -> Meaning:
     asset = meaning.asset.copy()
     cash = np.isin(kind, [Kind.DEPOSIT.value, Kind.WITHDRAWAL.value])
     asset[cash] = AssetClass.CASH.value
-    return replace(meaning, kind=kind, asset=asset, fields=replace(fields, numbers={**fields.numbers, "quantity": signed}))
+    return replace(meaning, kind=kind, skip=skip, asset=asset, fields=replace(fields, numbers={**fields.numbers, "quantity": signed}))
+
+
+def _money_of_wallets(
+    kind: np.ndarray, skip: np.ndarray, asset: np.ndarray, fields: Fields
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crypto exchanges keep euros as a coin among others (elsewhere NOK is Nokia): what moves them is cash."""
+    money = (asset == AssetClass.CRYPTO) & is_money(fields.text("symbol")).to_numpy(zero_copy_only=False)
+    if money.any():
+        units = _sign(fields, "quantity")
+        kind[money & ((kind == "TRANSFER+") | ((kind == "TRANSFER") & (units > 0)))] = Kind.DEPOSIT.value
+        kind[money & ((kind == "TRANSFER-") | ((kind == "TRANSFER") & (units < 0)))] = Kind.WITHDRAWAL.value
+        trade = money & np.isin(kind, (Kind.BUY.value, Kind.SELL.value, "BUY/SELL"))
+        kind[trade], skip[trade] = "", "one currency for another"
+    return kind, skip
 
 
 def _sign(fields: Fields, role: str) -> np.ndarray:
