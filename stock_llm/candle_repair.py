@@ -23,7 +23,7 @@ themselves were set aside before. Does not know files, calendars, or where split
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,7 +41,8 @@ _CALM = 10
 """Sessions on each side that turnover is compared over."""
 
 _NOISE = 1e-9
-_NOTHING = np.array([], int)
+_ROUNDS = 10
+_SUSPECT = "suspect"
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,20 @@ class Repair:
     Attributes:
         prices, volume: as they should be.
         scale: n, what each row's prices were multiplied by; where only one of four prices was, 1.
-        aside: indices of rows that cannot be trusted.
-        reason: why.
+        reason: n, why a row cannot be trusted; empty where it can.
         findings: all that was found.
     """
 
     prices: np.ndarray
     volume: np.ndarray
     scale: np.ndarray
-    aside: np.ndarray = field(default_factory=lambda: _NOTHING)
-    reason: str = ""
+    reason: np.ndarray
     findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def aside(self) -> np.ndarray:
+        """Indices of the rows that cannot be trusted."""
+        return np.flatnonzero(self.reason != "")
 
 
 def suspicious(prices: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -112,14 +116,28 @@ def suspicious(prices: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def repair(series: Series) -> Repair:
-    """The four rules, one after the other."""
-    made = Repair(series.prices.copy(), series.volume.copy(), np.ones(len(series.day)))
-    if len(series.day):
+    """The four rules, one after the other, and again on what is left until there is nothing more to do."""
+    return _repair(series, _ROUNDS)
+
+
+def _repair(series: Series, rounds: int) -> Repair:
+    size = len(series.day)
+    made = Repair(series.prices.copy(), series.volume.copy(), np.ones(size), np.full(size, "", object))
+    if size:
         _single_prices(series, made)
-    if len(series.day) > 1:
+    if size > 1:
         _levels(series, made)
         _known_splits(series, made)
         _unknown_splits(series, made)
+    done = [one for one in made.findings if not one.rule.startswith(_SUSPECT)]
+    if not done or not rounds:
+        return made
+    left = np.flatnonzero(made.reason == "")
+    rest = replace(series, day=series.day[left], prices=made.prices[:, left], volume=made.volume[left])
+    again = _repair(rest, rounds - 1)
+    made.prices[:, left], made.volume[left], made.reason[left] = again.prices, again.volume, again.reason
+    made.scale[left] *= again.scale
+    made.findings = done + again.findings
     return made
 
 
@@ -157,7 +175,7 @@ def _levels(series: Series, made: Repair) -> None:
     lower, last = level == level.min(), level == level[-1]
     if level.max() - level.min() > 1:
         text = "prices leap by 100 more than once in the same direction; nothing was changed. Look at the file"
-        made.findings.append(_finding(series, "suspect: 100x", leaps, 1.0, text))
+        made.findings.append(_finding(series, f"{_SUSPECT}: 100x", leaps, 1.0, text))
     elif series.hundredths:
         text = "prices in the main currency among prices in its hundredths: multiplied by 100"
         _multiply(series, made, lower, 100.0, text)
@@ -166,14 +184,14 @@ def _levels(series: Series, made: Repair) -> None:
         _multiply(series, made, ~last, factor, f"prices leap by 100 and back: multiplied by {factor:g}")
     elif len(leaps) == 1 and leap[leaps[0] - 1] < 0:
         text = f"prices fall to a hundredth on {series.day[leaps[0]]}; nothing was changed. {_remedy(series, leaps[0], 100)}"
-        made.findings.append(_finding(series, "suspect: 100x", leaps, 1.0, text))
+        made.findings.append(_finding(series, f"{_SUSPECT}: 100x", leaps, 1.0, text))
     else:
         wrong = last if len(leaps) == 1 and 2 * last.sum() < len(last) else ~last
-        made.aside = np.flatnonzero(wrong)
-        made.reason = f"prices leap by 100 on {series.day[leaps[0]]}, no split is known, and it is not clear which are right"
+        why = f"prices leap by 100 on {series.day[leaps[0]]}, no split is known, and it is not clear which are right"
+        made.reason[wrong] = why
         ratio = 0.01 if leap[leaps[0] - 1] > 0 else 100
-        text = f"{made.reason}: {wrong.sum()} rows are set aside. {_remedy(series, leaps[0], ratio)}"
-        made.findings.append(_finding(series, "set aside: 100x", made.aside, 1.0, text))
+        text = f"{why}: {wrong.sum()} rows are set aside. {_remedy(series, leaps[0], ratio)}"
+        made.findings.append(_finding(series, "set aside: 100x", np.flatnonzero(wrong), 1.0, text))
 
 
 def _multiply(series: Series, made: Repair, rows: np.ndarray, factor: float, text: str) -> None:
@@ -183,28 +201,35 @@ def _multiply(series: Series, made: Repair, rows: np.ndarray, factor: float, tex
 
 def _known_splits(series: Series, made: Repair) -> None:
     """Rule 3; the latest first, so that the earlier ones see prices that it no longer disturbs."""
-    for split in sorted(series.splits, key=lambda one: one.day, reverse=True):
-        step = _steps(made.prices)
-        if split.ratio <= 0 or abs(size := np.log(split.ratio)) < max(0.1, 6 * _usual(step)):
-            continue
-        at = int(np.searchsorted(series.day, split.day))
-        near = np.arange(max(0, at - 1 - LOOK), min(len(step), at + LOOK))
-        width = min(_tolerance(step), abs(size) / 2)
-        found = near[np.abs(step[near] + size) < width]
-        if not len(found):
-            continue
-        gap = int(found[np.argmin(np.abs(found + 1 - at))]) + 1
-        opposite = np.flatnonzero(np.abs(step[: gap - 1] - size) < width)
-        start = int(opposite[-1]) + 1 if len(opposite) and not _explained(series, opposite[-1] + 1, -size) else 0
-        rows = np.zeros(len(series.day), bool)
-        rows[start:gap] = True
-        _scale(made, rows, 1 / split.ratio)
-        made.volume[rows] *= split.ratio
-        text = (
-            f"the split of {split.ratio:g} for 1 on {split.day} was not in the prices from {series.day[start]} to "
-            f"{series.day[gap - 1]}: divided by it, volumes multiplied"
-        )
-        made.findings.append(_finding(series, "repaired: split", np.flatnonzero(rows), 1 / split.ratio, text))
+    latest_first = sorted(series.splits, key=lambda one: one.day, reverse=True)
+    for _ in range(4 * len(latest_first)):  # one that was worked in may uncover the gap of another
+        if not any(_worked_in(series, made, split) for split in latest_first):
+            break
+
+
+def _worked_in(series: Series, made: Repair, split: Split) -> bool:
+    """Whether the gap of a split was there; then it is there no more."""
+    step = _steps(made.prices)
+    if split.ratio <= 0 or abs(size := np.log(split.ratio)) < max(0.1, 6 * _usual(step)):
+        return False
+    at = int(np.searchsorted(series.day, split.day))
+    near = np.arange(max(0, at - 1 - LOOK), min(len(step), at + LOOK))
+    width = min(_tolerance(step), abs(size) / 2)
+    found = near[np.abs(step[near] + size) < width]
+    if not len(found):
+        return False
+    gap = int(found[np.argmin(np.abs(found + 1 - at))]) + 1
+    opposite = np.flatnonzero(np.abs(step[: gap - 1] - size) < width)
+    start = int(opposite[-1]) + 1 if len(opposite) and not _explained(series, opposite[-1] + 1, -size) else 0
+    rows = np.arange(start, gap)
+    _scale(made, rows, 1 / split.ratio)
+    made.volume[rows] *= split.ratio
+    text = (
+        f"the split of {split.ratio:g} for 1 on {split.day} was not in the prices from {series.day[start]} to "
+        f"{series.day[gap - 1]}: divided by it, volumes multiplied"
+    )
+    made.findings.append(_finding(series, "repaired: split", rows, 1 / split.ratio, text))
+    return True
 
 
 def _explained(series: Series, index: int, size: float) -> bool:
@@ -221,19 +246,20 @@ def _unknown_splits(series: Series, made: Repair) -> None:
     for index in np.flatnonzero(np.abs(step) > max(np.log(1.4), 8 * usual)).tolist():
         ratio = _split_ratio(step[index], usual)
         gap = index + 1
-        if ratio is None or gap in made.aside:
+        if ratio is None or made.reason[gap] != "":
             continue
         shown = f"{ratio:g} for 1" if ratio >= 1 else f"1 for {1 / ratio:g}"
         if _turnover_went_on(made, gap, ratio):
-            made.aside = np.union1d(made.aside, np.arange(gap))
-            made.reason = f"prices before {series.day[gap]} look as if a split of {shown} were missing"
-            text = f"{made.reason}: the {gap} rows are set aside. {_remedy(series, gap, ratio)}"
-            made.findings.append(_finding(series, "set aside: split", np.arange(gap), 1.0, text))
+            why = f"prices before {series.day[gap]} look as if a split of {shown} were missing"
+            rows = np.flatnonzero(made.reason[:gap] == "")
+            made.reason[rows] = why
+            text = f"{why}: {len(rows)} rows are set aside. {_remedy(series, gap, ratio)}"
+            made.findings.append(_finding(series, "set aside: split", rows, 1.0, text))
         else:
             text = (
                 f"prices change as by a split of {shown} on {series.day[gap]}; nothing was changed. {_remedy(series, gap, ratio)}"
             )
-            made.findings.append(_finding(series, "suspect: split", [gap], 1.0, text))
+            made.findings.append(_finding(series, f"{_SUSPECT}: split", [gap], 1.0, text))
 
 
 def _split_ratio(step: float, usual: float) -> float | None:

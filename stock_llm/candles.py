@@ -73,13 +73,13 @@ def merge(
     del parts
 
     days = _one_a_day(table)
-    rejected += _set_aside(table, days.conflicts, np.full(len(table), "another row has different values for this day", object))
+    rejected += _set_aside(table, np.where(days.conflicts, "another row has different values for this day", ""))
     duplicates = len(table) - int(days.kept.sum() + days.conflicts.sum())
     if not days.kept.all():
         table = table.filter(pa.array(days.kept))
 
     repaired = _repaired(table, known_splits or {}, exchanges)
-    rejected += _set_aside(table, repaired.aside, repaired.reasons)
+    rejected += _set_aside(table, repaired.reasons)
     table = repaired.table
     findings = days.findings + repaired.findings + _adjusted(table)
     findings += calendars.check(((span.symbol, span.day) for span in _spans(table)), exchanges)
@@ -192,16 +192,15 @@ def _refuse_contradiction(table: pa.Table, conflicts: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class _Repaired:
-    """The table after repairs, without the rows of the mask `aside`, which is over the table before them."""
+    """The table after repairs, without those of its rows before for which `reasons` is not empty."""
 
     table: pa.Table
-    aside: np.ndarray
     reasons: np.ndarray
     findings: list[Finding]
 
 
 def _repaired(table: pa.Table, known_splits: Mapping[str, Sequence[Split]], exchanges: Exchanges) -> _Repaired:
-    aside, reasons = np.zeros(len(table), bool), np.full(len(table), "", object)
+    reasons = np.full(len(table), "", object)
     prices = np.stack([table[name].to_numpy() for name in PRICES])
     volume, ratio, scale = (table[name].to_numpy() for name in ("volume", "split", "scale"))
     spans = _spans(table)
@@ -216,8 +215,7 @@ def _repaired(table: pa.Table, known_splits: Mapping[str, Sequence[Split]], exch
         series = Series(span.symbol, span.day, prices[:, own], volume[own], exchanges.in_hundredths(span.symbol), tuple(splits))
         made = candle_repair.repair(series)
         findings += made.findings
-        aside[span.start + made.aside] = True
-        reasons[span.start + made.aside] = made.reason
+        reasons[own] = made.reason
         if _changes(made, series):
             if not changed:
                 prices, volume, scale = prices.copy(), volume.copy(), scale.copy()
@@ -227,7 +225,8 @@ def _repaired(table: pa.Table, known_splits: Mapping[str, Sequence[Split]], exch
         for name, values in (*zip(PRICES, prices, strict=True), ("volume", volume), ("scale", scale)):
             place = CANDLE_SCHEMA.get_field_index(name)
             table = table.set_column(place, CANDLE_SCHEMA.field(place), pa.array(values))
-    return _Repaired(table.filter(pa.array(~aside)) if aside.any() else table, aside, reasons, findings)
+    kept = reasons == ""
+    return _Repaired(table if kept.all() else table.filter(pa.array(kept)), reasons, findings)
 
 
 def _splits(span: _Span, ratio: np.ndarray, known: Sequence[Split]) -> list[Split]:
@@ -243,13 +242,14 @@ def _changes(made: Repair, series: Series) -> bool:
     return not (np.array_equal(made.prices, series.prices) and np.array_equal(made.volume, series.volume))
 
 
-def _set_aside(table: pa.Table, mask: np.ndarray, reasons: np.ndarray) -> list[Rejected]:
+def _set_aside(table: pa.Table, reasons: np.ndarray) -> list[Rejected]:
+    """The rows that have a reason."""
+    mask = reasons != ""
     if not mask.any():
         return []
-    rows = table.filter(pa.array(mask)).to_pylist()
     return [
         Rejected("candles", row["source_file"], row["source_row"], reason, _shown(row))
-        for row, reason in zip(rows, reasons[mask].tolist(), strict=True)
+        for row, reason in zip(table.filter(pa.array(mask)).to_pylist(), reasons[mask].tolist(), strict=True)
     ]
 
 
