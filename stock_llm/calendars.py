@@ -100,15 +100,15 @@ def sessions(code: str, first: np.datetime64, last: np.datetime64) -> np.ndarray
     Raises:
         InputError: there is no calendar of that name.
     """
-    years = first.astype("datetime64[Y]"), last.astype("datetime64[Y]") + 1
-    known = _sessions(code, str(years[0]), str(years[1]))
+    decade = 1970 + int(first.astype("datetime64[Y]").astype(int)) // 10 * 10  # few calendars serve all symbols
+    known = _sessions(code, decade, int(str(last.astype("datetime64[Y]"))) + 1)
     if known is None or first < known[0] - 14:  # some calendars begin late: Saudi Arabia's in 2021
         return None
     return known[np.searchsorted(known, first) : np.searchsorted(known, last, side="right")]
 
 
 @lru_cache(maxsize=64)
-def _sessions(code: str, first_year: str, end_year: str) -> np.ndarray | None:
+def _sessions(code: str, first_year: int, end_year: int) -> np.ndarray | None:
     import exchange_calendars  # brings pandas
 
     if code not in exchange_calendars.get_calendar_names():

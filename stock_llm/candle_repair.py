@@ -29,6 +29,7 @@ import numpy as np
 
 from stock_llm.candle_rows import PRICES
 from stock_llm.findings import Finding
+from stock_llm.market import Split
 
 HUNDRED = np.log(100.0)
 LOOK = 5
@@ -46,14 +47,6 @@ _SUSPECT = "suspect"
 
 
 @dataclass(frozen=True)
-class Split:
-    """New units per old one, from `day` (datetime64[D]) on."""
-
-    day: np.datetime64
-    ratio: float
-
-
-@dataclass(frozen=True)
 class Series:
     """One symbol's candles by day, ascending.
 
@@ -62,7 +55,7 @@ class Series:
         prices: float64, 4 × n: open, high, low, close; all above zero.
         volume: float64, n.
         hundredths: whether the market quotes in hundredths of its currency, as London does in pence.
-        splits: those that are known.
+        splits: those that are known; their ratios are above zero.
     """
 
     symbol: str
@@ -111,8 +104,10 @@ def suspicious(prices: np.ndarray, edges: np.ndarray) -> np.ndarray:
     odd = np.maximum.reduce(prices) > 20 * np.minimum.reduce(prices)
     middle = np.sqrt(prices[0] * prices[3])
     step = middle[1:] / middle[:-1]
-    odd[1:] |= (step > 1.4) | (step < 1 / 1.4)
-    return np.logical_or.reduceat(odd, edges[:-1])  # the step between two series may bring one in needlessly: harmless
+    leaps = (step > 1.4) | (step < 1 / 1.4)
+    leaps[edges[1:-1] - 1] = False  # from one series to the next
+    odd[1:] |= leaps
+    return np.logical_or.reduceat(odd, edges[:-1])
 
 
 def repair(series: Series) -> Repair:
@@ -210,9 +205,10 @@ def _known_splits(series: Series, made: Repair) -> None:
 def _worked_in(series: Series, made: Repair, split: Split) -> bool:
     """Whether the gap of a split was there; then it is there no more."""
     step = _steps(made.prices)
-    if split.ratio <= 0 or abs(size := np.log(split.ratio)) < max(0.1, 6 * _usual(step)):
+    ratio = float(split.ratio)
+    if abs(size := np.log(ratio)) < max(0.1, 6 * _usual(step)):
         return False
-    at = int(np.searchsorted(series.day, split.day))
+    at = int(np.searchsorted(series.day, np.datetime64(split.day)))
     near = np.arange(max(0, at - 1 - LOOK), min(len(step), at + LOOK))
     width = min(_tolerance(step), abs(size) / 2)
     found = near[np.abs(step[near] + size) < width]
@@ -222,21 +218,21 @@ def _worked_in(series: Series, made: Repair, split: Split) -> bool:
     opposite = np.flatnonzero(np.abs(step[: gap - 1] - size) < width)
     start = int(opposite[-1]) + 1 if len(opposite) and not _explained(series, opposite[-1] + 1, -size) else 0
     rows = np.arange(start, gap)
-    _scale(made, rows, 1 / split.ratio)
-    made.volume[rows] *= split.ratio
+    _scale(made, rows, 1 / ratio)
+    made.volume[rows] *= ratio
     text = (
-        f"the split of {split.ratio:g} for 1 on {split.day} was not in the prices from {series.day[start]} to "
+        f"the split of {ratio:g} for 1 on {split.day} was not in the prices from {series.day[start]} to "
         f"{series.day[gap - 1]}: divided by it, volumes multiplied"
     )
-    made.findings.append(_finding(series, "repaired: split", rows, 1 / split.ratio, text))
+    made.findings.append(_finding(series, "repaired: split", rows, 1 / ratio, text))
     return True
 
 
 def _explained(series: Series, index: int, size: float) -> bool:
     """Whether another known split of that size lies about there."""
     nearby = series.day[max(0, index - LOOK)], series.day[min(len(series.day) - 1, index + LOOK)]
-    others = [one for one in series.splits if one.ratio > 0 and nearby[0] <= one.day <= nearby[1]]
-    return any(abs(np.log(one.ratio) - size) < 0.1 for one in others)
+    others = [one for one in series.splits if nearby[0] <= np.datetime64(one.day) <= nearby[1]]
+    return any(abs(np.log(float(one.ratio)) - size) < 0.1 for one in others)
 
 
 def _unknown_splits(series: Series, made: Repair) -> None:

@@ -1,5 +1,7 @@
 """Repairs: the real pairs of wrong and right files, every rule, and that nothing else is ever touched."""
 
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stock_llm import candle_repair, candles
-from stock_llm.candle_repair import Repair, Series, Split, repair
+from stock_llm.candle_repair import Repair, Series, repair
+from stock_llm.market import Split
 
 OHLCV = SHARED / "ohlcv"
 DAY = np.datetime64("2020-01-01")
@@ -36,6 +39,10 @@ def times(series: Series, rows: slice, factor: float, volume: float = 1.0, cells
     prices[cells, rows] *= factor
     volumes[rows] *= volume
     return changed(series, prices=prices, volume=volumes, **other)
+
+
+def split(day: np.datetime64, ratio: float) -> Split:
+    return Split(day.astype(date), Decimal(str(ratio)))
 
 
 def rules(made: Repair) -> list[str]:
@@ -133,21 +140,21 @@ def test_levels_of_which_nobody_can_say_which_is_right_are_set_aside():
 @pytest.mark.parametrize("ratio", [5.0, 2.0, 1.5, 0.1, 20.0])
 @pytest.mark.parametrize("beside", [0, -5, 4])
 def test_a_known_split_that_is_not_in_the_prices(ratio, beside):
-    series = changed(walk(5, daily=0.01), splits=(Split(DAY + 120 + beside, ratio),))
+    series = changed(walk(5, daily=0.01), splits=(split(DAY + 120 + beside, ratio),))
     made = repair(times(series, slice(0, 120), ratio, 1 / ratio))
     assert_same(made, series)
     assert rules(made) == ["repaired: split"]
 
 
 def test_a_known_split_that_only_some_rows_lack():
-    series = changed(walk(6, daily=0.01), splits=(Split(DAY + 120, 4.0),))
+    series = changed(walk(6, daily=0.01), splits=(split(DAY + 120, 4.0),))
     made = repair(times(series, slice(80, 120), 4.0, 0.25))
     assert_same(made, series)
     assert (made.findings[0].first_day, made.findings[0].last_day) == (str(DAY + 80), str(DAY + 119))
 
 
 def test_two_known_splits():
-    series = changed(walk(7, daily=0.01), splits=(Split(DAY + 120, 4.0), Split(DAY + 60, 2.0)))
+    series = changed(walk(7, daily=0.01), splits=(split(DAY + 120, 4.0), split(DAY + 60, 2.0)))
     raw = times(times(series, slice(0, 120), 4.0, 0.25), slice(0, 60), 2.0, 0.5)
     made = repair(raw)
     assert_same(made, series)
@@ -156,7 +163,7 @@ def test_two_known_splits():
 
 @pytest.mark.parametrize("ratio", [4.0, 0.1, 1.02, 1.1])
 def test_a_known_split_that_is_in_the_prices_changes_nothing(ratio):
-    series = changed(walk(8), splits=(Split(DAY + 120, ratio), Split(DAY - 90, 2.0), Split(DAY + 999, 3.0)))
+    series = changed(walk(8), splits=(split(DAY + 120, ratio), split(DAY - 90, 2.0), split(DAY + 999, 3.0)))
     made = repair(series)
     assert_same(made, series)
     assert made.findings == []
@@ -178,7 +185,7 @@ def test_a_crash_is_never_repaired(fall, where):
 
 
 def test_a_crash_beside_a_known_split_is_not_taken_for_it():
-    series = times(walk(10), slice(118, None), 0.4, splits=(Split(DAY + 120, 5.0),))
+    series = times(walk(10), slice(118, None), 0.4, splits=(split(DAY + 120, 5.0),))
     assert_same(repair(series), series)
 
 
@@ -188,7 +195,7 @@ def test_a_split_that_nobody_told_of_is_set_aside_until_somebody_confirms_it():
     assert rules(made) == ["set aside: split"]
     assert made.aside.tolist() == list(range(120))
     assert "kind split, symbol ABC, from 2020-04-30, ratio 4" in made.findings[0].text
-    told = changed(times(series, slice(0, 120), 4.0, 0.25), splits=(Split(DAY + 120, 4.0),))
+    told = changed(times(series, slice(0, 120), 4.0, 0.25), splits=(split(DAY + 120, 4.0),))
     assert_same(repair(told), series)
 
 
@@ -203,7 +210,7 @@ def test_no_rows_and_one_row():
     for size in (0, 1, 2):
         series = walk(13, size=200)
         short = changed(series, day=series.day[:size], prices=series.prices[:, :size], volume=series.volume[:size])
-        assert_same(repair(changed(short, splits=(Split(DAY, 2.0),))), short)
+        assert_same(repair(changed(short, splits=(split(DAY, 2.0),))), short)
 
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -236,7 +243,7 @@ def faulty(draw) -> Series:
         elif kind == "crash":
             series = times(series, slice(at, None), draw(st.floats(0.05, 0.9)))
         else:
-            told = (*series.splits, Split(series.day[at], ratio)) if kind == "split" else series.splits
+            told = (*series.splits, split(series.day[at], ratio)) if kind == "split" else series.splits
             series = times(series, slice(0, at), ratio, 1 / ratio, splits=told)
     return series
 
@@ -278,7 +285,7 @@ def test_the_rows_of_a_table_are_repaired_or_set_aside_and_counted(tmp_path: Pat
     assert [one.row for one in reading.rejected] == list(range(2, 22))
     assert {one.reason for one in reading.rejected} == {"prices before 2020-01-21 look as if a split of 4 for 1 were missing"}
     assert reading.table["scale"].to_pylist()[30] == 0.01
-    told = candles.read([tmp_path / "ABC.csv"], tmp_path, {"ABC": [Split(DAY + 20, 4.0)]})
+    told = candles.read([tmp_path / "ABC.csv"], tmp_path, {"ABC": [split(DAY + 20, 4.0)]})
     assert told.rejected == []
     np.testing.assert_allclose(told.table["close"], walk(14, daily=0.01).prices[3], rtol=1e-12)
     file_close = told.table["close"].to_numpy() / told.table["scale"].to_numpy()

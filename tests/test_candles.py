@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stock_llm import candles
+from stock_llm.candle_check import Checked
+from stock_llm.candle_file import CANDLE_SCHEMA
 from stock_llm.errors import InputError
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ohlcv"
@@ -19,13 +21,13 @@ HEADER = "Date,Open,High,Low,Close,Volume\n"
 GOOD = "".join(f"2024-03-{day:02d},10,12,9,11,{day}00\n" for day in range(1, 11))
 
 
-def read(tmp_path: Path, text: str | bytes, name: str = "ABC.csv") -> candles.Checked:
+def read(tmp_path: Path, text: str | bytes, name: str = "ABC.csv") -> Checked:
     content = text if isinstance(text, bytes) else text.encode()
     (tmp_path / name).write_bytes(content)
     return candles.read([tmp_path / name], tmp_path)
 
 
-def balanced(reading: candles.Checked) -> bool:
+def balanced(reading: Checked) -> bool:
     return reading.rows_read == len(reading.table) + len(reading.rejected) + reading.duplicates
 
 
@@ -65,7 +67,7 @@ def test_conventions(tmp_path, text):
         "source_file": "ABC.csv",
     }
     assert text.splitlines()[row - 1].count("11")
-    assert reading.table.schema.equals(candles.CANDLE_SCHEMA)
+    assert reading.table.schema.equals(CANDLE_SCHEMA)
     assert balanced(reading)
     assert reading.rejected == []
 
@@ -191,7 +193,7 @@ def test_by_symbol_gives_each_symbol_once(tmp_path):
     for one in found:
         assert one.day.astype(str).tolist() == ["2024-03-01", "2024-03-02", "2024-03-03"]
         assert one.volume.tolist() == [1, 2, 3]
-    assert list(candles.by_symbol(candles.CANDLE_SCHEMA.empty_table())) == []
+    assert list(candles.by_symbol(CANDLE_SCHEMA.empty_table())) == []
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
