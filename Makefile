@@ -1,5 +1,6 @@
 # make run      install into .venv and run the main job on data/sample
 # make test     install and run the tests
+# make soak     10,000 broken exports (test takes 300 of them)
 # make check    formatting, lint, types, import arrows
 # make bench    the measurements that the documents quote
 # make up       Prefect server, MLflow server and a worker, to look at in the browser
@@ -12,13 +13,16 @@
 BIN := .venv/bin
 export TORCH PYTHON
 
-.PHONY: run test check bench up docs clean install
+.PHONY: run test soak check bench up docs clean install
 
 run: install
 	$(BIN)/stock-llm run
 
 test: install
 	$(BIN)/pytest
+
+soak: install
+	FUZZ=10000 $(BIN)/pytest --timeout 3600 tests/test_brokers_fuzz.py
 
 check: install
 	$(BIN)/ruff check .

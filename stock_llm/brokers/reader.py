@@ -19,12 +19,16 @@ from stock_llm.brokers.formats import Format, Header, best, glob
 from stock_llm.errors import InputError
 from stock_llm.quarantine import Rejected
 
-_SEPARATORS = ",;\t|"
+SEPARATORS = ",;\t|"
 _BLOCK = 65_536
 _TOO_MANY_LINES = 20
 """A value in quotes does not run on longer: a quote that does was never closed."""
+_DIGIT = re.compile(r"\d")
+_OTHER_SECTION = "a line of another section"
 _HEADER_WITHIN = 200
-"""The first header stands in the first so many lines that are not empty."""
+"""The first header stands in the first so many lines that are not empty;"""
+_LAST_HEADER = 5_000
+"""but for statements of many sections, where it may come later, and has no digit."""
 
 
 @dataclass(frozen=True)
@@ -146,16 +150,18 @@ def first_header(lines: Sequence[str], formats: Sequence[Format]) -> _Found | No
     for at, line in enumerate(lines):
         if not line.strip():
             continue
+        seen += 1
+        if seen > _LAST_HEADER:
+            return None
+        if seen > _HEADER_WITHIN and _DIGIT.search(line):
+            continue
         if found := _recognised(line, at, formats):
             return found
-        seen += 1
-        if seen == _HEADER_WITHIN:
-            return None
     return None
 
 
 def _recognised(line: str, at: int, formats: Sequence[Format]) -> _Found | None:
-    for separator in sorted(_SEPARATORS, key=line.count, reverse=True):
+    for separator in sorted(SEPARATORS, key=line.count, reverse=True):
         if separator not in line:
             return None
         header = Header(cells(line, separator))
@@ -180,6 +186,9 @@ def _set_aside_titles(lines: Sequence[str], found: _Found, name: str, reading: R
     for at in range(found.at):
         line = lines[at]
         if _blank(line):
+            continue
+        if found.format.section:
+            reading.skipped.append(Rejected("trades", name, at + 1, _OTHER_SECTION, line))
             continue
         filled = sum(bool(cell.strip()) for cell in cells(line, found.separator))
         if filled > 4 and filled * 2 > width:
@@ -208,6 +217,11 @@ def _read_table(lines: Sequence[str], found: _Found, formats: Sequence[Format], 
     patterns = [(glob(line.like), line.reason) for line in found.format.lines]
     if found.format.total:
         patterns.append((glob(found.format.total), "the total of the table"))
+    if found.format.section:
+        begins = found.header.cells[0].lower()
+        for at in range(found.at + 1, end):
+            if not _blank(lines[at]) and lines[at].split(found.separator, 1)[0].strip(' "').lower() != begins:
+                aside[at] = _OTHER_SECTION
     if patterns:
         for at in range(found.at + 1, end):
             for pattern, reason in patterns:
@@ -253,9 +267,6 @@ class _Lines(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.lines)
-
-
-_DIGIT = re.compile(r"\d")
 
 
 def _next_header(lines: Sequence[str], found: _Found, formats: Sequence[Format]) -> tuple[_Found | None, list[int]]:
