@@ -193,10 +193,11 @@ def _unmatched(called: str, some: list[Named], several: str) -> Finding:
     first = min(some)
     said = next((one.name for one in some if one.name), "")
     why = f"both {several} fit it" if several else "no candles fit it"
+    said = f" ({said})" if said and said.upper() != called else ""
     text = (
-        f"{why}{f' ({said})' if said and said.upper() != called else ''}: it is in the positions, and nothing is learnt from "
-        f"it. Put its candles there, or write into data/instruments.csv which symbol it is (kind alias, match {first.isin or called}) or "
-        f"that it is to be left out (kind leave-out, symbol {called})"
+        f"{why}{said}: it is in the positions, and nothing is learnt from it. Put its candles there, or write into "
+        f"data/instruments.csv which symbol it is (kind alias, match {first.isin or called}) or that it is to be left out "
+        f"(kind leave-out, symbol {called})"
     )
     return Finding(
         rule="no candles",
