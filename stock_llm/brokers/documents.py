@@ -10,6 +10,7 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def recognised(text: str, formats: Sequence[Format], path: Path) -> Format | Non
     Raises:
         InputError: it is neither JSON nor XML.
     """
-    content, records = _records(text, path)
+    content, records = _records(text, formats, path)
     for group in _by_section([record for record in records if not record.wrong and not record.skip]):
         if found := best(formats, _header(group), content):
             return found
@@ -67,7 +68,7 @@ def read(text: str, formats: Sequence[Format], path: Path, name: str) -> Reading
     Raises:
         InputError: it is neither JSON nor XML, or no format knows its fields.
     """
-    content, records = _records(text, path)
+    content, records = _records(text, formats, path)
     reading = Reading()
     reading.quarantined += [
         Rejected("trades", name, record.number, record.wrong, record.raw) for record in records if record.wrong
@@ -115,7 +116,7 @@ def _header(records: Sequence[_Record]) -> Header:
     return Header(dict.fromkeys(name for record in records for name in record.values))
 
 
-def _records(text: str, path: Path) -> tuple[str, list[_Record]]:
+def _records(text: str, formats: Sequence[Format], path: Path) -> tuple[str, list[_Record]]:
     text = text.lstrip("\ufeff \t\r\n")
     if text.startswith("<"):
         return "xml", list(_flex(text, path))
@@ -123,23 +124,28 @@ def _records(text: str, path: Path) -> tuple[str, list[_Record]]:
         document = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON: {error}", file=path, remedy="Export it again") from None
-    return "json", list(_json(document, path))
+    return "json", list(_json(document, formats, path))
 
 
-def _json(document: Any, path: Path) -> Iterator[_Record]:
-    """The longest list of records at the top or one level below."""
+def _json(document: Any, formats: Sequence[Format], path: Path) -> Iterator[_Record]:
+    """The list of records at the top or one level below; of several one that a format knows, of these the longest."""
     lists = [document] if isinstance(document, list) else []
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list) and any(isinstance(one, dict) for one in value)]
         lists = lists or [[document]]
     if not lists:
         raise InputError("the document has no list of records", file=path)
-    for number, one in enumerate(_with_legs(max(lists, key=len)), start=1):
+    known = [records for records in lists if best(formats, _fields_of(records), "json")] if len(lists) > 1 else []
+    for number, one in enumerate(_with_legs(max(known or lists, key=len)), start=1):
         raw = json.dumps(one, ensure_ascii=False)[:2000]
         if not isinstance(one, dict):
             yield _Record(number, {}, raw, "not a record")
             continue
         yield _Record(number, dict(_flat(one, "")), raw)
+
+
+def _fields_of(records: Sequence[Any]) -> Header:
+    return Header(dict.fromkeys(name for one in records if isinstance(one, dict) for name, _ in _flat(one, "")))
 
 
 def _with_legs(records: Sequence[Any]) -> Iterator[Any]:
@@ -196,6 +202,8 @@ def _attributes(element: Any) -> Iterator[tuple[str, str]]:
         value = getattr(element, item.name)
         if isinstance(value, Enum):
             value = value.name
+        elif isinstance(value, datetime) and value.time() == time():
+            value = value.date().isoformat()  # ibflex makes a midnight of a date
         elif hasattr(value, "isoformat"):
             value = value.isoformat()
         elif isinstance(value, tuple):

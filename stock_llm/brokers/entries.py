@@ -19,6 +19,7 @@ from stock_llm.ledger import AssetClass, Kind
 SWAP = "SWAP"
 _TRADES = (Kind.BUY.value, Kind.SELL.value)
 _CASH = tuple(kind.value for kind in (Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.DIVIDEND, Kind.INTEREST, Kind.FEE, Kind.TAX))
+_QUOTED_BY_UNIT = (AssetClass.STOCK.value, AssetClass.FUND.value, AssetClass.CRYPTO.value)
 _OF_ASSETS = (*_TRADES, Kind.TRANSFER.value, Kind.SPLIT.value)
 
 
@@ -64,7 +65,7 @@ def book(meaning: Meaning) -> Booked:
         both = second & good
         leg, bought = _second_leg(meaning.fields.only(both))
         tables.append(_table(bought, asset[both], leg, _amounts(bought, asset[both], leg), np.ones(len(bought), bool), ":in"))
-    return Booked(pa.concat_tables(tables), reasons, skip, _disagreements(kind, fields, amounts, good))
+    return Booked(pa.concat_tables(tables), reasons, skip, _disagreements(kind, asset, fields, amounts, good))
 
 
 def _of_no_asset(kind: np.ndarray, symbol: pa.Array, fields: Fields) -> np.ndarray:
@@ -360,10 +361,15 @@ def _apart(kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
     return tables
 
 
-def _disagreements(kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray) -> list[Disagreement]:
-    """Trades whose stated amount or cash is off quantity times price by more than 1 % and 5 hundredths."""
+def _disagreements(
+    kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
+) -> list[Disagreement]:
+    """Trades whose stated amount or cash is off quantity times price by more than 1 % and 5 hundredths.
+
+    Options and bonds apart: contracts have a size, bonds are quoted in per cent, and exports seldom say so.
+    """
     worth = product(_times(pc.abs(fields.number("quantity")), fields), pc.abs(fields.number("price")))
-    trade = pa.array(good & np.isin(kind, _TRADES))
+    trade = pa.array(good & np.isin(kind, _TRADES) & np.isin(asset, _QUOTED_BY_UNIT))
     same = pc.equal(fields.text("currency"), fields.text("net_currency"))
     charges = total(amounts.fee, amounts.tax)
     cash = total(worth, pc.if_else(pa.array(kind == Kind.BUY), charges, pc.negate(charges)))

@@ -133,6 +133,8 @@ class Format(_Part):
     """The number whose sign tells BUY from SELL and DEPOSIT from WITHDRAWAL: its minus is a BUY or a WITHDRAWAL of cash."""
     scale: dict[str, str] = {}
     """Number → factor, for prices in pence."""
+    section: bool = False
+    """Every row begins with the first cell of the header; other lines belong to other sections of a statement."""
     ragged: bool = False
     """Rows may end early; otherwise such a row is cut off and set aside."""
     strict_buys: bool = False
