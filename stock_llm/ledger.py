@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 class Kind(StrEnum):
     """What happened; the kind carries the direction.
 
-    DEPOSIT and WITHDRAWAL are cash, TRANSFER is units that come in or leave without a sale (gifts, moves between brokers, spin-offs,
-    crypto wallets). INTEREST with a quantity is paid in units of its symbol (staking).
+    DEPOSIT and WITHDRAWAL are cash, TRANSFER is units that come in or leave without a sale (gifts, moves between brokers,
+    spin-offs, crypto wallets). INTEREST with a quantity is paid in units of its symbol (staking).
     """
 
     BUY = "BUY"
@@ -58,7 +58,7 @@ class LedgerEntry:
         price: per unit, in `currency`. None where the export has none.
         amount: gross value in `currency`, without fee and tax. None where it has none. Positive; DIVIDEND, INTEREST, FEE and TAX
             are negative where they were taken back (interest that was paid, a tax that was refunded).
-        fee, tax: in `currency`; one in another currency is an entry of its own, its id that of the event with `:fee` or `:tax`.
+        fee, tax: in `currency`, negative where they were given back; one in another currency is an entry of its own, its id that of the event with `:fee` or `:tax`.
         ratio: SPLIT only: new units per old one, where the export says that.
         executed_at: UTC. A date without a time of day is midnight UTC with `time_known` False.
         source_file, source_row: where it came from; the row as an editor counts lines.

@@ -43,7 +43,8 @@ _SENTENCES = tuple(
         (r"reserv|rezerw", "reservation"),
         (
             r"(?:transact|transac|transaz|transak|transaktions|kosten van derden|third part|courtage|parties tierces"
-            r"|terceiros|terceros|terzi|drittanbieter|dritter)(?!.*\btax\b)(?!.*impôt)(?!.*steuer)(?!.*taxe sur)(?!.*imposta)",
+            r"|terceiros|terceros|terzi|drittanbieter|dritter)"
+            r"(?!.*(?:\btax\b|belasting|impôt|steuer|taxe sur|imposta))",
             "order costs",
         ),
         (
@@ -152,9 +153,7 @@ def _joined_ids(sheet: Sheet) -> tuple[list[_Row], dict[int, str]]:
             continue
         amounts = _readings(columns["change"][at])
         currency = columns["change_currency"][at]
-        rows.append(
-            _Row(at, int(sheet.rows[at]), columns["name"][at], text, amounts[0] if amounts else None, currency, order)
-        )
+        rows.append(_Row(at, int(sheet.rows[at]), columns["name"][at], text, amounts[0] if amounts else None, currency, order))
     return rows, rest
 
 
@@ -176,9 +175,12 @@ def _traded(trade: re.Match[str], row: _Row) -> _Event:
     whole, currency = row.amount or Decimal(0), trade["currency"]
     currency = {"GBx": "GBX", "GBp": "GBX"}.get(currency, currency.upper())
     factor = 100 if currency == "GBX" and row.currency == "GBP" else 1
+    quantities = list(reversed(_readings(trade["quantity"])))
+    if rest := re.match(r"\d{3}(?:[.,]\d+)?(?=\s)", trade["name"] or ""):  # `1 046,38 ACME`, or one share of `046 ACME`
+        quantities += _readings(trade["quantity"] + rest[0])
     readings = [
         (abs(quantity * price - abs(whole) * factor), quantity, price)
-        for quantity in reversed(_readings(trade["quantity"]))
+        for quantity in quantities
         for price in _readings(trade["price"])
     ]
     if not readings:

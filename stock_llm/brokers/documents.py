@@ -1,7 +1,8 @@
 """JSON and XML exports become sheets: one record a row, its values as text, its nested values under dotted names.
 
-In: text that begins like a document, and the formats. Out: a `Reading`; rows are numbered as the records stand in the file. Orders
-that lie inside an order (`legs`) are records too. IBKR's Flex XML is read by the library ibflex. Does not know what a field means.
+In: text that begins like a document, and the formats. Out: a `Reading`; rows are numbered as the records stand in the file.
+Orders that lie inside an order (`legs`) are records too. IBKR's Flex XML is read by the library ibflex. Does not know what a
+field means.
 """
 
 import dataclasses

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.brokers import documents, orders, reader
-from stock_llm.brokers.entries import Booked, book
+from stock_llm.brokers.entries import book
 from stock_llm.brokers.fields import Manner, manner, read_fields
 from stock_llm.brokers.formats import Format, formats_in
 from stock_llm.brokers.meaning import understand
@@ -144,7 +144,9 @@ def read_sheets(reading: Reading, account_hash: Callable[[str], str], path: Path
 
 
 def _rejected(reasons: np.ndarray, rows: np.ndarray, sheet: Sheet, name: str) -> list[Rejected]:
-    return [Rejected("trades", name, int(rows[at]), reasons[at], sheet.raw[int(rows[at])]) for at in np.flatnonzero(reasons != "")]
+    return [
+        Rejected("trades", name, int(rows[at]), reasons[at], sheet.raw[int(rows[at])]) for at in np.flatnonzero(reasons != "")
+    ]
 
 
 def _finished(table: pa.Table, form: Format, account_hash: Callable[[str], str], name: str) -> pa.Table:
@@ -174,7 +176,9 @@ def _one_an_id(table: pa.Table, sheets: Sequence[Sheet], name: str) -> tuple[pa.
     if len(ids.dictionary) == len(table):
         return table, [], []
     codes = ids.indices.to_numpy()
-    said = content({column: table[column].combine_chunks() for column in table.column_names}).dictionary_encode().indices.to_numpy()
+    said = (
+        content({column: table[column].combine_chunks() for column in table.column_names}).dictionary_encode().indices.to_numpy()
+    )
     _, first, group = np.unique(codes, return_index=True, return_inverse=True)
     differing = np.zeros(len(first), bool)
     np.logical_or.at(differing, group, said != said[first[group]])
@@ -185,7 +189,8 @@ def _one_an_id(table: pa.Table, sheets: Sequence[Sheet], name: str) -> tuple[pa.
 
     def rejected(numbers: set[int], reason: str) -> list[Rejected]:
         return [
-            Rejected("trades", name, row, f"{reason} {example[row].partition(':')[2]}", _raw(sheets, row)) for row in sorted(numbers)
+            Rejected("trades", name, row, f"{reason} {example[row].partition(':')[2]}", _raw(sheets, row))
+            for row in sorted(numbers)
         ]
 
     keep = ~np.isin(rows, list(wrong | again))
@@ -219,9 +224,7 @@ def _off_totals(sheet: Sheet, total: Decimal, how: Manner, name: str) -> list[Di
     return found
 
 
-def read_many(
-    paths: Sequence[Path], account_hash: Callable[[str], str], root: Path, own: Path | None = None
-) -> Iterator[Import]:
+def read_many(paths: Sequence[Path], account_hash: Callable[[str], str], root: Path, own: Path | None = None) -> Iterator[Import]:
     """The files in turn, named relative to `root`."""
     for path in paths:
         yield read(path, account_hash, path.relative_to(root).as_posix(), own)

@@ -90,7 +90,7 @@ class _Amounts:
 
 
 def _first_leg(meaning: Meaning) -> tuple[np.ndarray, np.ndarray, np.ndarray, Fields]:
-    """A swap with money on one side is a purchase or a sale; else the sale of the one asset, the purchase of the other follows."""
+    """A swap with money on one side is a purchase or a sale; else it is the sale of the one asset, then a purchase."""
     fields, kind, skip = meaning.fields, meaning.kind.copy(), meaning.skip.copy()
     swap = kind == SWAP
     paid, got = (is_money(fields.text(role)).to_numpy(zero_copy_only=False) for role in ("out_symbol", "in_symbol"))
@@ -236,8 +236,6 @@ def _fee_from_net(fee: pa.Array, net: pa.Array, worth: pa.Array, trade: pa.Array
     return pc.if_else(pc.fill_null(plausible, False), pc.round(difference, 4), fee)
 
 
-
-
 def _reasons(kind: np.ndarray, fields: Fields, amounts: _Amounts) -> np.ndarray:
     """Why each row cannot be booked, "" where it can; the first reason that applies."""
     size = len(kind)
@@ -264,7 +262,9 @@ def _reasons(kind: np.ndarray, fields: Fields, amounts: _Amounts) -> np.ndarray:
             label = role if not role.startswith("charge ") else " or ".join(fields.format.charges[int(role[7:])].amount)
             text = written[int(at)].as_py()[:40]
             reasons[at] = f"{label} is too large: {text}" if _is_number(text) else f"{label} is not a number: '{text}'"
-    nameless = is_(pc.and_(pc.equal(amounts.symbol, ""), pc.and_(pc.equal(fields.text("isin"), ""), pc.equal(fields.text("name"), ""))))
+    nameless = is_(
+        pc.and_(pc.equal(amounts.symbol, ""), pc.and_(pc.equal(fields.text("isin"), ""), pc.equal(fields.text("name"), "")))
+    )
     say(of_assets & nameless, "there is no symbol")
     zero, missing = is_(pc.equal(amounts.quantity, ZERO)), is_(pc.is_null(amounts.quantity))
     say((trade | (kind == Kind.TRANSFER)) & missing, "there is no quantity")

@@ -19,12 +19,14 @@ from stock_llm.ledger import AssetClass, Kind
 FOLDER = Path(__file__).parent
 
 TEXTS = frozenset(
-    "date time zone action text symbol isin name currency net_currency value_currency account trade_id order_id asset"
-    " in_symbol out_symbol".split()
+    ("date", "time", "zone", "action", "text", "symbol", "isin", "name", "currency", "net_currency", "value_currency")
+    + ("account", "trade_id", "order_id", "asset", "in_symbol", "out_symbol")
 )
 """What a column may be besides a number, a fee, a tax, their currencies, and the inventions of a format (`more`)."""
 
-NUMBERS = frozenset("quantity price amount net ratio multiplier in_quantity out_quantity value balance".split())
+NUMBERS = frozenset(
+    ("quantity", "price", "amount", "net", "ratio", "multiplier", "in_quantity", "out_quantity", "value", "balance")
+)
 """net: the cash that moved, with its sign. amount: gross, sign ignored. value: what a swap was worth in value_currency."""
 
 SIGNED = ("BUY/SELL", "DEPOSIT/WITHDRAWAL")
@@ -182,7 +184,9 @@ class Format(_Part):
     def _knows_what_it_names(self) -> "Format":
         unknown = set(self.columns) - self.texts - self.numbers
         if unknown:
-            raise ValueError(f"[columns] {min(unknown)}: name it in more or more_numbers, or use one of {sorted(TEXTS | NUMBERS)}")
+            raise ValueError(
+                f"[columns] {min(unknown)}: name it in more or more_numbers, or use one of {sorted(TEXTS | NUMBERS)}"
+            )
         if kinds := set(self.kinds) - {*Kind, *SPECIAL}:
             raise ValueError(f"[kinds] {min(kinds)} is not one of {', '.join((*Kind, *SPECIAL))}")
         return self

@@ -170,12 +170,12 @@ def _directed(meaning: Meaning) -> Meaning:
     asset = meaning.asset.copy()
     cash = np.isin(kind, [Kind.DEPOSIT.value, Kind.WITHDRAWAL.value])
     asset[cash] = AssetClass.CASH.value
-    return replace(meaning, kind=kind, skip=skip, asset=asset, fields=replace(fields, numbers={**fields.numbers, "quantity": signed}))
+    return replace(
+        meaning, kind=kind, skip=skip, asset=asset, fields=replace(fields, numbers={**fields.numbers, "quantity": signed})
+    )
 
 
-def _money_of_wallets(
-    kind: np.ndarray, skip: np.ndarray, asset: np.ndarray, fields: Fields
-) -> tuple[np.ndarray, np.ndarray]:
+def _money_of_wallets(kind: np.ndarray, skip: np.ndarray, asset: np.ndarray, fields: Fields) -> tuple[np.ndarray, np.ndarray]:
     """Crypto exchanges keep euros as a coin among others (elsewhere NOK is Nokia): what moves them is cash."""
     money = (asset == AssetClass.CRYPTO) & is_money(fields.text("symbol")).to_numpy(zero_copy_only=False)
     if money.any():

@@ -41,9 +41,7 @@ def investimental(sheet: Sheet, reading: Reading, name: str) -> Sheet:
             if units is not None and fee is not None:
                 before = units, fee
     kept = sorted(filled)
-    return with_columns(
-        sheet, kept, {"Filled": [filled[at][0] for at in kept], "Filled Fee": [filled[at][1] for at in kept]}
-    )
+    return with_columns(sheet, kept, {"Filled": [filled[at][0] for at in kept], "Filled Fee": [filled[at][1] for at in kept]})
 
 
 def _decimal(text: str) -> Decimal | None:

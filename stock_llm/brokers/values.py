@@ -27,7 +27,7 @@ FACTOR = pa.decimal256(27, 12)
 LARGEST = Decimal(10) ** 13
 ZERO = pa.scalar(Decimal(0), FACTOR)
 
-FIAT = frozenset(
+FIAT = frozenset(  # noqa: SIM905 - a list of fifty is read better as a line
     "AED ARS AUD BGN BRL CAD CHF CLP CNH CNY COP CZK DKK EGP EUR GBP GBX HKD HUF IDR ILS INR ISK JPY KRW KWD KZT MXN MYR NOK NZD"
     " PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD UYU VND ZAR".split()
 )
@@ -112,11 +112,8 @@ def _resolved(columns: dict[str, pa.Array], file_says: str, format_says: str, se
     result = {}
     for role, column in columns.items():
         lone_comma = pc.match_substring(column, ",")
-        otherwise: pa.Scalar | pa.Array
-        if fallback:
-            otherwise = pa.scalar(fallback == ",")
-        else:  # nothing tells: a comma beside comma-separated cells groups digits, any other lone sign begins decimals
-            otherwise = pc.and_(lone_comma, separator != ",")
+        # Where nothing tells, a comma beside comma-separated cells groups digits; any other lone sign begins decimals.
+        otherwise = pa.scalar(fallback == ",") if fallback else pc.and_(lone_comma, separator != ",")
         says = pc.if_else(pc.and_not(row_comma, row_point), True, pc.if_else(pc.and_not(row_point, row_comma), False, otherwise))
         is_comma = pc.if_else(either[role], says, comma[role])
         european = pc.replace_substring(pc.replace_substring(column, ".", ""), ",", ".")
@@ -132,10 +129,7 @@ def _plain_decimals(texts: pa.Array) -> pa.Array:
     plain = pc.match_substring_regex(texts, r"^[+-]?(?:\d{1,13}(?:\.\d{0,30})?|\.\d{1,30})$")
     if not pc.all(plain, min_count=0).as_py():
         texts = pa.array(
-            [
-                text if fits else _spelled_out(text)
-                for text, fits in zip(texts.to_pylist(), plain.to_pylist(), strict=True)
-            ],
+            [text if fits else _spelled_out(text) for text, fits in zip(texts.to_pylist(), plain.to_pylist(), strict=True)],
             pa.string(),
         )
     return pc.cast(pc.round(pc.cast(texts, pa.decimal256(60, 30)), 12, "half_to_even"), FACTOR)
