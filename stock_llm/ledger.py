@@ -58,7 +58,8 @@ class LedgerEntry:
         price: per unit, in `currency`. None where the export has none.
         amount: gross value in `currency`, without fee and tax. None where it has none. Positive; DIVIDEND, INTEREST, FEE and TAX
             are negative where they were taken back (interest that was paid, a tax that was refunded).
-        fee, tax: in `currency`, negative where they were given back; one in another currency is an entry of its own, its id that of the event with `:fee` or `:tax`.
+        fee, tax: in `currency`, negative where they were given back; one in another currency is an entry of its own, its id that
+            of the event with `:fee` or `:tax`.
         ratio: SPLIT only: new units per old one, where the export says that.
         executed_at: UTC. A date without a time of day is midnight UTC with `time_known` False.
         source_file, source_row: where it came from; the row as an editor counts lines.

@@ -19,8 +19,10 @@ from stock_llm.ledger import AssetClass, Kind
 FOLDER = Path(__file__).parent
 
 TEXTS = frozenset(
-    ("date", "time", "zone", "action", "text", "symbol", "isin", "name", "currency", "net_currency", "value_currency")
-    + ("account", "trade_id", "order_id", "asset", "in_symbol", "out_symbol")
+    (
+        *("date", "time", "zone", "action", "text", "symbol", "isin", "name", "asset", "account", "trade_id", "order_id"),
+        *("currency", "net_currency", "value_currency", "in_symbol", "out_symbol"),
+    )
 )
 """What a column may be besides a number, a fee, a tax, their currencies, and the inventions of a format (`more`)."""
 

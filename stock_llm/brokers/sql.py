@@ -172,7 +172,7 @@ def _rows(connection: "sa.Connection", source: Source, since: str) -> tuple[Head
     at = _place(names, source)
     parts: list[list[pa.Array]] = [[] for _ in names]
     highest: Any = None
-    for chunk in result.partitions():
+    for chunk in result.partitions(_CHUNK):
         for place, values in enumerate(zip(*chunk, strict=True)):
             parts[place].append(pa.array([_text(value) for value in values], pa.string()))
             if place == at:

@@ -27,10 +27,12 @@ FACTOR = pa.decimal256(27, 12)
 LARGEST = Decimal(10) ** 13
 ZERO = pa.scalar(Decimal(0), FACTOR)
 
-FIAT = frozenset(  # noqa: SIM905 - a list of fifty is read better as a line
+_OFFICIAL = (
     "AED ARS AUD BGN BRL CAD CHF CLP CNH CNY COP CZK DKK EGP EUR GBP GBX HKD HUF IDR ILS INR ISK JPY KRW KWD KZT MXN MYR NOK NZD"
-    " PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD UYU VND ZAR".split()
+    " PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD UYU VND ZAR"
 )
+FIAT = frozenset(_OFFICIAL.split())
+"""Official currencies, GBX for pence."""
 MARKS = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "₹": "INR", "₽": "RUB", "฿": "THB", "₩": "KRW", "zł": "PLN"}
 _MARK = r"(?P<mark>[€$£¥₹₽฿₩]|\b[A-Z]{3}\b|zł)"
 
