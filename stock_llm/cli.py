@@ -130,6 +130,31 @@ def ask(
 
 
 @app.command()
+def fetch(
+    symbols: Annotated[list[str], typer.Argument(help="As the provider writes them: AAPL, AET.L, ^GSPC, EURUSD=X.")],
+    provider: Annotated[str, typer.Option("--from", help="yfinance or alpaca.")] = "yfinance",
+    since: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD. Default: ten years ago.")] = None,
+    candles: CandlesAt = None,
+) -> None:
+    """Fetch daily candles into the folder of candles, one file a symbol. A symbol that is there is fetched again as a whole.
+
+    Alpaca wants the keys of your account in APCA_API_KEY_ID and APCA_API_SECRET_KEY.
+
+    Examples:
+
+        stock-llm fetch AAPL MSFT --candles ~/candles
+
+        stock-llm fetch AAPL --from alpaca --since 2020-01-01
+
+        stock-llm fetch EURUSD=X
+    """
+    from stock_llm.connectors import candle_folder
+
+    for file in candle_folder.fetch(candle_folder.place(_settings(candles=candles)), symbols, provider, candle_folder.day(since)):
+        print(f"{file.file}: {file.candles} candles, {file.first_day} to {file.last_day}", flush=True)
+
+
+@app.command()
 def history() -> None:
     """List the versions with their scores and verdicts, and which one is champion.
 
