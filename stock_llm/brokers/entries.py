@@ -77,7 +77,7 @@ def _of_no_asset(kind: np.ndarray, symbol: pa.Array, fields: Fields) -> np.ndarr
 
 @dataclass(frozen=True)
 class _Amounts:
-    """What is booked; `apart` are charges in other currencies: role, kind, currency."""
+    """What is booked; `worth` is quantity times price, `apart` are charges in other currencies: role, kind, currency."""
 
     quantity: pa.Array
     price: pa.Array
@@ -86,6 +86,7 @@ class _Amounts:
     tax: pa.Array
     currency: pa.Array
     symbol: pa.Array
+    worth: pa.Array
     apart: list[tuple[str, str, pa.Array]]
 
 
@@ -180,7 +181,7 @@ def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
     per_unit = pc.and_(pa.array(kind != Kind.SPLIT), pc.and_(pc.equal(currency, named), pc.is_valid(quantity)))
     price = pc.if_else(pc.and_(keep, pc.or_(trade, pc.and_(per_unit, pc.greater(price, ZERO)))), price, none)
     symbol = pc.if_else(cash, "", symbol)
-    return _Amounts(quantity, price, amount, fee, tax, currency, symbol, apart)
+    return _Amounts(quantity, price, amount, fee, tax, currency, symbol, worth, apart)
 
 
 def _times(quantity: pa.Array, fields: Fields) -> pa.Array:
@@ -223,7 +224,7 @@ def _cost(fields: Fields, number: int) -> pa.Array:
 
 
 def _zeros(fields: Fields) -> pa.Array:
-    return pa.array([Decimal(0)] * len(fields.rows), FACTOR)
+    return pa.repeat(ZERO, len(fields.rows))
 
 
 def _fee_from_net(fee: pa.Array, net: pa.Array, worth: pa.Array, trade: pa.Array, buys: pa.Array, fields: Fields) -> pa.Array:
@@ -354,7 +355,7 @@ def _apart(kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
         if not rows.any():
             continue
         zero, none = _zeros(fields), pa.nulls(len(kind), FACTOR)
-        of_charge = _Amounts(none, none, value, zero, zero, currency, amounts.symbol, [])
+        of_charge = _Amounts(none, none, value, zero, zero, currency, amounts.symbol, none, [])
         kinds = np.full(len(kind), charge, object)
         asset = np.full(len(kind), AssetClass.CASH.value, object)
         tables.append(_table(kinds, asset, fields, of_charge, rows, f":{charge.lower()}{role[6:].strip()}"))
@@ -368,7 +369,9 @@ def _disagreements(
 
     Options and bonds apart: contracts have a size, bonds are quoted in per cent, and exports seldom say so.
     """
-    worth = product(_times(pc.abs(fields.number("quantity")), fields), pc.abs(fields.number("price")))
+    if not {"net", "amount"} & set(fields.numbers):
+        return []
+    worth = amounts.worth
     trade = pa.array(good & np.isin(kind, _TRADES) & np.isin(asset, _QUOTED_BY_UNIT))
     same = pc.equal(fields.text("currency"), fields.text("net_currency"))
     charges = total(amounts.fee, amounts.tax)
@@ -379,7 +382,7 @@ def _disagreements(
         (pc.abs(fields.number("amount")), worth, pc.invert(_mixed(fields))),
     ):
         off = pc.abs(total(said, pc.negate(computed)))
-        limit = total(quotient(said, pa.scalar(Decimal(100), FACTOR)), pa.array([Decimal("0.05")] * len(kind), FACTOR))
+        limit = total(quotient(said, pa.scalar(Decimal(100), FACTOR)), pa.scalar(Decimal("0.05"), FACTOR))
         far = pc.fill_null(pc.and_(pc.and_(trade, fits), pc.greater(off, limit)), False).to_numpy(zero_copy_only=False)
         for at in np.flatnonzero(far):
             row = int(fields.rows[at])

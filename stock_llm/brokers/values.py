@@ -252,8 +252,9 @@ def read_instants(texts: pa.Array, order: str, zone: str, zones: pa.Array | None
         swapped = r"\4-\2-\1\5" if order == "DMY" else r"\4-\1-\2\5"
         texts = pc.replace_substring_regex(texts, r"^(\d{1,2})[-/.](\d{1,2})([-/.])(\d\d)(\D|$)", r"\1\3\2\320\4\5")
         texts = pc.replace_substring_regex(texts, r"^(\d{1,2})[-/.](\d{1,2})([-/.])(\d{4})(\D|$)", swapped)
+    named = _any(pc.match_substring_regex(texts, r"[A-Z]{2,4}$"))
     for name, offset in _ZONES.items():
-        if ":" in offset and _any(pc.match_substring(texts, name)):
+        if named and ":" in offset and _any(pc.match_substring(texts, name)):
             texts = pc.replace_substring_regex(texts, rf" ?\b{name}$", offset)
     times = read_times(texts, path)
     local = times.timed & ~np.isnat(times.instant)
