@@ -15,6 +15,7 @@ import numpy as np
 
 from stock_llm.errors import InputError
 from stock_llm.findings import Finding
+from stock_llm.settings import Settings
 
 DEFAULT = "XNYS"
 WEEKDAYS, EVERY_DAY, FUTURES = "24/5", "24/7", "CMES"
@@ -71,6 +72,12 @@ class Exchanges:
         return self.of(symbol) in IN_HUNDREDTHS
 
 
+def exchanges_of(settings: Settings, by_symbol: Mapping[str, str] | None = None) -> Exchanges:
+    """How symbols find their exchange under these settings; the sample's fictional market trades on every weekday."""
+    fictional = settings.path(settings.candles).resolve().is_relative_to(settings.path("data/sample").resolve())
+    return Exchanges(by_symbol or {}, WEEKDAYS if fictional else settings.exchange)
+
+
 def check(days: Iterable[tuple[str, np.ndarray]], exchanges: Exchanges) -> list[Finding]:
     """What the calendars say of each symbol's days (datetime64[D], ascending, distinct), between its first and its last.
 
@@ -121,7 +128,7 @@ def _sessions(code: str, first_year: int, end_year: int) -> np.ndarray | None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # pandas 3.1 warns of the library's own code
                 calendar = exchange_calendars.get_calendar(code, **span)
-        except ValueError:  # outside its bounds; or Tel Aviv's, which version 4.13 cannot build
+        except (ValueError, NotImplementedError):  # outside its bounds; or one that version 4.13 cannot build with pandas 3
             continue
         return calendar.sessions.to_numpy().astype("datetime64[D]")
     return None
