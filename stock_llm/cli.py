@@ -6,6 +6,7 @@ Errors that a person can act on are one line on standard error and exit code 1; 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,7 +137,9 @@ def fetch(
     since: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD. Default: ten years ago.")] = None,
     candles: CandlesAt = None,
 ) -> None:
-    """Fetch daily candles into the folder of candles, one file a symbol. A symbol that is there is fetched again as a whole.
+    """Fetch daily candles into the folder of candles, one file a symbol; currencies such as EURUSD=X into that of exchange rates.
+
+    A symbol that is there is fetched again as a whole: adjusted prices change with every dividend.
 
     Alpaca wants the keys of your account in APCA_API_KEY_ID and APCA_API_SECRET_KEY.
 
@@ -150,7 +153,8 @@ def fetch(
     """
     from stock_llm.connectors import candle_folder
 
-    for file in candle_folder.fetch(candle_folder.place(_settings(candles=candles)), symbols, provider, candle_folder.day(since)):
+    where = partial(candle_folder.place, _settings(candles=candles))
+    for file in candle_folder.fetch(where, symbols, provider, candle_folder.day(since)):
         print(f"{file.file}: {file.candles} candles, {file.first_day} to {file.last_day}", flush=True)
 
 

@@ -109,7 +109,7 @@ def test_what_the_library_has_no_calendar_for_is_said_once():
 
 
 def test_a_calendar_that_does_not_exist_is_refused():
-    with pytest.raises(InputError, match="there is no exchange calendar 'NASDAK'. Use one that exchange_calendars has"):
+    with pytest.raises(InputError, match=r"there is no exchange calendar 'NASDAK'\. Use one that exchange_calendars has"):
         found("AAPL", days("2024-05-02"), Exchanges(default="NASDAK"))
 
 

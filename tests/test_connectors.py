@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
@@ -21,6 +22,7 @@ from stock_llm.cli import app
 from stock_llm.connectors import alpaca, candle_folder, daily, yahoo
 from stock_llm.connectors.daily import Daily
 from stock_llm.errors import FetchError, InputError, MissingExtra
+from stock_llm.settings import load_settings
 
 START, END = date(2024, 6, 5), date(2024, 6, 13)
 DAYS = ["2024-06-05", "2024-06-06", "2024-06-07", "2024-06-10", "2024-06-11", "2024-06-12"]
@@ -258,7 +260,7 @@ def daily_of(symbol: str = "NVDA", days: list[str] = DAYS, close: list[float] = 
 
 def test_a_fetched_file_is_read_as_it_was_fetched(tmp_path):
     holey = daily_of(close=[*CLOSE[:2], float("nan"), *CLOSE[3:]])
-    (one,) = candle_folder.fetch(tmp_path / "new", ["nvda"], "yfinance", START, lambda *_: iter([holey]))
+    (one,) = candle_folder.fetch(lambda _: tmp_path / "new", ["nvda"], "yfinance", START, lambda *_: iter([holey]))
     assert (one.file.name, one.candles, one.first_day, one.last_day) == ("NVDA.csv", 5, date(2024, 6, 5), date(2024, 6, 12))
     reading = candles.read([one.file], tmp_path)
     assert reading.rejected == []
@@ -279,9 +281,9 @@ def test_a_file_that_is_there_is_fetched_again_from_its_first_day(tmp_path):
         asked.append((symbols, start, end))
         return iter([daily_of()])
 
-    list(candle_folder.fetch(tmp_path, ["NVDA"], "yfinance", START, provide))
-    list(candle_folder.fetch(tmp_path, ["NVDA"], "yfinance", date(2024, 6, 11), provide))
-    list(candle_folder.fetch(tmp_path, ["NVDA"], "yfinance", date(2020, 1, 1), provide))
+    list(candle_folder.fetch(lambda _: tmp_path, ["NVDA"], "yfinance", START, provide))
+    list(candle_folder.fetch(lambda _: tmp_path, ["NVDA"], "yfinance", date(2024, 6, 11), provide))
+    list(candle_folder.fetch(lambda _: tmp_path, ["NVDA"], "yfinance", date(2020, 1, 1), provide))
     assert [start for _, start, _ in asked] == [START, START, date(2020, 1, 1)]
 
 
@@ -289,7 +291,7 @@ def test_a_file_of_the_user_is_not_replaced_and_a_failure_leaves_what_was_there(
     own = tmp_path / "NVDA.csv"
     own.write_text("Date,Open,High,Low,Close,Volume\n2024-06-05,1,1,1,1,1\n")
     with pytest.raises(InputError, match=r"NVDA.csv: this file was not fetched, and is not replaced"):
-        list(candle_folder.fetch(tmp_path, ["NVDA"], "yfinance", START, lambda *_: iter([daily_of()])))
+        list(candle_folder.fetch(lambda _: tmp_path, ["NVDA"], "yfinance", START, lambda *_: iter([daily_of()])))
     assert own.read_text().count("\n") == 2
 
     def breaks(symbols, *_):
@@ -298,14 +300,14 @@ def test_a_file_of_the_user_is_not_replaced_and_a_failure_leaves_what_was_there(
         return iter([daily_of(symbols[0])])
 
     with pytest.raises(FetchError):
-        list(candle_folder.fetch(tmp_path, ["AAPL", "MSFT", "KO"], "yfinance", START, breaks))
+        list(candle_folder.fetch(lambda _: tmp_path, ["AAPL", "MSFT", "KO"], "yfinance", START, breaks))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["AAPL.csv", "NVDA.csv"]
 
 
 @pytest.mark.parametrize("symbol", ["../etc/passwd", "A/B", "", "A B", ".hidden"])
 def test_a_symbol_is_never_a_path(tmp_path, symbol):
     with pytest.raises(InputError, match="is not a symbol"):
-        list(candle_folder.fetch(tmp_path / "new", [symbol], "yfinance", START, lambda *_: iter([])))
+        list(candle_folder.fetch(lambda _: tmp_path / "new", [symbol], "yfinance", START, lambda *_: iter([])))
     assert not (tmp_path / "new").exists()
 
 
@@ -314,10 +316,14 @@ def test_currencies_come_the_same_way(tmp_path):
     session = YahooSession({"EURUSD=X": yahoo_answer("Europe/London", close=[1.08, 1.09, 1.08, 1.07, 1.08, 1.075])})
     list(
         candle_folder.fetch(
-            tmp_path, ["EURUSD=X"], "yfinance", START, lambda symbols, start, _: yahoo.fetch(symbols, start, END, session=session)
+            partial(candle_folder.place, load_settings(home=tmp_path)),
+            ["EURUSD=X"],
+            "yfinance",
+            START,
+            lambda symbols, start, _: yahoo.fetch(symbols, start, END, session=session),
         )
     )
-    rates = fx.load([tmp_path / "EURUSD=X.csv"])
+    rates = fx.load([tmp_path / "data/fx/EURUSD=X.csv"])
     assert float(rates.rate("EUR", "USD", date(2024, 6, 11))) == pytest.approx(1.08)
 
 

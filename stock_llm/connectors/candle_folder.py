@@ -39,7 +39,7 @@ class Fetched:
 
 
 def fetch(
-    folder: Path,
+    folder: Callable[[str], Path],
     symbols: Sequence[str],
     provider: str,
     since: date,
@@ -48,6 +48,7 @@ def fetch(
     """Brings each symbol's file up to date: from `since`, or its own first day if that is earlier, to the last day that is over.
 
     Args:
+        folder: where a symbol's file belongs: `place`, for the folders of the settings.
         provide: asks the provider otherwise than `PROVIDERS` does.
 
     Raises:
@@ -59,26 +60,26 @@ def fetch(
     today = datetime.now(UTC).date()
     if since >= today:
         raise InputError(f"{since} is not over yet", remedy="Give an earlier day with --since")
-    files = {symbol: _file(folder, symbol) for symbol in dict.fromkeys(one.strip().upper() for one in symbols)}
+    files = {symbol: _file(folder(symbol), symbol) for symbol in dict.fromkeys(one.strip().upper() for one in symbols)}
     starts = {symbol: min(since, _first_day(file) or since) for symbol, file in files.items()}
-    folder.mkdir(parents=True, exist_ok=True)
     for symbol, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
         for daily in (provide or PROVIDERS[provider])([symbol], starts[symbol], today):
             yield _write(file, daily, today)
 
 
-def place(settings: Settings) -> Path:
-    """The folder of candles.
+def place(settings: Settings, symbol: str) -> Path:
+    """The folder that a symbol's file belongs to: the candles', or that of exchange rates.
 
     Raises:
         InputError: it is the sample's, which is fictional and stays so, or it is a file.
     """
-    folder = settings.path(settings.candles)
+    folder = settings.path(settings.fx if symbol.endswith("=X") else settings.candles)
     if folder.resolve().is_relative_to(settings.path("data/sample").resolve()):
         remedy = "Give a folder of your own: --candles ~/candles, or candles in stock-llm.toml"
         raise InputError("these are the candles of the fictional sample", file=folder, remedy=remedy)
     if folder.is_file():
-        raise InputError("this is a file", file=folder, remedy="Set candles to a folder, and put the file into it")
+        raise InputError("this is a file", file=folder, remedy="Set it to a folder, and put the file into it")
     return folder
 
 
