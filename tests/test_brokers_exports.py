@@ -48,7 +48,7 @@ def test_the_format_is_told_by_the_header_and_not_by_the_file_name(path, tmp_pat
     renamed.write_bytes(path.read_bytes())
     found = engine.recognise(renamed)
     assert found is not None
-    assert found.name == path.stem
+    assert found.name == path.name.split(".")[0]  # what follows the name tells samples of one format apart
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -118,7 +119,9 @@ class Format(_Part):
     header: tuple[str, ...] = Field(min_length=1)
     """All of these columns must be there; `a|b` is either."""
     content: str = Field(default="csv", pattern="^(csv|json|xml)$")
-    steps: str = Field(default="", pattern="^(degiro_account|investimental|vanguard_cash)?$")
+    steps: Literal[
+        "", "binance_transactions", "coinbase_pro_account", "degiro_account", "investimental", "kraken_ledgers", "vanguard_cash"
+    ] = ""
     """The function of orders.py that makes one row an event of them."""
     decimal: str = Field(default="", pattern="^[.,]?$")
     """What `1,234` or `1.234` means where nothing else in the file tells."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
-from stock_llm.brokers import degiro
+from stock_llm.brokers import degiro, pairs
 from stock_llm.brokers.reader import Reading, Sheet, cells_of, with_columns
 from stock_llm.quarantine import Rejected
 
@@ -68,8 +68,11 @@ def vanguard_cash(sheet: Sheet, reading: Reading, name: str) -> Sheet:
 
 
 STEPS: dict[str, Callable[[Sheet, Reading, str], Sheet]] = {
+    "binance_transactions": pairs.binance_transactions,
+    "coinbase_pro_account": pairs.coinbase_pro_account,
     "degiro_account": degiro.account,
     "investimental": investimental,
+    "kraken_ledgers": pairs.kraken_ledgers,
     "vanguard_cash": vanguard_cash,
 }
 """What a TOML's `steps` may be: (sheet, reading to which joined rows are added, name of the file) → sheet."""
