@@ -29,9 +29,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError
-from stock_llm.ledger import AssetClass
+
+if TYPE_CHECKING:
+    from stock_llm.ledger import AssetClass
 
 COLUMNS = ("kind", "match", "symbol", "from", "ratio", "price", "asset", "exchange", "note", "by")
 
@@ -82,14 +85,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Instruments:
-    """What the user's lines say.
-
-    Attributes:
-        digest: of the user's lines; the project's own can be learnt again and say nothing new.
-    """
+    """What the user's lines say."""
 
     lines: tuple[Line, ...] = ()
-    digest: str = ""
     aliases: dict[str, str] = field(default_factory=dict)
     """What exports write, in upper case → symbol."""
 
@@ -107,8 +105,10 @@ class Instruments:
         return ""
 
     @property
-    def classes(self) -> dict[str, AssetClass]:
+    def classes(self) -> "dict[str, AssetClass]":
         """Symbol → what it is."""
+        from stock_llm.ledger import AssetClass  # brings NumPy and Arrow, which a look at the digest does not need
+
         return {line.symbol: AssetClass(line.asset) for line in self.of("class")}
 
     @property
@@ -136,8 +136,17 @@ def load(path: Path) -> Instruments:
         return Instruments()
     found = [_line(record, path) for record in _records(path) if not record.ours]
     aliases = {line.match.upper(): line.symbol for line in found if line.kind == "alias" and line.symbol}
-    digest = hashlib.sha256(repr([line.texts()[:-1] for line in found]).encode()).hexdigest()[:16] if found else ""
-    return Instruments(tuple(found), digest, aliases)
+    return Instruments(tuple(found), aliases)
+
+
+def digest_of_lines(path: Path) -> str:
+    """16 hex digits over the user's lines; the project's own can be learnt again and are no news. Empty where there are none.
+
+    Raises:
+        InputError: the file is not such a table.
+    """
+    values = [record.values for record in _records(path) if not record.ours] if path.exists() else []
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:16] if values else ""
 
 
 def learn(path: Path, learnt: Iterable[Line]) -> None:
@@ -238,6 +247,8 @@ def _header(line: str) -> tuple[list[str], str]:
 
 
 def _line(record: _Record, path: Path) -> Line:
+    from stock_llm.ledger import AssetClass
+
     values = record.values
 
     def refuse(problem: str, remedy: str) -> InputError:

@@ -131,17 +131,32 @@ def read_csv(text: str, formats: Sequence[Format], path: Path, name: str) -> Rea
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     found = first_header(lines, formats)
     if found is None:
-        top = next(line for line in lines if line.strip())
-        raise InputError(
-            f"no format knows this file; its first line is: {top[:200]}",
-            file=path,
-            remedy=f"`stock-llm import {path.name} --draft` writes a format for it that you can complete",
-        )
+        raise _unknown(lines, formats, path)
     reading = Reading()
     _set_aside_titles(lines, found, name, reading)
     while found is not None:
         found = _read_table(lines, found, formats, name, reading)
     return reading
+
+
+def _unknown(lines: Sequence[str], formats: Sequence[Format], path: Path) -> InputError:
+    """What to say of a file that no format knows: which column is missing where it is nearly a plain table of trades."""
+    row, top = next((row, line) for row, line in enumerate(lines, start=1) if line.strip())
+    header = Header(cells(top, max(",;\t", key=top.count)))
+    for plain in (one for one in formats if one.fallback):
+        missing = [names for names in plain.header if all(header.find(name) is None for name in names.split("|"))]
+        if len(missing) == 1:
+            return InputError(
+                f"column '{missing[0].split('|')[0]}' is missing; the header is: {top[:200]}",
+                file=path,
+                row=row,
+                remedy="A plain trades file has date,symbol,side,quantity,price; fee,currency,account,trade_id where there are",
+            )
+    return InputError(
+        f"no format knows this file; its first line is: {top[:200]}",
+        file=path,
+        remedy=f"`stock-llm import {path.name} --draft` writes a format for it that you can complete",
+    )
 
 
 def first_header(lines: Sequence[str], formats: Sequence[Format]) -> _Found | None:
