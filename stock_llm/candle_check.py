@@ -19,14 +19,12 @@ from stock_llm.calendars import Exchanges
 from stock_llm.candle_file import CANDLE_SCHEMA
 from stock_llm.candle_repair import Repair, Series
 from stock_llm.candle_rows import PRICES
+from stock_llm.candle_snapshots import encoded, in_order, latest_scale, one_a_day
 from stock_llm.findings import Finding
 from stock_llm.market import Split, union
 from stock_llm.quarantine import Rejected
 
 CONTRADICTS = "another row has different values for this day"
-
-_SAME = 1e-6
-"""Share by which two files may differ in a value and still say the same: six digits is what Yahoo's CSV files have."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,11 @@ def check(
         InputError: `exchanges` names one that there is not.
     """
     exchanges = exchanges or Exchanges()
-    given, table = len(table), _in_order(table)
-    days = _one_a_day(table)
+    given, table = len(table), in_order(table)
+    days = one_a_day(table)
     rejected = _set_aside(table, np.where(days.conflicts, CONTRADICTS, ""))
     duplicates = given - int(days.kept.sum() + days.conflicts.sum())
+    table = latest_scale(table, days)
     if not days.kept.all():
         table = table.filter(pa.array(days.kept))
 
@@ -79,73 +78,10 @@ class Span:
 
 
 def spans_of(table: pa.Table) -> list[Span]:
-    symbols, codes = _encoded(table, "symbol")
+    symbols, codes = encoded(table, "symbol")
     day = table["date"].to_numpy().astype("datetime64[D]")
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)] if len(codes) else []
     return [Span(symbols[codes[start]], start, end, day[start:end]) for start, end in itertools.pairwise(edges)]
-
-
-def _encoded(table: pa.Table, column: str) -> tuple[list[str], np.ndarray]:
-    """A text column as its distinct texts, ascending, and each row's place among them."""
-    encoded = table[column].combine_chunks().dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    order = sorted(range(len(texts)), key=texts.__getitem__)
-    rank = np.empty(len(texts), np.int64)
-    rank[order] = np.arange(len(texts))
-    return [texts[index] for index in order], rank[encoded.indices.to_numpy()] if len(texts) else np.array([], np.int64)
-
-
-def _in_order(table: pa.Table) -> pa.Table:
-    """By symbol and day, the latest snapshot of a day first; then by file and row. Files that are in order are not moved."""
-    codes, day = _encoded(table, "symbol")[1], table["date"].to_numpy().astype(np.int64)
-    later = (codes[1:] > codes[:-1]) | ((codes[1:] == codes[:-1]) & (day[1:] > day[:-1]))
-    if later.all():
-        return table
-    file, as_of = _encoded(table, "source_file")[1], table["as_of"].to_numpy().astype(np.int64)
-    return table.take(pa.array(np.lexsort((table["source_row"].to_numpy(), file, -as_of, day, codes))))
-
-
-@dataclass(frozen=True)
-class _Days:
-    """Masks of the rows that stay and of those that contradict another of their day and snapshot; the rest say nothing more."""
-
-    kept: np.ndarray
-    conflicts: np.ndarray
-    findings: list[Finding]
-
-
-def _one_a_day(table: pa.Table) -> _Days:
-    size = len(table)
-    symbols, codes = _encoded(table, "symbol")
-    day, as_of = table["date"].to_numpy(), table["as_of"].to_numpy()
-    first = np.ones(size, bool)
-    first[1:] = (codes[1:] != codes[:-1]) | (day[1:] != day[:-1])
-    if first.all():
-        return _Days(first, np.zeros(size, bool), [])
-    again = np.flatnonzero(~first)
-    leader = np.flatnonzero(first)[np.cumsum(first) - 1][again]
-    differs = np.zeros(len(again), bool)
-    for name in (*PRICES, "volume"):
-        values = table[name].to_numpy()
-        differs |= ~np.isclose(values[again], values[leader], rtol=_SAME, atol=0)
-    older = as_of[again] < as_of[leader]
-    factor = table["adjustment"].to_numpy()
-    contradicts = ~older & (differs | ~np.isclose(factor[again], factor[leader], rtol=_SAME, atol=0))
-
-    bad = np.zeros(size, bool)
-    bad[leader[contradicts]] = True
-    conflicts = bad[np.flatnonzero(first)[np.cumsum(first) - 1]]
-    replaced = again[older & differs & ~conflicts[again]]
-    return _Days(first & ~conflicts, conflicts, _replaced(symbols, codes[replaced], day[replaced]))
-
-
-def _replaced(symbols: list[str], codes: np.ndarray, day: np.ndarray) -> list[Finding]:
-    found = []
-    for code in np.unique(codes).tolist():
-        own = day[codes == code]
-        text = f"{len(own)} candles of an older file differ from those of a later one, which are used"
-        found.append(Finding("replaced by a later file", symbols[code], str(own.min()), str(own.max()), len(own), 1.0, text))
-    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stock_llm import candles
+from stock_llm.calendars import Exchanges
 from stock_llm.candle_file import CANDLE_SCHEMA, read_file
 from stock_llm.errors import InputError
 from stock_llm.quarantine import Reading
@@ -180,7 +181,43 @@ def test_of_two_snapshots_the_later_one_counts(tmp_path):
         assert reading.table["scale"].to_pylist() == [0.5, 1, 1, 1, 1]
         assert reading.table["source_file"].to_pylist() == ["ABC.csv"] + ["b/ABC.csv"] * 4
         assert (reading.duplicates, reading.rejected) == (3, [])
-        assert [(one.rule, one.rows) for one in reading.findings] == [("repaired: split", 1), ("replaced by a later file", 3)]
+        assert [(one.rule, one.rows) for one in reading.findings] == [("replaced by a later file", 3)]
+
+
+def test_older_snapshots_come_to_the_scale_of_the_latest(tmp_path):
+    """Three snapshots, each overlapping the next by two days; between them a split of 4 and one of 1.5, far from any seam."""
+    days = np.arange(np.datetime64("2024-01-01"), np.datetime64("2024-03-01"))
+    truth = 10 + np.sin(np.arange(60)) / 5
+    for name, own, units, dividends in (
+        ("a", slice(0, 20), 6.0, 0.5),
+        ("b", slice(18, 40), 1.5, 0.8),
+        ("c", slice(38, 60), 1.0, 1.0),
+    ):
+        prices = [round(float(price), 9) for price in truth[own] * units]
+        lines = [
+            f"{day},{price},{price},{price},{price},{price * 0.9 / dividends},{600 / units}"
+            for day, price in zip(days[own], prices, strict=True)
+        ]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ABC.csv").write_text("Date,Open,High,Low,Close,Adj Close,Volume\n" + "\n".join(lines))
+    reading = candles.read([tmp_path / name / "ABC.csv" for name in "cab"], tmp_path, exchanges=Exchanges(default="24/7"))
+    np.testing.assert_allclose(reading.table["close"], truth, rtol=1e-8)
+    np.testing.assert_allclose(reading.table["volume"], 600, rtol=1e-8)
+    np.testing.assert_allclose(reading.table["adjustment"], 0.9, rtol=1e-8)
+    assert reading.table["scale"].to_pylist()[::20] == pytest.approx([1 / 6, 1 / 1.5, 1])
+    assert [one.rule for one in reading.findings] == ["replaced by a later file"]
+    assert (reading.rows_read, len(reading.table), reading.duplicates) == (64, 60, 4)
+
+
+def test_snapshots_that_differ_otherwise_than_by_scale_are_not_rescaled(tmp_path):
+    head = "Date,Open,High,Low,Close,Volume\n"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "ABC.csv").write_text(head + "".join(f"{day},10,10,10,10,5\n" for day in ("2024-02-29", *DAYS)))
+    later = zip((*DAYS, "2024-03-06"), (10, 11, 10.5, 10), strict=True)
+    (tmp_path / "b/ABC.csv").write_text(head + "".join(f"{day},{price},{price},{price},{price},5\n" for day, price in later))
+    reading = candles.read([tmp_path / "ABC.csv", tmp_path / "b/ABC.csv"], tmp_path)
+    assert reading.table["close"].to_pylist() == [10, 10, 11, 10.5, 10]
+    assert set(reading.table["scale"].to_pylist()) == {1.0}
 
 
 def test_prices_that_are_adjusted_already_are_reported(tmp_path):
@@ -197,7 +234,7 @@ LINES = st.lists(
     st.tuples(
         st.sampled_from("ABC"),
         st.integers(1, 28),
-        st.sampled_from(["10,11,9,10,5", "10,11,9,10.5,5", "10,11,9,1050,5", "0.1,0.11,0.09,0.1,5", "0,0,0,0,0", "20,21,19,20,5"]),
+        st.sampled_from(["10,11,9,10,5", "10,11,9,10.5,5", "10,11,9,1050,5", "0.1,0.11,0.09,0.1,5", "0,0,0,0,0", "20,21,9,9,5"]),
         st.sampled_from(["2024-03-01", "2024-04-01"]),
         st.sampled_from(["0", "0", "0", "2"]),
     ),
