@@ -186,9 +186,16 @@ def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
     return rows
 
 
+def _headers(path: Path) -> list[list[str]]:
+    """The headers of a file; one that lost the name of its column of ids makes other ids."""
+    lines = re.split("\r\n|\r|\n", reader.text_of(path))
+    found = (reader.first_header([line], own_formats()) for line in lines)
+    return [one.header.cells for one in found if one]
+
+
 def _same_row_same_id(original: Import, sample: Path, found: Import, path: Path) -> None:
-    """A line that is in both files and means the same has the same id: it is in the ledger once."""
-    if sample.suffix != ".csv" or original.formats[0] != found.formats[0]:
+    """A line that is in both files, under the same header, and means the same has the same id: it is in the ledger once."""
+    if sample.suffix != ".csv" or original.formats[0] != found.formats[0] or _headers(sample) != _headers(path):
         return
     before, after = _rows(original, sample), _rows(found, path)
     for line in before.keys() & after.keys():

@@ -15,6 +15,9 @@ from stock_llm.brokers.formats import Format, Rule, glob
 from stock_llm.brokers.values import FACTOR, MONEY, ZERO, mapped, product, quotient, total
 from stock_llm.ledger import AssetClass, Kind
 
+SWAP = "SWAP"
+"""One asset for another: no kind of the ledger, two entries are made of it."""
+
 
 @dataclass(frozen=True)
 class Meaning:
