@@ -57,7 +57,8 @@ def parsed(found: "Import") -> Parsed:
         "rows_kept": found.rows_kept,
         "skipped": skipped,
         "differences": [
-            {"row": one.row, "what": one.what, "said": str(one.said), "computed": str(one.computed)} for one in found.differences
+            {"row": one.row, "what": one.what, "said": f"{one.said.normalize():f}", "computed": f"{one.computed.normalize():f}"}
+            for one in found.differences
         ],
     }
     return Parsed(found.table, found.quarantined, facts)
