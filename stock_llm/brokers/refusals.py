@@ -26,13 +26,13 @@ def reasons_of(kind: np.ndarray, fields: Fields, amounts: Amounts) -> np.ndarray
         return pc.fill_null(array, False).to_numpy(zero_copy_only=False)
 
     unread = np.isnat(fields.when.at)
-    dates = np.array(fields.text("date").to_pylist(), object)
-    say(unread & (dates == ""), "there is no date")
-    for at in np.flatnonzero(unread & (reasons == "")):
-        reasons[at] = f"the date cannot be read: '{dates[at][:40]}'"
-    actions = fields.text("action").to_pylist()
+    dates, actions = fields.text("date"), fields.text("action")
+    for at in np.flatnonzero(unread):
+        text = dates[int(at)].as_py()
+        reasons[at] = f"the date cannot be read: '{text[:40]}'" if text else "there is no date"
     for at in np.flatnonzero((kind == "") & (reasons == "")):
-        reasons[at] = f"unknown action '{actions[at][:60]}'" if actions[at] else "there is no action"
+        text = actions[int(at)].as_py()
+        reasons[at] = f"unknown action '{text[:60]}'" if text else "there is no action"
     trade, of_assets = np.isin(kind, TRADES), np.isin(kind, OF_ASSETS)
     for role, wrong in fields.wrong.items():
         written = fields.written[role]
