@@ -100,6 +100,7 @@ def read(path: Path, account_hash: Callable[[str], str], name: str = "", own: Pa
         reading = documents.read(text, formats, path, name)
     else:
         reading = reader.read_csv(text, formats, path, name)
+    del text  # a big file is not kept twice
     return read_sheets(reading, account_hash, path, name)
 
 
