@@ -223,9 +223,3 @@ def _off_totals(sheet: Sheet, total: Decimal, how: Manner, name: str) -> list[Di
         if said is not None and said != total:
             found.append(Difference(name, row, "the total of the table", said, total))
     return found
-
-
-def read_many(paths: Sequence[Path], account_hash: Callable[[str], str], root: Path, own: Path | None = None) -> Iterator[Import]:
-    """The files in turn, named relative to `root`."""
-    for path in paths:
-        yield read(path, account_hash, path.relative_to(root).as_posix(), own)
