@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm import tables
+from stock_llm import parts, tables
+from stock_llm.artifacts import digest_of, file_sha256
 from stock_llm.calendars import Exchanges
 from stock_llm.candle_check import CONTRADICTS, Checked, check, spans_of
 from stock_llm.candle_file import CANDLE_SCHEMA, read_file
@@ -22,7 +23,9 @@ from stock_llm.candle_rows import PRICES
 from stock_llm.errors import InputError
 from stock_llm.findings import Finding
 from stock_llm.market import Split
+from stock_llm.parts import Parsed, Part
 from stock_llm.quarantine import Rejected
+from stock_llm.settings import Settings
 from stock_llm.situation import Candles
 
 _AT_ONCE = 250_000
@@ -51,20 +54,38 @@ def read(
         InputError: a file is empty, not UTF-8, not daily, lacks a column, or more than half of its rows are bad; or the files
             contradict each other on most days.
     """
-    parts = [read_file(file, file.relative_to(root).as_posix()) for file in files]
-    parts.sort(key=lambda part: part.table["symbol"][0].as_py() if len(part.table) else "")
-    table = pa.concat_tables([part.table for part in parts]) if parts else CANDLE_SCHEMA.empty_table()
+    read_files = [read_file(file, file.relative_to(root).as_posix()) for file in files]
+    read_files.sort(key=lambda one: one.table["symbol"][0].as_py() if len(one.table) else "")
+    table = pa.concat_tables([one.table for one in read_files]) if read_files else CANDLE_SCHEMA.empty_table()
     checked = check(table, known_splits, exchanges)
     _refuse_contradiction(checked.rejected, len(table))
     return replace(
         checked,
-        rejected=[one for part in parts for one in part.rejected] + checked.rejected,
-        rows_read=sum(part.rows_read for part in parts),
+        rejected=[row for one in read_files for row in one.rejected] + checked.rejected,
+        rows_read=sum(one.rows_read for one in read_files),
     )
 
 
+def part(file: Path, settings: Settings) -> Part:
+    """One of the user's candle files, read once; its facts tell `rows_read` and `symbols`.
+
+    Raises:
+        InputError: the file is empty, not UTF-8, not daily, lacks a column, or more than half of its rows are bad.
+    """
+    given = settings.path(settings.candles)
+    name = file.relative_to(given if given.is_dir() else given.parent).as_posix()
+
+    def work() -> Parsed:
+        reading = read_file(file, name)
+        facts = {"rows_read": reading.rows_read, "symbols": sorted(pc.unique(reading.table["symbol"]).to_pylist())}
+        return Parsed(reading.table, reading.rejected, facts)
+
+    digest = digest_of(candles=file_sha256(file), name=name, code=parts.code_digest())
+    return parts.part(settings.artifacts / "parts", digest, work)
+
+
 def merge_parts(
-    parts: Sequence[Path],
+    files: Sequence[Path],
     target: Path,
     known_splits: Mapping[str, Sequence[Split]] | None = None,
     exchanges: Exchanges | None = None,
@@ -72,24 +93,24 @@ def merge_parts(
     """Writes the candles of several Parquet files, each the table that `read_file` made of a file, to `target`,
     some symbols at a time.
 
-    The same parts give the same bytes, in whatever order they come. The other arguments are those of `check`.
+    The same files give the same bytes, in whatever order they come. The other arguments are those of `check`.
 
     Raises:
         InputError: the files contradict each other on most days, or `exchanges` names one that there is not.
     """
     rows: Counter[str] = Counter()
     where: dict[str, list[Path]] = {}
-    for part in sorted(parts):
-        counts = pc.value_counts(pq.read_table(part, columns=["symbol"])["symbol"].combine_chunks())
+    for file in sorted(files):
+        counts = pc.value_counts(pq.read_table(file, columns=["symbol"])["symbol"].combine_chunks())
         for one in counts.to_pylist():
             rows[one["values"]] += one["counts"]
-            where.setdefault(one["values"], []).append(part)
+            where.setdefault(one["values"], []).append(file)
     made: list[Checked] = []
 
     def some() -> Iterator[pa.RecordBatch]:
         for symbols in _batches(rows):
-            holding = sorted({part for symbol in symbols for part in where[symbol]})
-            chosen = [pq.read_table(part, schema=CANDLE_SCHEMA, filters=[("symbol", "in", symbols)]) for part in holding]
+            holding = sorted({file for symbol in symbols for file in where[symbol]})
+            chosen = [pq.read_table(file, schema=CANDLE_SCHEMA, filters=[("symbol", "in", symbols)]) for file in holding]
             checked = check(pa.concat_tables(chosen), known_splits, exchanges)
             made.append(replace(checked, table=CANDLE_SCHEMA.empty_table()))
             yield from checked.table.to_batches()

@@ -16,16 +16,15 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from stock_llm import candles, exports, findings, fx, instruments, market, merging, parts, positions, quarantine, tables
-from stock_llm.artifacts import History, digest_of, file_sha256, produce
+from stock_llm.artifacts import History, produce
 from stock_llm.calendars import exchanges_of
-from stock_llm.candle_file import read_file
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import write_parquet
 from stock_llm.inputs import candle_files, input_digest, open_feedback, rate_files, trade_files
 from stock_llm.instruments import Instruments
 from stock_llm.market import Split
 from stock_llm.matching import Matching, Named, match
-from stock_llm.parts import Parsed, Part
+from stock_llm.parts import Part
 from stock_llm.settings import Settings
 from stock_llm.valuation import Books
 
@@ -49,7 +48,7 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
     names = ("ledger", "steps", "positions", "candles", "feedback", "quarantine", "findings")
     paths = {name: folder / f"{name}.parquet" for name in names}
     told = _exports(settings)
-    priced = [_candle_part(file, settings) for file in candle_files(settings)]
+    priced = [candles.part(file, settings) for file in candle_files(settings)]
     known = instruments.load(settings.path(settings.instruments))
 
     merged = merging.merge([one.path for one in told], paths["ledger"])
@@ -127,18 +126,6 @@ def _exports(settings: Settings) -> list[Part]:
 def _root(settings: Settings, given: Path) -> Path:
     path = settings.path(given)
     return path if path.is_dir() else path.parent
-
-
-def _candle_part(file: Path, settings: Settings) -> Part:
-    name = file.relative_to(_root(settings, settings.candles)).as_posix()
-
-    def work() -> Parsed:
-        reading = read_file(file, name)
-        facts = {"rows_read": reading.rows_read, "symbols": sorted(pc.unique(reading.table["symbol"]).to_pylist())}
-        return Parsed(reading.table, reading.rejected, facts)
-
-    digest = digest_of(candles=file_sha256(file), name=name, code=parts.code_digest())
-    return parts.part(settings.artifacts / "parts", digest, work)
 
 
 def _named(ledger: Path, known: Instruments) -> list[Named]:
