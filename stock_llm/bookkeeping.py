@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 from stock_llm.instruments import Line
-from stock_llm.ledger import Kind
+from stock_llm.ledger import AssetClass, Kind
 from stock_llm.lots import ZERO, Book, Parcel, scaled
 from stock_llm.market import WINDOW, Split, same, union
 
@@ -195,7 +195,8 @@ def _position(instrument: str, made: Followed) -> Position:
 
 def _book(event: Event, made: Followed) -> None:
     position = _position(event.instrument, made)
-    position.asset_class = position.asset_class or event.asset_class
+    if position.asset_class in ("", AssetClass.CASH):  # a charge in another currency is cash
+        position.asset_class = event.asset_class
     position.first_day = min(position.first_day, event.day)
     position.last_day = max(position.last_day, event.day)
     position.fees += event.charges

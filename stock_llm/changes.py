@@ -64,9 +64,8 @@ def between(before: History | None, after: History, since: str = "") -> Changes:
         trades = compare("trades", "entry_id", "~kind, ~symbol, ~isin, ~quantity, ~price, ~amount, ~fee, ~tax, ~executed_at")
         candles = compare("candles", "symbol, date", "~open, ~high, ~low, ~close, ~volume, ~adjustment")
         aside = count(_new("quarantine", one, other, "kind, file, reason, raw"))
-        rules = connection.execute(
-            f"select rule, count(*) from {_new('findings', one, other, 'rule, symbol, text')} group by rule order by rule"
-        ).fetchall()
+        found = _new("findings", one, other, "finding, symbol, text")
+        rules = connection.execute(f"select finding, count(*) from {found} group by all order by all").fetchall()
     return Changes(since, trades, candles, aside, dict(rules))
 
 
@@ -78,7 +77,8 @@ def _files(history: History | None) -> list[tuple[str, Path]]:
 
 
 def _rows(path: Path) -> str:
-    return tables.files([path])
+    renamed = 'select * rename ("rule" as finding)' if path.name == "findings.parquet" else "select *"  # a word of SQL's own
+    return f"({renamed} from {tables.files([path])})"
 
 
 def _new(name: str, one: dict[str, str], other: dict[str, str], key: str) -> str:
