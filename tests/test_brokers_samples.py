@@ -228,6 +228,52 @@ ROWS = {
 }
 """Sample → entries as tests/exports/expected writes them: row, kind, class, what, quantity @ price = amount, charges, time."""
 
+FORMATS = {
+    "cgt_calc/freetrade/transactions.csv": "freetrade",
+    "cgt_calc/hl/hl-transaction-summary.csv": "hl",
+    "cgt_calc/interactive_brokers/test_basic.csv": "ibkr-statement",
+    "cgt_calc/raw/test_data.csv": "generic",
+    "cgt_calc/schwab/2023_transactions.csv": "schwab",
+    "cgt_calc/schwab/bond_interest_transactions.csv": "schwab",
+    "cgt_calc/schwab/cash_merger_transactions.csv": "schwab",
+    "cgt_calc/schwab/schwab_equity_award_v2.json": "schwab-awards",
+    "cgt_calc/schwab/schwab_transactions.csv": "schwab",
+    "cgt_calc/trading212/2020_from_2020-09-11_to_2021-04-02.csv": "trading212",
+    "cgt_calc/trading212/2024_transactions.csv": "trading212",
+    "cgt_calc/trading212/2026_transactions.csv": "trading212",
+    "cgt_calc/vanguard/cash_investment_report.csv": "vanguard-cash",
+    "cgt_calc/vanguard/cash_report.csv": "vanguard-cash",
+    "export_to_ghostfolio/avanza-export.csv": "avanza",
+    "export_to_ghostfolio/bitvavo-export.csv": "bitvavo",
+    "export_to_ghostfolio/bux-export.csv": "bux",
+    "export_to_ghostfolio/coinbase-export.csv": "coinbase",
+    "export_to_ghostfolio/cointracking-export.csv": "cointracking",
+    "export_to_ghostfolio/cryptocom-export.csv": "cryptocom",
+    "export_to_ghostfolio/degiro-export.csv": "degiro-account",
+    "export_to_ghostfolio/delta-export.csv": "delta",
+    "export_to_ghostfolio/directa-export.csv": "directa",
+    "export_to_ghostfolio/disnat-export.csv": "disnat",
+    "export_to_ghostfolio/etoro-export.csv": "etoro",
+    "export_to_ghostfolio/finpension-3a-export.csv": "finpension",
+    "export_to_ghostfolio/finpension-bvg-export.csv": "finpension",
+    "export_to_ghostfolio/freetrade-export.csv": "freetrade",
+    "export_to_ghostfolio/ibkr-dividends-export.csv": "ibkr-flex-dividends",
+    "export_to_ghostfolio/ibkr-trades-export.csv": "ibkr-flex-trades",
+    "export_to_ghostfolio/investengine-export.csv": "investengine",
+    "export_to_ghostfolio/investimental-export.csv": "investimental",
+    "export_to_ghostfolio/parqet-export.csv": "parqet",
+    "export_to_ghostfolio/rabobank-export.csv": "rabobank",
+    "export_to_ghostfolio/relai-export.csv": "relai",
+    "export_to_ghostfolio/revolut-crypto-export.csv": "revolut-crypto",
+    "export_to_ghostfolio/revolut-invest-export.csv": "revolut-invest",
+    "export_to_ghostfolio/saxo-export.csv": "saxo",
+    "export_to_ghostfolio/schwab-export.csv": "schwab",
+    "export_to_ghostfolio/swissquote-export.csv": "swissquote",
+    "export_to_ghostfolio/traderepublic-export.csv": "traderepublic",
+    "export_to_ghostfolio/trading212-export.csv": "trading212",
+    "export_to_ghostfolio/xtb-export.csv": "xtb",
+}
+
 
 def _name(path: Path) -> str:
     return path.relative_to(SHARED).as_posix()
@@ -242,6 +288,13 @@ def test_rows_become_the_entries_worked_out_by_hand(name):
     expected = [line.removeprefix("        ") for line in ROWS[name].strip("\n").splitlines() if line.strip()]
     rows = {line.split(" ")[0] for line in expected}
     assert [line for line in lines_of(SHARED / name) if line.split(" ")[0] in rows] == expected
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=_name)
+def test_the_header_tells_the_format(path):
+    found = engine.recognise(path)
+    assert found is not None
+    assert found.name == FORMATS[_name(path)]
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
