@@ -46,7 +46,7 @@ class Book:
         held: units, positive; of what `side` says.
         side: 1 for units that are owned, -1 for units that are owed.
         average: worth of the units of known cost, by average cost.
-        unknown: units of unknown cost.
+        unknown: units of unknown cost, by average cost: each sale takes its share of them.
         realised_fifo, realised_average: gains of what was closed, before charges.
         closed_fifo, closed_average: what that had cost.
     """
@@ -70,6 +70,11 @@ class Book:
     def fifo(self) -> Decimal:
         """Worth of the lots of known cost."""
         return sum((lot.worth for lot in self.lots if lot.worth is not None), ZERO)
+
+    @property
+    def unknown_fifo(self) -> Decimal:
+        """Units of the lots of unknown cost."""
+        return sum((lot.quantity for lot in self.lots if lot.worth is None), ZERO)
 
     def trade(self, quantity: Decimal, side: int, worth: Decimal) -> Decimal:
         """Buys (`side` 1) or sells (-1) units; returns how many of them closed a position of the other side."""

@@ -230,12 +230,16 @@ def _row(position: Position, currency: str, scale: _Scale, base: Position | None
         value = book.quantity * Decimal(str(float(series.close[-1]))) / scale.unit
         for ratio in later:
             value /= ratio
-    known = (book.held - book.unknown) / book.held if book.held else _ONE
-    unrealised = [None if value is None else value * known - book.side * cost for cost in (book.fifo, book.average)]
+    unknown = (book.unknown_fifo, book.unknown)
+    known = [(book.held - units) / book.held if book.held else _ONE for units in unknown]
+    unrealised = [
+        None if value is None else value * share - book.side * cost
+        for share, cost in zip(known, (book.fifo, book.average), strict=True)
+    ]
     rate = books.rates.rate(currency, books.base, day) if base and day and currency != books.base else _ONE
     unrealised_base = None
     if base is not None and value is not None and rate is not None:
-        unrealised_base = value * known * rate - base.book.side * base.book.fifo
+        unrealised_base = value * known[0] * rate - base.book.side * base.book.fifo
     row = {
         "instrument": symbol,
         "asset_class": asset,
@@ -243,7 +247,7 @@ def _row(position: Position, currency: str, scale: _Scale, base: Position | None
         "quantity": book.quantity,
         "cost_fifo": book.fifo,
         "cost_average": book.average,
-        "unknown_cost": book.unknown,
+        "unknown_cost": unknown[0],
         "realised_fifo": book.realised_fifo,
         "realised_average": book.realised_average,
         "sold_cost_fifo": book.closed_fifo,
@@ -280,8 +284,8 @@ def _findings(position: Position, currency: str) -> list[Finding]:
             "that explains it into data/instruments.csv"
         )
         found.append(Finding("sold more than held", symbol, position.oversold_on.isoformat(), last, position.trades, 1.0, text))
-    if position.book.unknown > 0:
-        text = f"{position.book.unknown.normalize():f} units came in without a price: their gain is not counted"
+    if (unknown := position.book.unknown_fifo) > 0:
+        text = f"{unknown.normalize():f} units came in without a price: their gain is not counted"
         found.append(Finding("unknown cost", symbol, first, last, position.trades, 1.0, text))
     return found
 
