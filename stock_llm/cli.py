@@ -157,9 +157,9 @@ def positions(trades: Trades = None, candles: CandlesAt = None) -> None:
     from rich.console import Console
 
     from stock_llm import portfolio
-    from tasks.collect import collect
+    from stock_llm.history import current
 
-    history = collect.fn(_settings(trades=trades, candles=candles))
+    history = current(_settings(trades=trades, candles=candles))
     console = Console()
     console.print(portfolio.table(history.positions))
     console.print(portfolio.notes(history))
