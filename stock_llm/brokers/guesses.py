@@ -5,6 +5,7 @@ dates, whatever it is called. Guesses are shown to the user (draft.py); nothing 
 """
 
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ _DATE = (
     r"^(?:\d{4}-\d\d?-\d\d?|\d{4}/\d\d?/\d\d?|\d{4}\.\d\d?\.\d\d?|(?:19|20)\d{6}"
     r"|\d{1,2}[-/. ](?:\d{1,2}|\pL{3,9})[-/. ]+\d{2,4}|\pL{3,9} \d{1,2},? \d{4})(?:\D|$)"
 )
+_FACTORS = ("quantity", "price", "amount")
 _NUMERIC = frozenset(("quantity", "price", "amount", "net", "fee", "tax", "balance"))
 
 
@@ -205,7 +207,7 @@ def _what_is_left(table: Table, traits: Sequence[_Traits], roles: dict[str, int]
     if not roles.keys() & {"symbol", "isin", "name"} and tickers:
         roles["symbol"] = max(tickers, key=lambda place: (traits[place].distinct, -place))
     texts = [place for place in free if _fits("name", traits[place]) and place not in roles.values()]
-    if not roles.keys() & {"symbol", "isin", "name"} and texts:
+    if not roles.keys() & {"symbol", "name"} and texts:
         roles["name"] = max(texts, key=lambda place: (traits[place].distinct, -place))
 
 
@@ -232,19 +234,18 @@ def _content_score(role: str, traits: _Traits) -> float:
 
 def _by_arithmetic(table: Table, traits: Sequence[_Traits], roles: dict[str, int]) -> None:
     """Where names do not tell quantity, price and amount: two columns whose product is a third."""
-    if {"quantity", "price"} <= roles.keys() or {"quantity", "amount"} <= roles.keys():
+    missing = [role for role in _FACTORS if role not in roles]
+    if not missing or {"quantity", "price"} <= roles.keys():
         return
-    free = [place for place, trait in enumerate(traits) if _fits("price", trait) and trait.filled > 0.5]
-    taken = {place for role, place in roles.items() if role not in ("quantity", "price", "amount")}
-    free = [place for place in free if place not in taken]
-    decimal = values.comma_or_point([pa.chunked_array([table.columns[place]]) for place in free])
-    read = values.read_numbers({str(place): table.columns[place] for place in free}, decimal, "", table.separator).of
-    triples = (
-        (one, other, third) for one in free for other in free for third in free if one < other and third not in (one, other)
-    )
-    for one, other, third in triples:
-        if _multiply(read[str(one)], read[str(other)], read[str(third)]):
-            roles.update(quantity=one, price=other, amount=third)
+    free = [place for place, trait in enumerate(traits) if _fits("price", trait) and place not in roles.values()]
+    choices = [[roles[role]] if role in roles else free for role in _FACTORS]
+    places = sorted({place for choice in choices for place in choice})
+    decimal = values.comma_or_point([pa.chunked_array([table.columns[place]]) for place in places])
+    read = values.read_numbers({str(place): table.columns[place] for place in places}, decimal, "", table.separator).of
+    for triple in itertools.product(*choices):
+        in_order = triple[0] < triple[1] or len(missing) < 3
+        if len(set(triple)) == 3 and in_order and _multiply(*(read[str(place)] for place in triple)):
+            roles.update(zip(_FACTORS, triple, strict=True))
             return
 
 

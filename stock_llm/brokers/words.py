@@ -5,6 +5,7 @@ guesses that a person looks at; formats themselves say what they mean.
 """
 
 import re
+import unicodedata
 from functools import cache
 
 from stock_llm.brokers.formats import own_formats
@@ -27,7 +28,7 @@ ROLES = {
     " courtage brokerage charges",
     "tax": "tax taxes steuer steuern impuesto impuestos impôt imposta belasting skatt withholding duty",
     "currency": "currency währung ccy moneda devise valuta divisa munt cur",
-    "account": "account depot konto kontonummer depotnummer cuenta compte conto rekening portfolio",
+    "account": "account iban rekeningnummer depot konto kontonummer depotnummer cuenta compte conto rekening portfolio",
     "trade_id": "id reference referenz ref order orden ordre ordernummer auftragsnummer transaktionsnummer number nummer nr",
     "balance": "balance saldo guthaben solde",
 }
@@ -39,16 +40,16 @@ _KINDS = (
     ("TAX", r"tax|steuer|withh|impuest|imp[oô]t|impost|ritenut|belasting|skatt"),
     ("FEE", r"\bfees?\b|geb[uü]hr|commission|provision|kosten|entgelt|charge|spesen|comisi|frais|courtage|custody"),
     ("INTEREST", r"interest|zins|int[eé]r[eê]t|inter[eé]s|interess|\brente\b|r[aä]nta|coupon|kupon|cedol|staking|reward"),
-    ("DIVIDEND", r"divid|aussch[uü]ttung|ertr[aä]g|distribution|utdelning|utbytte|udbytte|ปันผล"),
+    ("DIVIDEND", r"divid|^div\b|aussch[uü]ttung|ertr[aä]g|distribution|utdelning|utbytte|udbytte|ปันผล"),
     ("SELL", r"sell|sold|\bsale|verkauf|vent[ae]|vend[ia]|verkoop|s[aä]lj|s[aå]l[dt]\b|salg|sprzeda|ขาย|^(?:s|v|sld)$"),
     (
         "BUY",
         r"buy|bought|purchase|kauf|compra|achat|acquist|koop|k[oö]pt?\b|kj[oø]p|k[oø]b\b|kupno|subscri|zeichnung|sparplan"
-        r"|savings? plan|reinvest|ซื้อ|^(?:b|k|bot)$",
+        r"|savings? plan|reinvest|^drip$|ซื้อ|^(?:b|k|bot)$",
     ),
     ("TRANSFER+", r"einlieferung|einbuchung|transfer.?in\b|incoming|delivery.*in"),
     ("TRANSFER-", r"auslieferung|ausbuchung|transfer.?out\b|outgoing|delivery.*out"),
-    ("WITHDRAWAL", r"withdraw|auszahlung|retir|retrait|preliev|opname|uttag|removal|entnahme"),
+    ("WITHDRAWAL", r"withdraw|auszahlung|retir|retrait|prelev|preliev|opname|uttag|removal|entnahme"),
     ("DEPOSIT", r"deposit|einzahlung|ingreso|d[eé]pôt|versement|storting|ins[aä]ttning|einlage|top.?up|funding"),
     ("DEPOSIT/WITHDRAWAL", r"transfer|[uü]berweisung|lastschrift|gutschrift|wire|\bach\b|umbuchung|virement|bonifico"),
     ("BUY/SELL", r"trade|order|wertpapier|transa[ck]tion|execution|fill"),
@@ -58,17 +59,25 @@ _KINDS = (
 
 def kind_of(word: str) -> str:
     """The ledger kind that an action probably is, `~` for one to leave out, "" where nothing is known."""
-    return next((kind for kind, pattern in _KINDS if re.search(pattern, word, re.IGNORECASE)), "")
+    texts = (word, _without_accents(word))
+    return next((kind for kind, pattern in _KINDS if any(re.search(pattern, text, re.IGNORECASE) for text in texts)), "")
+
+
+def _without_accents(text: str) -> str:
+    """Exports in capitals, or of old systems, leave them out."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
 
 
 def likeness(role: str, name: str) -> float:
     """3 for a name that is a word of the role, or that another format gives to it; less where a word is a part of it."""
     plain = re.sub(r"[(\[].*?[)\]]|[_:#]", " ", name.lower()).strip()
     plain = " ".join(plain.split())
-    words = ROLES[role].split()
-    if plain in words or role in _names_elsewhere().get(plain, ()):
+    if role in _names_elsewhere().get(plain, ()):
         return 3
-    parts = re.split(r"[ /.-]+", plain)
+    plain, words = _without_accents(plain), _without_accents(ROLES[role]).split()
+    if plain in words:
+        return 3
+    parts = re.split(r"[ /.'-]+", plain)
     if any(part in words for part in parts):
         return 2
     return 1.5 if any(plain.endswith(word) for word in words if len(word) > 3) else 0
