@@ -18,7 +18,7 @@ EXPORTS = Path(__file__).parent / "exports"
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "brokers"
 PAGE = Path(__file__).parents[1] / "docs" / "formats.md"
 
-HEAD = """# Broker exports
+HEAD = r"""# Broker exports
 
 What `stock-llm import` reads. A format is recognised by its header, whatever the file is called; each is one small file in
 `stock_llm/brokers/`. Every row of a file is imported, skipped on purpose, or set aside (quarantined), the last two with a reason.
