@@ -156,9 +156,7 @@ def test_a_plain_file_must_have_all_its_candles_unless_the_table_says_so(home):
 
 def test_a_database_is_read_from_its_watermark_on(home):
     base = sqlite3.connect(home / "own.db")
-    base.execute(
-        "create table fills (id integer primary key, day text, ticker text, side text, n real, price real, changed integer)"
-    )
+    base.execute("create table fills (id integer primary key, day text, side text, n real, price real, changed integer)")
     base.executemany(
         "insert into fills values (?, ?, ?, ?, ?, ?)",
         [(1, "2024-03-01", "BUY", 3, 10.5, 1), (2, "2024-03-04", "SELL", 1, 11, 2), (3, "2024-03-05", "HOLD", 1, 11, 2)],
