@@ -164,6 +164,7 @@ def _with_legs(records: list) -> int:
     return len(records) + sum(_with_legs(inner) for inner in legs)
 
 
+_HASHED = re.compile(r"^(.*:[0-9a-f]{16})-(\d+)((?::.*)?)$")
 _COUNTED = re.compile(r"-(\d+)((?::.*)?)$")
 
 
@@ -171,6 +172,12 @@ def _nothing_twice(found: Import) -> None:
     """Ids are unique, and those of equal contents are numbered without a gap: files that overlap then agree on them."""
     ids = found.table["entry_id"].to_pylist()
     assert len(ids) == len(set(ids)), [one for one, count in Counter(ids).items() if count > 1][:3]
+    counters: dict[str, list[int]] = {}
+    for one in ids:
+        if hashed := _HASHED.match(one):
+            counters.setdefault(hashed[1] + hashed[3], []).append(int(hashed[2]))
+    for one, numbers in counters.items():
+        assert sorted(numbers) == list(range(1, len(numbers) + 1)), f"{one}: {numbers}"
 
 
 def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
