@@ -260,6 +260,17 @@ def test_a_fee_in_another_currency_is_an_entry_of_its_own(tmp_path):
     assert fee.entry_id.endswith(":fee5")
 
 
+def test_the_cash_of_an_option_tells_its_amount(tmp_path):
+    text = (
+        "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount\n"
+        "01/16/2024,Sell to Open,ACME 01/19/2024 190.00 C,CALL ACME INC $190 EXP 01/19/24,2,$1.25,$1.30,$248.70\n"
+        "01/19/2024,Expired,ACME 01/19/2024 190.00 C,CALL ACME INC $190 EXP 01/19/24,2,,,\n"
+    )
+    sold, expired = entries(tmp_path, text)
+    assert (sold.kind, sold.asset_class, sold.quantity, sold.price, sold.amount) == ("SELL", "OPTION", 2, Decimal("1.25"), 250)
+    assert (expired.kind, expired.quantity, expired.amount) == ("TRANSFER", 2, None)
+
+
 def test_an_unknown_table_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(InputError, match=r"no format knows this file; its first line is: a,b,c.*--draft"):
         read(tmp_path, "a,b,c\n1,2,3\n")

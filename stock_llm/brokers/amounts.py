@@ -17,6 +17,8 @@ from stock_llm.ledger import AssetClass, Kind
 
 TRADES = (Kind.BUY.value, Kind.SELL.value)
 OF_ASSETS = (*TRADES, Kind.TRANSFER.value, Kind.SPLIT.value)
+QUOTED_BY_UNIT = (AssetClass.STOCK.value, AssetClass.FUND.value, AssetClass.CRYPTO.value)
+"""Contracts have a size and bonds are quoted in per cent, which exports seldom say: their cash tells the amount."""
 CASH = tuple(kind.value for kind in (Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.DIVIDEND, Kind.INTEREST, Kind.FEE, Kind.TAX))
 
 
@@ -69,7 +71,10 @@ def amounts_of(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> Amounts:
         fee = _fee_from_net(fee, net, worth, trade, buys, fields)
 
     own_amount = pc.and_(pc.is_valid(gross), pc.invert(in_another_currency(fields)))
-    traded = pc.if_else(pc.or_(own_amount, pc.invert(stated)), traded, worth)
+    same = pc.equal(fields.text("currency"), fields.text("net_currency"))
+    sized = pc.or_(pa.array(np.isin(asset, QUOTED_BY_UNIT)), pc.is_valid(fields.number("multiplier")))
+    by_cash = pc.and_(pc.invert(sized), pc.and_(pc.is_valid(traded), same))
+    traded = pc.if_else(pc.or_(pc.or_(own_amount, by_cash), pc.invert(stated)), traded, worth)
     earned = pc.coalesce(pc.abs(gross), total(net, charges), worth)
     booked = pc.coalesce(pc.negate(net), pc.abs(gross), worth, pc.if_else(pc.greater(charges, ZERO), charges, none))
     amount = pc.if_else(trade, traded, pc.if_else(income, earned, pc.if_else(charge, booked, none)))

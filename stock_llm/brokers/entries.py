@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stock_llm.brokers.amounts import TRADES, Amounts, amounts_of, cost, in_another_currency, zeros
+from stock_llm.brokers.amounts import QUOTED_BY_UNIT, TRADES, Amounts, amounts_of, cost, in_another_currency, zeros
 from stock_llm.brokers.fields import Fields, is_money
 from stock_llm.brokers.meaning import SWAP, Meaning
 from stock_llm.brokers.refusals import reasons_of
 from stock_llm.brokers.values import FACTOR, MONEY, ZERO, quotient, total
 from stock_llm.ledger import AssetClass, Kind
-
-_QUOTED_BY_UNIT = (AssetClass.STOCK.value, AssetClass.FUND.value, AssetClass.CRYPTO.value)
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ def _disagreements(kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts:
     if not {"net", "amount"} & set(fields.numbers):
         return []
     worth = amounts.worth
-    trade = pa.array(good & np.isin(kind, TRADES) & np.isin(asset, _QUOTED_BY_UNIT))
+    trade = pa.array(good & np.isin(kind, TRADES) & np.isin(asset, QUOTED_BY_UNIT))
     same = pc.equal(fields.text("currency"), fields.text("net_currency"))
     charges = total(amounts.fee, amounts.tax)
     cash = total(worth, pc.if_else(pa.array(kind == Kind.BUY), charges, pc.negate(charges)))
