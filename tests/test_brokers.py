@@ -114,6 +114,21 @@ def test_more_dates(tmp_path, date):
     assert one(tmp_path, PLAIN + f'"{date}",ACME,BUY,1,10,0,USD\n').executed_at.date().isoformat() == "2024-09-16"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Time,Symbol,Side,Quantity,Price\n2024-03-04 10:00:05,ACME,BUY,1,10\n",
+        "date,time,ticker,action,shares,unit price\n2024-03-04,10:00:05,ACME,bought,1,10\n",
+        "Trade Date;Instrument;Direction;Size;Fill Price;Trade Time\n04.03.2024;ACME;B;1;10,00;10:00:05\n",
+        "EXECUTED_AT\tSYMBOL\tTYPE\tQTY\tUNITPRICE\n2024-03-04T10:00:05Z\tACME\tPurchase\t1\t10\n",
+    ],
+)
+def test_names_that_the_columns_of_a_plain_table_go_by(tmp_path, text):
+    entry = one(tmp_path, text)
+    assert (entry.kind, entry.symbol, entry.quantity, entry.price) == (Kind.BUY, "ACME", 1, 10)
+    assert entry.executed_at == datetime(2024, 3, 4, 10, 0, 5, tzinfo=UTC)
+
+
 def test_days_and_months_that_cannot_be_told_apart_are_asked_about(tmp_path):
     with pytest.raises(InputError, match="'3/4' may be day/month or month/day"):
         read(tmp_path, PLAIN + "3/4/2024,ACME,BUY,1,10,0,USD\n")

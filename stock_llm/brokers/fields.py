@@ -196,7 +196,7 @@ def _code(text: str, own: dict[str, str]) -> str:
 def _when(form: Format, texts: dict[str, pa.Array], how: Manner, path: Path, size: int) -> Instants:
     dates = texts.get("date", pa.array([""] * size, pa.string()))
     if "time" in texts and form.columns["time"] != form.columns.get("date"):
-        time = texts["time"]
+        time = pc.if_else(pc.equal(texts["time"], dates), "", texts["time"])  # one column may be both
         dates = values.trimmed(pc.binary_join_element_wise(dates, time, " "))
     return values.read_instants(dates, how.dates, form.timezone, texts.get("zone"), path)
 
