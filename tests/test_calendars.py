@@ -11,6 +11,7 @@ from stock_llm import calendars, candles
 from stock_llm.calendars import Exchanges
 from stock_llm.errors import InputError
 from stock_llm.findings import Finding
+from stock_llm.inputs import input_digest
 from stock_llm.settings import load_settings
 
 
@@ -151,6 +152,13 @@ def test_the_default_comes_from_the_settings_and_the_sample_trades_every_weekday
     assert calendars.exchanges_of(load_settings(home=tmp_path)).default == "24/5"
     own = load_settings(home=tmp_path, candles="mine", exchange="XETR")
     assert calendars.exchanges_of(own, {"A": "XPAR"}) == Exchanges({"A": "XPAR"}, "XETR")
+
+
+def test_another_exchange_is_something_new(tmp_path):
+    (tmp_path / "trades.csv").write_text("date,symbol,side,quantity,price\n2024-03-01,ABC,BUY,1,1\n")
+    (tmp_path / "ABC.csv").write_text("Date,Open,High,Low,Close,Volume\n2024-03-01,1,1,1,1,1\n")
+    mine = {"home": tmp_path, "trades": "trades.csv", "candles": "ABC.csv"}
+    assert input_digest(load_settings(**mine)) != input_digest(load_settings(**mine, exchange="XLON"))
 
 
 def test_candles_report_them(tmp_path):
