@@ -165,6 +165,18 @@ def test_the_draft_says_what_it_makes_of_the_file(tmp_path):
     assert written["kinds"]["SELL"] == ["Verkauf"]
 
 
+def test_a_draft_takes_no_other_formats_place(tmp_path):
+    path = tmp_path / "fidelity.csv"
+    path.write_text(SIGNED)
+    assert tomllib.loads(draft(path))["name"] == "my-fidelity"
+
+
+def test_a_quote_that_is_never_closed(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text(SIGNED + '2024-02-02,"AAPL,1,2,0,USD\n' + SIGNED.split("\n")[1] * 10_000)
+    assert tomllib.loads(draft(path))["columns"]["quantity"] == "Position Change"
+
+
 def test_dates_that_can_be_read_both_ways_are_not_guessed(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("Date,Ticker,Side,Shares,Cost Each\n01/02/2024,A,Buy,1,2.5\n03/04/2024,B,Sell,1,2.5\n")

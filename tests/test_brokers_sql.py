@@ -93,6 +93,13 @@ def test_nothing_new_is_no_error(database):
     assert (found.imported.rows_read, found.imported.table.num_rows, found.watermark) == (0, 0, "int:99")
 
 
+def test_a_watermark_of_several_kinds(database):
+    with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
+        connection.execute("INSERT INTO fills VALUES ('eight', '2024-02-01', 'NVDA', 'BUY', 1, 600, 0, 'USD', NULL)")
+    with pytest.raises(InputError, match="trade_id has values that cannot be compared"):
+        sql.read(Source("portfolio", database, QUERY, watermark="trade_id"), _hash)
+
+
 @pytest.mark.parametrize(
     ("mark", "text"),
     [(7, "int:7"), ("2024-01-18", "str:2024-01-18"), (D("7.5"), "Decimal:7.5"), (1.5, "float:1.5")],

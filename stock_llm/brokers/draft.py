@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from stock_llm.brokers import documents, engine, guesses
-from stock_llm.brokers.formats import SPECIAL, load
+from stock_llm.brokers.formats import SPECIAL, load, own_formats
 from stock_llm.brokers.guesses import Guess
 from stock_llm.brokers.reader import text_of
 from stock_llm.errors import InputError
@@ -82,7 +82,9 @@ def _verdict(text: str, path: Path) -> str:
 
 
 def _format(guess: Guess, path: Path) -> str:
-    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "my-broker"
+    name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "broker"
+    if name in {one.name for one in own_formats()}:
+        name = f"my-{name}"  # or it would take that format's place
     header = guess.table.header
     named = {place: _reference(header, place) for place in range(len(header))}
     used = sorted(guess.roles.values())

@@ -113,10 +113,17 @@ def _table(text: str, path: Path) -> Table:
         raise InputError("there is no table in this file", file=path, remedy="A table has a header with three columns or more")
     _, at, separator = best
     header = [cell.strip(' \t"\ufeff') for cell in cells(lines[at], separator)]
-    rows = [row for row in csv.reader(lines[at + 1 : at + 1 + _ROWS], delimiter=separator) if any(cell.strip() for cell in row)]
+    rows = [row for row in _records(lines[at + 1 : at + 1 + _ROWS], separator) if any(cell.strip() for cell in row)]
     rows = [row + [""] * (len(header) - len(row)) for row in rows if len(row) >= min(3, len(header))]
     columns = [values.trimmed(pa.array([row[place] for row in rows], pa.string())) for place in range(len(header))]
     return Table(at, separator, header, columns)
+
+
+def _records(lines: Sequence[str], separator: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines, delimiter=separator))
+    except csv.Error:  # a quote that was never closed before more than a cell may hold
+        return [cells(line, separator) for line in lines]
 
 
 @dataclass(frozen=True)

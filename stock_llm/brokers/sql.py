@@ -7,7 +7,8 @@ A URL holds a password: it is in no message and in no entry. Does not know where
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -122,23 +123,17 @@ def _engine(source: Source) -> "sa.Engine":
         raise InputError(f"the URL cannot be used: {_harmless(error, source)}", file=source.name) from None
 
 
-class _translated:
+@contextmanager
+def _translated(source: Source) -> Iterator[None]:
     """Errors of SQLAlchemy and its drivers become InputError, without the URL and without a chain that holds it."""
+    import sqlalchemy as sa
 
-    def __init__(self, source: Source):
-        self.source = source
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        import sqlalchemy as sa
-
-        if error is None or isinstance(error, InputError) or not isinstance(error, sa.exc.SQLAlchemyError):
-            return
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
         raise InputError(
-            f"the database says: {_harmless(error, self.source)}",
-            file=self.source.name,
+            f"the database says: {_harmless(error, source)}",
+            file=source.name,
             remedy="Try the query in the database's own shell; a colon in it is written \\:",
         ) from None
 
@@ -176,8 +171,19 @@ def _rows(connection: "sa.Connection", source: Source, since: str) -> tuple[Head
         for place, values in enumerate(zip(*chunk, strict=True)):
             parts[place].append(pa.array([_text(value) for value in values], pa.string()))
             if place == at:
-                highest = max((value for value in (*values, highest) if value is not None), default=None)
+                highest = _highest((*values, highest), source)
     return Header(names), [pa.chunked_array(part, pa.string()) for part in parts], "" if highest is None else _written(highest)
+
+
+def _highest(values: Sequence[Any], source: Source) -> Any:
+    try:
+        return max((value for value in values if value is not None), default=None)
+    except TypeError:
+        raise InputError(
+            f"the watermark {source.watermark} has values that cannot be compared, such as numbers and text",
+            file=source.name,
+            remedy="CAST it to one type in the query",
+        ) from None
 
 
 def _only_read(connection: "sa.Connection") -> None:
