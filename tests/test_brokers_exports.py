@@ -61,6 +61,18 @@ def test_every_line_is_accounted_for(path):
     assert len(entries) == read.rows_kept
 
 
+@pytest.mark.parametrize("name", ["kraken-ledgers", "binance-transactions", "coinbase-pro-account"])
+def test_rows_of_a_trade_are_one_entry_in_any_order(name, tmp_path):
+    header, *rows = (EXPORTS / f"{name}.csv").read_text(encoding="utf-8").splitlines()
+    backwards = tmp_path / "backwards.csv"
+    backwards.write_text("\n".join([header, *rows[::-1]]), encoding="utf-8")
+    ids = [
+        sorted(engine.read(path, lambda account: account).table["entry_id"].to_pylist())
+        for path in (EXPORTS / f"{name}.csv", backwards)
+    ]
+    assert ids[0] == ids[1]
+
+
 def test_no_two_formats_fight_over_a_header():
     """Each of the project's formats recognises a header made of its own columns, before any other format."""
     from stock_llm.brokers.formats import Header, best

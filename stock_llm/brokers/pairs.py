@@ -6,7 +6,7 @@ of the trade accounted for. Does not know ledger kinds.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -47,8 +47,9 @@ def coinbase_pro_account(sheet: Sheet, reading: Reading, name: str) -> Sheet:
 
 
 _KRAKEN_OLD = frozenset(
-    ("XXBT", "XXDG", "XXRP", "XXLM", "XXMR", "XETH", "XETC", "XLTC", "XZEC", "XREP", "XMLN", "ZEUR", "ZUSD", "ZGBP", "ZCAD", "ZJPY", "ZAUD")
-)  # fmt: skip
+    ("XXBT", "XXDG", "XXRP", "XXLM", "XXMR", "XETH", "XETC", "XLTC", "XZEC", "XREP", "XMLN")
+    + ("ZEUR", "ZUSD", "ZGBP", "ZCAD", "ZJPY", "ZAUD")
+)
 
 
 def _kraken_asset(code: str) -> str:
@@ -58,12 +59,14 @@ def _kraken_asset(code: str) -> str:
     return {"XBT": "BTC", "XDG": "DOGE"}.get(code, code)
 
 
-def _paired(sheet: Sheet, reading: Reading, name: str, *, trades: Sequence[str], costs: Sequence[str], asset) -> Sheet:
+def _paired(
+    sheet: Sheet, reading: Reading, name: str, *, trades: Sequence[str], costs: Sequence[str], asset: Callable[[str], str]
+) -> Sheet:
     rows = _rows(sheet, asset)
     groups: dict[str, list[_Row]] = {}
-    for row, group in zip(rows, cells_of(sheet, "group"), strict=True):
+    for row, shared in zip(rows, cells_of(sheet, "group"), strict=True):
         if row.action in trades or row.action in costs:
-            groups.setdefault(group or f"row {row.at}", []).append(row)
+            groups.setdefault(shared or f"row {row.at}", []).append(row)
     swaps: dict[int, Mapping[str, str]] = {}
     joined: set[int] = set()
     for group in groups.values():
@@ -80,7 +83,7 @@ def _paired(sheet: Sheet, reading: Reading, name: str, *, trades: Sequence[str],
     return with_columns(sheet, kept, added)
 
 
-def _rows(sheet: Sheet, asset) -> list[_Row]:
+def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:
     columns = [cells_of(sheet, role) for role in ("action", "symbol", "quantity")]
     cost = cells_of(sheet, "cost") if "cost" in sheet.format.columns else [""] * len(sheet.rows)
     return [
@@ -117,7 +120,8 @@ def _settle(
         return aside(group, reason, reading.quarantined)
     if len(cost) > 1:
         return aside(group, "the costs of this trade are in several assets", reading.quarantined)
-    first = min(row.at for row in group)
+    # The row of what left stands for the trade, whatever the order of the file: its id is that of the entry.
+    first = next(row.at for row in group if row.action not in costs and row.asset == out[0])
     fee_asset, fee = next(iter(cost.items()), ("", Decimal(0)))
     swaps[first] = {
         "Out": str(-moved[out[0]]),
