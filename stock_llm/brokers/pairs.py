@@ -46,10 +46,10 @@ def coinbase_pro_account(sheet: Sheet, reading: Reading, name: str) -> Sheet:
     return _paired(sheet, reading, name, trades=("match", "conversion"), costs=("fee",), asset=str)
 
 
-_KRAKEN_OLD = frozenset(
-    ("XXBT", "XXDG", "XXRP", "XXLM", "XXMR", "XETH", "XETC", "XLTC", "XZEC", "XREP", "XMLN")
-    + ("ZEUR", "ZUSD", "ZGBP", "ZCAD", "ZJPY", "ZAUD")
-)
+_KRAKEN_OLD = (
+    "XXBT", "XXDG", "XXRP", "XXLM", "XXMR", "XETH", "XETC", "XLTC", "XZEC", "XREP", "XMLN",
+    "ZEUR", "ZUSD", "ZGBP", "ZCAD", "ZJPY", "ZAUD",
+)  # fmt: skip
 
 
 def _kraken_asset(code: str) -> str:
