@@ -1,19 +1,20 @@
 """Ledgers of crypto exchanges tell a trade in several rows: what left, what came, what it cost. They become one row.
 
 In: a `Sheet` whose format has the columns `group` (rows of one trade share it), `action`, `symbol` and `quantity`. Out: the sheet
-with the columns Out, Out asset, In, In asset, Cost and Cost asset filled in where a row stands for a trade, and every other row
+with the columns Out, Out asset, In, In asset, Cost and Cost asset (a second cost likewise) filled in where a row stands for a trade, and every other row
 of the trade accounted for. Does not know ledger kinds.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from stock_llm.brokers.reader import Reading, Sheet, cells_of, with_columns
 from stock_llm.quarantine import Rejected
 
-_ADDED = ("Out", "Out asset", "In", "In asset", "Cost", "Cost asset", "Known asset", "Moved")
+_OF_SWAP = ("Out", "Out asset", "In", "In asset", "Cost", "Cost asset", "Second cost", "Second cost asset")
+_ADDED = (*_OF_SWAP, "Known asset", "Moved")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _paired(
     for row, shared in zip(rows, cells_of(sheet, "group"), strict=True):
         if row.action in trades or row.action in costs:
             groups.setdefault(shared or f"row {row.at}", []).append(row)
-    swaps: dict[int, Mapping[str, str]] = {}
+    swaps: dict[int, dict[str, str]] = {}
     joined: set[int] = set()
     for group in groups.values():
         joined |= {row.at for row in group}
@@ -76,7 +77,7 @@ def _paired(
     added: dict[str, list[str]] = {column: [] for column in _ADDED}
     for at in kept:
         row, swap = rows[at], swaps.get(at, {})
-        for column in _ADDED[:6]:
+        for column in _OF_SWAP:
             added[column].append(swap.get(column, ""))
         added["Known asset"].append(row.asset)
         added["Moved"].append("" if row.amount is None else str(row.amount - row.cost))
@@ -101,7 +102,7 @@ def _number(text: str) -> Decimal | None:
 
 
 def _settle(
-    group: Sequence[_Row], costs: Sequence[str], swaps: dict[int, Mapping[str, str]], sheet: Sheet, reading: Reading, name: str
+    group: Sequence[_Row], costs: Sequence[str], swaps: dict[int, dict[str, str]], sheet: Sheet, reading: Reading, name: str
 ) -> None:
     """Makes one row of a trade's rows, or sets all of them aside."""
 
@@ -118,19 +119,14 @@ def _settle(
     if len(out) != 1 or len(into) != 1:
         reason = f"the rows of this trade do not say what was given for what: {len(out)} assets left, {len(into)} came"
         return aside(group, reason, reading.quarantined)
-    if len(cost) > 1:
-        return aside(group, "the costs of this trade are in several assets", reading.quarantined)
+    if len(cost) > 2:
+        return aside(group, "the costs of this trade are in more than two assets", reading.quarantined)
     # The row of what left stands for the trade, whatever the order of the file: its id is that of the entry.
     first = next(row.at for row in group if row.action not in costs and row.asset == out[0])
-    fee_asset, fee = next(iter(cost.items()), ("", Decimal(0)))
-    swaps[first] = {
-        "Out": str(-moved[out[0]]),
-        "Out asset": out[0],
-        "In": str(moved[into[0]]),
-        "In asset": into[0],
-        "Cost": str(fee) if fee else "",
-        "Cost asset": fee_asset,
-    }
+    swap = {"Out": str(-moved[out[0]]), "Out asset": out[0], "In": str(moved[into[0]]), "In asset": into[0]}
+    for column, (asset, units) in zip(("Cost", "Second cost"), sorted(cost.items()), strict=False):
+        swap |= {column: str(units), f"{column} asset": asset}
+    swaps[first] = swap
     others = [row for row in group if row.at != first]
     return aside(others, f"joined to the trade in row {int(sheet.rows[first])}", reading.skipped)
 
