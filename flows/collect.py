@@ -1,14 +1,16 @@
 """Nightly: new trades, candles and feedback are checked while nobody waits, and what was set aside is shown.
 
-In: the settings of the folder it runs in. Out: a `History`, also counted in a Markdown artifact. Trains nothing.
+In: the settings of the folder it runs in. Out: a `History`; a Markdown artifact counts what it holds and what is new since the
+last one. Trains nothing.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from stock_llm import environment, report
+from stock_llm import changes, environment, report
 from stock_llm.artifacts import History
 from stock_llm.feedback import Feedback
 from stock_llm.settings import load_settings
@@ -17,7 +19,7 @@ from tasks import collect as stage
 
 @flow(name="collect")
 def collect(dials: dict[str, Any] | None = None) -> History:
-    """Reads the user's files and the feedback store.
+    """Reads what is new in the user's files and the feedback store.
 
     Args:
         dials: settings by name that win over environment and stock-llm.toml, as {"trades": "mine.csv"}.
@@ -27,6 +29,9 @@ def collect(dials: dict[str, Any] | None = None) -> History:
     history = stage.collect(settings)
     unused = Feedback(settings.url(settings.feedback_url)).unused(settings.uses_sample)
     create_markdown_artifact(
-        report.history(history, unused), key="collect", description=f"{history.first_day} to {history.last_day}"
+        report.history(history, changes.since_told(settings, history), unused),
+        key="collect",
+        description=f"{history.first_day} to {history.last_day}",
     )
+    changes.remember(settings, history, datetime.now(UTC).isoformat(timespec="seconds"))
     return history

@@ -25,9 +25,15 @@ class History:
     digest: str
     folder: Path
     trades: Path
+    """The ledger, as the exports name things."""
+    steps: Path
+    """Purchases, sales and moves of what has candles, on their scale: what skills learn from."""
+    positions: Path
     candles: Path
     feedback: Path
     quarantine: Path
+    findings: Path
+    """What a person should know: repairs, suspects, differences, what has no candles."""
     rows_read: dict[str, int]
     rows_kept: dict[str, int]
     rows_quarantined: dict[str, int]
@@ -36,7 +42,18 @@ class History:
     last_day: str
     feedback_ids: list[str]
     rows_duplicate: dict[str, int] = field(default_factory=dict)
-    """Rows that say again what another row says. Per kind (trades, candles, feedback): read = kept + quarantined + duplicate."""
+    """Rows that say again what another row says."""
+    rows_skipped: dict[str, int] = field(default_factory=dict)
+    """Rows that are no event, such as a balance. Per kind (trades, candles, feedback): read = kept + quarantined + duplicate +
+    skipped."""
+    entries: dict[str, int] = field(default_factory=dict)
+    """Kind of ledger entry → how many."""
+    findings_count: dict[str, int] = field(default_factory=dict)
+    """Rule → how many findings."""
+    exports: dict[str, list[str]] = field(default_factory=dict)
+    """Trade file → the formats that it was read as."""
+    ledger_digest: str = ""
+    """The same for the same events, however often and wherever they were written down."""
 
 
 @dataclass(frozen=True)

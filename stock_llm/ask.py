@@ -8,15 +8,16 @@ a model came to be.
 import re
 from dataclasses import dataclass, replace
 
-from stock_llm import candles, holdings, statements, trades
+import pyarrow.parquet as pq
+
+from stock_llm import candles, history, holdings, statements
 from stock_llm.answers import DISCLAIMER, Language
 from stock_llm.errors import InputError
-from stock_llm.inputs import candle_files, trade_files
+from stock_llm.inputs import candle_files
 from stock_llm.prompts import user_text
 from stock_llm.published import published
-from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
-from stock_llm.situation import WARM_UP, Position, compute
+from stock_llm.situation import WARM_UP, compute
 from stock_llm.skills.explain import TEXTBOOK
 
 
@@ -56,34 +57,26 @@ def ask(settings: Settings, text: str, model: str) -> Asked:
 def known_numbers(settings: Settings, text: str) -> str:
     """The block of the first symbol of our candles that the question names, at its last close; empty where it names none.
 
-    A question that names one indicator gets the lines that explaining it was trained with.
+    Candles and position are those of the history that is there now, as collect makes it. A question that names one indicator
+    gets the lines that explaining it was trained with.
     """
-    files = {file.stem.upper(): file for file in candle_files(settings)}
-    words = re.findall(r"[A-Za-z0-9.\-]+", text)
-    symbol = next((word.strip(".-").upper() for word in words if word.strip(".-").upper() in files), None)
+    symbols = {symbol for file in candle_files(settings) for symbol in candles.part(file, settings).facts["symbols"]}
+    words = [word.strip(".-").upper() for word in re.findall(r"[A-Za-z0-9.\-=^]+", text)]
+    symbol = next((word for word in words if word in symbols), None)
     if symbol is None:
         return ""
-    (series,) = [
-        one for one in candles.by_symbol(candles.read([files[symbol]], files[symbol].parent).table) if one.symbol == symbol
-    ]
+    known = history.current(settings)
+    table = pq.read_table(known.candles, filters=[("symbol", "=", symbol)])
+    (series,) = candles.by_symbol(table)
     situation = compute(series).at(len(series) - 1)
     if situation is None:
-        raise InputError(
-            f"{symbol} has {len(series)} candles, {WARM_UP + 1} are needed to compute its indicators", file=files[symbol]
-        )
-    situation = replace(situation, position=_held(settings, symbol))
+        file = settings.path(settings.candles) / table["source_file"][-1].as_py()
+        raise InputError(f"{symbol} has {len(series)} candles, {WARM_UP + 1} are needed to compute its indicators", file=file)
+    held = holdings.follow(holdings.fills(pq.read_table(known.steps, filters=[("symbol", "=", symbol)]))).get(symbol)
+    situation = replace(situation, position=held.positions[-1] if held else None)
     named = [name for name in TEXTBOOK if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
     lines = ("Symbol", "Date", "Close", TEXTBOOK[named[0]].line) if len(named) == 1 else ()
     return situation.block(*lines)
-
-
-def _held(settings: Settings, symbol: str) -> Position | None:
-    """What the ledger says the user holds of it now."""
-    given = settings.path(settings.trades)
-    root = given if given.is_dir() else given.parent
-    ledger = trades.read(trade_files(settings), root, lambda account: account_hash(account, settings=settings)).table
-    held = holdings.follow(holdings.fills(ledger)).get(symbol)
-    return held.positions[-1] if held else None
 
 
 def _with_disclaimer(answer: str, question: str) -> str:

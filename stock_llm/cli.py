@@ -6,6 +6,7 @@ Errors that a person can act on are one line on standard error and exit code 1; 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,6 +110,66 @@ def run(profile: Profile = None, trades: Trades = None, candles: CandlesAt = Non
     print(report.outcome(outcome))
 
 
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Exports of your brokers: CSV, JSON, XML.")],
+    look: Annotated[bool, typer.Option("--look", help="Only show what they hold; keep no copy.")] = False,
+    draft: Annotated[bool, typer.Option("--draft", help="Print a format for a CSV file that none knows, to complete.")] = False,
+    trades: Trades = None,
+) -> None:
+    """Show what exports hold, and put copies into the folder of trades, which every run reads.
+
+    The format is told by the content. Importing a file again, or one that overlaps, adds nothing twice.
+
+    Examples:
+
+        stock-llm import ~/Downloads/transactions.csv
+
+        stock-llm import --look *.csv
+
+        stock-llm import unknown.csv --draft > data/formats/mybank.toml
+    """
+    settings = _settings(trades=trades)
+    if draft:
+        from stock_llm.brokers.draft import draft as drafted
+
+        for file in files:
+            print(drafted(file))
+        return
+    from rich.console import Console
+
+    from stock_llm import importing
+
+    console = Console()
+    for one in importing.look(files, settings):
+        console.print(importing.shown(one))
+        if not look:
+            print(f"kept as {importing.keep(one.file, settings)}\n")
+    if not look and settings.path(settings.trades) != importing.folder_of(settings):
+        print(f'Runs read {settings.trades}. To use the folder of exports, write into stock-llm.toml: trades = "data/trades"')
+
+
+@app.command()
+def positions(trades: Trades = None, candles: CandlesAt = None) -> None:
+    """Show what you hold, what it cost and brought, and what was found in your files on the way.
+
+    Reads what is new first. Returns are before fees and taxes, which stand beside them.
+
+    Example:
+
+        stock-llm positions
+    """
+    from rich.console import Console
+
+    from stock_llm import portfolio
+    from stock_llm.history import current
+
+    history = current(_settings(trades=trades, candles=candles))
+    console = Console()
+    console.print(portfolio.table(history.positions))
+    console.print(portfolio.notes(history))
+
+
 @app.command()
 def ask(
     text: Annotated[str, typer.Argument(help="Your question. A symbol of your candles gets its computed numbers.")],
@@ -166,6 +227,34 @@ def serve(
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "gateway") from None
     run_until_told(settings)
+
+
+@app.command()
+def fetch(
+    symbols: Annotated[list[str], typer.Argument(help="As the provider writes them: AAPL, AET.L, ^GSPC, EURUSD=X.")],
+    provider: Annotated[str, typer.Option("--from", help="yfinance or alpaca.")] = "yfinance",
+    since: Annotated[str | None, typer.Option(help="First day, YYYY-MM-DD. Default: ten years ago.")] = None,
+    candles: CandlesAt = None,
+) -> None:
+    """Fetch daily candles into the folder of candles, one file a symbol; currencies such as EURUSD=X into that of exchange rates.
+
+    A symbol that is there is fetched again as a whole: adjusted prices change with every dividend.
+
+    Alpaca wants the keys of your account in APCA_API_KEY_ID and APCA_API_SECRET_KEY.
+
+    Examples:
+
+        stock-llm fetch AAPL MSFT --candles ~/candles
+
+        stock-llm fetch AAPL --from alpaca --since 2020-01-01
+
+        stock-llm fetch EURUSD=X
+    """
+    from stock_llm.connectors import candle_folder
+
+    where = partial(candle_folder.place, _settings(candles=candles))
+    for file in candle_folder.fetch(where, symbols, provider, candle_folder.day(since)):
+        print(f"{file.file}: {file.candles} candles, {file.first_day} to {file.last_day}", flush=True)
 
 
 @app.command()

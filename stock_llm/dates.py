@@ -49,6 +49,8 @@ def read_times(texts: pa.Array | pa.ChunkedArray, file: Path) -> Times:
         texts = texts.combine_chunks()
     texts = pc.utf8_trim_whitespace(texts)
     size = len(texts)
+    if (days := _plain_days(texts)) is not None:
+        return Times(days, days.astype("datetime64[us]"), np.zeros(size, bool))
     times = Times(np.full(size, "NaT", "datetime64[D]"), np.full(size, "NaT", "datetime64[us]"), np.zeros(size, bool))
     unread = np.arange(size)
     for pattern in (_YEAR_FIRST, _PACKED, _DAY_FIRST, _EITHER):
@@ -65,6 +67,17 @@ def read_times(texts: pa.Array | pa.ChunkedArray, file: Path) -> Times:
             month, day = _numbers(parts, "month"), _numbers(parts, "day")
         _fill(times, rows, _calendar(_numbers(parts, "year"), month, day), parts)
     return times
+
+
+def _plain_days(texts: pa.Array) -> np.ndarray | None:
+    """The days of a column in which every text is YYYY-MM-DD; most are."""
+    try:
+        days = pc.cast(texts, pa.date32())
+    except pa.ArrowInvalid:
+        return None
+    if days.null_count or (pc.year(pc.min(days)).as_py() or 0) < 1000:
+        return None
+    return days.to_numpy(zero_copy_only=False).astype("datetime64[D]")
 
 
 def _month_first(one: np.ndarray, two: np.ndarray, example: str, file: Path) -> bool:

@@ -2,6 +2,7 @@
 
 StockLLMError        anything that a person can act on; the command line prints it without a traceback, exit 1
 ├── InputError       the user's files or settings: names the file, the row and the remedy
+├── FetchError       a provider of market data did not answer, or refused
 ├── MissingExtra     a part that was not installed: names the extra to install
 ├── ParityError      training and serving disagree (rendering, tokens, loss): nothing may be published
 └── PublishError     the store or the Ollama server refused: `:latest` did not move
@@ -29,6 +30,10 @@ class InputError(StockLLMError):
         where += f", row {row}" if row else ""
         super().__init__((f"{where}: " if where else "") + problem + (f". {remedy}" if remedy else ""))
         self.problem, self.file, self.row, self.remedy = problem, file, row, remedy
+
+
+class FetchError(StockLLMError):
+    """A provider of market data did not answer, or refused; what was fetched before is where it was."""
 
 
 class MissingExtra(StockLLMError):

@@ -1,7 +1,7 @@
 """What the user held when: positions at average cost, and every sale seen against what was paid.
 
-In: BUY and SELL entries of the ledger. Out: per symbol, the holding after each day, and the sales. Money is turned into
-floats here: these numbers are shown to a model, not booked. Splits, shorts and transfers are the ledger's business.
+In: the steps that collect derives from the ledger, on the candles' scale. Out: per symbol, the holding after each day, and the
+sales. These numbers are floats: they are shown to a model, not booked. Splits and shorts are the bookkeeping's business.
 """
 
 from bisect import bisect_left, bisect_right
@@ -11,19 +11,23 @@ from datetime import date
 
 import pyarrow as pa
 
-from stock_llm.ledger import Kind
 from stock_llm.situation import Position
 
 
 @dataclass(frozen=True)
 class Fill:
-    """A purchase (quantity > 0) or a sale (quantity < 0)."""
+    """A purchase (quantity > 0) or a sale (quantity < 0).
+
+    Attributes:
+        decided: False for units that only moved: a transfer, a merger.
+    """
 
     ref: str
     symbol: str
     day: date
     quantity: float
     price: float
+    decided: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,11 @@ class Holding:
         return self.positions[index - 1] if index else None
 
 
-def fills(ledger: pa.Table) -> list[Fill]:
-    """The purchases and sales of a ledger, in the order in which they happened."""
-    columns = ledger.select(["entry_id", "symbol", "kind", "quantity", "price", "executed_at"]).to_pylist()
-    traded = [entry for entry in columns if entry["kind"] in (Kind.BUY, Kind.SELL) and entry["quantity"] and entry["price"]]
-    traded.sort(key=lambda entry: (entry["executed_at"], entry["entry_id"]))
-    return [
-        Fill(
-            ref=entry["entry_id"],
-            symbol=entry["symbol"],
-            day=entry["executed_at"].date(),
-            quantity=float(entry["quantity"]) * (1 if entry["kind"] == Kind.BUY else -1),
-            price=float(entry["price"]),
-        )
-        for entry in traded
-    ]
+def fills(steps: pa.Table) -> list[Fill]:
+    """What is in steps.parquet, in the order in which it happened."""
+    ordered = steps.sort_by([("at", "ascending"), ("rank", "ascending"), ("ref", "ascending")])
+    names = ("ref", "symbol", "day", "quantity", "price", "decided")
+    return [Fill(*values) for values in zip(*(ordered[name].to_pylist() for name in names), strict=True)]
 
 
 def follow(ordered: Iterable[Fill]) -> dict[str, Holding]:
@@ -92,7 +86,8 @@ def follow(ordered: Iterable[Fill]) -> dict[str, Holding]:
             if held is None:
                 opened[fill.symbol] = fill.day
         elif held is not None:
-            holding.sales.append(Sale(fill, held.cost, opened[fill.symbol]))
+            if fill.decided:
+                holding.sales.append(Sale(fill, held.cost, opened[fill.symbol]))
             left = round(held.quantity + fill.quantity, 8)
             after = Position(left, held.cost) if left > 0 else None
         if holding.days and holding.days[-1] == fill.day:

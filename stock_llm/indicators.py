@@ -33,13 +33,19 @@ class Bands(NamedTuple):
 
 
 def sma(values: ArrayLike, n: int) -> Series:
-    """Simple moving average: the mean of the last `n` values, in their unit. First value at index n-1."""
+    """Simple moving average: the mean of the last `n` values, in their unit. First value at index n-1.
+
+    Murphy, Technical Analysis of the Financial Markets, 1999, chapter 9.
+    """
     values = _checked(n, values=values)["values"]
     return _late(len(values), n - 1, _windows(values, n).mean(axis=1))
 
 
 def ema(values: ArrayLike, n: int) -> Series:
-    """Exponential moving average, α = 2/(n+1), seeded with the mean of the first `n` values. First value at index n-1."""
+    """Exponential moving average, α = 2/(n+1), seeded with the mean of the first `n` values. First value at index n-1.
+
+    The weight is Murphy's (1999, chapter 9); the seed is what makes early values comparable between programs.
+    """
     values = _checked(n, values=values)["values"]
     return _seeded_average(values, n, keep=1 - 2 / (n + 1))
 
@@ -60,10 +66,10 @@ def rsi(close: ArrayLike, n: int = 14) -> Series:
 
 
 def macd(close: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> Macd:
-    """Moving average convergence/divergence (Appel): line = EMA(fast) - EMA(slow), signal = EMA(signal) of the line.
+    """Moving average convergence/divergence: line = EMA(fast) - EMA(slow), signal = EMA(signal) of the line.
 
     The histogram is line - signal. Every EMA is seeded with the mean of its own first values: the line begins at index slow-1,
-    the signal and the histogram `signal`-1 later.
+    the signal and the histogram `signal`-1 later. Appel, The Moving Average Convergence-Divergence Trading Method, 1985.
 
     Raises:
         ValueError: `fast` is not shorter than `slow`.
@@ -76,7 +82,7 @@ def macd(close: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> M
 
 
 def atr(high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 14) -> Series:
-    """Average true range in price units: Wilder's average of max(high, previous close) - min(low, previous close).
+    """Average true range in price units (Wilder, 1978): his average of max(high, previous close) - min(low, previous close).
 
     The first candle has no previous close and no range; the first value is at index n.
     """
@@ -87,7 +93,10 @@ def atr(high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 14) -> Serie
 
 
 def bollinger(close: ArrayLike, n: int = 20, width: float = 2.0) -> Bands:
-    """Bollinger bands: SMA(n) ± `width` population standard deviations of the same `n` closes. First value at index n-1."""
+    """Bollinger bands: SMA(n) ± `width` population standard deviations of the same `n` closes. First value at index n-1.
+
+    Bollinger, Bollinger on Bollinger Bands, 2001.
+    """
     close = _checked(n, close=close)["close"]
     middle = sma(close, n)
     spread = width * _late(len(close), n - 1, _windows(close, n).std(axis=1))

@@ -4,31 +4,48 @@ In: settings. Out: paths, text, a digest. Imports nothing heavy, so that a run w
 know columns.
 """
 
+import codecs
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stock_llm.artifacts import digest_of, files_sha256
+from stock_llm.artifacts import digest_of, file_sha256, files_sha256
 from stock_llm.errors import InputError
+from stock_llm.instruments import digest_of_lines
 from stock_llm.settings import Settings
 
 if TYPE_CHECKING:
     from stock_llm.feedback import Feedback
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever collect makes something else from the same files."""
 
-TRADE_SUFFIXES = (".csv", ".txt")
+TRADE_SUFFIXES = (".csv", ".txt", ".tsv", ".json", ".xml")
 CANDLE_SUFFIXES = (".csv", ".txt", ".parquet")
 
 
 def trade_files(settings: Settings) -> list[Path]:
-    """The trades file, or those in the folder, sorted."""
+    """The trades file, or those in the folder, sorted; none where a database takes the place of the sample."""
+    sample = Settings.model_fields["trades"].default
+    if settings.trades_sql and settings.trades == sample:
+        return []
     return _files(settings.path(settings.trades), TRADE_SUFFIXES, "trades", "STOCK_LLM_TRADES")
 
 
 def candle_files(settings: Settings) -> list[Path]:
     """The candles file, or those in the folder, sorted."""
     return _files(settings.path(settings.candles), CANDLE_SUFFIXES, "candles", "STOCK_LLM_CANDLES")
+
+
+def rate_files(settings: Settings) -> list[Path]:
+    """The files of exchange rates, sorted; maybe none."""
+    path = settings.path(settings.fx)
+    return _files(path, CANDLE_SUFFIXES, "exchange rates", "STOCK_LLM_FX") if path.exists() else []
+
+
+def format_files(settings: Settings) -> list[Path]:
+    """The user's own export formats, sorted; maybe none."""
+    return sorted(settings.path(settings.formats).glob("*.toml"))
 
 
 def _files(path: Path, suffixes: tuple[str, ...], what: str, dial: str) -> list[Path]:
@@ -45,35 +62,71 @@ def _files(path: Path, suffixes: tuple[str, ...], what: str, dial: str) -> list[
     return found
 
 
-def read_text(path: Path) -> str:
-    """A whole file as text, without the byte order mark that spreadsheets put before it.
+def text_blocks(path: Path, size: int = 1 << 24) -> Iterator[str]:
+    """A file as text, in blocks of whole lines of about `size` bytes that end in `\n`, without a spreadsheet's byte order mark.
 
     Raises:
         InputError: the file is empty or not UTF-8.
     """
-    content = path.read_bytes()
-    if not content.strip():
+    rows, rest, blank = 0, b"", True
+    with path.open("rb") as stream:
+        rest = stream.read(len(codecs.BOM_UTF8))
+        rest = b"" if rest == codecs.BOM_UTF8 else rest
+        while chunk := stream.read(size):
+            rest += chunk
+            cut = rest.rfind(b"\n") + 1
+            if cut:
+                yield _text(rest[:cut], rows, path)
+                blank = blank and not rest[:cut].strip()
+                rows += rest.count(b"\n", 0, cut)
+                rest = rest[cut:]
+    if blank and not rest.strip():
         raise InputError("the file is empty", file=path, remedy="Export it again")
+    if rest:
+        yield _text(rest, rows, path)
+
+
+def read_text(path: Path) -> str:
+    """A whole file as text, its lines ending in `\n`, without the byte order mark that spreadsheets put before it.
+
+    Raises:
+        InputError: the file is empty or not UTF-8.
+    """
+    return "".join(text_blocks(path))
+
+
+def _text(content: bytes, rows: int, path: Path) -> str:
     try:
-        return content.decode("utf-8-sig")
+        return content.decode().replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
+        row = rows + content.count(b"\n", 0, error.start) + 1
         raise InputError(
             f"not UTF-8 text (byte 0x{content[error.start]:02x})", file=path, row=row, remedy="Save it as CSV in UTF-8"
         ) from None
 
 
 def input_digest(settings: Settings) -> str:
-    """16 hex digits over all trade files, candle files and feedback: the same as long as nothing is new.
+    """16 hex digits over all that a history is made of: the same as long as nothing is new.
+
+    A database, where there is one, is asked for what is new first.
 
     Raises:
-        InputError: there are no trades or no candles.
+        InputError: there are no trades or no candles, or the database cannot be read.
     """
-    trades, candles = trade_files(settings), candle_files(settings)
+    trades, candles, brokers = trade_files(settings), candle_files(settings), Path(__file__).parent / "brokers"
     return digest_of(
         recipe=RECIPE,
         trades=_bytes_digest(trades, settings.path(settings.trades)),
+        database=_database_digest(settings),
         candles=_bytes_digest(candles, settings.path(settings.candles)),
+        formats=(
+            files_sha256([*brokers.glob("*.py"), *brokers.glob("*.toml")], brokers),
+            _bytes_digest(format_files(settings), settings.path(settings.formats)),
+        ),
+        instruments=digest_of_lines(settings.path(settings.instruments)),
+        rates=_bytes_digest(rate_files(settings), settings.path(settings.fx)),
+        base_currency=settings.base_currency,
+        exchange=settings.exchange,
         feedback=open_feedback(settings).watermark(sample=settings.uses_sample),
     )
 
@@ -87,6 +140,14 @@ def open_feedback(settings: Settings) -> "Feedback":
     if settings.uses_sample and items.is_file():
         store.import_jsonl(items)
     return store
+
+
+def _database_digest(settings: Settings) -> str:
+    if not settings.trades_sql:
+        return ""
+    from stock_llm.trades_database import fetch  # brings SQLAlchemy and Arrow
+
+    return file_sha256(fetch(settings).path)
 
 
 def _bytes_digest(files: list[Path], given: Path) -> str:

@@ -14,6 +14,7 @@ from stock_llm.plan import Outcome
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from stock_llm.changes import Changes
     from stock_llm.registry import VersionInfo
 
 Scores = dict[str, dict[str, Any]]
@@ -90,19 +91,45 @@ def nothing_new(found: Outcome) -> str:
     )
 
 
-def history(found: History, unused: int) -> str:
-    """What was collected, as Markdown."""
-    lines = ["| | read | kept | set aside | repeated |", "|---|--:|--:|--:|--:|"]
+def history(found: History, new: "Changes", unused: int) -> str:
+    """What was collected and what of it is new, as Markdown; the trades themselves are not shown."""
+    lines = ["| | read | kept | set aside | repeated | no event |", "|---|--:|--:|--:|--:|--:|"]
     for kind, read in found.rows_read.items():
-        counts = (read, found.rows_kept[kind], found.rows_quarantined.get(kind, 0), found.rows_duplicate.get(kind, 0))
-        lines.append(f"| {kind} | {' | '.join(map(str, counts))} |")
+        others = (found.rows_quarantined, found.rows_duplicate, found.rows_skipped)
+        lines.append(f"| {kind} | {' | '.join(map(str, (read, found.rows_kept[kind], *(one.get(kind, 0) for one in others))))} |")
     table = "\n".join(lines)
+    entries = ", ".join(f"{count} {kind}" for kind, count in found.entries.items())
+    rules = "\n".join(
+        f"- {rule}: {count}{f', {new.findings[rule]} of them new' if rule in new.findings and new.since else ''}"
+        for rule, count in found.findings_count.items()
+    )
     return f"""{len(found.symbols)} symbols, {found.first_day} to {found.last_day}; {unused} feedback items are unused.
 
 {table}
 
+{_new(new)} Entries of the ledger: {entries or "none"}, from {len(found.exports)} exports
+({", ".join(sorted({form for forms in found.exports.values() for form in forms}))}).
+
+Findings, the text of each in `{found.findings}` and from `stock-llm positions`:
+
+{rules or "- none"}
+
 Rows that were set aside, each with its reason: `{found.quarantine}`
 """
+
+
+def _new(new: "Changes") -> str:
+    """What changed since the last time, in a sentence."""
+    if not new.since:
+        return f"The first time: {new.trades.added} entries and {new.candles.added} candles."
+    told = [
+        f"{what} {getattr(counts, how)} {how}"
+        for what, counts in (("entries", new.trades), ("candles", new.candles))
+        for how in ("added", "changed", "gone")
+        if getattr(counts, how)
+    ]
+    told += [f"{new.quarantined} more rows set aside"] if new.quarantined else []
+    return f"Since {new.since[:16]} UTC: {', '.join(told) or 'nothing new'}."
 
 
 def waiting(unused: int, retrain_after: int) -> str:

@@ -32,10 +32,35 @@ class Settings(BaseSettings):
     """The folder that data/, models/ and mlflow/ are in. Default: the current one."""
 
     trades: Path = Path("data/sample/trades.csv")
-    """CSV file, or folder of CSV files, with the trading history."""
+    """Export of a broker, or folder of such exports: CSV, JSON or XML, each recognised by its content."""
+
+    trades_sql: str = ""
+    """SQLAlchemy URL of a database with trades, read besides `trades`. Empty: none."""
+
+    trades_query: str = ""
+    """SELECT for it, its columns named as in a plain trades file: date, symbol, side, quantity, price, trade_id, …"""
+
+    trades_watermark: str = ""
+    """Column of the query that only grows; each night only rows from the last one seen on are read. Empty: all of them."""
+
+    formats: Path = Path("data/formats")
+    """Folder with your own export formats, as `stock-llm import FILE --draft` writes them."""
+
+    instruments: Path = Path("data/instruments.csv")
+    """The table of instruments: what exports call a symbol, splits, mergers; you edit it, collect adds to it."""
+
+    fx: Path = Path("data/fx")
+    """File or folder with exchange rates: the European Central Bank's eurofxref-hist.csv, or pairs as candles (EURUSD.csv)."""
+
+    base_currency: str = ""
+    """Currency in which returns are told besides an instrument's own, such as EUR. Empty: none."""
 
     candles: Path = Path("data/sample/candles")
     """Folder of daily candles, one CSV or Parquet file per symbol, or one file with a symbol column."""
+
+    exchange: str = "XNYS"
+    """Calendar of symbols that have no suffix such as `.L` and no exchange in the table of instruments: a code of
+    exchange_calendars, or 24/5 or 24/7."""
 
     feedback_url: str = "sqlite:///data/feedback.db"
     """SQLAlchemy URL of the feedback store."""
@@ -113,7 +138,7 @@ class Settings(BaseSettings):
     @property
     def uses_sample(self) -> bool:
         """Whether the trades are the committed, fictional ones."""
-        return self.path(self.trades).resolve().is_relative_to(self.path("data/sample").resolve())
+        return not self.trades_sql and self.path(self.trades).resolve().is_relative_to(self.path("data/sample").resolve())
 
 
 def load_settings(**given: object) -> Settings:

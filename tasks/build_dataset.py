@@ -136,7 +136,7 @@ def read_material(history: History, split: date) -> Material:
         InputError: nothing is left on one of the sides.
     """
     series = {one.symbol: situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))}
-    ordered = holdings.fills(pq.read_table(history.trades))
+    ordered = holdings.fills(pq.read_table(history.steps))
     held = holdings.follow(ordered)
     limit = (split - timedelta(days=EMBARGO_DAYS)).isoformat()
     start = split.isoformat()
@@ -171,7 +171,7 @@ def _moments(series: dict[str, Indicators], held: dict[str, holdings.Holding], o
     scores = {symbol: moments.outcomes(indicators) for symbol, indicators in series.items()}
     own: set[tuple[str, int]] = set()
     for fill in ordered:
-        if (indicators := series.get(fill.symbol)) is None:
+        if (indicators := series.get(fill.symbol)) is None or not fill.decided:
             continue
         index = indicators.last_before(fill.day)
         if (fill.symbol, index) in own:

@@ -31,7 +31,8 @@ def line(home: Path, name: str = "one", verdict: str = "promote", champion: int 
     card = folder / "card.md"
     card.write_text("# Dataset card\n", encoding="utf-8")
     history = History(
-        digest=f"history-{name}", folder=folder, trades=folder, candles=folder, feedback=folder, quarantine=folder, rows_read={},
+        digest=f"history-{name}", folder=folder, trades=folder, steps=folder, positions=folder, candles=folder, feedback=folder,
+        quarantine=folder, findings=folder, rows_read={},
         rows_kept={"trades": 3}, rows_quarantined={}, symbols=["ORCA"], first_day="2022-01-03", last_day="2025-12-31",
         feedback_ids=list(feedback),
     )  # fmt: skip

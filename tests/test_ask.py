@@ -22,7 +22,8 @@ def parrot(tmp_path, says):
     settings = load_settings(home=tmp_path, ollama_host="")
     shutil.copytree(SAMPLE, tmp_path / "data" / "sample", dirs_exist_ok=True)
     gguf = write_parrot(tmp_path / "parrot.gguf", says)
-    made = Modelfile(from_=f"./{gguf.name}", template=prompts.GO_TEMPLATE, system=prompts.SYSTEM, parameters={"num_predict": 40})
+    parameters = {"num_ctx": 1024, "num_predict": 40, "stop": ("</s>",)}
+    made = Modelfile(from_=f"./{gguf.name}", template=prompts.GO_TEMPLATE, system=prompts.SYSTEM, parameters=parameters)
     Store(settings.path(settings.ollama_store)).write_model(MODEL, gguf, made, replace=True)
     return settings
 
@@ -47,8 +48,20 @@ def test_a_question_about_one_indicator_gets_the_lines_that_explaining_it_was_tr
 def test_what_is_held_is_among_the_numbers(tmp_path):
     settings = parrot(tmp_path, "hello")
     trades = tmp_path / "data" / "sample" / "trades.csv"
-    trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,10.5\n")
-    assert "Position: 3 at 10.50 (" in known_numbers(settings, "KESTRO?")
+    trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n")
+    assert "Position: 3 at 239.50 (" in known_numbers(settings, "KESTRO?")
+
+
+def test_a_symbol_among_others_in_one_file(tmp_path):
+    settings = parrot(tmp_path, "hello")
+    folder = tmp_path / "data" / "sample" / "candles"
+    block = known_numbers(settings, "KESTRO?")
+    files = {file.stem: file.read_text().splitlines(keepends=True) for file in folder.glob("*.csv")}
+    for name in files:
+        (folder / f"{name}.csv").unlink()
+    rows = "".join(f"{name},{line}" for name, lines in files.items() for line in lines[1:])
+    (folder / "all.csv").write_text(f"Symbol,{files['KESTRO'][0]}{rows}")
+    assert known_numbers(settings, "KESTRO?") == block
 
 
 @pytest.mark.parametrize(("question", "language"), [("Analyze KESTRO.", "en"), ("วิเคราะห์หุ้น KESTRO", "th")])

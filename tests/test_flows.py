@@ -194,7 +194,14 @@ def test_collect_shows_what_was_read_and_set_aside(settings):
     history = flows.collect.collect(dials(settings))
     assert history.rows_quarantined["trades"] == 1
     shown = artifact("collect")
-    assert "| trades | 3 | 2 | 1 | 0 |" in shown and "3 feedback items are unused" in shown and "ABC" not in shown
+    assert "| trades | 3 | 2 | 1 | 0 | 0 |" in shown and "3 feedback items are unused" in shown and "ABC" not in shown
+    assert "The first time: 2 entries and 1 candles." in shown
+    with (settings.home / "trades.csv").open("a") as trades:
+        trades.write("2024-03-01,ABC,SELL,4,10.5\n")
+    flows.collect.collect(dials(settings))
+    assert "UTC: entries 1 added." in artifact("collect")
+    flows.collect.collect(dials(settings))
+    assert "UTC: nothing new." in artifact("collect")
 
 
 def test_a_profile_given_to_the_flow_wins(settings):

@@ -43,6 +43,8 @@ def quotes() -> dict[str, np.ndarray]:
         ("macd", "fastEma", lambda q: indicators.ema(q["close"], 12)),
         ("macd", "slowEma", lambda q: indicators.ema(q["close"], 26)),
         ("atr", "atr", lambda q: indicators.atr(q["high"], q["low"], q["close"], 14)),
+        ("atr", "tr", lambda q: indicators.atr(q["high"], q["low"], q["close"], 1)),
+        ("atr", "atrp", lambda q: 100 * indicators.atr(q["high"], q["low"], q["close"], 14) / q["close"]),
         ("bb", "sma", lambda q: indicators.bollinger(q["close"]).middle),
         ("bb", "upperBand", lambda q: indicators.bollinger(q["close"]).upper),
         ("bb", "lowerBand", lambda q: indicators.bollinger(q["close"]).lower),
@@ -53,6 +55,27 @@ def test_equals_the_reference_series_with_the_same_gaps(quotes, name, field, com
     assert len(expected) == len(got) == 502
     assert np.array_equal(np.isnan(expected), np.isnan(got))
     assert np.nanmax(np.abs(expected - got)) <= 1e-9
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ours"),
+    [
+        (("macd", "macd"), ("macd", "signal"), lambda q: indicators.macd(q["close"])[:2]),
+        (("macd", "fastEma"), ("macd", "slowEma"), lambda q: (indicators.ema(q["close"], 12), indicators.ema(q["close"], 26))),
+        (("macd", "fastEma"), ("sma", "sma"), lambda q: (indicators.ema(q["close"], 12), indicators.sma(q["close"], 20))),
+    ],
+)
+def test_crossovers_of_our_series_are_those_of_the_reference_series(quotes, a, b, ours):
+    """Both lines are on other sides than on the day before, by the reference's numbers: none of them ever touch."""
+    above = reference(*a) - reference(*b)
+    known = ~np.isnan(above)
+    assert np.abs(above[known]).min() > 1e-9
+    expected = [0] * len(above)
+    for day in range(1, len(above)):
+        if known[day - 1] and above[day - 1] * above[day] < 0:
+            expected[day] = 1 if above[day] > 0 else -1
+    assert indicators.crossovers(*ours(quotes)).tolist() == expected
+    assert sum(map(abs, expected)) >= 10
 
 
 def plain_wilder(values: list[float], n: int) -> list[float]:
