@@ -1,9 +1,10 @@
 """What the gateway adds to a call, what it can carry, what it needs: against a backend that answers at once.
 
-`python benchmarks/gateway.py [--seconds 10] [--litellm]` starts benchmarks/mock_backends.py and `stock-llm serve` as processes of
-their own and asks both from here; all three share the machine's cores. Every call is routed ("auto"), recorded in SQLite and kept
-for feedback, as it is by default. Added time: the same percentile through the gateway less that of a direct call, in turns.
-`--litellm` installs LiteLLM's proxy into a temporary folder and asks it in the same way, at a rate that it can bear.
+`python benchmarks/gateway.py [--seconds 10] [--litellm FOLDER]` starts benchmarks/mock_backends.py and `stock-llm serve` as
+processes of their own and asks both from here; all three share the machine's cores. Every call is routed ("auto"), recorded in
+SQLite and kept for feedback, as it is by default. Added time: the same percentile through the gateway less that of a direct call,
+in turns. `--litellm` asks LiteLLM's proxy in the same way, at a rate that it can bear; it is installed into a virtual environment
+in FOLDER unless it is there.
 """
 
 import argparse
@@ -65,6 +66,12 @@ class Target:
     url: str
     path: str
     model: str
+    key: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What lets a caller in."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def body(self, number: int, **more: object) -> dict[str, object]:
         """A request that no cache has seen."""
@@ -81,7 +88,7 @@ async def at_rate(target: Target, rate: float, seconds: float) -> Load:
         async def one(number: int, due: float) -> None:
             nonlocal failed
             try:
-                async with session.post(target.url + target.path, json=target.body(number)) as response:
+                async with session.post(target.url + target.path, json=target.body(number), headers=target.headers) as response:
                     await response.read()
                     assert response.status == 200, await response.text()
                 took.append(loop.time() - due)
@@ -113,7 +120,7 @@ async def flat_out(target: Target, at_once: int, seconds: float) -> Load:
             while time.perf_counter() - begin < seconds:
                 number += at_once
                 asked = time.perf_counter()
-                async with session.post(target.url + target.path, json=target.body(number)) as response:
+                async with session.post(target.url + target.path, json=target.body(number), headers=target.headers) as response:
                     await response.read()
                     failed += response.status != 200
                 took.append(time.perf_counter() - asked)
@@ -237,8 +244,9 @@ async def measure_gateway(direct: Target, through: Target, process: psutil.Proce
 
 async def measure_litellm(direct: Target, backend: str, seconds: float, folder: Path) -> None:
     """LiteLLM's proxy with one worker, in a virtual environment of its own."""
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    subprocess.run([folder / "venv/bin/pip", "install", "--quiet", LITELLM], check=True)
+    if not (folder / "venv/bin/litellm").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        subprocess.run([folder / "venv/bin/pip", "install", "-qq", LITELLM], check=True)
     port = _free_port()
     config = folder / "config.yaml"
     config.write_text(
@@ -247,12 +255,11 @@ async def measure_litellm(direct: Target, backend: str, seconds: float, folder: 
     )
     command = [str(folder / "venv/bin/litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    with running([*command, "--num_workers", "1"], f"{url}/health/liveliness", LITELLM_LOCAL_MODEL_COST_MAP="True") as (
-        process,
-        started,
-    ):
+    key = "sk-of-this-benchmark-0123456789"
+    environment = {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with running([*command, "--num_workers", "1"], f"{url}/health/liveliness", **environment) as (process, started):
         print(f"LiteLLM: first answer {started:.1f} s after its start, {_mib(process):.0f} MiB", flush=True)
-        through = Target(url, "/v1/chat/completions", "mistral")
+        through = Target(url, "/v1/chat/completions", "mistral", key)
         report("LiteLLM", 30, *await in_turns(direct, through, 30, seconds))
 
 
@@ -265,7 +272,7 @@ def count_records(home: Path) -> int:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=10, help="of each measurement")
-    arguments.add_argument("--litellm", action="store_true", help="measure LiteLLM's proxy beside it")
+    arguments.add_argument("--litellm", type=Path, metavar="FOLDER", help="measure LiteLLM's proxy beside it, installed here")
     given = arguments.parse_args()
     backend, door = _free_port(), _free_port()
     direct = Target(f"http://127.0.0.1:{backend}", "/api/chat", "mistral:7b")
@@ -287,7 +294,7 @@ def main() -> None:
             uvloop.run(measure_gateway(direct, through, process, started, given.seconds))
         print(f"records in the cost store: {count_records(home)}")
         if given.litellm:
-            uvloop.run(measure_litellm(direct, direct.url, given.seconds, home / "litellm"))
+            uvloop.run(measure_litellm(direct, direct.url, given.seconds, given.litellm))
     print(f"load average {os.getloadavg()[0]:.1f} at the end")
 
 

@@ -10,9 +10,17 @@ from typing import Any
 from stock_llm.errors import StockLLMError
 from stock_llm.llama import Model
 
-DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_last_n": 64, "repeat_penalty": 1.0}
+_PENALTIES = {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
+DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_last_n": 64} | _PENALTIES
 """Ollama's, for what neither the request nor the model says (ollama/ollama docs/modelfile.mdx)."""
 
+_MEANING = {
+    "temperature": (0.0, 100.0), "top_k": (0, 2**20), "top_p": (0.0, 1.0), "min_p": (0.0, 1.0), "repeat_last_n": (-1, 4096),
+    "repeat_penalty": (0.01, 100.0), "frequency_penalty": (-100.0, 100.0), "presence_penalty": (-100.0, 100.0),
+}  # fmt: skip
+"""Least and largest value that means something; beyond them llama.cpp divides by zero and aborts."""
+
+_ALL = _MEANING["repeat_last_n"][1]
 _ANY_SEED = 0xFFFFFFFF
 
 
@@ -33,12 +41,13 @@ class Sampler:
         self._llama: Any = llama_cpp
         self._context = model.context
         self._chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-        chosen = DEFAULTS | {name: value for name, value in options.items() if value is not None}
+        chosen = {name: _sane(name, value) for name, value in (DEFAULTS | dict(options)).items() if name in _MEANING}
         if schema is not None:
             self._add(llama_cpp.llama_sampler_init_grammar(model.vocabulary, _grammar(schema), b"root"))
-        penalties = (chosen["repeat_penalty"], chosen.get("frequency_penalty", 0.0), chosen.get("presence_penalty", 0.0))
-        if penalties != (1.0, 0.0, 0.0):
-            self._add(llama_cpp.llama_sampler_init_penalties(int(chosen["repeat_last_n"]), *map(float, penalties)))
+        penalties = [float(chosen[name]) for name in _PENALTIES]
+        if penalties != list(_PENALTIES.values()):
+            size, last = llama_cpp.llama_vocab_n_tokens(model.vocabulary), int(chosen["repeat_last_n"])
+            self._add(llama_cpp.llama_sampler_init_penalties(size, last if last >= 0 else _ALL, *penalties))
         if chosen["temperature"] <= 0:
             self._add(llama_cpp.llama_sampler_init_greedy())
             return
@@ -46,7 +55,7 @@ class Sampler:
         self._add(llama_cpp.llama_sampler_init_top_p(float(chosen["top_p"]), 1))
         self._add(llama_cpp.llama_sampler_init_min_p(float(chosen["min_p"]), 1))
         self._add(llama_cpp.llama_sampler_init_temp(float(chosen["temperature"])))
-        seed = int(chosen.get("seed", -1))
+        seed = int(options.get("seed", -1))
         self._add(llama_cpp.llama_sampler_init_dist(_ANY_SEED if seed < 0 else seed % _ANY_SEED))
 
     def __enter__(self) -> "Sampler":
@@ -73,7 +82,10 @@ def is_greedy(options: Mapping[str, Any]) -> bool:
     return temperature is not None and temperature <= 0 and plain
 
 
-_PENALTIES = {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
+def _sane(name: str, value: float) -> float:
+    """The nearest value that means something."""
+    least, largest = _MEANING[name]
+    return min(max(value, least), largest)
 
 
 def _grammar(schema: Mapping[str, Any]) -> bytes:

@@ -38,7 +38,7 @@ def home(tiny_base, tmp_path_factory) -> Path:
 def running(home, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        with gateway(home) as started:
+        with gateway(home, embedded_megabytes=128) as started:
             yield started
 
 
@@ -93,6 +93,10 @@ def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
     [
         ({"messages": [{"role": "user", "content": "1 " * 600}]}, 400, "the context only 512"),
         ({"messages": ASK, "format": {"type": "nonsense"}}, 400, "JSON schema"),
+        ({"messages": ASK, "options": {"num_ctx": 2**19}}, 400, "a context of 524288 tokens"),
+        ({"messages": ASK, "options": {"num_ctx": 2**40}}, 400, "num_ctx must be from 1 to"),
+        ({"messages": ASK, "options": {"num_ctx": 0}}, 400, "num_ctx must be from 1 to"),
+        ({"messages": ASK, "options": {"num_ctx": 1}}, 400, "the context only 1"),
         ({"messages": ASK, "model": "nope"}, 404, "model 'nope' not found"),
         ({"messages": ASK, "tools": [{"type": "function", "function": {"name": "f"}}]}, 503, "cannot do tools"),
     ],
@@ -100,6 +104,15 @@ def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
 def test_what_it_cannot_do_it_says(running, asked, status, text):
     refused = running.http.post("/api/chat", json={"model": "stock-llm", "stream": False} | asked)
     assert (refused.status_code, text in refused.json()["error"]) == (status, True), refused.text
+
+
+def test_wild_options_change_an_answer_and_break_nothing(running):
+    wild = {"top_k": -5, "temperature": 1e30, "seed": 2**62, "repeat_last_n": -(2**40), "repeat_penalty": 0, "num_predict": 5}
+    for name, value in wild.items():
+        body = {"model": "stock-llm", "stream": False, "messages": ASK, "options": {"num_predict": 5, name: value}}
+        assert running.http.post("/api/chat", json=body).status_code == 200, (name, value)
+    said = running.http.post("/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False})
+    assert said.status_code == 200
 
 
 def test_models_are_listed_and_shown_from_the_folder(running):

@@ -26,6 +26,8 @@ _LONGEST = 128
 _CONTEXT = 4096
 """Tokens of context where the model does not say; Ollama's default without a GPU."""
 
+_LONGEST_CONTEXT = 2**20
+
 _PATIENCE = 10.0
 """Seconds that the process has to stop at a token before it is killed."""
 
@@ -82,7 +84,7 @@ class Embedded:
                         continue
                     whole = True
                     if "error" in said:
-                        raise Cut(self.name, said["error"]) if text else _failure(said["error"])
+                        raise Cut(self.name, said["error"]) if text else _failure(said["error"], request)
                     break
             finally:
                 if not whole:
@@ -131,6 +133,8 @@ class Embedded:
             raise BadRequest(self.name, f"{request.model} does not support tools")
         model = self.find(request.model)
         options = dict(model.modelfile.parameters) | _options(request)
+        if not 1 <= options.get("num_ctx", _CONTEXT) <= _LONGEST_CONTEXT:
+            raise BadRequest(self.name, f"num_ctx must be from 1 to {_LONGEST_CONTEXT}")
         try:
             prompt = _prompt(request, model)
         except TemplateError as error:
@@ -230,6 +234,8 @@ def _prompt(request: ChatRequest, model: StoredModel) -> str:
     return ollama_prompt.render(own.get("template") or model.modelfile.template, turns, model.modelfile.system)
 
 
-def _failure(text: str) -> GatewayFailure:
-    own = BadRequest if "the context only" in text or "JSON schema" in text else Unavailable
-    return own("embedded", text)
+def _failure(text: str, request: ChatRequest) -> GatewayFailure:
+    """Whose fault an error of the process is: one caller's wishes must not count against the model."""
+    theirs = "the context only" in text or "JSON schema" in text
+    theirs |= "a context of" in text and "num_ctx" in request.options.extra
+    return (BadRequest if theirs else Unavailable)("embedded", text)

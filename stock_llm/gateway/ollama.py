@@ -25,6 +25,9 @@ from stock_llm.gateway.provider import Health, Kind, Latency
 ANSWERS_WITHIN = 2.0
 """Seconds that a server has to say that it is there."""
 
+CONNECTS_WITHIN = 10.0
+"""Seconds for a connection. Where nobody listens it is refused at once; where all are busy it must not look like nobody."""
+
 _PORT = 11434
 _LINE = 4 * 2**20
 """Bytes: the longest line of a stream that is read."""
@@ -59,6 +62,7 @@ class Ollama:
         self.models = models
         self.digests: Mapping[str, str] = {}
         self._limit = limit
+        self._there = False
 
     @property
     def local(self) -> bool:
@@ -108,10 +112,11 @@ class Ollama:
             async with asyncio.timeout(ANSWERS_WITHIN):
                 listed = (await self._client.list()).models
         except ConnectionError:
-            self.models, self.digests = (), {}  # it is not there: its models are not either
+            self.models, self.digests, self._there = (), {}, False  # it is not there: its models are not either
             return Health(False, f"no Ollama answers at {self.url}")
         except (httpx.HTTPError, ollama.ResponseError, ValueError, TimeoutError):
             return Health(False, f"what answers at {self.url} is no Ollama, or one in trouble", self.models)
+        self._there = True
         self.digests = {one.model: one.digest or "" for one in listed if one.model}
         self.models = tuple(sorted(self.digests, key=lambda name: (name not in self.models, *_place(self.models, name))))
         return Health(True, f"Ollama at {self.url} has {len(self.models)} models", self.models)
@@ -158,7 +163,7 @@ class Ollama:
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWERS_WITHIN)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECTS_WITHIN)
         return aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=_LINE, auto_decompress=False)
 
     @cached_property
@@ -168,9 +173,10 @@ class Ollama:
         return ollama.AsyncClient(self.url)
 
     def _check(self, request: ChatRequest) -> None:
-        """Where Ollama has no model, the router has none to choose."""
+        """Where there is no model, the router has none to choose."""
         if not request.model:
-            raise Unavailable(self.name, f"{self.url} has no model; run: ollama pull mistral:7b")
+            lacking = "has no model; run: ollama pull mistral:7b" if self._there else "does not answer"
+            raise Unavailable(self.name, f"the Ollama at {self.url} {lacking}")
 
     async def _post(self, path: str, body: dict[str, Any]) -> tuple[int, bytes, str | None]:
         async with self._posted(path, body) as response:
