@@ -406,6 +406,21 @@ def test_degiro_in_many_languages(tmp_path, kind, sentence):
     assert one(tmp_path, text).kind == kind
 
 
+def test_the_costs_of_an_order_go_with_its_largest_fill_whatever_the_order_of_the_file(tmp_path):
+    header = "Datum,Tijd,Valutadatum,Product,ISIN,Omschrijving,FX,Mutatie,,Saldo,,Order Id\n"
+    rows = [
+        '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,DEGIRO Transactiekosten,,EUR,"-3,00",EUR,"9,77",a1\n',
+        '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 4 @ 26,88 EUR",,EUR,"-107,52",EUR,"12,77",a1\n',
+        '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 34 @ 26,88 EUR",,EUR,"-913,92",EUR,"926,69",a1\n',
+    ]
+    found = [
+        sorted((one.quantity, one.fee, one.entry_id) for one in entries(tmp_path, header + "".join(lines)))
+        for lines in (rows, rows[::-1])
+    ]
+    assert found[0] == found[1]
+    assert [one[:2] for one in found[0]] == [(4, 0), (34, 3)]
+
+
 @pytest.mark.parametrize(
     "sentence",
     ["Valuta Creditering", "FX Debit", "Währungswechsel (Einbuchung)", "Opération de change - Crédit", "Ingreso Cambio de Divisa",
