@@ -232,6 +232,10 @@ def test_two_equal_fills_of_a_day_are_two_entries_and_a_second_import_has_the_sa
 def test_the_brokers_own_id_is_the_id(tmp_path):
     header = "date,symbol,side,quantity,price,trade id\n"
     assert one(tmp_path, header + "2024-03-04,ACME,BUY,1,10,T9\n").entry_id == "generic:T9"
+    assert (
+        len({one.entry_id for one in entries(tmp_path, header + "2024-03-04,ACME,BUY,1,10,#1\n2024-03-04,ACME,BUY,1,10,#2\n")})
+        == 2
+    )
 
 
 def test_a_row_with_an_id_that_was_there_is_skipped_and_rows_that_contradict_each_other_are_set_aside(tmp_path):
