@@ -352,6 +352,42 @@ HEADERS = {
         "Date;Type;Value;Note;ISIN;Shares;Fees;Taxes",
         "Datum;Typ;Wert;Notiz;ISIN;Stück;Gebühren;Steuern;ISIN2;Stück2",
     ],
+    "xtb": [
+        "ID;Type;Time;Symbol;Comment;Amount",
+        "ID;Type;Time;Comment;Symbol;Amount",
+        "ID;Typ;Czas;Symbol;Komentarz;Kwota",
+        "ID;Tipo;Hora;Símbolo;Comentario;Importe",
+        "ID;Type;Time;Symbol;Comment;Amount;Currency",
+    ],
+    "etoro": [
+        "Date,Type,Details,Amount,Units,Realized Equity Change,Realized Equity,Balance,Position ID,Asset type,NWA",
+        "Date,Type,Details,Amount,Units / Contracts,Realized Equity Change,Realized Equity,Balance,Position ID,Asset type,NWA",
+    ],
+    "avanza": [
+        "Datum;Konto;Typ av transaktion;Värdepapper/beskrivning;Antal;Kurs;Belopp;Courtage;Valuta;ISIN",
+        "Datum;Konto;Typ av transaktion;Värdepapper/beskrivning;Antal;Kurs;Belopp;Courtage;Valuta;ISIN;Resultat",
+        "Datum;Konto;Typ av transaktion;Värdepapper/beskrivning;Antal;Kurs;Belopp;Transaktionsvaluta;Courtage;Valutakurs;"
+        "Instrumentvaluta;ISIN;Resultat",
+    ],
+    "freetrade": [
+        "Title,Type,Timestamp,Account Currency,Total Amount in Account Currency,Buy / Sell,Ticker,ISIN,"
+        "Price per Share in Account Currency,Stamp Duty,Quantity,Venue,Order ID,Order Type,Instrument Currency",
+    ],
+    "ibkr-flex-trades": [
+        "ClientAccountID,CurrencyPrimary,FXRateToBase,AssetClass,SubCategory,Symbol,CUSIP,ISIN,TradeID,DateTime,TransactionType,"
+        "Quantity,TradePrice,Proceeds,Taxes,FifoPnlRealized,IBCommission,IBCommissionCurrency,Buy/Sell",
+        "Symbol,ISIN,TradeDate,Buy/Sell,Quantity,Proceeds,IBCommission,CurrencyPrimary,FXRateToBase,AssetClass",
+    ],
+    "ibkr-activity-trades": [
+        "Trades,Header,DataDiscriminator,Asset Category,Currency,Account,Symbol,Date/Time,Quantity,T. Price,C. Price,Proceeds,"
+        "Comm/Fee,Basis,Realized P/L,MTM P/L,Code",
+        "Trades,Header,DataDiscriminator,Asset Category,Currency,Symbol,Date/Time,Quantity,T. Price,Proceeds,Comm in USD",
+    ],
+    "parqet": ["datetime;price;shares;tax;fee;type;holdingname;identifier;currency"],
+    "schwab": [
+        "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount",
+        "Date,Action,Symbol,Description,Price,Quantity,Fees & Comm,Amount,",
+    ],
     "saxo": [
         "Client ID,Trade Date,Value Date,Type,Instrument,Instrument ISIN,Instrument currency,Exchange Description,"
         "Instrument Symbol,Event,Booked Amount,Order ID,Conversion Rate,From Derivative,Underlying asset type",
