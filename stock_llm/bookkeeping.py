@@ -197,8 +197,9 @@ def _book(event: Event, made: Followed) -> None:
     position = _position(event.instrument, made)
     if position.asset_class in ("", AssetClass.CASH):  # a charge in another currency is cash
         position.asset_class = event.asset_class
-    position.first_day = min(position.first_day, event.day)
-    position.last_day = max(position.last_day, event.day)
+    if event.day < position.first_day:
+        position.first_day = event.day
+    position.last_day = event.day
     position.fees += event.charges
     position.taxes += event.tax
     worth, quantity = event.worth, event.quantity

@@ -5,6 +5,7 @@ values. It is read in blocks, so that memory holds numbers and not text. Does no
 """
 
 import csv
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from stock_llm import columns
-from stock_llm.candle_rows import NUMBERS, Layout, Rows, is_wide, layouts, wide_layouts
+from stock_llm.candle_rows import NUMBERS, Layout, Rows, absent, is_wide, layouts, wide_layouts
 from stock_llm.errors import InputError
 from stock_llm.inputs import text_blocks
 from stock_llm.quarantine import Rejected
@@ -31,9 +32,13 @@ def read_rows(file: Path, name: str) -> Rows:
     above, block = 0, next(blocks)
     while not block.strip():  # blank lines may fill a whole block
         above, block = above + block.count("\n"), next(blocks)
-    lines = [line for line in enumerate(itertools.islice(block.split("\n"), 1000), start=1) if line[1].strip()][:3]
+    written = (line for line in enumerate(io.StringIO(block), start=1) if line[1].strip())
+    lines = list(itertools.islice(written, 3))
     separator = columns.separator(lines[0][1])
-    heads = [next(csv.reader([line], delimiter=separator)) for _, line in lines]
+    try:
+        heads = [next(csv.reader([line], delimiter=separator)) for _, line in lines]
+    except csv.Error as error:
+        raise InputError(f"not a CSV file ({error})", file=file, row=above + lines[0][0], remedy="Export it again") from None
     if len(heads) == 3 and is_wide(*heads):
         top, found = lines[2][0], wide_layouts(heads[0], heads[1], file, above + lines[0][0])
     else:
@@ -75,8 +80,8 @@ class _Parts:
             for column in self._columns:
                 values = own.get(column)
                 if column in NUMBERS:
-                    missing = np.zeros(size) if column in ("dividend", "split") else np.full(size, np.nan)
-                    self._numbers[column].append(missing if values is None else floats(values, column, self._separator))
+                    found = absent(column, size) if values is None else floats(values, column, self._separator)
+                    self._numbers[column].append(found)
                 elif values is not None:
                     self._texts[column].append(values.dictionary_encode())
             self._row.append(lines)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stock_llm.candle_csv import floats
-from stock_llm.candle_rows import NUMBERS, Layout, Rows, is_wide, layouts, wide_layouts
+from stock_llm.candle_rows import NUMBERS, Layout, Rows, absent, is_wide, layouts, wide_layouts
 from stock_llm.errors import InputError
 
 
@@ -21,20 +21,29 @@ def read_rows(file: Path) -> Rows:
     """The rows of a Parquet file; the first is row 1.
 
     Raises:
-        InputError: it is not a Parquet file, or lacks a column.
+        InputError: it is not a Parquet file, lacks a column, or a column is neither text nor dates nor numbers.
     """
     try:
         table = pq.read_table(file)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"not a Parquet file ({error})", file=file, remedy="Write it again") from None
-    parts = [_part(table, layout) for layout in _layouts(table.column_names, file)]
+    found = _layouts(table.column_names, file)
+    try:
+        parts = [_part(table, layout) for layout in found]
+    except pa.ArrowException as error:
+        remedy = "Write dates as dates or text, prices as numbers or text"
+        raise InputError(f"a column is of a kind that candles are not ({error})", file=file, remedy=remedy) from None
     row = np.concatenate([part.row for part in parts])
     return Rows(
         text={
             column: pa.chunked_array([part.text[column] for part in parts]).unify_dictionaries().combine_chunks()
             for column in parts[0].text
         },
-        number={column: np.concatenate([part.number[column] for part in parts]) for column in parts[0].number},
+        number={
+            column: np.concatenate([part.number.get(column, absent(column, len(part.row))) for part in parts])
+            for column in NUMBERS
+            if any(column in part.number for part in parts)
+        },
         row=row,
         rejected=[],
         written=lambda indices: [

@@ -163,8 +163,8 @@ def _levels(series: Series, made: Repair) -> None:
     """Rule 2."""
     step = _steps(made.prices)
     leap = np.where(np.abs(np.abs(step) - HUNDRED) < _tolerance(step), np.sign(step), 0).astype(int)
-    if not leap.any():
-        return
+    if not leap.any() or any(abs(abs(np.log(float(one.ratio))) - HUNDRED) < 0.1 for one in series.splits):
+        return  # a split of 100 for 1 that is known is rule 3's
     level = np.concatenate([[0], np.cumsum(leap)])
     leaps = np.flatnonzero(leap) + 1
     lower, last = level == level.min(), level == level[-1]

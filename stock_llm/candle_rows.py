@@ -66,6 +66,11 @@ class Rows:
     written: Callable[[np.ndarray], list[str]]
 
 
+def absent(column: str, size: int) -> np.ndarray:
+    """What stands for a column of numbers that some symbols of a file lack: no dividend and no split, or not a number."""
+    return np.zeros(size) if column in ("dividend", "split") else np.full(size, np.nan)
+
+
 def layouts(header: Sequence[str], file: Path, row: int | None) -> list[Layout]:
     """The only layout of a file with one row of names.
 

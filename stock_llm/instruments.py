@@ -28,6 +28,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ class Instruments:
     aliases: dict[str, str] = field(default_factory=dict)
     """What exports write, in upper case → symbol."""
 
-    @property
+    @cached_property
     def left_out(self) -> frozenset[str]:
         """Symbols for which no candles are missed: those to be left out, and those that are traded no more."""
         return frozenset(line.symbol for line in (*self.of("leave-out"), *self.of("delisted")))
@@ -104,14 +105,14 @@ class Instruments:
                 return line.symbol
         return ""
 
-    @property
+    @cached_property
     def classes(self) -> "dict[str, AssetClass]":
         """Symbol → what it is."""
         from stock_llm.ledger import AssetClass  # brings NumPy and Arrow, which a look at the digest does not need
 
         return {line.symbol: AssetClass(line.asset) for line in self.of("class")}
 
-    @property
+    @cached_property
     def units(self) -> dict[str, Decimal]:
         """Symbol → what trades' prices are multiplied by."""
         return {line.symbol: line.ratio for line in self.of("unit") if line.ratio}

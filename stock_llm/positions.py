@@ -101,16 +101,16 @@ def write(ledger: Path, instrument: Mapping[tuple[str, str, str], str], books: B
     rows: list[dict] = []
 
     def walked() -> Iterator[pa.RecordBatch]:
-        waiting: list[dict] = []
+        waiting: list[tuple] = []
         for events in _families(ledger, instrument, books.known):
             valued = value(events, books, missing)
             rows.extend(valued.positions)
             waiting += valued.steps
             made.findings += valued.findings
             if len(waiting) >= tables.ROWS:
-                yield from pa.Table.from_pylist(waiting, schema=STEP_SCHEMA).to_batches()
+                yield _batch(waiting)
                 waiting = []
-        yield from pa.Table.from_pylist(waiting, schema=STEP_SCHEMA).to_batches()
+        yield _batch(waiting)
 
     with localcontext(prec=50):
         made.steps = tables.write(walked(), STEP_SCHEMA, steps)
@@ -118,6 +118,12 @@ def write(ledger: Path, instrument: Mapping[tuple[str, str, str], str], books: B
     made.positions = tables.write(pa.Table.from_pylist(rows, schema=SCHEMA).to_batches(), SCHEMA, positions)
     made.findings += [_no_rate(currency, count, books.base) for currency, count in missing.items()]
     return made
+
+
+def _batch(lines: list[tuple]) -> pa.RecordBatch:
+    columns = zip(*lines, strict=True) if lines else [()] * len(STEP_SCHEMA)
+    arrays = [pa.array(column, item.type) for column, item in zip(columns, STEP_SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=STEP_SCHEMA)
 
 
 def names_table(instrument: Mapping[tuple[str, str, str], str]) -> pa.Table:

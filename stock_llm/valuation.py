@@ -48,12 +48,16 @@ class Books:
     base: str = ""
 
 
+Row = tuple[Any, ...]
+"""A line of steps.parquet, in the order of its columns."""
+
+
 @dataclass
 class Valued:
     """A family of instruments."""
 
     positions: list[dict[str, Any]] = field(default_factory=list)
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[Row] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -290,27 +294,27 @@ def _findings(position: Position, currency: str) -> list[Finding]:
     return found
 
 
-def _steps(made: Followed, scales: dict[str, _Scale], books: Books) -> list[dict[str, Any]]:
+def _steps(made: Followed, scales: dict[str, _Scale], books: Books) -> list[Row]:
     """Lines of steps.parquet: of stocks and funds whose candles their trades fit."""
-    lines = []
+    lines: list[Row] = []
+    fitting = {name: _fitting(position, scales.get(name, _Scale()), books) for name, position in made.positions.items()}
     for step in made.steps:
-        series = books.market.get(step.instrument)
-        scale = scales.get(step.instrument, _Scale())
-        asset = books.known.classes.get(step.instrument, made.positions[step.instrument].asset_class)
-        if series is None or not scale.fits or asset not in LEARNT_FROM or step.instrument in books.known.left_out:
+        if (scale := fitting[step.instrument]) is None:
             continue
-        factor = series.factor(step.day) if series.splits else _ONE
+        series = books.market[step.instrument]
+        quantity, price = step.quantity, step.price
+        if series.splits and (factor := series.factor(step.day)) != 1:
+            quantity, price = quantity * factor, price / factor
+        if scale.unit != 1:
+            price *= scale.unit
         at, rank, ref = step.order
-        lines.append(
-            {
-                "ref": ref,
-                "symbol": step.instrument,
-                "day": step.day,
-                "at": at,
-                "rank": rank,
-                "quantity": float(step.quantity * factor),
-                "price": float(step.price * scale.unit / factor),
-                "decided": step.decided,
-            }
-        )
+        lines.append((ref, step.instrument, step.day, at, rank, float(quantity), float(price), step.decided))
     return lines
+
+
+def _fitting(position: Position, scale: _Scale, books: Books) -> _Scale | None:
+    """The scale of an instrument that skills may learn from; None for the others."""
+    name = position.instrument
+    asset = books.known.classes.get(name, position.asset_class)
+    fits = name in books.market and scale.fits and asset in LEARNT_FROM and name not in books.known.left_out
+    return scale if fits else None

@@ -238,7 +238,7 @@ def nasty_values(chance: random.Random, content: bytes) -> bytes:
     """JSON with other values, kinds of values, missing and repeated records; anything else is left to `nasty_text`."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return nasty_text(chance, content)
     for _ in range(chance.choice((1, 3, 10))):
         holders = [document, *_inner(document)]

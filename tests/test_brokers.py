@@ -232,6 +232,10 @@ def test_two_equal_fills_of_a_day_are_two_entries_and_a_second_import_has_the_sa
 def test_the_brokers_own_id_is_the_id(tmp_path):
     header = "date,symbol,side,quantity,price,trade id\n"
     assert one(tmp_path, header + "2024-03-04,ACME,BUY,1,10,T9\n").entry_id == "generic:T9"
+    assert (
+        len({one.entry_id for one in entries(tmp_path, header + "2024-03-04,ACME,BUY,1,10,#1\n2024-03-04,ACME,BUY,1,10,#2\n")})
+        == 2
+    )
 
 
 def test_a_row_with_an_id_that_was_there_is_skipped_and_rows_that_contradict_each_other_are_set_aside(tmp_path):
@@ -348,6 +352,42 @@ HEADERS = {
         "Date;Type;Value;Note;ISIN;Shares;Fees;Taxes",
         "Datum;Typ;Wert;Notiz;ISIN;Stück;Gebühren;Steuern;ISIN2;Stück2",
     ],
+    "xtb": [
+        "ID;Type;Time;Symbol;Comment;Amount",
+        "ID;Type;Time;Comment;Symbol;Amount",
+        "ID;Typ;Czas;Symbol;Komentarz;Kwota",
+        "ID;Tipo;Hora;Símbolo;Comentario;Importe",
+        "ID;Type;Time;Symbol;Comment;Amount;Currency",
+    ],
+    "etoro": [
+        "Date,Type,Details,Amount,Units,Realized Equity Change,Realized Equity,Balance,Position ID,Asset type,NWA",
+        "Date,Type,Details,Amount,Units / Contracts,Realized Equity Change,Realized Equity,Balance,Position ID,Asset type,NWA",
+    ],
+    "avanza": [
+        "Datum;Konto;Typ av transaktion;Värdepapper/beskrivning;Antal;Kurs;Belopp;Courtage;Valuta;ISIN",
+        "Datum;Konto;Typ av transaktion;Värdepapper/beskrivning;Antal;Kurs;Belopp;Courtage;Valuta;ISIN;Resultat",
+        "Datum;Konto;Typ av transaktion;Värdepapper/beskrivning;Antal;Kurs;Belopp;Transaktionsvaluta;Courtage;Valutakurs;"
+        "Instrumentvaluta;ISIN;Resultat",
+    ],
+    "freetrade": [
+        "Title,Type,Timestamp,Account Currency,Total Amount in Account Currency,Buy / Sell,Ticker,ISIN,"
+        "Price per Share in Account Currency,Stamp Duty,Quantity,Venue,Order ID,Order Type,Instrument Currency",
+    ],
+    "ibkr-flex-trades": [
+        "ClientAccountID,CurrencyPrimary,FXRateToBase,AssetClass,SubCategory,Symbol,CUSIP,ISIN,TradeID,DateTime,TransactionType,"
+        "Quantity,TradePrice,Proceeds,Taxes,FifoPnlRealized,IBCommission,IBCommissionCurrency,Buy/Sell",
+        "Symbol,ISIN,TradeDate,Buy/Sell,Quantity,Proceeds,IBCommission,CurrencyPrimary,FXRateToBase,AssetClass",
+    ],
+    "ibkr-activity-trades": [
+        "Trades,Header,DataDiscriminator,Asset Category,Currency,Account,Symbol,Date/Time,Quantity,T. Price,C. Price,Proceeds,"
+        "Comm/Fee,Basis,Realized P/L,MTM P/L,Code",
+        "Trades,Header,DataDiscriminator,Asset Category,Currency,Symbol,Date/Time,Quantity,T. Price,Proceeds,Comm in USD",
+    ],
+    "parqet": ["datetime;price;shares;tax;fee;type;holdingname;identifier;currency"],
+    "schwab": [
+        "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount",
+        "Date,Action,Symbol,Description,Price,Quantity,Fees & Comm,Amount,",
+    ],
     "saxo": [
         "Client ID,Trade Date,Value Date,Type,Instrument,Instrument ISIN,Instrument currency,Exchange Description,"
         "Instrument Symbol,Event,Booked Amount,Order ID,Conversion Rate,From Derivative,Underlying asset type",
@@ -404,6 +444,21 @@ def test_degiro_in_many_languages(tmp_path, kind, sentence):
         f'16-12-2022,09:05,15-12-2022,ACME,IE0000000001,"{sentence}",,EUR,"-1,00",EUR,"1,36",\n'
     )
     assert one(tmp_path, text).kind == kind
+
+
+def test_the_costs_of_an_order_go_with_its_largest_fill_whatever_the_order_of_the_file(tmp_path):
+    header = "Datum,Tijd,Valutadatum,Product,ISIN,Omschrijving,FX,Mutatie,,Saldo,,Order Id\n"
+    rows = [
+        '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,DEGIRO Transactiekosten,,EUR,"-3,00",EUR,"9,77",a1\n',
+        '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 4 @ 26,88 EUR",,EUR,"-107,52",EUR,"12,77",a1\n',
+        '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 34 @ 26,88 EUR",,EUR,"-913,92",EUR,"926,69",a1\n',
+    ]
+    found = [
+        sorted((one.quantity, one.fee, one.entry_id) for one in entries(tmp_path, header + "".join(lines)))
+        for lines in (rows, rows[::-1])
+    ]
+    assert found[0] == found[1]
+    assert [one[:2] for one in found[0]] == [(4, 0), (34, 3)]
 
 
 @pytest.mark.parametrize(

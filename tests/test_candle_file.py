@@ -66,6 +66,15 @@ def test_the_table_of_several_tickers_that_yfinance_downloads(tmp_path, order, k
     assert sorted(set(reading.table["source_row"].to_pylist())) == [first, first + 1, first + 2]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_ticker_that_lacks_an_optional_column(tmp_path, kind):
+    frame = frame_of(["A", "B"]).drop(columns=[("Adj Close", "B")])
+    file = tmp_path / f"download.{kind}"
+    frame.to_csv(file) if kind == "csv" else frame.to_parquet(file)
+    table = read_file(file, file.name).table
+    assert rows(table, "symbol", "adjustment") == [("A", pytest.approx(0.99))] * 3 + [("B", 1.0)] * 2
+
+
 def test_one_ticker_downloaded(tmp_path):
     text = "Price,Close,High,Low,Open,Volume\nTicker,MSFT,MSFT,MSFT,MSFT,MSFT\nDate,,,,,\n"
     text += "2024-03-01,10,11,9,10,5\n2024-03-04,x,11,9,10,5\n2024-03-05,10,11,9,10,5\n"
@@ -115,6 +124,30 @@ def test_dates_are_the_days_as_written_whatever_the_zone(tmp_path):
     frame.index = pd.DatetimeIndex(["2024-03-29", "2024-04-01"], tz="Asia/Tokyo", name="Date")
     frame.to_parquet(tmp_path / "T.parquet")
     assert read_file(tmp_path / "T.parquet", "T").table["date"].to_pylist() == [date(2024, 3, 29), date(2024, 4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("Close", [[1.0]]), ("Close", [{"a": 1.0}]), ("Date", [[1]]), ("Close", [b"\xff"]), ("Symbol", [[1]])],
+)
+def test_parquet_columns_of_a_strange_kind_are_refused(tmp_path, column, values):
+    table = {"Symbol": ["A"], "Date": [date(2024, 3, 1)], **{name: [1.0] for name in ("Open", "High", "Low", "Close", "Volume")}}
+    pq.write_table(pa.table(table | {column: values}), tmp_path / "A.parquet")
+    with pytest.raises(InputError, match=r"A\.parquet"):
+        read_file(tmp_path / "A.parquet", "A.parquet")
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.int64(), pa.decimal128(9, 3), pa.string(), pa.large_string()])
+def test_parquet_prices_of_any_kind_of_number(tmp_path, kind):
+    price = pa.array(["1", "2"]).cast(kind)
+    table = {"Date": pa.array(DAYS[:2]).cast(pa.date32()), **dict.fromkeys(("Open", "High", "Low", "Close", "Volume"), price)}
+    pq.write_table(pa.table(table), tmp_path / "A.parquet")
+    assert read_file(tmp_path / "A.parquet", "A.parquet").table["close"].to_pylist() == [1, 2]
+
+
+def test_any_number_of_blank_lines_may_stand_above_the_header(tmp_path):
+    reading = read(tmp_path, "\n" * 5000 + "Date,Open,High,Low,Close,Volume\n2024-03-01,1,1,1,1,1\n")
+    assert reading.table["source_row"].to_pylist() == [5002]
 
 
 def test_what_has_no_volume_has_none(tmp_path):

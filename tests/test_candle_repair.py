@@ -146,6 +146,15 @@ def test_a_known_split_that_is_not_in_the_prices(ratio, beside):
     assert rules(made) == ["repaired: split"]
 
 
+@pytest.mark.parametrize("hundredths", [False, True])
+@pytest.mark.parametrize("ratio", [100.0, 0.01])
+def test_a_known_split_of_100_is_no_fault_of_units(ratio, hundredths):
+    series = changed(walk(5, daily=0.01), splits=(split(DAY + 120, ratio),), hundredths=hundredths)
+    made = repair(times(series, slice(0, 120), ratio, 1 / ratio))
+    assert_same(made, series)
+    assert rules(made) == ["repaired: split"]
+
+
 def test_a_known_split_that_only_some_rows_lack():
     series = changed(walk(6, daily=0.01), splits=(split(DAY + 120, 4.0),))
     made = repair(times(series, slice(80, 120), 4.0, 0.25))

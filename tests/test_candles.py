@@ -169,6 +169,7 @@ def test_files_that_overlap_are_one_history(tmp_path):
         (b"Date,Open,High,Low,Volume\n2024-03-01,1,1,1,1\n", "column 'close' is missing; the header is: Date,"),
         (HEADER.encode() + b"2024-03-01,1,1,1,1,1\n2024-03-02,1,1,1,\xff,1\n", r"ABC.csv, row 3: not UTF-8"),
         ("Date,Open\n".encode("utf-16"), "not UTF-8"),
+        (b"x" * 200_000 + b"\n", "ABC.csv, row 1: not a CSV file .field larger than field limit"),
         (HEADER.encode() + b"today,1,1,1,1,1\ntomorrow,1,1,1,1,1\n", r"row 2: 'today' is not a date, nor is any other"),
         (HEADER.encode() + b"3/4/2024,1,1,1,1,1\n3/5/2024,1,1,1,1,1\n", "may be day/month or month/day"),
         (HEADER.encode() + b"2024-03-01,1,1,1,0,1\n2024-03-02,1,1,1,1,1\n2024-03-03,1,1,1,0,1\n", "2 of 3 rows are bad"),

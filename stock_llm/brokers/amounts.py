@@ -70,11 +70,10 @@ def amounts_of(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> Amounts:
     if fields.format.fee_from_net:
         fee = _fee_from_net(fee, net, worth, trade, buys, fields)
 
-    own_amount = pc.and_(pc.is_valid(gross), pc.invert(in_another_currency(fields)))
     same = pc.equal(fields.text("currency"), fields.text("net_currency"))
     sized = pc.or_(pa.array(np.isin(asset, QUOTED_BY_UNIT)), pc.is_valid(fields.number("multiplier")))
     by_cash = pc.and_(pc.invert(sized), pc.and_(pc.is_valid(traded), same))
-    traded = pc.if_else(pc.or_(pc.or_(own_amount, by_cash), pc.invert(stated)), traded, worth)
+    traded = pc.if_else(pc.or_(pc.or_(pc.is_valid(gross), by_cash), pc.invert(stated)), traded, worth)
     earned = pc.coalesce(pc.abs(gross), total(net, charges), worth)
     booked = pc.coalesce(pc.negate(net), pc.abs(gross), worth, pc.if_else(pc.greater(charges, ZERO), charges, none))
     amount = pc.if_else(trade, traded, pc.if_else(income, earned, pc.if_else(charge, booked, none)))
@@ -99,14 +98,6 @@ def units_behind(quantity: pa.Array, fields: Fields) -> pa.Array:
     if "multiplier" not in fields.numbers:
         return quantity
     return product(quantity, pc.coalesce(fields.number("multiplier"), pa.scalar(Decimal(1), FACTOR)))
-
-
-def in_another_currency(fields: Fields) -> pa.Array:
-    """Whether the export's amount is in another currency than its price."""
-    if "amount_currency" not in fields.texts:
-        return pa.array(np.zeros(len(fields.rows), bool))
-    stated = fields.text("amount_currency")
-    return pc.and_(pc.not_equal(stated, ""), pc.not_equal(stated, fields.text("currency")))
 
 
 def _charges(fields: Fields, currency: pa.Array) -> tuple[pa.Array, pa.Array, list[tuple[str, str, pa.Array]]]:

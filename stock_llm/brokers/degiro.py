@@ -79,6 +79,9 @@ _SENTENCES = tuple(
 )
 
 
+_ROLES = ("date", "time", "name", "description", "change", "change_currency", "order_id")
+
+
 @dataclass
 class _Row:
     """A row of the statement; `amount` is the change of the cash account."""
@@ -90,6 +93,7 @@ class _Row:
     amount: Decimal | None
     currency: str
     order: str
+    when: str
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,14 @@ def account(sheet: Sheet, reading: Reading, name: str) -> Sheet:
     """The `steps` of degiro-account.toml."""
     rows, rest = _joined_ids(sheet)
     events = {row.at: _event(row) for row in rows}
-    trades = {row.order: row for row in reversed(rows) if row.order and events[row.at].what in ("buy", "sell")}
+    trades: dict[str, list[_Row]] = {}
     for row in rows:
-        trade = trades.get(row.order) if row.order else None
+        if row.order and events[row.at].what in ("buy", "sell"):
+            trades.setdefault(row.order, []).append(row)
+    for row in rows:
         event = events[row.at]
-        if event.what == "order costs" and trade is not None and (row.amount or 0) <= 0:
+        if event.what == "order costs" and row.order in trades and (row.amount or 0) <= 0:
+            trade = _dearest(trades[row.order], row)
             with_costs = _with_costs(events[trade.at], row)
             if with_costs is not None:
                 events[trade.at] = with_costs
@@ -142,7 +149,7 @@ def account(sheet: Sheet, reading: Reading, name: str) -> Sheet:
 
 def _joined_ids(sheet: Sheet) -> tuple[list[_Row], dict[int, str]]:
     """The rows; an order id that broke off goes on in the row below, which has nothing else."""
-    columns = {role: cells_of(sheet, role) for role in ("name", "description", "change", "change_currency", "order_id", "date")}
+    columns = {role: cells_of(sheet, role) for role in _ROLES}
     rows: list[_Row] = []
     rest: dict[int, str] = {}
     for at, order in enumerate(columns["order_id"]):
@@ -153,7 +160,9 @@ def _joined_ids(sheet: Sheet) -> tuple[list[_Row], dict[int, str]]:
             continue
         amounts = _readings(columns["change"][at])
         currency = columns["change_currency"][at]
-        rows.append(_Row(at, int(sheet.rows[at]), columns["name"][at], text, amounts[0] if amounts else None, currency, order))
+        when = f"{columns['date'][at]} {columns['time'][at]}"
+        amount = amounts[0] if amounts else None
+        rows.append(_Row(at, int(sheet.rows[at]), columns["name"][at], text, amount, currency, order, when))
     return rows, rest
 
 
@@ -189,6 +198,11 @@ def _traded(trade: re.Match[str], row: _Row) -> _Event:
     if not whole or (trade["why"] and _NO_SALE.search(trade["why"])):
         return _Event("units in" if buys else "units out", quantity, currency=currency)
     return _Event("buy" if buys else "sell", quantity, price, currency, row.amount, row.currency)
+
+
+def _dearest(trades: list[_Row], costs: _Row) -> _Row:
+    """The fill that an order's costs go with: the largest of those at the same time, whatever the order of the file."""
+    return max(trades, key=lambda one: (one.when == costs.when, abs(one.amount or 0), one.text))
 
 
 def _with_costs(event: _Event, costs: _Row) -> _Event | None:

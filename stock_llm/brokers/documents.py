@@ -87,7 +87,7 @@ def read(text: str, formats: Sequence[Format], path: Path, name: str) -> Reading
         columns = [pa.chunked_array([[record.values.get(cell, "") for record in group]], pa.string()) for cell in header.cells]
         raw = _Raw({record.number: record.raw for record in group})
         rows = np.array([record.number for record in group], np.int64)
-        reading.sheets.append(Sheet(found, header, 0, columns, rows, raw))
+        reading.sheets.append(Sheet(found, header, columns, rows, raw))
     if not reading.sheets:
         raise InputError("the document has no records", file=path, remedy="Export it again")
     return reading

@@ -35,7 +35,7 @@ _COLUMNS = {
     "account": "account number; only a salted hash of it is kept",
     "trade_id": "the broker's own number of each execution: of rows with the same one only one counts",
     "order_id": "number of an order; if no two executions ever share one, write trade_id",
-    "balance": "of the account; only checked, not imported",
+    "balance": "of the account; not imported",
 }
 """Role → what it is, in the order in which a draft names them."""
 

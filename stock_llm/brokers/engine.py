@@ -166,7 +166,7 @@ def _ids(columns: dict[str, pa.Array], form: str) -> pa.Array:
     texts = pc.binary_join_element_wise(content(columns), columns["order_id"], "\x1f")
     ids = []
     for text, trade_id, part in zip(texts.to_pylist(), columns["trade_id"].to_pylist(), columns["part"].to_pylist(), strict=True):
-        key = trade_id or hashlib.sha256(text.encode()).hexdigest()[:16] + "#"
+        key = trade_id.replace("#", "%23") or hashlib.sha256(text.encode()).hexdigest()[:16] + "#"
         ids.append(f"{form}:{key}{part}")
     return pa.array(ids, pa.string())
 
@@ -186,24 +186,18 @@ def _one_an_id(table: pa.Table, sheets: Sequence[Sheet], name: str) -> tuple[pa.
     rows = table["source_row"].to_numpy()
     wrong = set(rows[differing[group]].tolist())
     again = set(rows[(np.arange(len(rows)) != first[group]) & ~differing[group]].tolist()) - wrong
-    example = dict(zip(rows.tolist(), table["entry_id"].to_pylist(), strict=True))
+    out = np.isin(rows, list(wrong | again))
+    example = dict(zip(rows[out].tolist(), table["entry_id"].filter(pa.array(out)).to_pylist(), strict=True))
+    raw = {row: sheet.raw[row] for sheet in sheets for row in np.intersect1d(sheet.rows, rows[out]).tolist()}
 
     def rejected(numbers: set[int], reason: str) -> list[Rejected]:
-        return [
-            Rejected("trades", name, row, f"{reason} {example[row].partition(':')[2]}", _raw(sheets, row))
-            for row in sorted(numbers)
-        ]
+        return [Rejected("trades", name, row, f"{reason} {example[row].partition(':')[2]}", raw[row]) for row in sorted(numbers)]
 
-    keep = ~np.isin(rows, list(wrong | again))
     return (
-        table.filter(pa.array(keep)),
+        table.filter(pa.array(~out)),
         rejected(again, "the row repeats the trade with the id"),
         rejected(wrong, "rows that differ have the trade id"),
     )
-
-
-def _raw(sheets: Sequence[Sheet], row: int) -> str:
-    return next(sheet.raw[row] for sheet in sheets if np.any(sheet.rows == row))
 
 
 _NONE = pa.table(

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stock_llm.brokers.amounts import QUOTED_BY_UNIT, TRADES, Amounts, amounts_of, cost, in_another_currency, zeros
+from stock_llm.brokers.amounts import QUOTED_BY_UNIT, TRADES, Amounts, amounts_of, cost, zeros
 from stock_llm.brokers.fields import Fields, is_money
 from stock_llm.brokers.meaning import SWAP, Meaning
 from stock_llm.brokers.refusals import reasons_of
@@ -182,13 +182,13 @@ def _disagreements(kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts:
     charges = total(amounts.fee, amounts.tax)
     cash = total(worth, pc.if_else(pa.array(kind == Kind.BUY), charges, pc.negate(charges)))
     found = {}
-    for said, computed, fits in (
-        (pc.abs(fields.number("net")), cash, same),
-        (pc.abs(fields.number("amount")), worth, pc.invert(in_another_currency(fields))),
+    for said, computed, trades in (
+        (pc.abs(fields.number("net")), cash, pc.and_(trade, same)),
+        (pc.abs(fields.number("amount")), worth, trade),
     ):
         off = pc.abs(total(said, pc.negate(computed)))
         limit = total(quotient(said, pa.scalar(Decimal(100), FACTOR)), pa.scalar(Decimal("0.05"), FACTOR))
-        far = pc.fill_null(pc.and_(pc.and_(trade, fits), pc.greater(off, limit)), False).to_numpy(zero_copy_only=False)
+        far = pc.fill_null(pc.and_(trades, pc.greater(off, limit)), False).to_numpy(zero_copy_only=False)
         for at in np.flatnonzero(far):
             row = int(fields.rows[at])
             found[row] = Disagreement(row, said[int(at)].as_py(), computed[int(at)].as_py())

@@ -167,7 +167,7 @@ def _place_of(form: Format, role: str) -> str:
 
 def _currencies(form: Format, sheet: Sheet, texts: dict[str, pa.Array], written: dict[str, pa.Array], size: int) -> None:
     """Fills in the currency columns: as a column says, else as the number beside it is marked, else as its header says."""
-    for role, beside in (("currency", ("price", "amount", "quantity_price")), ("net_currency", ("net", "amount"))):
+    for role, beside in (("currency", ("price", "amount")), ("net_currency", ("net", "amount"))):
         found = texts.get(role, pa.array([""] * size, pa.string()))
         for number in beside:
             if number in written and pc.any(pc.equal(found, ""), min_count=0).as_py():

@@ -46,11 +46,10 @@ def understand(fields: Fields) -> Meaning:
         fields = _taken(rule, fields, hit)
         open_ &= ~hit
     said = fields.text("action").dictionary_encode()
-    outcomes = [_vocabulary(form, word) for word in said.dictionary.to_pylist()]
-    where = said.indices.to_numpy(zero_copy_only=False)
-    for number, (word_kind, word_skip) in enumerate(outcomes):
-        hit = open_ & (where == number)
-        kind[hit], skip[hit] = word_kind, word_skip
+    if open_.any():
+        outcomes = [_vocabulary(form, word) for word in said.dictionary.to_pylist()]
+        where = said.indices.to_numpy(zero_copy_only=False)[open_]
+        kind[open_], skip[open_] = (np.array(told, object)[where] for told in zip(*outcomes, strict=True))
     return _directed(Meaning(kind, skip, asset, fields))
 
 

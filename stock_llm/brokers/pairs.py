@@ -1,8 +1,8 @@
 """Ledgers of crypto exchanges tell a trade in several rows: what left, what came, what it cost. They become one row.
 
 In: a `Sheet` whose format has the columns `group` (rows of one trade share it), `action`, `symbol` and `quantity`. Out: the sheet
-with the columns Out, Out asset, In, In asset, Cost and Cost asset (a second cost likewise) filled in where a row stands for a trade, and every other row
-of the trade accounted for. Does not know ledger kinds.
+with the columns Out, Out asset, In, In asset, Cost and Cost asset (a second cost likewise) filled in where a row stands for a
+trade, and every other row of the trade accounted for. Does not know ledger kinds.
 """
 
 import re

@@ -37,7 +37,6 @@ class Sheet:
 
     format: Format
     header: Header
-    header_row: int
     columns: list[pa.ChunkedArray]
     rows: np.ndarray
     raw: Sequence[str]
@@ -259,7 +258,6 @@ def _read_table(lines: Sequence[str], found: _Found, formats: Sequence[Format], 
         Sheet(
             format=found.format,
             header=found.header,
-            header_row=found.at + 1,
             columns=[pa.chunked_array(column, pa.string()) for column in columns],
             rows=np.concatenate([np.array([], np.int64), *rows]),
             raw=_Lines(lines),

@@ -91,7 +91,7 @@ def read(source: Source, account_hash: Callable[[str], str], since: str = "", ow
         engine.dispose()
     form = _format(header, source, own)
     size = len(columns[0]) if columns else 0
-    sheet = Sheet(form, header, 0, columns, np.arange(1, size + 1), _Raw(columns))
+    sheet = Sheet(form, header, columns, np.arange(1, size + 1), _Raw(columns))
     if not size:
         return Fetched(Import(source.name, (form,), LEDGER_SCHEMA.empty_table(), 0), since)
     imported = read_sheets(Reading(sheets=[sheet]), account_hash, Path(source.name), source.name)
