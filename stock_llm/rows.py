@@ -17,8 +17,9 @@ class Row:
     """An instruction with the answer to be learnt.
 
     Attributes:
-        as_of: ISO date of the last close that the input knows.
-        source: `kind` (trade, day, feedback or rule) and `ref`, the id of what it was made from.
+        as_of: ISO date of the last close that the input knows; empty for a text without a date.
+        source: `kind` (trade, day, positions, feedback, rule, or that of a foreign file) and `ref`, the id of what it was
+            made from.
         label: the class in the answer, for counts and baselines.
         label_from, label_until: first and last ISO date that the label looks at; `as_of` where it looks at nothing later.
         weight: how often training sees the row.
