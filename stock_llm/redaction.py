@@ -151,7 +151,8 @@ def _analyse(shadow: _Shadow) -> list:
     found = []
     for recogniser, on_bare, needs in _recognisers():
         if needs in text:
-            found += recogniser.analyze(bare if on_bare else text, recogniser.supported_entities)
+            # no recogniser here looks at Presidio's language analysis
+            found += recogniser.analyze(bare if on_bare else text, recogniser.supported_entities, None)  # type: ignore[arg-type]
     return found
 
 
@@ -189,7 +190,7 @@ _EMAIL = {
 _IBAN_SHAPE = {"no check": r"(?<![A-Z\d])[A-Z]{2}\d{2}(?=[A-Z]{0,8}\d{6})[A-Z\d]{11,30}(?![A-Z\d])"}
 _WALLET = {"Ethereum": r"(?<![A-Z\d])0x[\dA-F]{40}(?![A-Z\d])"}
 _SSN = {"social security": r"(?<![\d-])\d{3}-\d\d-\d{4}(?![\d-])"}
-_THAI_ID = rf"{_START}[1-8](?:[ -]?\d){{12}}{_END}"
+_THAI_ID = rf"{_START}[1-8](?:\d{{12}}|([ -])\d{{4}}\1\d{{5}}\1\d\d\1\d){_END}"
 
 
 @cache
