@@ -62,6 +62,12 @@ class Dataset:
     purged: int
     holdout_digest: str
     feedback_ids: list[str]
+    history: str = ""
+    """Digest of the history that it was made from."""
+    holdout_until: str = ""
+    """First day after the holdout; empty where it ends with the history."""
+    draw: int = 0
+    """How often the rows of this holdout period were drawn anew."""
 
 
 @dataclass(frozen=True)

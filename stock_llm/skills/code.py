@@ -54,6 +54,11 @@ class Strategy:
     buy: tuple[str, ...]
     sell: tuple[str, ...]
 
+    @property
+    def ref(self) -> str:
+        """The same for the same strategy, in whatever order its conditions are told."""
+        return f"{' and '.join(sorted(self.buy))} / {' and '.join(sorted(self.sell))}"
+
     def source(self) -> str:
         """The function as it is taught."""
         return "\n".join(
@@ -114,7 +119,7 @@ def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Ro
         instruction=instruction,
         input="",
         output=f"```python\n{strategy.source()}\n```",
-        source={"kind": "rule", "ref": " / ".join((*strategy.buy, *strategy.sell))},
+        source={"kind": "rule", "ref": strategy.ref},
         label="CODE",
         label_from=as_of,
         label_until=as_of,

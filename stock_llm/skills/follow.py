@@ -8,6 +8,9 @@ from stock_llm.rows import UNPARSED, Row, Score, mean_of
 
 NAME = "follow"
 
+TEXT = "TEXT"
+"""Label of an answer in the user's own words, outside of the answer format."""
+
 CORRECTION_WEIGHT = 3.0
 """A correction counts as much as three computed rows: there are few, and they are what the user asked for."""
 
@@ -25,9 +28,9 @@ def row(item: FeedbackItem, answer: str) -> Row:
     as_of = item.as_of or item.created_at.date().isoformat()
     try:
         given = parse(answer)
-        label = given.recommendation or given.trend or given.reading or given.outcome or "TEXT"
+        label = given.recommendation or given.trend or given.reading or given.outcome or TEXT
     except AnswerError:
-        label = "TEXT"
+        label = TEXT
     return Row(
         skill=NAME,
         language=item.language,
@@ -49,8 +52,8 @@ def score(row: Row, text: str) -> Score:
 
     Free text, which has no labelled lines, is marked by its similarity alone (difflib's ratio over words).
     """
-    if row.label == "TEXT":
-        return mean_of("TEXT", similar=SequenceMatcher(None, row.output.split(), text.split(), autojunk=False).ratio())
+    if row.label == TEXT:
+        return mean_of(TEXT, similar=SequenceMatcher(None, row.output.split(), text.split(), autojunk=False).ratio())
     try:
         given, right = parse(text), parse(row.output)
     except AnswerError:
