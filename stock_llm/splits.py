@@ -30,6 +30,11 @@ class Split:
     start: date
     until: date | None
 
+    @classmethod
+    def parse(cls, start: str, until: str) -> "Split":
+        """From ISO dates; `until` may be empty."""
+        return cls(date.fromisoformat(start), date.fromisoformat(until) if until else None)
+
     @property
     def train_before(self) -> date:
         """First day that no train label may reach."""
