@@ -16,9 +16,9 @@ CORRECTION_WEIGHT = 3.0
 
 
 def wanted(item: FeedbackItem) -> str | None:
-    """The answer that the user wants: their correction, else a response that they liked; None where they only disliked it."""
-    if item.correction and item.correction.strip():
-        return None if item.correction.strip() == item.response.strip() else item.correction.strip()
+    """The answer that the user wants: their edit, else a response that they liked; None where they only disliked it."""
+    if item.edit is not None:
+        return item.edit
     liked = item.thumb == "up" if item.thumb else item.rating is not None and item.rating >= 4
     return item.response.strip() if liked else None
 
@@ -43,7 +43,7 @@ def row(item: FeedbackItem, answer: str) -> Row:
         label=label,
         label_from=as_of,
         label_until=as_of,
-        weight=CORRECTION_WEIGHT if item.correction else 1.0,
+        weight=CORRECTION_WEIGHT if item.edit else 1.0,
     )
 
 
