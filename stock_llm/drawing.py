@@ -94,14 +94,16 @@ class Draw:
 
     def plan(self, known: Collection[str] = ()) -> list[Planned]:
         """About `size` rows; strategies that are `known` already are left out."""
-        signals, analyses = self._count(signal.NAME), self._count(analyse.NAME)
-        decisions = self._sample(self._side.decisions, signals + analyses)
-        made = [self._planned(signal.NAME, number) for number in decisions[:signals]]
-        made += [self._planned(analyse.NAME, number) for number in decisions[signals:]]
-        made += [self._planned(explain.NAME, number, indicator) for number, indicator in self._readings()]
-        made += [self._planned(review.NAME, place) for place in self._sample(self._side.trades, self._count(review.NAME))]
+        made = [self._planned(review.NAME, place) for place in self._sample(self._side.trades, self._count(review.NAME))]
         made += [self._planned(portfolio.NAME, place) for place in self._portfolios()]
         made += [self._planned(code.NAME, place, seed) for place, seed in self._strategies(set(known))]
+        made += [self._planned(explain.NAME, number, indicator) for number, indicator in self._readings()]
+        signals = self._count(signal.NAME)
+        left = self._size - len(made)  # where there are too few trades, more decisions are made
+        decisions = self._sample(self._side.decisions, left)
+        cut = round(len(decisions) * signals / (signals + self._count(analyse.NAME)))
+        made += [self._planned(signal.NAME, number) for number in decisions[:cut]]
+        made += [self._planned(analyse.NAME, number) for number in decisions[cut:]]
         return made
 
     def row(self, planned: Planned) -> Row:

@@ -8,7 +8,6 @@ Does not know how rows are made.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -48,30 +47,39 @@ def check(train: Path, holdout: Path, corrections: Path, split: Split, market: M
         if named := list(ids):
             found.setdefault(what, []).extend(named)
 
-    judging = Judging()
-    for row in read_rows(holdout):
+    known = Known(market)
+    judging, frozen = Judging(), Judging(read_rows(corrections))
+    for row, closely in _rows(holdout):
         judging.add(row)
         report("holdout rows lie outside of it", _outside(row, split))
-    frozen = Judging()
-    for row in read_rows(corrections):
-        frozen.add(row)
+        for what in known.faults(row, closely):
+            report(what, [row.id])
 
     seen: set[int] = set()
-    for row in read_rows(train):
-        report("train rows reach into the holdout", _reaches(row, split))
-        report("train rows are about an event of the holdout", [row.id] if judging.shares_event(row) else ())
-        report("train rows ask what the holdout asks", [row.id] if judging.asks(row) else ())
-        report("train rows ask what a frozen correction answers", [row.id] if frozen.asks(row) else ())
-        report("train rows say what the holdout says", [row.id] if judging.says(row) else ())
-        report("train rows say what a frozen correction says", [row.id] if frozen.says(row) else ())
-        mark = int(_mark(row), 16)
-        report("train rows stand there twice", [row.id] if mark in seen else ())
+    for row, closely in _rows(train):
+        for what, wrong in (
+            ("train rows reach into the holdout", _reaches(row, split)),
+            ("train rows are about an event of the holdout", judging.shares_event(row)),
+            ("train rows ask what the holdout asks", judging.asks(row)),
+            ("train rows ask what a frozen correction answers", frozen.asks(row)),
+            ("train rows say what the holdout says", judging.says(row)),
+            ("train rows say what a frozen correction says", frozen.says(row)),
+            ("train rows stand there twice", (mark := int(_mark(row), 16)) in seen),
+        ):
+            report(what, [row.id] if wrong else ())
         seen.add(mark)
-    for file in (train, holdout):
-        for what, name in knows_too_much(file, market):
-            report(what, [name])
+        for what in known.faults(row, closely):
+            report(what, [row.id])
     if found:
         raise LeakageError(found)
+
+
+def _rows(file: Path) -> Iterator[tuple[Row, bool]]:
+    """The rows of a file, and whether one is to be computed again."""
+    with file.open("rb") as stream:
+        step = max(1, sum(1 for _ in stream) // RECOMPUTED)
+    for number, row in enumerate(read_rows(file)):
+        yield row, number % step == 0
 
 
 class Judging:
@@ -117,41 +125,42 @@ def window(row: Row) -> tuple[str, str]:
     return min(row.as_of, row.label_from), max(row.as_of, row.label_until)
 
 
-def knows_too_much(file: Path, market: Market) -> Iterator[tuple[str, str]]:
-    """What is wrong and the id, for every row of a file that knows what came after its close."""
-    with file.open("rb") as stream:
-        size = sum(1 for _ in stream)
-    step = max(1, size // RECOMPUTED)
-    fills = {fill.ref: fill.day.isoformat() for fill in market.fills}
-    for number, row in enumerate(read_rows(file)):
+class Known:
+    """What could be known at a close."""
+
+    def __init__(self, market: Market):
+        self._market = market
+        self._fills = {fill.ref: fill.day.isoformat() for fill in market.fills}
+
+    def faults(self, row: Row, closely: bool) -> Iterator[str]:
+        """What is wrong with a row that knows what came after its close; `closely`: its situation is computed again."""
         if row.skill not in TEMPLATED or row.skill == code.NAME:
-            continue
+            return
         if any(day > row.as_of for day in _DATE.findall(row.input)):
-            yield "rows show a later day", row.id
+            yield "rows show a later day"
         if row.skill in OUTCOMES and row.label_from <= row.as_of:
-            yield "labels begin before the close is over", row.id
-        if row.skill in OUTCOMES and row.source["kind"] == "trade" and row.as_of >= fills.get(row.source["ref"], ""):
-            yield "decisions know the day of their fill", row.id
-        if number % step == 0 and "situation" in row.facts and not _as_it_was(row, market):
-            yield "rows do not show what was known at their close", row.id
+            yield "labels begin before the close is over"
+        if row.skill in OUTCOMES and row.source["kind"] == "trade" and row.as_of >= self._fills.get(row.source["ref"], ""):
+            yield "decisions know the day of their fill"
+        if closely and "situation" in row.facts and not self._as_it_was(row):
+            yield "rows do not show what was known at their close"
 
-
-def _as_it_was(row: Row, market: Market) -> bool:
-    """Whether the situation is the one computed from candles that end at its close, and the input has nothing else."""
-    told = situation_of(row)
-    series = market.named(told.symbol)
-    if series is None:
-        return False
-    size = series.last_before(date.fromisoformat(told.as_of) + timedelta(days=1)) + 1
-    full = series.candles
-    cut = Candles(full.symbol, *(column[:size] for column in (full.day, full.open, full.high, full.low, full.close, full.volume)))
-    then = compute(cut).at(size - 1, told.position)
-    if then is None or replace(then, position=told.position) != told:
-        return False
-    if row.skill == review.NAME:
-        entry = then.lines()
-        return all(f"Entry {name}: {entry[name]}" in row.input.splitlines() for name in ("Close", "SMA50", "RSI14"))
-    return set(row.input.splitlines()) <= set(then.block().splitlines())
+    def _as_it_was(self, row: Row) -> bool:
+        """Whether the situation is the one computed from candles that end at its close, and the input has nothing else."""
+        told = situation_of(row)
+        series = self._market.named(told.symbol)
+        if series is None:
+            return False
+        size = series.last_before(date.fromisoformat(told.as_of) + timedelta(days=1)) + 1
+        full = series.candles
+        columns = (full.day, full.open, full.high, full.low, full.close, full.volume)
+        then = compute(Candles(full.symbol, *(column[:size] for column in columns))).at(size - 1, told.position)
+        if then != told:
+            return False
+        if row.skill == review.NAME:
+            entry = told.lines()
+            return all(f"Entry {name}: {entry[name]}" in row.input.splitlines() for name in ("Close", "SMA50", "RSI14"))
+        return set(row.input.splitlines()) <= set(told.block().splitlines())
 
 
 _DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
@@ -164,10 +173,9 @@ def _outside(row: Row, split: Split) -> list[str]:
     return [] if split.has(date.fromisoformat(first), date.fromisoformat(last)) else [row.id]
 
 
-def _reaches(row: Row, split: Split) -> list[str]:
+def _reaches(row: Row, split: Split) -> bool:
     """Feedback may be as young as it likes: what it is about is compared event by event."""
-    late = row.skill != follow.NAME and row.label_until >= split.train_before.isoformat()
-    return [row.id] if late else []
+    return row.skill != follow.NAME and row.label_until >= split.train_before.isoformat()
 
 
 def _mark(row: Row) -> str:
