@@ -36,7 +36,10 @@ class History:
     last_day: str
     feedback_ids: list[str]
     rows_duplicate: dict[str, int] = field(default_factory=dict)
-    """Rows that say again what another row says. Per kind (trades, candles, feedback): read = kept + quarantined + duplicate."""
+    """Rows that say again what another row says."""
+    rows_forgotten: dict[str, int] = field(default_factory=dict)
+    """Rows left out because the user wants them forgotten. Per kind (trades, candles, feedback): read = kept + quarantined +
+    duplicate + forgotten."""
 
 
 @dataclass(frozen=True)

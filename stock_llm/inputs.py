@@ -70,11 +70,14 @@ def input_digest(settings: Settings) -> str:
         InputError: there are no trades or no candles.
     """
     trades, candles = trade_files(settings), candle_files(settings)
+    store = open_feedback(settings)
+    forgotten = store.forgotten()
     return digest_of(
         recipe=RECIPE,
         trades=_bytes_digest(trades, settings.path(settings.trades)),
         candles=_bytes_digest(candles, settings.path(settings.candles)),
-        feedback=open_feedback(settings).watermark(sample=settings.uses_sample),
+        feedback=store.watermark(sample=settings.uses_sample),
+        **({"forgotten": forgotten.digest} if forgotten else {}),
     )
 
 

@@ -1,9 +1,9 @@
 """Stage 1: the user's files and feedback become one checked history.
 
 In: trades, candles and the feedback store, as the settings name them. Out: ledger.parquet, candles.parquet, feedback.parquet and
-quarantine.parquet, the same bytes for the same input. A row is kept, set aside with its reason, or counted as a repetition;
-none is lost. The ledger has account ids as salted hashes and no notes; only the quarantine, which nothing is trained on, shows
-bad rows as they were written. Does not know skills or splits.
+quarantine.parquet, the same bytes for the same input. A row is kept, set aside with its reason, counted as a repetition, or left
+out because it is to be forgotten; none is lost. The ledger has account ids as salted hashes and no notes; only the quarantine,
+which nothing is trained on, shows bad rows as they were written. Does not know skills or splits.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm import candles, quarantine, trades
+from stock_llm import candles, forgetting, quarantine, trades
 from stock_llm.artifacts import History, produce
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import write_parquet
@@ -38,11 +38,13 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
     """Reads everything and writes the files of a history into `folder`."""
     traded = trades.read(trade_files(settings), _root(settings, settings.trades), partial(account_hash, settings=settings))
     priced = candles.read(candle_files(settings), _root(settings, settings.candles))
-    _refuse_unpriced(traded.table, priced.table, settings.path(settings.candles))
-    said = open_feedback(settings).all(sample=settings.uses_sample)
+    store = open_feedback(settings)
+    ledger = forgetting.left(traded.table, store.forgotten())
+    _refuse_unpriced(ledger, priced.table, settings.path(settings.candles))
+    said = store.all(sample=settings.uses_sample)
 
     paths = {name: folder / f"{name}.parquet" for name in ("ledger", "candles", "feedback", "quarantine")}
-    pq.write_table(traded.table, paths["ledger"], compression="zstd")
+    pq.write_table(ledger, paths["ledger"], compression="zstd")
     pq.write_table(priced.table, paths["candles"], compression="zstd")
     write_parquet(said, paths["feedback"])
     quarantine.write(traded.rejected + priced.rejected, paths["quarantine"])
@@ -56,9 +58,10 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
         feedback=paths["feedback"],
         quarantine=paths["quarantine"],
         rows_read={"trades": traded.rows_read, "candles": priced.rows_read, "feedback": len(said)},
-        rows_kept={"trades": len(traded.table), "candles": len(priced.table), "feedback": len(said)},
+        rows_kept={"trades": len(ledger), "candles": len(priced.table), "feedback": len(said)},
         rows_quarantined={"trades": len(traded.rejected), "candles": len(priced.rejected), "feedback": 0},
         rows_duplicate={"trades": traded.duplicates, "candles": priced.duplicates, "feedback": 0},
+        rows_forgotten={"trades": len(traded.table) - len(ledger), "candles": 0, "feedback": 0},
         symbols=sorted(pc.unique(priced.table["symbol"]).to_pylist()),
         first_day=days["min"].isoformat(),
         last_day=days["max"].isoformat(),
