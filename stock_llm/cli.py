@@ -254,6 +254,35 @@ def dataset_show(
         print(f"holdout {one.digest}, {one.period}: frozen on {one.frozen_at[:10]}, {one.looks} looks")
 
 
+@app.command()
+def forget(
+    feedback: Annotated[str | None, typer.Option(metavar="ID", help="An item of feedback.")] = None,
+    trade: Annotated[str | None, typer.Option(metavar="ID", help="A trade, by its id in your file or in the ledger.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="ID", help="All trades of an account, as your file names it.")] = None,
+) -> None:
+    """Forget an item of feedback, a trade or an account: the next run learns without it, and what learnt from it is marked.
+
+    Your own files are not changed. A model that learnt from it answers as before until the next run makes another.
+
+    Examples:
+
+        stock-llm forget --feedback 3f2a
+
+        stock-llm forget --trade T00005
+
+        stock-llm forget --account U1234567
+    """
+    from stock_llm import forgetting
+    from stock_llm.errors import InputError
+
+    given = [pair for pair in (("feedback", feedback), ("trade", trade), ("account", account)) if pair[1] is not None]
+    if not given:
+        raise InputError("nothing to forget was named", remedy="Give --feedback ID, --trade ID or --account ID")
+    settings = _settings()
+    for kind, name in given:
+        print(forgetting.told(forgetting.forget(settings, kind, name), settings))  # type: ignore[arg-type]
+
+
 @feedback_app.command("import")
 def feedback_import(
     file: Annotated[Path, typer.Argument(help="JSON Lines, one item a line, as in data/sample/feedback.jsonl.")],
