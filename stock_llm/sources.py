@@ -97,7 +97,7 @@ def mix(settings: Settings, redactor: Redactor, judging: Seen, per_weight: int) 
 
 
 def digest(settings: Settings) -> str:
-    """16 hex digits over the entries and their files; empty where nothing is mixed in.
+    """16 hex digits over the entries and their files, wherever they lie; empty where nothing is mixed in.
 
     Raises:
         InputError: a file is missing.
@@ -105,7 +105,7 @@ def digest(settings: Settings) -> str:
     if not settings.dataset.source:
         return ""
     return digest_of(
-        entries=[source.model_dump(mode="json") for source in settings.dataset.source],
+        entries=[source.model_dump(mode="json", exclude={"path"}) for source in settings.dataset.source],
         files=[files_sha256(files(source, settings), settings.path(source.path).parent) for source in settings.dataset.source],
     )
 
