@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stock_llm import sources
 from stock_llm.artifacts import digest_of, files_sha256
 from stock_llm.inputs import input_digest
 from stock_llm.ollama_store import Store

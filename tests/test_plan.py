@@ -84,23 +84,10 @@ def test_a_run_that_ended_is_known_again(judged):
     )
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "trades",
-        "candles",
-        "feedback",
-        "profile",
-        "base",
-        "seed",
-        "train_rows",
-        "holdout_from",
-        "target",
-        "scale",
-        "source",
-        "gone",
-    ],
-)
+NEWS = ("trades", "candles", "feedback", "profile", "base", "seed", "train_rows", "holdout_from", "target", "scale", "source")
+
+
+@pytest.mark.parametrize("what", [*NEWS, "gone"])
 def test_whatever_is_new_makes_another_plan(judged, what):
     settings, _ = judged
     home, dials = settings.home, {}
