@@ -83,6 +83,16 @@ def _sources(settings: Settings) -> str:
     """Digest of other people's data. What reads it takes a second to import, and is not imported where there is none."""
     if not settings.dataset.source:
         return ""
+    from stock_llm import sources
+
+    return sources.digest(settings)
+
+
+def _mixed(settings: Settings) -> str:
+    """Other people's files in one digest; reading them brings Arrow, which a run without them does not need to be told."""
+    if not settings.dataset.source:
+        return ""
+    from stock_llm import sources
 
     return sources.digest(settings)
 
