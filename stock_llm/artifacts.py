@@ -71,6 +71,8 @@ class Dataset:
     """First day after the holdout; empty where it ends with the history."""
     draw: int = 0
     """How often the rows of this holdout period were drawn anew."""
+    preference_rows: int = 0
+    """Rows of preference.jsonl, which lies in the same folder."""
 
 
 @dataclass(frozen=True)

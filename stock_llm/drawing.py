@@ -13,14 +13,21 @@ from itertools import zip_longest
 import numpy as np
 
 from stock_llm.answers import Language
+from stock_llm.artifacts import digest_of
 from stock_llm.market import Market
 from stock_llm.moments import Odds
 from stock_llm.rows import Row
-from stock_llm.skills import analyse, code, explain, portfolio, review, signal
+from stock_llm.skills import analyse, code, explain, portfolio, review, sentiment, signal
 from stock_llm.splits import Split
 
 SHARES = {signal.NAME: 0.30, analyse.NAME: 0.25, explain.NAME: 0.16, review.NAME: 0.12, code.NAME: 0.11, portfolio.NAME: 0.06}
 """Skill → its share of the rows, feedback and foreign data apart."""
+
+SENTIMENT_SHARE = 0.1
+"""Rows about other people's texts for each of the others in the holdout, where a source has such texts."""
+
+JUDGING_TEXTS = 4
+"""One text in so many may judge."""
 
 THAI_SHARE = 0.2
 
@@ -82,6 +89,19 @@ class Planned:
 def strategies(plan: Iterable[Planned]) -> set[str]:
     """The code tasks of a plan."""
     return {code.draw(one.detail).ref for one in plan if one.skill == code.NAME}
+
+
+def judging_texts(rows: list[Row], size: int) -> tuple[list[Row], list[Row]]:
+    """Of other people's rows, those that judge in a holdout of `size` rows, and those to be learnt.
+
+    Sentiment alone judges, because it alone has a right answer; its texts are not of the user's time, so a hash parts them.
+    """
+    judging: list[Row] = []
+    learnt: list[Row] = []
+    for row in rows:
+        drawn = row.skill == sentiment.NAME and int(digest_of(text=row.input), 16) % JUDGING_TEXTS == 0
+        (judging if drawn and len(judging) < round(SENTIMENT_SHARE * size) else learnt).append(row)
+    return judging, learnt
 
 
 class Draw:

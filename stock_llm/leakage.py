@@ -97,7 +97,7 @@ class Judging:
         if row.symbol and row.as_of:
             self._windows.setdefault(row.symbol, []).append(window(row))
         self._questions.add(_question(row))
-        if text := _free_text(row):
+        if text := free_text(row):
             self._texts = self._texts or Seen()
             self._texts.add(row.id, text)
 
@@ -114,7 +114,7 @@ class Judging:
 
     def says(self, row: Row) -> bool:
         """Whether the row's free text is a judging row's, or nearly."""
-        text = _free_text(row) if self._texts else ""
+        text = free_text(row) if self._texts else ""
         return bool(text and self._texts and self._texts.look(text))
 
 
@@ -189,7 +189,7 @@ def _question(row: Row) -> str:
     return digest_of(instruction=" ".join(row.instruction.split()), input=row.input)
 
 
-def _free_text(row: Row) -> str:
+def free_text(row: Row) -> str:
     """The text of the row that somebody wrote; empty where it comes from templates."""
     if row.skill in TEMPLATED or (row.skill == follow.NAME and row.label != follow.TEXT):
         return ""

@@ -5,7 +5,7 @@ the portfolio that an entry stands for. Does not know skills' wording, languages
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -63,10 +63,13 @@ class Market:
         self._place = {one.candles.symbol: place for place, one in enumerate(series)}
 
     @classmethod
-    def of(cls, history: History) -> "Market":
-        """The market of a collected history."""
+    def of(cls, history: History, amount_scale: float = 1.0) -> "Market":
+        """The market of a collected history; quantities times `amount_scale`, so that they need not show how large they are."""
         series = [situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))]
-        return cls(series, holdings.fills(pq.read_table(history.trades)))
+        fills = holdings.fills(pq.read_table(history.trades))
+        if amount_scale != 1.0:
+            fills = [replace(fill, quantity=round(fill.quantity * amount_scale, 8)) for fill in fills]
+        return cls(series, fills)
 
     def named(self, symbol: str) -> Indicators | None:
         """The series of a symbol, None where it has no candles."""

@@ -88,15 +88,6 @@ def _sources(settings: Settings) -> str:
     return sources.digest(settings)
 
 
-def _mixed(settings: Settings) -> str:
-    """Other people's files in one digest; reading them brings Arrow, which a run without them does not need to be told."""
-    if not settings.dataset.source:
-        return ""
-    from stock_llm import sources
-
-    return sources.digest(settings)
-
-
 def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:
     """Name, size and time of the base's files: reading all of Mistral-7B would take longer than a person waits."""
     if folder is None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm import holdings
+from stock_llm import holdings, replay
 from stock_llm.artifacts import RECORD, Dataset, History, load
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import read_parquet
@@ -93,6 +93,8 @@ def origins(row: Row, history: History) -> Iterator[Origin]:
                 said = f"item {ref}, given by {item.source} on {item.created_at:%Y-%m-%d %H:%M} UTC"
                 yield Origin("feedback", ref, "", None, said)
         return
+    if kind == replay.KIND:
+        return
     if kind not in ("trade", "day", "rule", "positions"):
         file, _, line = ref.rpartition(" ")
         licence = f", licence {row.source['licence']}" if "licence" in row.source else ""
@@ -158,7 +160,7 @@ def markdown(found: Found) -> str:
     """A row for people: what is asked and answered, and where it comes from."""
     row = found.row
     label = f"{row.label}, from {row.label_from} to {row.label_until}" if row.label_until > row.as_of else row.label
-    told = "\n".join(f"  {origin}" for origin in found.origins) or "  a rule, no file"
+    told = "\n".join(f"  {origin}" for origin in found.origins) or "  nothing but this program"
     asked = "\n\n".join(part for part in (row.instruction, row.input, row.output) if part)
     return f"""{row.id}
 {found.file.name} of dataset {found.dataset.digest}, history {found.dataset.history or "unknown"}

@@ -1,33 +1,39 @@
 """Stage 2: a history becomes instruction rows, split by time.
 
-In: the ledger, candle and feedback files of a `History`. Out: train.jsonl, holdout.jsonl, corrections.jsonl and a card. Every
-row knows only what was known at its `as_of`; every number in an answer stands in its input. Rows are planned first and built
-one at a time on their way to the file, so that a million of them need little memory. Feedback about an event of the holdout
-waits until that holdout is over. Does not know models or tokens.
+In: the ledger, candle and feedback files of a `History`, and other people's data where settings name some. Out: train.jsonl,
+holdout.jsonl, corrections.jsonl, preference.jsonl and a card. Every row knows only what was known at its `as_of`; every number
+in an answer stands in its input. Rows are planned first and built one at a time on their way to the file, so that a million of
+them need little memory. Does not know models or tokens.
 """
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm import drawing, leakage, splits
+from stock_llm import drawing, leakage, preferences, quarantine, replay, sources, splits
 from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, produce
 from stock_llm.dataset_card import NAMES, Tally, write_card
 from stock_llm.drawing import Draw, Planned, sides
+from stock_llm.duplicates import Seen
 from stock_llm.errors import InputError
-from stock_llm.feedback_item import FeedbackItem, read_parquet
+from stock_llm.feedback_item import read_parquet
+from stock_llm.feedback_rows import Said, feedback_rows
 from stock_llm.looks import Looks
 from stock_llm.market import Market
 from stock_llm.moments import HORIZON
 from stock_llm.prompts import PROMPT_VERSION
-from stock_llm.rows import Row, read_rows, write_rows
+from stock_llm.redaction import Redactor
+from stock_llm.rows import Row, write_rows
+from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.situation import WARM_UP
-from stock_llm.skills import follow
+from stock_llm.sources import Mixed
 from stock_llm.splits import Split
 
 RECIPE = 2
@@ -39,7 +45,7 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
     """The dataset of this history; read from disk where it was built before.
 
     Raises:
-        InputError: the history is too short to judge anything on.
+        InputError: the history is too short to judge anything on, or other people's data cannot be used.
         LeakageError: a row stands where it may not.
     """
     split = split_of(settings, history)
@@ -49,6 +55,7 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
         history=history.digest,
         holdout_from=settings.holdout_from,
         rows=(settings.train_rows, settings.holdout_rows),
+        mixed=(sources.digest(settings), settings.dataset.amount_scale),
         seed=settings.seed,
         draw=draw,
         prompt=PROMPT_VERSION,
@@ -67,30 +74,37 @@ def split_of(settings: Settings, history: History) -> Split:
 def build(settings: Settings, history: History, digest: str, folder: Path, draw: int = 0) -> Dataset:
     """Writes the files of a dataset into `folder`."""
     split = split_of(settings, history)
-    market = Market.of(history)
+    market = Market.of(history, settings.dataset.amount_scale)
     train_side, holdout_side = sides(market, split)
     refuse_if_empty(train_side, holdout_side, history, split)
     odds = market.odds(train_side.decisions)
+    redactor = _redactor(settings, history)
     paths = {name: folder / f"{name}.jsonl" for name in NAMES}
     tallies = {name: Tally() for name in NAMES}
 
     judge = Draw(market, holdout_side, odds, f"{settings.seed} holdout{f' {draw}' if draw else ''}", settings.holdout_rows)
-    judging = judge.plan()
-    write_rows(tallies["holdout"].counting(map(judge.row, judging)), paths["holdout"])
+    questions = judge.plan()
+    holdout = list(_made(judge, questions))
+    said = feedback_rows(read_parquet(history.feedback), leakage.Judging(holdout), redactor)
+    mixed = sources.mix(settings, redactor, _texts(said.frozen), settings.train_rows)
+    texts, mixed_in = drawing.judging_texts(mixed.rows, settings.holdout_rows)
+    write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
+    write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
+    quarantine.write(mixed.rejected, folder / "quarantine.parquet")
+    general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
 
     learn = Draw(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
-    said = feedback_rows(read_parquet(history.feedback), leakage.Judging(read_rows(paths["holdout"])))
-    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(judging)), *said.learnt]
+    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(questions)), *said.learnt, *mixed_in, *general]
     random.Random(settings.seed).shuffle(plan)
     write_rows(tallies["train"].counting(_made(learn, plan)), paths["train"])
-    write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
+    wishes = preferences.preferences(said.preferred, preferences.Outcomes(market, split.train_before))
+    preferred = preferences.write(wishes, folder / "preference.jsonl")
     leakage.check(paths["train"], paths["holdout"], paths["corrections"], split, market)
 
     purged = len(market.decisions) - len(train_side.decisions) - len(holdout_side.decisions)
     holdout_digest = file_sha256(paths["holdout"])[:16]
     card = folder / "card.md"
-    notes = [f"{said.waiting} feedback items wait: the holdout judges the same event."]
-    write_card(card, history, split, holdout_digest, draw, tallies, purged, notes)
+    write_card(card, history, split, holdout_digest, draw, tallies, purged, _notes(said, mixed, redactor, preferred))
     return Dataset(
         digest=digest,
         folder=folder,
@@ -112,18 +126,15 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
         history=history.digest,
         holdout_until=split.until.isoformat() if split.until else "",
         draw=draw,
+        preference_rows=preferred,
     )
 
 
-def _made(draw: Draw, plan: list[Planned | Row]) -> Iterator[Row]:
-    """The rows of a plan, built as they are asked for."""
-    for one in plan:
-        yield one if isinstance(one, Row) else draw.row(one)
-
-
 def refuse_if_empty(train: drawing.Side, holdout: drawing.Side, history: History, split: Split) -> None:
-    """Raises:
-    InputError: one of the sides has no decision.
+    """Asks for a longer history.
+
+    Raises:
+        InputError: one of the sides has no decision.
     """
     for side, where in ((train, "before"), (holdout, "in")):
         if not len(side.decisions):
@@ -135,28 +146,36 @@ def refuse_if_empty(train: drawing.Side, holdout: drawing.Side, history: History
             )
 
 
-@dataclass(frozen=True)
-class Said:
-    """Rows from feedback: to be learnt, and frozen; how many items wait because the holdout judges their event."""
-
-    learnt: list[Row]
-    frozen: list[Row]
-    waiting: int
+def _redactor(settings: Settings, history: History) -> Redactor:
+    """Knows the user's own accounts by their hashes."""
+    accounts = pc.unique(pq.read_table(history.trades, columns=["account"])["account"]).to_pylist()
+    return Redactor(set(accounts) - {""}, partial(account_hash, settings=settings))
 
 
-def feedback_rows(items: list[FeedbackItem], judging: leakage.Judging) -> Said:
-    """What is learnt from feedback. The items of a chain go one way: all of them are learnt, frozen, or wait."""
-    chain = splits.chains(items)
-    wanted = [(item, follow.row(item, answer)) for item in items if (answer := follow.wanted(item)) is not None]
-    corrected = {chain[item.id] for item, _ in wanted if item.correction}
-    held_back = {chain[item.id] for item, row in wanted if judging.shares_event(row) or judging.asks(row) or judging.says(row)}
-    learnt: list[Row] = []
-    frozen: list[Row] = []
-    for item, row in wanted:
-        if chain[item.id] in held_back:
-            continue
-        if chain[item.id] not in corrected or not splits.frozen(chain[item.id]):
-            learnt.append(row)
-        elif item.correction:
-            frozen.append(row)
-    return Said(learnt, frozen, sum(chain[item.id] in held_back for item, _ in wanted))
+def _made(draw: Draw, plan: list[Planned] | list[Planned | Row]) -> Iterator[Row]:
+    """The rows of a plan, built as they are asked for."""
+    for one in plan:
+        yield one if isinstance(one, Row) else draw.row(one)
+
+
+def _texts(rows: list[Row]) -> Seen:
+    """The free texts of rows that judge."""
+    seen = Seen()
+    for row in rows:
+        if text := leakage.free_text(row):
+            seen.add(row.id, text)
+    return seen
+
+
+def _notes(said: Said, mixed: Mixed, redactor: Redactor, preferred: int) -> list[str]:
+    """What the card says about feedback, other people's data and privacy."""
+    found = [f"{count} feedback items {reason}." for reason, count in sorted(said.left_out.items()) if count]
+    found.append(f"{preferred} preference rows (DPO and KTO) stand in preference.jsonl.")
+    found += [f"Mixed in: `{name}`, licence {licence}." for name, licence in sorted(mixed.licences.items())]
+    found += [f"{count} rows of other people's data {reason}." for reason, count in sorted(mixed.left_out.items())]
+    if mixed.rejected:
+        found.append(f"{len(mixed.rejected)} of them could not be used: quarantine.parquet says why.")
+    if mixed.flagged:
+        found.append(f"{mixed.flagged} of them are flagged: their input looks like an injection, and is quoted.")
+    marks = ", ".join(f"{count} [{mark}]" for mark, count in sorted(redactor.counts.items()))
+    return [*found, f"Redacted: {marks}." if marks else "Nothing had to be redacted."]

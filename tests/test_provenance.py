@@ -58,7 +58,7 @@ def test_every_row_leads_to_its_lines(built):
                 if row.source["kind"] == "trade":
                     assert line_of(settings, found["trade"], found["trade"].rows[0]).startswith(row.source["ref"].split(":")[1])
                 assert ("position" in found) == (row.skill == "review" or bool(row.facts["situation"]["position"]))
-    assert seen == {"trade", "day", "rule", "positions", "feedback"}
+    assert seen == {"trade", "day", "rule", "positions", "feedback", "replay"}
 
 
 def test_a_review_leads_to_the_purchases_that_it_is_about(built):
