@@ -37,7 +37,7 @@ class Decisions:
         fill: place of the fill in `Market.fills`; -1 for a market day.
         as_of, until: datetime64[D], that close and the last one that the label looks at.
         outcome: place of the label in `OUTCOMES`.
-        kind: 2 · place of the trend in `TRENDS` + whether MACD is above its signal, from the values before rounding.
+        kind: 2 · place of the trend in `TRENDS` + whether MACD is above its signal.
     """
 
     series: np.ndarray
@@ -196,8 +196,12 @@ class Market:
 
 def _kinds(one: Indicators) -> np.ndarray:
     """`Decisions.kind` of every session."""
-    close = one.candles.close
-    up = (close > one.sma50) & (one.sma20 > one.sma50)
-    down = (close < one.sma50) & (one.sma20 < one.sma50)
+    close, sma20, sma50 = (_printed(values) for values in (one.candles.close, one.sma20, one.sma50))
+    up, down = (close > sma50) & (sma20 > sma50), (close < sma50) & (sma20 < sma50)
     trend = np.select([up, down], [TRENDS.index("UP"), TRENDS.index("DOWN")], TRENDS.index("SIDEWAYS"))
-    return (2 * trend + (one.macd > one.macd_signal)).astype(np.int8)
+    return (2 * trend + (np.round(one.macd, 2) > np.round(one.macd_signal, 2))).astype(np.int8)
+
+
+def _printed(values: np.ndarray) -> np.ndarray:
+    """As `situation.as_printed` rounds them."""
+    return np.where(np.abs(values) < 1, np.round(values, 4), np.round(values, 2))

@@ -43,7 +43,7 @@ def test_every_row_leads_to_its_lines(built):
             seen.add(row.source["kind"])
             if row.source["kind"] == "feedback":
                 assert row.source["ref"] in found["feedback"].said
-            elif row.skill == "code":
+            elif row.skill in ("code", "general"):
                 assert not found
             elif row.source["kind"] == "positions":
                 assert line_of(settings, found["close"], found["close"].rows[1]) and found["position"].file == "trades.csv"
