@@ -73,6 +73,8 @@ class Dataset:
     """How often the rows of this holdout period were drawn anew."""
     preference_rows: int = 0
     """Rows of preference.jsonl, which lies in the same folder."""
+    licences: dict[str, str] = field(default_factory=dict)
+    """Other people's data that was mixed in → its licence."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from stock_llm import injections, splits
 from stock_llm.duplicates import Seen
 from stock_llm.feedback_item import FeedbackItem
-from stock_llm.leakage import Judging, free_text
+from stock_llm.leakage import Judging, free_text, mark
 from stock_llm.redaction import Redactor
 from stock_llm.rows import Row
 from stock_llm.skills import follow
@@ -60,18 +60,23 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
         elif item.edit:
             said.frozen.append(row)
 
-    kept, questions = Seen(), Seen()
+    kept, texts, marks = Seen(), Seen(), set()
     for row in said.frozen:
         if text := free_text(row):
             kept.add(row.id, text)
     for item, row in open_to_all:
         text = free_text(row)
-        if text and (kept.look(text) or questions.add(item.id, f"{row.instruction}\n{row.input}\n{text}")):
+        if text and kept.look(text):
             said.left_out[REPEATED] += 1
             continue
         said.preferred.append(item)
-        if follow.wanted(item) is not None:
-            said.learnt.append(row)
+        if follow.wanted(item) is None:
+            continue
+        if mark(row) in marks or (text and texts.add(item.id, f"{row.instruction}\n{row.input}\n{text}")):
+            said.left_out[REPEATED] += 1
+            continue
+        marks.add(mark(row))
+        said.learnt.append(row)
     return said
 
 

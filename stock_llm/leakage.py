@@ -64,10 +64,10 @@ def check(train: Path, holdout: Path, corrections: Path, split: Split, market: M
             ("train rows ask what a frozen correction answers", frozen.asks(row)),
             ("train rows say what the holdout says", judging.says(row)),
             ("train rows say what a frozen correction says", frozen.says(row)),
-            ("train rows stand there twice", (mark := int(_mark(row), 16)) in seen),
+            ("train rows stand there twice", (number := int(mark(row), 16)) in seen),
         ):
             report(what, [row.id] if wrong else ())
-        seen.add(mark)
+        seen.add(number)
         for what in known.faults(row, closely):
             report(what, [row.id])
     if found:
@@ -178,7 +178,7 @@ def _reaches(row: Row, split: Split) -> bool:
     return row.skill != follow.NAME and row.label_until >= split.train_before.isoformat()
 
 
-def _mark(row: Row) -> str:
+def mark(row: Row) -> str:
     """What no two train rows share: for decisions what they know of which day, for all else what they ask and answer."""
     if row.skill in TEMPLATED and row.skill != code.NAME:
         return digest_of(skill=row.skill, symbol=row.symbol, as_of=row.as_of, known=row.input)

@@ -124,6 +124,7 @@ def version_tags(dataset: Dataset, adapter: Adapter, candidate: Candidate, score
         "gguf.sha256": candidate.gguf_sha256,
         "gguf.bytes": str(candidate.gguf_bytes),
         "gguf.type": candidate.quantization,
+        **({"licences": json.dumps(dataset.licences)} if dataset.licences else {}),
         **({FORGOTTEN: marks} if (marks := forgotten_marks.read(dataset.folder)) else {}),
     }
 

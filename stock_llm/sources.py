@@ -71,7 +71,7 @@ def mix(settings: Settings, redactor: Redactor, judging: Seen, per_weight: int) 
     """
     mixed = Mixed()
     seen = Seen()
-    for source in settings.dataset.source:
+    for number, source in enumerate(settings.dataset.source):
         check_licence(source)
         root = settings.path(source.path)
         mixed.licences[root.name] = source.licence
@@ -87,13 +87,18 @@ def mix(settings: Settings, redactor: Redactor, judging: Seen, per_weight: int) 
             text = f"{row.instruction}\n{row.input}" if row.skill == GENERAL else row.input
             if judging.look(text):
                 mixed.left_out["say what a judging row says"] += 1
-            elif seen.add(f"{root.name} {row.source['ref']}", f"{text}\n{row.output}"):
+            elif seen.add(f"{number} {row.source['ref']}", _said(row)):
                 mixed.left_out["repeat another row"] += 1
             else:
                 mixed.rows.append(row)
                 mixed.flagged += "flags" in row.facts
                 taken += 1
     return mixed
+
+
+def _said(row: Row) -> str:
+    """What a row says; of a text with its sentiment the text alone, so that it has one sentiment, and one side of the split."""
+    return row.input if row.skill == sentiment.NAME else f"{row.instruction}\n{row.input}\n{row.output}"
 
 
 def digest(settings: Settings) -> str:

@@ -92,9 +92,10 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
     write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
     general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
+    mixed_in = _unjudged([*mixed_in, *general], leakage.Judging([*texts, *said.frozen]))
 
     learn = Draw(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
-    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(questions)), *said.learnt, *mixed_in, *general]
+    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(questions)), *said.learnt, *mixed_in]
     random.Random(settings.seed).shuffle(plan)
     write_rows(tallies["train"].counting(_made(learn, plan)), paths["train"])
     wishes = preferences.preferences(said.preferred, preferences.Outcomes(market, split.train_before))
@@ -122,11 +123,12 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
         counts={name: tallies[name].skills for name in ("train", "holdout")},
         purged=purged,
         holdout_digest=holdout_digest,
-        feedback_ids=sorted(row.source["ref"] for row in (*said.learnt, *said.frozen)),
+        feedback_ids=sorted({*(row.source["ref"] for row in said.frozen), *(item.id for item in said.preferred)}),
         history=history.digest,
         holdout_until=split.until.isoformat() if split.until else "",
         draw=draw,
         preference_rows=preferred,
+        licences=mixed.licences,
     )
 
 
@@ -156,6 +158,12 @@ def _made(draw: Draw, plan: list[Planned] | list[Planned | Row]) -> Iterator[Row
     """The rows of a plan, built as they are asked for."""
     for one in plan:
         yield one if isinstance(one, Row) else draw.row(one)
+
+
+def _unjudged(rows: list[Row], judging: leakage.Judging) -> list[Row]:
+    """Those of other people's and general rows that neither judge by another name nor stand there twice."""
+    kept = {leakage.mark(row): row for row in reversed(rows) if not judging.says(row) and not judging.asks(row)}
+    return list(reversed(kept.values()))
 
 
 def _texts(rows: list[Row]) -> Seen:

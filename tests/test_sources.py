@@ -241,6 +241,15 @@ def test_repeats_and_what_judges_are_left_out(tmp_path):
     assert found.left_out == {"repeat another row": 2, "say what a judging row says": 1}
 
 
+def test_a_text_has_one_sentiment(tmp_path):
+    news = write(tmp_path / "n.csv", "text,label\nUp 3%,positive\nup 5%,negative\nDown,negative\n")
+    found = mixed(tmp_path, entry(news, format="sentiment"))
+    assert sorted(row.input.lower() for row in found.rows) in (
+        ['text: "down"', 'text: "up 3%"'],
+        ['text: "down"', 'text: "up 5%"'],
+    )
+
+
 @pytest.mark.skipif(not SHARED.exists(), reason="the real data files are not here")
 def test_real_files_come_through(tmp_path):
     with pytest.raises(InputError, match=r"CC-BY-NC-4\.0"):
