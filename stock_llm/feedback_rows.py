@@ -7,7 +7,7 @@ without being counted. Does not know the market.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from stock_llm import injections, splits
@@ -21,6 +21,7 @@ from stock_llm.skills import follow
 WAITS = "wait: the holdout judges the same event"
 FLAGGED = "are not learnt: the answer looks like an injection"
 REPEATED = "are not learnt: they repeat another's words"
+REVISED = "are not learnt: somebody judged the same answer otherwise later"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
         elif item.edit:
             said.frozen.append(row)
 
+    revised = _revised(item for item, _ in open_to_all)
     kept, texts, marks = Seen(), Seen(), set()
     for row in said.frozen:
         if text := free_text(row):
@@ -72,12 +74,31 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
         said.preferred.append(item)
         if follow.wanted(item) is None:
             continue
+        if item.edit is None and item.response in revised.get(_asked(item), ()):
+            said.left_out[REVISED] += 1
+            continue
         if mark(row) in marks or (text and texts.add(item.id, f"{row.instruction}\n{row.input}\n{text}")):
             said.left_out[REPEATED] += 1
             continue
         marks.add(mark(row))
         said.learnt.append(row)
     return said
+
+
+def _revised(items: Iterable[FeedbackItem]) -> dict[tuple[str, str], set[str]]:
+    """Question → the answers to it that were disliked, or corrected, by those who judged last."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for item in sorted(items, key=lambda item: (item.created_at, item.id)):
+        answers = found.setdefault(_asked(item), set())
+        if item.edit is not None or item.thumb == "down" or (item.thumb is None and item.rating is not None and item.rating <= 2):
+            answers.add(item.response)
+        elif follow.wanted(item) is not None:
+            answers.discard(item.response)
+    return found
+
+
+def _asked(item: FeedbackItem) -> tuple[str, str]:
+    return item.instruction, item.input
 
 
 def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:

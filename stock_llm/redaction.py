@@ -10,7 +10,7 @@ and is imported when the first text has something that could be found. Does not 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ class Redactor:
         counts: mark → how often it was set so far.
     """
 
-    def __init__(self, accounts: Container[str] = (), hashed: Callable[[str], str] | None = None):
+    def __init__(self, accounts: Collection[str] = (), hashed: Callable[[str], str] | None = None):
         self.counts: Counter[str] = Counter()
         self._accounts = accounts
         self._hashed = lru_cache(maxsize=1 << 16)(hashed) if hashed else None
@@ -87,7 +87,7 @@ class Redactor:
         return [(*shadow.place(start, end), mark) for start, end, mark in merged]
 
     def _own_accounts(self, text: str) -> list[tuple[int, int, str]]:
-        if self._hashed is None:
+        if self._hashed is None or not self._accounts:
             return []
         return [
             (match.start(), match.end(), "ACCOUNT")

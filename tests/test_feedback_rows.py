@@ -1,13 +1,14 @@
 """Feedback goes one way: learnt, frozen, or waiting; and nothing of it is learnt that should not be."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from test_skills import SITUATION, item, moment
 
 from stock_llm.feedback_item import read_line
-from stock_llm.feedback_rows import FLAGGED, REPEATED, WAITS, feedback_rows
+from stock_llm.feedback_rows import FLAGGED, REPEATED, REVISED, WAITS, feedback_rows
 from stock_llm.leakage import Judging
 from stock_llm.moments import Odds
 from stock_llm.redaction import Redactor
@@ -72,10 +73,29 @@ def test_the_same_words_are_learnt_once_and_never_across_the_slice():
 
 def test_the_same_answer_to_the_same_question_is_learnt_once_whoever_likes_it():
     liked = item(id="one", thumb="up")
-    said = sorted_out([liked, replace(liked, id="two", thumb=None, rating=5), replace(liked, id="three", thumb="down")])
+    said = sorted_out([liked, replace(liked, id="two", thumb=None, rating=5)])
     assert [row.source["ref"] for row in said.learnt] == ["one"]
-    assert [one.id for one in said.preferred] == ["one", "two", "three"]
-    assert said.left_out[REPEATED] == 1
+    assert [one.id for one in said.preferred] == ["one", "two"]
+    assert said.left_out == {REPEATED: 1}
+
+
+@pytest.mark.parametrize("later", [{"thumb": "down"}, {"thumb": None, "rating": 1}, {"correction": "Wait for the results."}])
+def test_an_answer_that_was_revised_is_not_learnt(later):
+    first = item(id="one", thumb="up")
+    second = replace(first, id="two", created_at=first.created_at + timedelta(days=1), **later)
+    said = sorted_out([first, second])
+    assert "one" not in {row.source["ref"] for row in said.learnt}
+    assert said.left_out[REVISED] == 1 or said.frozen
+    back = sorted_out([replace(first, created_at=second.created_at + timedelta(days=1)), second])
+    assert "one" in {row.source["ref"] for row in back.learnt} or back.frozen
+
+
+def test_the_later_thumb_counts_either_way():
+    up = item(id="one", thumb="up")
+    down = replace(up, id="two", thumb="down", created_at=up.created_at + timedelta(days=1))
+    assert sorted_out([up, down]).learnt == []
+    (row,) = sorted_out([up, replace(down, created_at=up.created_at - timedelta(days=1))]).learnt
+    assert row.source["ref"] == "one"
 
 
 def test_an_answer_that_looks_like_an_injection_is_not_learnt():
