@@ -11,6 +11,7 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -97,12 +98,20 @@ def _key(plain: str) -> bytes:
     return hashlib.blake2b(plain.encode(), digest_size=16).digest()
 
 
+@lru_cache(maxsize=64)
 def _min_hash(plain: str) -> "MinHash":
-    from datasketch import MinHash
-
+    """The signature; kept for a moment, because a text is looked for on one side and then on the other."""
     data = plain.encode("utf-32-le", "surrogatepass")
     width = 4 * SHINGLE
     shingles = {data[at : at + width] for at in range(0, max(1, len(data) - width + 4), 4)}
-    made = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=crc32)
+    made = _empty().copy()
     made.update_batch(shingles)
     return made
+
+
+@cache
+def _empty() -> "MinHash":
+    """No text; a copy of it is quicker than a new one, which draws its permutations again."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=crc32)

@@ -6,12 +6,12 @@ Free text is compared as text, near-duplicates included. What a row knows is com
 Does not know how rows are made.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from stock_llm.artifacts import digest_of
 from stock_llm.duplicates import Seen
 from stock_llm.errors import LeakageError
 from stock_llm.market import Market
@@ -55,7 +55,7 @@ def check(train: Path, holdout: Path, corrections: Path, split: Split, market: M
         for what in known.faults(row, closely):
             report(what, [row.id])
 
-    seen: set[int] = set()
+    seen: set[bytes] = set()
     for row, closely in _rows(train):
         for what, wrong in (
             ("train rows reach into the holdout", _reaches(row, split)),
@@ -64,10 +64,10 @@ def check(train: Path, holdout: Path, corrections: Path, split: Split, market: M
             ("train rows ask what a frozen correction answers", frozen.asks(row)),
             ("train rows say what the holdout says", judging.says(row)),
             ("train rows say what a frozen correction says", frozen.says(row)),
-            ("train rows stand there twice", (number := int(mark(row), 16)) in seen),
+            ("train rows stand there twice", (said := mark(row)) in seen),
         ):
             report(what, [row.id] if wrong else ())
-        seen.add(number)
+        seen.add(said)
         for what in known.faults(row, closely):
             report(what, [row.id])
     if found:
@@ -87,7 +87,8 @@ class Judging:
 
     def __init__(self, rows: Iterable[Row] = ()):
         self._windows: dict[str, list[tuple[str, str]]] = {}
-        self._questions: set[str] = set()
+        self._first = "9999"
+        self._questions: set[bytes] = set()
         self._texts: Seen | None = None
         for row in rows:
             self.add(row)
@@ -96,6 +97,7 @@ class Judging:
         """Takes a row in."""
         if row.symbol and row.as_of:
             self._windows.setdefault(row.symbol, []).append(window(row))
+            self._first = min(self._first, window(row)[0])
         self._questions.add(_question(row))
         if text := free_text(row):
             self._texts = self._texts or Seen()
@@ -106,7 +108,7 @@ class Judging:
         if not row.symbol or not row.as_of or row.symbol not in self._windows:
             return False
         first, last = window(row)
-        return any(first <= until and since <= last for since, until in self._windows[row.symbol])
+        return last >= self._first and any(first <= until and since <= last for since, until in self._windows[row.symbol])
 
     def asks(self, row: Row) -> bool:
         """Whether the same question with the same numbers judges."""
@@ -178,15 +180,19 @@ def _reaches(row: Row, split: Split) -> bool:
     return row.skill != follow.NAME and row.label_until >= split.train_before.isoformat()
 
 
-def mark(row: Row) -> str:
+def mark(row: Row) -> bytes:
     """What no two train rows share: for decisions what they know of which day, for all else what they ask and answer."""
     if row.skill in TEMPLATED and row.skill != code.NAME:
-        return digest_of(skill=row.skill, symbol=row.symbol, as_of=row.as_of, known=row.input)
-    return digest_of(skill=row.skill, question=_question(row), answer=row.output)
+        return _digest(row.skill, row.symbol, row.as_of, row.input)
+    return _digest(row.skill, " ".join(row.instruction.split()), row.input, row.output)
 
 
-def _question(row: Row) -> str:
-    return digest_of(instruction=" ".join(row.instruction.split()), input=row.input)
+def _question(row: Row) -> bytes:
+    return _digest(" ".join(row.instruction.split()), row.input)
+
+
+def _digest(*parts: str) -> bytes:
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).digest()
 
 
 def free_text(row: Row) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -49,7 +51,7 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON, keys sorted, so that the same row is the same bytes."""
-        return json.dumps(vars(self) | {"id": self.id}, sort_keys=True, ensure_ascii=False)
+        return _JSON.encode(vars(self) | {"id": self.id})
 
 
 @dataclass(frozen=True)
