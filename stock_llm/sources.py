@@ -74,7 +74,8 @@ def mix(settings: Settings, redactor: Redactor, judging: Seen, per_weight: int) 
     for number, source in enumerate(settings.dataset.source):
         check_licence(source)
         root = settings.path(source.path)
-        mixed.licences[root.name] = source.licence
+        known = mixed.licences.get(root.name, source.licence)
+        mixed.licences[root.name] = known if known == source.licence else f"({known}) AND ({source.licence})"
         wanted = max(1, round(source.weight * per_weight))
         taken = 0
         for example in _drawn(source, files(source, settings), root, settings.seed, round(wanted * _SPARE) + 20, mixed):

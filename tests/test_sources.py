@@ -178,6 +178,14 @@ def test_a_free_licence_is_taken(tmp_path, licence):
     assert len(found.rows) == 1 and found.licences == {"a.json": licence}
 
 
+def test_files_of_one_name_keep_both_licences(tmp_path):
+    for number, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "a.json", [example(number)])
+    found = mixed(tmp_path, entry(tmp_path / "one/a.json", licence="MIT"), entry(tmp_path / "two/a.json", licence="CC-BY-4.0"))
+    assert len(found.rows) == 2 and found.licences == {"a.json": "(MIT) AND (CC-BY-4.0)"}
+
+
 def test_a_licence_is_a_licence(tmp_path):
     path = write(tmp_path / "a.json", [example(1)])
     with pytest.raises(InputError, match="'do what you like' is no SPDX expression"):
