@@ -34,7 +34,7 @@ from stock_llm.skills.decision import situation_of
 from stock_llm.splits import Split
 from stock_llm.statements import rsi_reading
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)
