@@ -24,7 +24,6 @@ class Fill:
     day: date
     quantity: float
     price: float
-    currency: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Holding:
 
 def fills(ledger: pa.Table) -> list[Fill]:
     """The purchases and sales of a ledger, in the order in which they happened."""
-    columns = ledger.select(["entry_id", "symbol", "kind", "quantity", "price", "currency", "executed_at"]).to_pylist()
+    columns = ledger.select(["entry_id", "symbol", "kind", "quantity", "price", "executed_at"]).to_pylist()
     traded = [entry for entry in columns if entry["kind"] in (Kind.BUY, Kind.SELL) and entry["quantity"] and entry["price"]]
     traded.sort(key=lambda entry: (entry["executed_at"], entry["entry_id"]))
     return [
@@ -73,7 +72,6 @@ def fills(ledger: pa.Table) -> list[Fill]:
             day=entry["executed_at"].date(),
             quantity=float(entry["quantity"]) * (1 if entry["kind"] == Kind.BUY else -1),
             price=float(entry["price"]),
-            currency=entry["currency"],
         )
         for entry in traded
     ]

@@ -4,7 +4,7 @@ In: candles and the user's fills. Out: `Decisions`, arrays with one entry for ea
 the portfolio that an entry stands for. Does not know skills' wording, languages or the split.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
@@ -55,9 +55,11 @@ class Decisions:
 class Market:
     """Candles with their indicators, and what the user held."""
 
-    def __init__(self, series: list[Indicators], fills: list[holdings.Fill]):
+    def __init__(self, series: list[Indicators], fills: list[holdings.Fill], currencies: Mapping[str, Set[str]] | None = None):
+        """`currencies`: symbol → those that it was traded in; what is left out is taken to be one currency."""
         self.series = series
         self.fills = fills
+        self._currencies = currencies or {}
         self.held = holdings.follow(fills)
         self._scores = [moments.outcomes(one) for one in series]
         self._place = {one.candles.symbol: place for place, one in enumerate(series)}
@@ -66,10 +68,12 @@ class Market:
     def of(cls, history: History, amount_scale: float = 1.0) -> "Market":
         """The market of a collected history; quantities times `amount_scale`, so that they need not show how large they are."""
         series = [situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))]
-        fills = holdings.fills(pq.read_table(history.trades))
+        ledger = pq.read_table(history.trades)
+        fills = holdings.fills(ledger)
         if amount_scale != 1.0:
             fills = [replace(fill, quantity=round(fill.quantity * amount_scale, 8)) for fill in fills]
-        return cls(series, fills)
+        traded = ledger.group_by("symbol").aggregate([("currency", "distinct")])
+        return cls(series, fills, {one["symbol"]: set(one["currency_distinct"]) for one in traded.to_pylist()})
 
     def named(self, symbol: str) -> Indicators | None:
         """The series of a symbol, None where it has no candles."""
@@ -185,13 +189,9 @@ class Market:
                 return None
             close = as_printed(one.candles.close[index])
             held.append(Held(symbol, position.quantity, as_printed(position.cost), close))
-        if len({self._currency[one.symbol] for one in held}) > 1:
+        if len({currency for one in held for currency in self._currencies.get(one.symbol, ())}) > 1:
             return None
         return portfolio_of(day.isoformat(), held)
-
-    @cached_property
-    def _currency(self) -> dict[str, str]:
-        return {fill.symbol: fill.currency for fill in self.fills}
 
 
 def _kinds(one: Indicators) -> np.ndarray:

@@ -18,10 +18,10 @@ from stock_llm.situation import WARM_UP, Candles, compute
 SYMBOLS = ("ORCA", "WREN", "LYNX")
 
 
-def fills(chance=1, currency="USD"):
+def fills(chance=1):
     drawn = np.random.default_rng(chance)
     return [
-        Fill(f"t{number}", SYMBOLS[number % 3], DAYS[place].item(), float(quantity), 100.0 + number, currency)
+        Fill(f"t{number}", SYMBOLS[number % 3], DAYS[place].item(), float(quantity), 100.0 + number)
         for number, (place, quantity) in enumerate(
             zip(sorted(drawn.integers(110, 240, 30)), drawn.choice((-3, 2, 5), 30), strict=True)
         )
@@ -120,9 +120,10 @@ def test_a_portfolio_is_worth_the_last_closes():
 
 def test_two_currencies_are_not_added_up():
     found = market()
-    mixed = Market(found.series, [replace(one, currency="THB" if one.symbol == "WREN" else "USD") for one in found.fills])
+    mixed = Market(found.series, found.fills, {symbol: {"THB" if symbol == "WREN" else "USD"} for symbol in SYMBOLS})
+    one = Market(found.series, found.fills, {symbol: {"THB"} for symbol in SYMBOLS})
     days = [day for day in found.days if (review := found.portfolio(day)) and "WREN" in {one.symbol for one in review.held}]
-    assert days and all(mixed.portfolio(day) is None for day in days)
+    assert days and all(mixed.portfolio(day) is None and one.portfolio(day) for day in days)
 
 
 def test_a_market_without_trades_or_candles():
