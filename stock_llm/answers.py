@@ -28,6 +28,8 @@ VERDICTS: dict[str, tuple[str, ...]] = {
     "recommendation": ("BUY", "HOLD", "SELL"),
     "reading": ("OVERBOUGHT", "OVERSOLD", "NEUTRAL", "BULLISH", "BEARISH", "HIGH", "LOW"),
     "outcome": ("GAIN", "LOSS"),
+    "concentration": ("HIGH", "MODERATE", "LOW"),
+    "sentiment": ("POSITIVE", "NEGATIVE", "NEUTRAL"),
 }
 """Label → its vocabulary, the same capital words in both languages. The order is that of the lines."""
 
@@ -37,6 +39,8 @@ LABELS: dict[Language, dict[str, str]] = {
         "recommendation": "Recommendation",
         "reading": "Reading",
         "outcome": "Outcome",
+        "concentration": "Concentration",
+        "sentiment": "Sentiment",
         "confidence": "Confidence",
         "insights": "Insights",
         "risks": "Risks",
@@ -49,6 +53,8 @@ LABELS: dict[Language, dict[str, str]] = {
         "recommendation": "คำแนะนำ",
         "reading": "สัญญาณ",
         "outcome": "ผลลัพธ์",
+        "concentration": "การกระจุกตัว",
+        "sentiment": "ทิศทางข่าว",
         "confidence": "ความมั่นใจ",
         "insights": "ข้อสังเกต",
         "risks": "ความเสี่ยง",
@@ -82,6 +88,8 @@ class Answer:
     recommendation: str | None = None
     reading: str | None = None
     outcome: str | None = None
+    concentration: str | None = None
+    sentiment: str | None = None
     confidence: int | None = None
     insights: tuple[str, ...] = ()
     risks: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ class History:
     """Rows that say again what another row says."""
     rows_skipped: dict[str, int] = field(default_factory=dict)
     """Rows that are no event, such as a balance. Per kind (trades, candles, feedback): read = kept + quarantined + duplicate +
-    skipped."""
+    skipped + forgotten."""
     entries: dict[str, int] = field(default_factory=dict)
     """Kind of ledger entry → how many."""
     findings_count: dict[str, int] = field(default_factory=dict)
@@ -54,6 +54,8 @@ class History:
     """Trade file → the formats that it was read as."""
     ledger_digest: str = ""
     """The same for the same events, however often and wherever they were written down."""
+    rows_forgotten: dict[str, int] = field(default_factory=dict)
+    """Rows left out because the user wants them forgotten."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class Dataset:
     purged: int
     holdout_digest: str
     feedback_ids: list[str]
+    history: str = ""
+    """Digest of the history that it was made from."""
+    holdout_until: str = ""
+    """First day after the holdout; empty where it ends with the history."""
+    draw: int = 0
+    """How often the rows of this holdout period were drawn anew."""
+    preference_rows: int = 0
+    """Rows of preference.jsonl, which lies in the same folder."""
+    licences: dict[str, str] = field(default_factory=dict)
+    """Other people's data that was mixed in → its licence."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ app = typer.Typer(
 )
 base_app = typer.Typer(help="The embedded base model.", no_args_is_help=True)
 feedback_app = typer.Typer(help="What you said about answers: the store that retraining learns from.", no_args_is_help=True)
+dataset_app = typer.Typer(help="What models were taught and judged with.", no_args_is_help=True)
 app.add_typer(base_app, name="base")
+app.add_typer(dataset_app, name="dataset")
 app.add_typer(feedback_app, name="feedback")
 
 Profile = Annotated[str | None, typer.Option(help="Base model: a file models/profiles/NAME.toml.")]
@@ -385,6 +387,67 @@ def base_build(
         return
     budget = build.Budget(steps=steps) if steps else build.Budget(minutes=minutes)
     print(f"written to {build.build(settings, budget, resume=not fresh)}")
+
+
+@dataset_app.command("show")
+def dataset_show(
+    row: Annotated[str, typer.Argument(help="Id of a row, or its last eight letters. Without one: the card.")] = "",
+) -> None:
+    """Print a row with its provenance: the lines of your files, the trades and the feedback that it was made of.
+
+    Without an id: the card of the newest dataset, and how often each holdout was looked at.
+
+    Examples:
+
+        stock-llm dataset show
+
+        stock-llm dataset show signal-KESTRO-2025-03-14-1a2b3c4d
+
+        stock-llm dataset show 1a2b3c4d
+    """
+    from stock_llm import provenance
+    from stock_llm.errors import InputError
+    from stock_llm.looks import Looks
+
+    settings = _settings()
+    if row:
+        print(provenance.markdown(provenance.find(settings, row)))
+        return
+    known = provenance.datasets(settings)
+    if not known:
+        raise InputError("no dataset was built yet", remedy="Run: stock-llm run")
+    print(known[0].card.read_text(encoding="utf-8"))
+    for one in Looks(settings).all():
+        print(f"holdout {one.digest}, {one.period}: frozen on {one.frozen_at[:10]}, {one.looks} looks")
+
+
+@app.command()
+def forget(
+    feedback: Annotated[str | None, typer.Option(metavar="ID", help="An item of feedback.")] = None,
+    trade: Annotated[str | None, typer.Option(metavar="ID", help="A trade, by its id in your file or in the ledger.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="ID", help="All trades of an account, as your file names it.")] = None,
+) -> None:
+    """Forget an item of feedback, a trade or an account: the next run learns without it, and what learnt from it is marked.
+
+    Your own files are not changed. A model that learnt from it answers as before until the next run makes another.
+
+    Examples:
+
+        stock-llm forget --feedback 3f2a
+
+        stock-llm forget --trade T00005
+
+        stock-llm forget --account U1234567
+    """
+    from stock_llm import forgetting
+    from stock_llm.errors import InputError
+
+    given = [pair for pair in (("feedback", feedback), ("trade", trade), ("account", account)) if pair[1] is not None]
+    if not given:
+        raise InputError("nothing to forget was named", remedy="Give --feedback ID, --trade ID or --account ID")
+    settings = _settings()
+    for kind, name in given:
+        print(forgetting.told(forgetting.forget(settings, kind, name), settings))  # type: ignore[arg-type]
 
 
 @feedback_app.command("import")

@@ -3,7 +3,7 @@
 In: items, from the gateway or a JSON Lines file. Out: items in order of time, how many are unused, a digest that changes when
 something new is in. SQLite (WAL) by default, PostgreSQL by URL; the schema is migrated on opening. An item is used once it was
 in the dataset of a candidate that was judged promote or keep; a rejected or crashed one gives its items back. Free text is
-kept as given. Does not know what a model learns from an item.
+kept as given. What was forgotten is gone, and stays out when it is brought again. Does not know what a model learns from an item.
 """
 
 import hashlib
@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
+from stock_llm.artifacts import digest_of
 from stock_llm.database import open_database
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import FeedbackItem, read_line
-from stock_llm.feedback_tables import BATCH, BATCH_ITEM, FEEDBACK, SCHEMA, writing
+from stock_llm.feedback_tables import BATCH, BATCH_ITEM, FEEDBACK, FORGOTTEN, SCHEMA, writing
 
 if TYPE_CHECKING:
     from stock_llm.quarantine import Rejected
@@ -42,19 +43,46 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Added:
-    """How many of the items were new to the store, and how many it had already."""
+    """How many of the items were new to the store, how many it had already, and how many are to stay forgotten."""
 
     new: int
     known: int
+    forgotten: int = 0
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file brought: lines read = new + known + rejected."""
+    """What a file brought: lines read = new + known + forgotten + rejected."""
 
     new: int
     known: int
     rejected: "list[Rejected]"
+    forgotten: int = 0
+
+
+Kind = Literal["feedback", "trade", "account"]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What must be left out of everything that is made from now on.
+
+    Attributes:
+        feedback, trade: ids, as the store and the ledger have them.
+        account: salted hashes, as the ledger has them.
+    """
+
+    feedback: frozenset[str] = frozenset()
+    trade: frozenset[str] = frozenset()
+    account: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.feedback or self.trade or self.account)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over trades and accounts; items are gone from the store and change its watermark."""
+        return digest_of(trade=sorted(self.trade), account=sorted(self.account))
 
 
 class Feedback:
@@ -87,7 +115,7 @@ class Feedback:
                         f"the feedback store has another item with the id '{item.id}'", remedy="Give the new one its own id"
                     )
             _insert(connection, given, sorted_out)
-        return Added(sorted_out.count("new"), sorted_out.count("known"))
+        return Added(sorted_out.count("new"), sorted_out.count("known"), sorted_out.count("forgotten"))
 
     def import_jsonl(self, path: Path, name: str = "") -> Imported:
         """Puts the lines of a JSON Lines file in, in one transaction; lines that cannot be are handed back with the reason.
@@ -119,7 +147,7 @@ class Feedback:
                     rejected.append(Rejected("feedback", name or str(path), row, reason, line))
             refuse_if_mostly_bad(rejected, len(lines), path)
             _insert(connection, items, sorted_out)
-        return Imported(sorted_out.count("new"), sorted_out.count("known"), rejected)
+        return Imported(sorted_out.count("new"), sorted_out.count("known"), rejected, sorted_out.count("forgotten"))
 
     def all(self, sample: bool) -> list[FeedbackItem]:
         """Every item, oldest first; those of the sample only if `sample`."""
@@ -188,6 +216,35 @@ class Feedback:
                 raise InputError(f"no feedback was claimed for '{batch}'")
             connection.execute(sa.update(BATCH).where(BATCH.c.key == batch, open_yet).values(values))
 
+    def forget(self, kind: Kind, mark: str) -> bool:
+        """Notes what is to be left out, and removes an item with all that was noted of it; whether it was not noted before.
+
+        Args:
+            mark: what `Forgotten` has of this kind.
+        """
+        noted = sa.select(FORGOTTEN.c.mark).where(FORGOTTEN.c.kind == kind, FORGOTTEN.c.mark == mark)
+        with writing(self._engine) as connection:
+            fresh = connection.execute(noted).first() is None
+            if fresh:
+                connection.execute(sa.insert(FORGOTTEN).values(kind=kind, mark=mark, forgotten_at=self._time()))
+            if kind == "feedback":
+                connection.execute(sa.delete(BATCH_ITEM).where(BATCH_ITEM.c.feedback == mark))
+                connection.execute(sa.delete(FEEDBACK).where(FEEDBACK.c.id == mark))
+        return fresh
+
+    def forgotten(self) -> Forgotten:
+        """Everything that was noted to be left out."""
+        with self._engine.connect() as connection:
+            rows = list(connection.execute(sa.select(FORGOTTEN.c.kind, FORGOTTEN.c.mark)))
+        return Forgotten(
+            **{kind: frozenset(mark for of, mark in rows if of == kind) for kind in ("feedback", "trade", "account")}
+        )
+
+    def has(self, id: str) -> bool:
+        """Whether the store has this item."""
+        with self._engine.connect() as connection:
+            return bool(_found(connection, FEEDBACK.c.id, [id]))
+
     def _time(self) -> str:
         return _text(self._clock())
 
@@ -207,14 +264,19 @@ def _found(connection: sa.Connection, column: sa.Column, values: list[str]) -> s
 
 
 def _sort_out(connection: sa.Connection, items: list[FeedbackItem]) -> list[str]:
-    """For each item: "new", "known", or "conflict" where its id stands for other content, in the store or earlier in the list."""
+    """For each item: "new", "known", "forgotten", or "conflict" where its id stands for other content, in the store or earlier in
+    the list."""
     ids = [item.id for item in items]
+    gone = set(connection.execute(sa.select(FORGOTTEN.c.mark).where(FORGOTTEN.c.kind == "feedback")).scalars())
     digests: dict[str, str] = {}
     for start in range(0, len(ids), _BIND):
         chosen = sa.select(FEEDBACK.c.id, FEEDBACK.c.digest).where(FEEDBACK.c.id.in_(ids[start : start + _BIND]))
         digests.update(tuple(row) for row in connection.execute(chosen))
     cases = []
     for item in items:
+        if item.id in gone:
+            cases.append("forgotten")
+            continue
         cases.append("new" if item.id not in digests else "known" if digests[item.id] == item.digest else "conflict")
         digests.setdefault(item.id, item.digest)
     return cases

@@ -74,6 +74,13 @@ class FeedbackItem:
         """16 hex digits over the whole item."""
         return digest_of(**self.to_json())
 
+    @property
+    def edit(self) -> str | None:
+        """The correction; None where there is none, or where only spaces tell it from the response. In code, those count."""
+        wanted, given = (self.correction or "").strip(), self.response.strip()
+        same = wanted == given if "```" in wanted else wanted.split() == given.split()
+        return None if not wanted or same else wanted
+
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON knows them, the time as ISO 8601 in UTC."""
         return asdict(self) | {"created_at": self.created_at.isoformat(timespec="microseconds")}

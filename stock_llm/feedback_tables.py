@@ -23,6 +23,7 @@ BATCH = sa.Table(
     *(sa.Column(name, sa.Text) for name in ("key", "claimed_at", "lease_until", "settled_at", "verdict", "reason")),
 )
 BATCH_ITEM = sa.Table("batch_item", META, sa.Column("batch", sa.Text), sa.Column("feedback", sa.Text))
+FORGOTTEN = sa.Table("forgotten", META, *(sa.Column(name, sa.Text) for name in ("kind", "mark", "forgotten_at")))
 
 SCHEMA = Schema("feedback store", "STOCK_LLM_FEEDBACK_URL", Path(__file__).parent / "migrations", lock=7366427)
 

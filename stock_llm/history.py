@@ -3,7 +3,7 @@
 In: what the settings name. Out: the files of a `History`: the ledger, what is held and what skills learn from, candles, feedback,
 the rows that were set aside, and what a person should know; the same bytes for the same input, in whatever order its files come.
 A file that was read before is not read again (data/artifacts/parts). A row is kept, set aside with its reason, or counted as a
-repetition or as no event; none is lost. The ledger has account ids as salted hashes and no notes; only the quarantine, which
+repetition, as no event or as forgotten; none is lost. The ledger has account ids as salted hashes and no notes; only the quarantine, which
 nothing is trained on, shows bad rows as they were written. Does not know skills, splits by time or Prefect: collect is the stage.
 """
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm import candles, exports, findings, fx, instruments, market, merging, parts, positions, quarantine, tables
+from stock_llm import candles, exports, findings, forgetting, fx, instruments, market, merging, parts, positions, quarantine, tables
 from stock_llm.artifacts import History, produce
 from stock_llm.calendars import exchanges_of
 from stock_llm.errors import InputError
@@ -49,7 +49,9 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
     priced = [candles.part(file, settings) for file in candle_files(settings)]
     known = instruments.load(settings.path(settings.instruments))
 
+    store = open_feedback(settings)
     merged = merging.merge([one.path for one in told], paths["ledger"])
+    left_out = forgetting.leave_out(paths["ledger"], store.forgotten())
     with_candles = frozenset(symbol for one in priced for symbol in one.facts["symbols"])
     matching = match(_named(paths["ledger"], known), with_candles, known)
     _refuse_unpriced(paths["ledger"], matching, with_candles, settings)
@@ -64,7 +66,7 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
         base=settings.base_currency.upper(),
     )
     held = positions.write(paths["ledger"], matching.instrument, books, paths["positions"], paths["steps"])
-    said = open_feedback(settings).all(sample=settings.uses_sample)
+    said = store.all(sample=settings.uses_sample)
     write_parquet(said, paths["feedback"])
 
     rejected = {
@@ -96,10 +98,11 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
             "candles": sum(one.facts["rows_read"] for one in priced),
             "feedback": len(said),
         },
-        rows_kept={"trades": merged.rows, "candles": made.kept, "feedback": len(said)},
+        rows_kept={"trades": merged.rows - left_out, "candles": made.kept, "feedback": len(said)},
         rows_quarantined={kind: len(rows) for kind, rows in rejected.items()} | {"feedback": 0},
         rows_duplicate={"trades": merged.repeated + again, "candles": made.duplicates, "feedback": 0},
         rows_skipped={"trades": skipped.total() - again, "candles": 0, "feedback": 0},
+        rows_forgotten={"trades": left_out, "candles": 0, "feedback": 0},
         entries=_entries(paths["ledger"]),
         findings_count=dict(sorted(Counter(one.rule for one in found).items())),
         exports={one.facts["file"]: one.facts["formats"] for one in told},

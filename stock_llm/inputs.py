@@ -114,6 +114,8 @@ def input_digest(settings: Settings) -> str:
         InputError: there are no trades or no candles, or the database cannot be read.
     """
     trades, candles, brokers = trade_files(settings), candle_files(settings), Path(__file__).parent / "brokers"
+    store = open_feedback(settings)
+    forgotten = store.forgotten()
     return digest_of(
         recipe=RECIPE,
         trades=_bytes_digest(trades, settings.path(settings.trades)),
@@ -127,7 +129,8 @@ def input_digest(settings: Settings) -> str:
         rates=_bytes_digest(rate_files(settings), settings.path(settings.fx)),
         base_currency=settings.base_currency,
         exchange=settings.exchange,
-        feedback=open_feedback(settings).watermark(sample=settings.uses_sample),
+        feedback=store.watermark(sample=settings.uses_sample),
+        **({"forgotten": forgotten.digest} if forgotten else {}),
     )
 
 

@@ -6,6 +6,7 @@ Does not know skills, languages or the split.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ class Moment:
     Attributes:
         outcome: BUY, HOLD or SELL in hindsight.
         outcome_from, outcome_until: ISO dates of the first and last session that the outcome looks at.
-        ref: what it was made from: "day SYMBOL DATE" or a ledger entry's id.
+        source: `kind` (day or trade) and `ref`, "SYMBOL DATE" or a ledger entry's id.
     """
 
     situation: Situation
@@ -56,6 +57,11 @@ def outcomes(series: Indicators) -> np.ndarray:
     return np.where(np.isfinite(scores), scores, np.nan)
 
 
+def outcome_of(score: float) -> str:
+    """The label of a standardised return."""
+    return "BUY" if score > THRESHOLD else "SELL" if score < -THRESHOLD else "HOLD"
+
+
 def moment_at(series: Indicators, scores: np.ndarray, index: int, situation: Situation, source: dict[str, str]) -> Moment | None:
     """The decision record of session `index`; None where the outcome is not known yet."""
     if not np.isfinite(scores[index]):
@@ -63,25 +69,30 @@ def moment_at(series: Indicators, scores: np.ndarray, index: int, situation: Sit
     day = series.candles.day
     return Moment(
         situation=situation,
-        outcome="BUY" if scores[index] > THRESHOLD else "SELL" if scores[index] < -THRESHOLD else "HOLD",
+        outcome=outcome_of(scores[index]),
         outcome_from=str(day[index + 1]),
         outcome_until=str(day[index + HORIZON]),
         source=source,
     )
 
 
+Kind = tuple[str, bool]
+"""Trend, and whether MACD is above its signal: six kinds, so that a year of a few stocks fills each."""
+
+
 class Odds:
-    """How often each outcome followed situations of a kind, counted on training moments only.
+    """How often each outcome followed situations of a kind, counted on training moments only."""
 
-    The kind is the trend and the side of MACD's signal: six kinds, so that a year of a few stocks fills each.
-    """
-
-    def __init__(self, moments: list[Moment]):
-        self._counts: dict[tuple[str, bool], Counter[str]] = {}
+    def __init__(self, moments: Iterable[Moment] = ()):
+        self._counts: dict[Kind, Counter[str]] = {}
         self._all: Counter[str] = Counter()
         for moment in moments:
-            self._counts.setdefault(_kind(moment.situation), Counter())[moment.outcome] += 1
-            self._all[moment.outcome] += 1
+            self.count(_kind(moment.situation), moment.outcome, 1)
+
+    def count(self, kind: Kind, outcome: str, times: int) -> None:
+        """Adds `times` moments of a kind with that outcome."""
+        self._counts.setdefault(kind, Counter())[outcome] += times
+        self._all[outcome] += times
 
     def confidence(self, situation: Situation, recommendation: str) -> int:
         """Percent, to the nearest five, of training moments of this kind with this outcome (add-one smoothed)."""
@@ -90,5 +101,5 @@ class Odds:
         return 5 * round(share * 20)
 
 
-def _kind(situation: Situation) -> tuple[str, bool]:
+def _kind(situation: Situation) -> Kind:
     return situation.trend, situation.macd > situation.macd_signal

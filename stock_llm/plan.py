@@ -75,9 +75,19 @@ def plan_digest(settings: Settings, inputs: str) -> str:
         profile=profile.model_dump(mode="json"),
         base=_base_marks(base_folder(profile, settings)),
         dials=settings.model_dump(mode="json", include={"holdout_from", "train_rows", "holdout_rows", "seed"}),
+        mixed=(_sources(settings), settings.dataset.amount_scale),
         targets=settings.model_dump(mode="json", include={"mlflow_uri", "ollama_store", "ollama_host"}),
         code=files_sha256(code, package.parent),
     )
+
+
+def _sources(settings: Settings) -> str:
+    """Digest of other people's data. What reads it takes a second to import, and is not imported where there is none."""
+    if not settings.dataset.source:
+        return ""
+    from stock_llm import sources
+
+    return sources.digest(settings)
 
 
 def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stock_llm import environment
+from stock_llm import environment, forgotten_marks
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard
 from stock_llm.errors import InputError, MissingExtra
 from stock_llm.settings import Settings
@@ -26,6 +26,9 @@ CHALLENGER = "challenger"
 
 CANDIDATE = "candidate"
 """Tag with the candidate's digest, on run, logged model and version alike: what makes registering idempotent."""
+
+FORGOTTEN = "forgotten"
+"""Tag of a version that learnt from what was to be forgotten later: what it was, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ def promote(settings: Settings, number: int) -> None:
     client.set_registered_model_alias(MODEL, CHAMPION, str(number))
 
 
+def mark(settings: Settings, number: int, tag: str, value: str) -> None:
+    """Sets a tag of a version."""
+    connect(settings).set_model_version_tag(MODEL, str(number), tag, value)
+
+
 def version_tags(dataset: Dataset, adapter: Adapter, candidate: Candidate, scorecard: Scorecard) -> dict[str, str]:
     """What a version says of itself."""
     scores = {name: model["score"] for name, model in scorecard.table.items() if model.get("score") is not None}
@@ -116,6 +124,8 @@ def version_tags(dataset: Dataset, adapter: Adapter, candidate: Candidate, score
         "gguf.sha256": candidate.gguf_sha256,
         "gguf.bytes": str(candidate.gguf_bytes),
         "gguf.type": candidate.quantization,
+        **({"licences": json.dumps(dataset.licences)} if dataset.licences else {}),
+        **({FORGOTTEN: marks} if (marks := forgotten_marks.read(dataset.folder)) else {}),
     }
 
 

@@ -7,9 +7,11 @@ came from and until when its label looks into the future.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class Row:
     """An instruction with the answer to be learnt.
 
     Attributes:
-        as_of: ISO date of the last close that the input knows.
-        source: `kind` (trade, day, feedback or rule) and `ref`, the id of what it was made from.
+        as_of: ISO date of the last close that the input knows; empty for a text without a date.
+        source: `kind` (trade, day, positions, feedback, rule, or that of a foreign file) and `ref`, the id of what it was
+            made from.
         label: the class in the answer, for counts and baselines.
         label_from, label_until: first and last ISO date that the label looks at; `as_of` where it looks at nothing later.
         weight: how often training sees the row.
@@ -48,7 +51,7 @@ class Row:
 
     def to_json(self) -> str:
         """One line of JSON, keys sorted, so that the same row is the same bytes."""
-        return json.dumps(asdict(self) | {"id": self.id}, sort_keys=True, ensure_ascii=False)
+        return _JSON.encode(vars(self) | {"id": self.id})
 
 
 @dataclass(frozen=True)

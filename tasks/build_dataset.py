@@ -1,47 +1,43 @@
 """Stage 2: a history becomes instruction rows, split by time.
 
-In: the ledger, candle and feedback files of a `History`. Out: train.jsonl, holdout.jsonl, corrections.jsonl and a card. Every
-row knows only what was known at its `as_of`; every number in an answer stands in its input. Train rows whose label reaches
-into the holdout, or into the embargo before it, are purged; feedback about an event of the holdout waits until that holdout
-is over. Does not know models or tokens.
+In: the ledger, candle and feedback files of a `History`, and other people's data where settings name some. Out: train.jsonl,
+holdout.jsonl, corrections.jsonl, preference.jsonl and a card. Every row knows only what was known at its `as_of`; every number
+in an answer stands in its input. Rows are planned first and built one at a time on their way to the file, so that a million of
+them need little memory. Does not know models or tokens.
 """
 
 import random
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import date, timedelta
-from itertools import zip_longest
+from collections.abc import Iterator
+from datetime import date
+from functools import partial
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm import candles, holdings, moments, situation
-from stock_llm.answers import Language
+from stock_llm import drawing, leakage, preferences, quarantine, replay, sources, splits
 from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, produce
+from stock_llm.dataset_card import NAMES, Tally, write_card
+from stock_llm.drawing import Draw, Planned, sides
+from stock_llm.duplicates import Seen
 from stock_llm.errors import InputError
-from stock_llm.feedback_item import FeedbackItem, read_parquet
-from stock_llm.moments import HORIZON, Moment, Odds
+from stock_llm.feedback_item import read_parquet
+from stock_llm.feedback_rows import Said, feedback_rows
+from stock_llm.looks import Looks
+from stock_llm.decisions import Market
+from stock_llm.moments import HORIZON
 from stock_llm.prompts import PROMPT_VERSION
+from stock_llm.redaction import Redactor
 from stock_llm.rows import Row, write_rows
+from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
-from stock_llm.situation import Indicators, Situation, percent
-from stock_llm.skills import analyse, code, explain, follow, review, signal
+from stock_llm.situation import WARM_UP
+from stock_llm.sources import Mixed
+from stock_llm.splits import Split
 
-RECIPE = 1
-"""Raised whenever this file makes other rows from the same history."""
-
-EMBARGO_DAYS = 7
-"""Calendar days kept empty between the last train label and the holdout, against effects that linger."""
-
-SHARES = {signal.NAME: 0.32, analyse.NAME: 0.26, explain.NAME: 0.17, review.NAME: 0.13, code.NAME: 0.12}
-"""Skill → its share of the rows, feedback apart."""
-
-THAI_SHARE = 0.2
-
-FROZEN_CORRECTIONS = 4
-"""One correction in so many is never trained on; it measures whether corrections are followed."""
+RECIPE = 2
+"""Raised whenever this file, or what it calls, makes other rows from the same history."""
 
 
 @task(task_run_name="build_dataset")
@@ -49,39 +45,67 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
     """The dataset of this history; read from disk where it was built before.
 
     Raises:
-        InputError: the history is too short to judge anything on.
+        InputError: the history is too short to judge anything on, or other people's data cannot be used.
+        LeakageError: a row stands where it may not.
     """
+    split = split_of(settings, history)
+    looks = Looks(settings)
+    draw = looks.draw(split.period)
     digest = digest_of(
         history=history.digest,
         holdout_from=settings.holdout_from,
         rows=(settings.train_rows, settings.holdout_rows),
+        mixed=(sources.digest(settings), settings.dataset.amount_scale),
         seed=settings.seed,
+        draw=draw,
         prompt=PROMPT_VERSION,
         recipe=RECIPE,
     )
-    return produce(Dataset, settings.artifacts, digest, lambda folder: build(settings, history, digest, folder))
+    dataset = produce(Dataset, settings.artifacts, digest, lambda folder: build(settings, history, digest, folder, draw))
+    looks.freeze(split.period, dataset.holdout_digest)
+    return dataset
 
 
-def build(settings: Settings, history: History, digest: str, folder: Path) -> Dataset:
+def split_of(settings: Settings, history: History) -> Split:
+    """Where the settings, or else the policy, cut this history."""
+    return splits.split_of(date.fromisoformat(history.first_day), date.fromisoformat(history.last_day), settings.holdout_from)
+
+
+def build(settings: Settings, history: History, digest: str, folder: Path, draw: int = 0) -> Dataset:
     """Writes the files of a dataset into `folder`."""
-    split = settings.holdout_from or default_split(history)
-    material = read_material(history, split)
-    train = _Draw(settings.seed, "train", settings.train_rows).rows(material, material.train, known=())
-    holdout = _Draw(settings.seed, "holdout", settings.holdout_rows).rows(material, material.holdout, known=train)
-    learnt, frozen, waiting = feedback_rows(read_parquet(history.feedback), split, holdout)
-    train += learnt
-    random.Random(settings.seed).shuffle(train)
-    check_split(train, holdout, split)
+    split = split_of(settings, history)
+    market = Market.of(history, settings.dataset.amount_scale)
+    train_side, holdout_side = sides(market, split)
+    refuse_if_empty(train_side, holdout_side, history, split)
+    odds = market.odds(train_side.decisions)
+    redactor = _redactor(settings, history)
+    paths = {name: folder / f"{name}.jsonl" for name in NAMES}
+    tallies = {name: Tally() for name in NAMES}
 
-    counts = {
-        name: dict(sorted(Counter(row.skill for row in rows).items())) for name, rows in (("train", train), ("holdout", holdout))
-    }
-    paths = {name: folder / f"{name}.jsonl" for name in ("train", "holdout", "corrections")}
-    write_rows(train, paths["train"])
-    write_rows(holdout, paths["holdout"])
-    write_rows(frozen, paths["corrections"])
+    judge = Draw(market, holdout_side, odds, f"{settings.seed} holdout{f' {draw}' if draw else ''}", settings.holdout_rows)
+    questions = judge.plan()
+    holdout = list(_made(judge, questions))
+    said = feedback_rows(read_parquet(history.feedback), leakage.Judging(holdout), redactor)
+    mixed = sources.mix(settings, redactor, _texts(said.frozen), settings.train_rows)
+    texts, mixed_in = drawing.judging_texts(mixed.rows, settings.holdout_rows)
+    write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
+    write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
+    quarantine.write(mixed.rejected, folder / "quarantine.parquet")
+    general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
+    mixed_in = _unjudged([*mixed_in, *general], leakage.Judging([*texts, *said.frozen]))
+
+    learn = Draw(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
+    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(questions)), *said.learnt, *mixed_in]
+    random.Random(settings.seed).shuffle(plan)
+    write_rows(tallies["train"].counting(_made(learn, plan)), paths["train"])
+    wishes = preferences.preferences(said.preferred, preferences.Outcomes(market, split.train_before))
+    preferred = preferences.write(wishes, folder / "preference.jsonl")
+    leakage.check(paths["train"], paths["holdout"], paths["corrections"], split, market)
+
+    purged = len(market.decisions) - len(train_side.decisions) - len(holdout_side.decisions)
+    holdout_digest = file_sha256(paths["holdout"])[:16]
     card = folder / "card.md"
-    card.write_text(_card(history, split, train, holdout, frozen, material.purged, waiting), encoding="utf-8")
+    write_card(card, history, split, holdout_digest, draw, tallies, purged, _notes(said, mixed, redactor, preferred))
     return Dataset(
         digest=digest,
         folder=folder,
@@ -89,247 +113,77 @@ def build(settings: Settings, history: History, digest: str, folder: Path) -> Da
         holdout=paths["holdout"],
         corrections=paths["corrections"],
         card=card,
-        holdout_from=split.isoformat(),
-        train_until=max(row.label_until for row in train),
+        holdout_from=split.start.isoformat(),
+        train_until=tallies["train"].last_label,
         horizon_days=HORIZON,
         prompt_version=PROMPT_VERSION,
-        train_rows=len(train),
-        holdout_rows=len(holdout),
-        correction_rows=len(frozen),
-        counts=counts,
-        purged=material.purged,
-        holdout_digest=file_sha256(paths["holdout"])[:16],
-        feedback_ids=sorted(row.source["ref"] for row in (*learnt, *frozen)),
+        train_rows=tallies["train"].rows,
+        holdout_rows=tallies["holdout"].rows,
+        correction_rows=tallies["corrections"].rows,
+        counts={name: tallies[name].skills for name in ("train", "holdout")},
+        purged=purged,
+        holdout_digest=holdout_digest,
+        feedback_ids=sorted({*(row.source["ref"] for row in said.frozen), *(item.id for item in said.preferred)}),
+        history=history.digest,
+        holdout_until=split.until.isoformat() if split.until else "",
+        draw=draw,
+        preference_rows=preferred,
+        licences=mixed.licences,
     )
 
 
-def default_split(history: History) -> date:
-    """First day of the quarter that lies at seven eighths of the candles: it moves once in three months, not every day."""
-    first, last = date.fromisoformat(history.first_day), date.fromisoformat(history.last_day)
-    near = first + (last - first) * 7 // 8
-    return near.replace(month=(near.month - 1) // 3 * 3 + 1, day=1)
-
-
-@dataclass(frozen=True)
-class Side:
-    """What lies on one side of the split."""
-
-    moments: list[Moment]
-    trades: list[review.ClosedTrade]
-    days: list[str]
-
-
-@dataclass(frozen=True)
-class Material:
-    """Everything that rows are made of."""
-
-    train: Side
-    holdout: Side
-    odds: Odds
-    purged: int
-
-
-def read_material(history: History, split: date) -> Material:
-    """All decision records and closed trades, on their side of the split.
+def refuse_if_empty(train: drawing.Side, holdout: drawing.Side, history: History, split: Split) -> None:
+    """Asks for a longer history.
 
     Raises:
-        InputError: nothing is left on one of the sides.
+        InputError: one of the sides has no decision.
     """
-    series = {one.symbol: situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))}
-    ordered = holdings.fills(pq.read_table(history.steps))
-    held = holdings.follow(ordered)
-    limit = (split - timedelta(days=EMBARGO_DAYS)).isoformat()
-    start = split.isoformat()
-    train, holdout, purged = [], [], 0
-    for moment in _moments(series, held, ordered):
-        if moment.situation.as_of >= start:
-            holdout.append(moment)
-        elif moment.outcome_until < limit:
-            train.append(moment)
-        else:
-            purged += 1
-    trades = list(_closed_trades(series, held))
-    sides = (
-        Side(train, [trade for trade in trades if trade.closed < limit], sorted({moment.situation.as_of for moment in train})),
-        Side(
-            holdout, [trade for trade in trades if trade.opened >= start], sorted({moment.situation.as_of for moment in holdout})
-        ),
-    )
-    for side, name in zip(sides, ("before", "in"), strict=True):
-        if not side.moments:
+    for side, where in ((train, "before"), (holdout, "in")):
+        if not len(side.decisions):
             raise InputError(
-                f"no decision can be made {name} the holdout that begins on {split}: the candles run from "
-                f"{history.first_day} to {history.last_day}, {situation.WARM_UP} sessions are needed to warm up and "
+                f"no decision can be made {where} the holdout that begins on {split.start}: the candles run from "
+                f"{history.first_day} to {history.last_day}, {WARM_UP} sessions are needed to warm up and "
                 f"{HORIZON} after a decision to know its outcome",
                 remedy="Give a longer candle history or set holdout_from",
             )
-    return Material(*sides, odds=Odds(train), purged=purged)
 
 
-def _moments(series: dict[str, Indicators], held: dict[str, holdings.Holding], ordered: list[holdings.Fill]) -> Iterator[Moment]:
-    """The user's own decisions, each at the last close strictly before its fill, then every other market day."""
-    scores = {symbol: moments.outcomes(indicators) for symbol, indicators in series.items()}
-    own: set[tuple[str, int]] = set()
-    for fill in ordered:
-        if (indicators := series.get(fill.symbol)) is None or not fill.decided:
-            continue
-        index = indicators.last_before(fill.day)
-        if (fill.symbol, index) in own:
-            continue
-        own.add((fill.symbol, index))
-        seen = indicators.at(index, held[fill.symbol].before(fill.day))
-        source = {"kind": "trade", "ref": fill.ref}
-        if seen and (moment := moments.moment_at(indicators, scores[fill.symbol], index, seen, source)):
-            yield moment
-    for symbol, indicators in series.items():
-        days = indicators.candles.day.tolist()
-        for index in range(situation.WARM_UP, len(days)):
-            if (symbol, index) in own:
-                continue
-            seen = indicators.at(index, held[symbol].after(days[index]) if symbol in held else None)
-            source = {"kind": "day", "ref": f"{symbol} {days[index]}"}
-            if seen and (moment := moments.moment_at(indicators, scores[symbol], index, seen, source)):
-                yield moment
+def _redactor(settings: Settings, history: History) -> Redactor:
+    """Knows the user's own accounts by their hashes."""
+    accounts = pc.unique(pq.read_table(history.trades, columns=["account"])["account"]).to_pylist()
+    return Redactor(set(accounts) - {""}, partial(account_hash, settings=settings))
 
 
-def _closed_trades(series: dict[str, Indicators], held: dict[str, holdings.Holding]) -> Iterator[review.ClosedTrade]:
-    for symbol, holding in held.items():
-        if symbol not in series:
-            continue
-        indicators = series[symbol]
-        for sale in holding.sales:
-            entry = indicators.at(indicators.last_before(sale.opened))
-            if entry and percent(sale.fill.price, sale.bought) != "+0.0%":
-                yield review.ClosedTrade(
-                    entry=entry,
-                    bought=situation.as_printed(sale.bought),
-                    sold=situation.as_printed(sale.fill.price),
-                    opened=sale.opened.isoformat(),
-                    closed=sale.fill.day.isoformat(),
-                    days=(sale.fill.day - sale.opened).days,
-                    ref=sale.fill.ref,
-                )
+def _made(draw: Draw, plan: list[Planned] | list[Planned | Row]) -> Iterator[Row]:
+    """The rows of a plan, built as they are asked for."""
+    for one in plan:
+        yield one if isinstance(one, Row) else draw.row(one)
 
 
-class _Draw:
-    """Draws the rows of one side: the same seed and material give the same rows."""
-
-    def __init__(self, seed: int, side: str, size: int):
-        self._chance = random.Random(f"{seed} {side}")
-        self._size = size
-
-    def rows(self, material: Material, side: Side, known: Iterable[Row]) -> list[Row]:
-        """About `size` rows, each skill its share; code tasks that `known` already has are left out."""
-        taken = {row.source["ref"] for row in known if row.skill == code.NAME}
-        decisions = self._sample(side.moments, signal.NAME, analyse.NAME)
-        cut = self._count(signal.NAME)
-        made = [signal.row(moment, material.odds, self._language(), self._phrasing()) for moment in decisions[:cut]]
-        made += [analyse.row(moment, material.odds, self._language(), self._phrasing()) for moment in decisions[cut:]]
-        made += [
-            explain.row(seen, indicator, self._language(), self._phrasing()) for seen, indicator in self._readings(side.moments)
-        ]
-        for trade in self._sample(side.trades, review.NAME):
-            made.append(review.row(trade, self._language(), self._phrasing()))
-        while len(taken) < 3000 and self._count(code.NAME) > sum(row.skill == code.NAME for row in made):
-            strategy = code.draw(str(self._chance.random()))
-            row = code.row(strategy, self._chance.choice(side.days), self._language(), self._phrasing())
-            if row.source["ref"] not in taken:
-                taken.add(row.source["ref"])
-                made.append(row)
-        return made
-
-    def _readings(self, choices: list[Moment]) -> list[tuple[Situation, str]]:
-        """Indicators of drawn situations, each reading of each indicator as often as there are any: most closes are NEUTRAL."""
-        wanted = self._count(explain.NAME)
-        groups: dict[tuple[str, str], list[tuple[Situation, str]]] = {}
-        for moment in self._chance.sample(choices, min(len(choices), 10 * wanted)):
-            for indicator, book in explain.TEXTBOOK.items():
-                groups.setdefault((indicator, book.reading(moment.situation)), []).append((moment.situation, indicator))
-        turns = zip_longest(*(groups[key] for key in sorted(groups)))
-        return [pick for turn in turns for pick in turn if pick][:wanted]
-
-    def _count(self, skill: str) -> int:
-        return round(SHARES[skill] * self._size)
-
-    def _sample(self, choices: list, *skills: str) -> list:
-        return self._chance.sample(choices, min(len(choices), sum(map(self._count, skills))))
-
-    def _language(self) -> Language:
-        return "th" if self._chance.random() < THAI_SHARE else "en"
-
-    def _phrasing(self) -> int:
-        return self._chance.randrange(1 << 16)
+def _unjudged(rows: list[Row], judging: leakage.Judging) -> list[Row]:
+    """Those of other people's and general rows that neither judge by another name nor stand there twice."""
+    kept = {leakage.mark(row): row for row in reversed(rows) if not judging.says(row) and not judging.asks(row)}
+    return list(reversed(kept.values()))
 
 
-def feedback_rows(items: list[FeedbackItem], split: date, holdout: list[Row]) -> tuple[list[Row], list[Row], int]:
-    """Rows from feedback: those to be learnt, the frozen corrections, and how many wait because the holdout judges their event.
-
-    An event is a symbol's window of the label's horizon; in calendar days it is taken half as long again, for weekends.
-    """
-    window = timedelta(days=HORIZON * 3 // 2 + 1)
-    judged: dict[str, list[date]] = {}
-    for row in holdout:
-        judged.setdefault(row.symbol, []).append(date.fromisoformat(row.as_of))
-    learnt: list[Row] = []
-    frozen: list[Row] = []
-    waiting = 0
-    for item in items:
-        if (answer := follow.wanted(item)) is None:
-            continue
-        row = follow.row(item, answer)
-        day = date.fromisoformat(row.as_of)
-        near = row.symbol and day >= split - window and any(abs(day - other) <= window for other in judged.get(row.symbol, ()))
-        if near:
-            waiting += 1
-        elif item.correction and int(digest_of(id=item.id), 16) % FROZEN_CORRECTIONS == 0:
-            frozen.append(row)
-        else:
-            learnt.append(row)
-    return learnt, frozen, waiting
+def _texts(rows: list[Row]) -> Seen:
+    """The free texts of rows that judge."""
+    seen = Seen()
+    for row in rows:
+        if text := leakage.free_text(row):
+            seen.add(row.id, text)
+    return seen
 
 
-def check_split(train: list[Row], holdout: list[Row], split: date) -> None:
-    """Last look before anything is written.
-
-    Raises:
-        InputError: a train label touches the holdout, or the same question stands on both sides; names the rows.
-    """
-    start = split.isoformat()
-    late = [row.id for row in train if row.label_until >= start and row.skill != follow.NAME]
-    early = [row.id for row in holdout if row.as_of < start]
-    asked = {(row.instruction, row.input) for row in train}
-    copied = [row.id for row in holdout if (row.instruction, row.input) in asked]
-    for names, what in (
-        (late, "train rows reach into the holdout"),
-        (early, "holdout rows lie before it"),
-        (copied, "holdout rows are trained on"),
-    ):
-        if names:
-            raise InputError(f"leakage: {len(names)} {what}: {', '.join(names[:5])}")
-
-
-def _card(
-    history: History, split: date, train: list[Row], holdout: list[Row], frozen: list[Row], purged: int, waiting: int
-) -> str:
-    """The dataset in Markdown: where it came from, how it was split, what is in it."""
-    lines = [
-        "# Dataset card",
-        "",
-        f"From {history.rows_kept.get('trades', 0)} trades, {history.rows_kept.get('candles', 0)} candles of "
-        f"{len(history.symbols)} symbols ({history.first_day} to {history.last_day}) and "
-        f"{history.rows_kept.get('feedback', 0)} feedback items; "
-        f"{sum(history.rows_quarantined.values())} rows were set aside by collect.",
-        "",
-        f"- Holdout from **{split}**. Train labels end {EMBARGO_DAYS} days before it; {purged} decisions were purged in between.",
-        f"- A label is the outcome of the {HORIZON} sessions after the next open, in the stock's own volatility.",
-        f"- {len(frozen)} corrections are frozen: never trained on, they measure whether corrections are followed.",
-        f"- {waiting} feedback items wait: the holdout judges the same event.",
-        "",
-        "| skill | label | train | holdout |",
-        "|---|---|--:|--:|",
-    ]
-    here, there = (Counter((row.skill, row.label) for row in rows) for rows in (train, holdout))
-    lines += [f"| {skill} | {label} | {here[skill, label]} | {there[skill, label]} |" for skill, label in sorted(here | there)]
-    thai = [sum(row.language == "th" for row in rows) for rows in (train, holdout)]
-    lines += [f"| all | | {len(train)} | {len(holdout)} |", f"| of them Thai | | {thai[0]} | {thai[1]} |", ""]
-    return "\n".join(lines)
+def _notes(said: Said, mixed: Mixed, redactor: Redactor, preferred: int) -> list[str]:
+    """What the card says about feedback, other people's data and privacy."""
+    found = [f"{count} feedback items {reason}." for reason, count in sorted(said.left_out.items()) if count]
+    found.append(f"{preferred} preference rows (DPO and KTO) stand in preference.jsonl.")
+    found += [f"Mixed in: `{name}`, licence {licence}." for name, licence in sorted(mixed.licences.items())]
+    found += [f"{count} rows of other people's data {reason}." for reason, count in sorted(mixed.left_out.items())]
+    if mixed.rejected:
+        found.append(f"{len(mixed.rejected)} of them could not be used: quarantine.parquet says why.")
+    if mixed.flagged:
+        found.append(f"{mixed.flagged} of them are flagged: their input looks like an injection, and is quoted.")
+    marks = ", ".join(f"{count} [{mark}]" for mark, count in sorted(redactor.counts.items()))
+    return [*found, f"Redacted: {marks}." if marks else "Nothing had to be redacted."]

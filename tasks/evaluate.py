@@ -21,6 +21,7 @@ from stock_llm.base_model import base_digest, base_path
 from stock_llm.gate import Interval
 from stock_llm.gguf import quantize_gguf, write_gguf
 from stock_llm.llama import Model
+from stock_llm.looks import Looks
 from stock_llm.modelfile import parse_modelfile
 from stock_llm.profiles import Profile, load_profile
 from stock_llm.progress import progress
@@ -30,9 +31,10 @@ from stock_llm.rows import Row, Score, read_rows
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.decision import situation_of
+from stock_llm.splits import Split
 from stock_llm.statements import rsi_reading
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)
@@ -121,9 +123,20 @@ def judge(
         table=table,
         differences={name: asdict(gap) for name, gap in (overall | slices | _both_parsed(judged, size, clusters)).items()},
         verdict=verdict.word,
-        reasons=verdict.reasons,
+        reasons=[*verdict.reasons, *_caveats(settings, profile, dataset, candidate, holdout)],
         champion=champion.number if champion else None,
     )
+
+
+def _caveats(settings: Settings, profile: Profile, dataset: Dataset, candidate: Candidate, holdout: list[Row]) -> list[str]:
+    """What else to know about a verdict: how often this holdout has judged, and what of it the base may have read."""
+    period = Split.parse(dataset.holdout_from, dataset.holdout_until).period
+    look = Looks(settings).look(period, dataset.holdout_digest, candidate.digest)
+    found = [f"look {look} at the holdout of {period}"]
+    cutoff = profile.knowledge_cutoff.isoformat()
+    if early := sum(bool(row.as_of) and row.as_of <= cutoff for row in holdout):
+        found.append(f"in-sample: {early} of {len(holdout)} holdout rows are from before the base's knowledge cutoff, {cutoff}")
+    return found
 
 
 def _contestants(settings: Settings, profile: Profile, candidate: Candidate, champion: VersionInfo | None) -> list[Contestant]:

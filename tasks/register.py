@@ -27,7 +27,7 @@ from stock_llm.settings import Settings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import DatasetInput, Metric, Run
 
 EXPERIMENT = "stock-llm"
 
@@ -92,7 +92,7 @@ def _log(
     metrics = list(_metrics(moment, adapter, candidate, scorecard))
     for start in range(0, len(metrics), 1000):  # MLflow's limit per call
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
-    client.log_inputs(run_id, [_dataset_input(dataset)])
+    client.log_inputs(run_id, list(_dataset_inputs(dataset)))
     with tempfile.TemporaryDirectory() as made:
         _write_evidence(Path(made), dataset, scorecard, adapter)
         client.log_artifacts(run_id, made)
@@ -154,21 +154,27 @@ def _metrics(moment: int, adapter: Adapter, candidate: Candidate, scorecard: Sco
     yield metric("prompts proven equal", candidate.prompts_checked)
 
 
-def _dataset_input(dataset: Dataset) -> Any:
-    """The rows stay in their file; MLflow is told where they are, their digest and how many."""
+def _dataset_inputs(dataset: Dataset) -> "Iterator[DatasetInput]":
+    """The rows stay in their files; MLflow is told where they are, their digests and how many."""
     from mlflow.entities import Dataset as LoggedDataset
     from mlflow.entities import DatasetInput, InputTag
 
-    return DatasetInput(
-        LoggedDataset(
-            name="train.jsonl",
-            digest=dataset.digest,
-            source_type="local",
-            source=json.dumps({"uri": dataset.train.as_uri()}),
-            profile=json.dumps({"num_rows": dataset.train_rows, "counts": dataset.counts}, ensure_ascii=False),
-        ),
-        [InputTag("mlflow.data.context", "training")],
-    )
+    for file, digest, rows, context in (
+        (dataset.train, dataset.digest, dataset.train_rows, "training"),
+        (dataset.holdout, dataset.holdout_digest, dataset.holdout_rows, "evaluation"),
+        (dataset.corrections, dataset.digest, dataset.correction_rows, "evaluation of corrections"),
+    ):
+        profile = {"num_rows": rows, "counts": dataset.counts.get(file.stem, {}), "history": dataset.history}
+        yield DatasetInput(
+            LoggedDataset(
+                name=file.name,
+                digest=digest,
+                source_type="local",
+                source=json.dumps({"uri": file.as_uri()}),
+                profile=json.dumps(profile, ensure_ascii=False),
+            ),
+            [InputTag("mlflow.data.context", context)],
+        )
 
 
 def _write_evidence(folder: Path, dataset: Dataset, scorecard: Scorecard, adapter: Adapter) -> None:
@@ -176,6 +182,8 @@ def _write_evidence(folder: Path, dataset: Dataset, scorecard: Scorecard, adapte
     table = f"{report.holdout_table(scorecard.table)}\n\n{report.differences(scorecard.differences)}\n"
     (folder / "holdout.md").write_text(f"{table}\n{scorecard.verdict}: {'; '.join(scorecard.reasons)}\n", encoding="utf-8")
     (folder / "dataset.md").write_bytes(dataset.card.read_bytes())
+    if (plots := dataset.card.with_suffix(".png")).exists():
+        (folder / plots.name).write_bytes(plots.read_bytes())
     (folder / "feedback_ids.txt").write_text("".join(f"{name}\n" for name in dataset.feedback_ids), encoding="utf-8")
     _plot(scorecard, adapter).savefig(folder / "holdout.png", dpi=120)
 

@@ -27,7 +27,9 @@ def line(home: Path, name: str = "one", verdict: str = "promote", champion: int 
     gguf = folder / "model 100%.gguf"
     gguf.write_bytes(b"GGUF" + name.encode())
     rows = list(rows_of_all_skills(12))
-    write_rows(rows, folder / "rows.jsonl")
+    write_rows(rows[:10], folder / "rows.jsonl")
+    write_rows(rows[10:], folder / "holdout.jsonl")
+    write_rows([], folder / "corrections.jsonl")
     card = folder / "card.md"
     card.write_text("# Dataset card\n", encoding="utf-8")
     history = History(
@@ -37,8 +39,8 @@ def line(home: Path, name: str = "one", verdict: str = "promote", champion: int 
         feedback_ids=list(feedback),
     )  # fmt: skip
     dataset = Dataset(
-        digest=f"dataset-{name}", folder=folder, train=folder / "rows.jsonl", holdout=folder / "rows.jsonl",
-        corrections=folder / "rows.jsonl", card=card, holdout_from="2025-07-01", train_until="2025-06-20", horizon_days=10,
+        digest=f"dataset-{name}", folder=folder, train=folder / "rows.jsonl", holdout=folder / "holdout.jsonl",
+        corrections=folder / "corrections.jsonl", card=card, holdout_from="2025-07-01", train_until="2025-06-20", horizon_days=10,
         prompt_version=1, train_rows=10, holdout_rows=2, correction_rows=0, counts={"train": {"signal": 10}}, purged=0,
         holdout_digest="h", feedback_ids=list(feedback),
     )  # fmt: skip

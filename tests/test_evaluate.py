@@ -3,6 +3,7 @@ canned answers, where the marks can be counted by hand."""
 
 import json
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from material import rows_of_all_skills
@@ -60,6 +61,21 @@ def test_nonsense_is_marked_as_such_by_the_whole_line(settings, gguf, tmp_path):
     items = [json.loads(line) for line in card.items.read_text().splitlines()]
     assert [item["id"] for item in items if item["model"] == "base"] == [row.id for row in holdout]
     assert not any(name.endswith("both parsed") for name in card.differences)
+
+
+def test_looks_are_counted_and_what_the_base_may_have_read_is_named(settings, gguf, tmp_path):
+    """The material's closes are in 2024."""
+    holdout = list(rows_of_all_skills(10))
+    given, profile = dataset(tmp_path, holdout), stage.load_profile(settings)
+    early = sum(row.as_of <= "2024-06-30" for row in holdout)
+    assert 0 < early < 10
+    for cutoff, name, look, warned in (("2020-12-31", "c", 1, False), ("2024-06-30", "d", 2, True), ("2024-06-30", "c", 2, True)):
+        knowing = profile.model_copy(update={"knowledge_cutoff": date.fromisoformat(cutoff)})
+        said = stage._caveats(settings, knowing, given, replace(candidate(gguf), digest=name), holdout)
+        assert said[0] == f"look {look} at the holdout of 2025-01-01 to the end"
+        assert (
+            said[1:] == [f"in-sample: {early} of 10 holdout rows are from before the base's knowledge cutoff, {cutoff}"] * warned
+        )
 
 
 def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 
 from stock_llm.database import connect
 from stock_llm.errors import InputError
-from stock_llm.feedback import LEASE, SAMPLE, Added, Feedback
+from stock_llm.feedback import LEASE, SAMPLE, Added, Feedback, Forgotten
 from stock_llm.feedback_item import FeedbackItem, read_parquet, write_parquet
 from stock_llm.feedback_tables import SCHEMA
 
@@ -255,6 +255,27 @@ def test_the_oldest_schema_is_upgraded_with_its_items(tmp_path):
     assert store.add([old]) == Added(new=0, known=1)
     store.claim("b", ["i1"])
     assert store.unused(sample=True) == 0
+    assert store.forget("feedback", "i1") and not store.has("i1")
+    assert store.add([old]) == Added(new=0, known=0, forgotten=1)
+
+
+def test_forgotten_items_take_their_batches_along_and_stay_out(store, url):
+    store.add([item(1), item(2)])
+    store.claim("b", ["i1", "i2"])
+    store.settle("b", "keep")
+    before = store.watermark(sample=True)
+    assert store.forget("feedback", "i1")
+    assert not store.forget("feedback", "i1")
+    assert store.forget("account", "0123")
+    assert [one.id for one in store.all(sample=True)] == ["i2"]
+    assert store.watermark(sample=True) != before
+    assert store.add([item(1, thumb="down"), item(3)]) == Added(new=1, known=0, forgotten=1)
+    assert store.unused(sample=True) == 1
+    with pytest.raises(InputError, match="lost 1 items"):
+        store.claim("c", ["i1"])
+    again = Feedback(url).forgotten()
+    assert again == Forgotten(feedback=frozenset({"i1"}), account=frozenset({"0123"}))
+    assert bool(again) and not Forgotten()
 
 
 def test_a_newer_schema_is_left_alone(url):

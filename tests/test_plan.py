@@ -84,9 +84,10 @@ def test_a_run_that_ended_is_known_again(judged):
     )
 
 
-@pytest.mark.parametrize(
-    "what", ["trades", "candles", "feedback", "profile", "base", "seed", "train_rows", "holdout_from", "target"]
-)
+NEWS = ("trades", "candles", "feedback", "profile", "base", "seed", "train_rows", "holdout_from", "target", "scale", "source")
+
+
+@pytest.mark.parametrize("what", [*NEWS, "gone"])
 def test_whatever_is_new_makes_another_plan(judged, what):
     settings, _ = judged
     home, dials = settings.home, {}
@@ -97,14 +98,26 @@ def test_whatever_is_new_makes_another_plan(judged, what):
     elif what == "feedback":
         store = Feedback(settings.url(settings.feedback_url))
         store.add([FeedbackItem(instruction="q", response="a", thumb="up")])
+    elif what == "gone":
+        Feedback(settings.url(settings.feedback_url)).forget("account", "0123")
+    elif what == "source":
+        (home / "texts.jsonl").write_text('{"instruction": "q", "output": "a"}')
+        dials = {"dataset": {"source": [{"path": "texts.jsonl", "format": "alpaca", "licence": "MIT"}]}}
+        before = digest(settings_of(home, **dials))
+        (home / "texts.jsonl").write_text('{"instruction": "q", "output": "b"}')
+        assert digest(settings_of(home, **dials)) != before
     elif what == "profile":
         (home / "models" / "profiles" / "tiny.toml").write_text(PROFILE.replace("rank = 4", "rank = 8"))
     elif what == "base":
         (home / "models" / "tiny" / "model.safetensors").write_text("other weights")
     else:
-        dials = {"seed": {"seed": 8}, "train_rows": {"train_rows": 60}, "holdout_from": {"holdout_from": "2025-01-01"}}.get(
-            what, {"ollama_store": "elsewhere"}
-        )
+        dials = {
+            "seed": {"seed": 8},
+            "train_rows": {"train_rows": 60},
+            "holdout_from": {"holdout_from": "2025-01-01"},
+            "target": {"ollama_store": "elsewhere"},
+            "scale": {"dataset": {"amount_scale": 0.1}},
+        }[what]
     assert finished(settings_of(home, **dials)) is None
 
 

@@ -54,8 +54,11 @@ def test_a_version_leads_to_all_that_made_it(settings, client):
         "scorecard": "scorecard-one-promote", "holdout": "h",
     }  # fmt: skip
     assert tags["library.torch"] and tags["library.llama-cpp-python"]
-    (dataset,) = run.inputs.dataset_inputs
-    assert dataset.dataset.digest == "dataset-one" and json.loads(dataset.dataset.profile)["num_rows"] == 10
+    logged = {found.tags[0].value: found.dataset for found in run.inputs.dataset_inputs}
+    assert {context: one.digest for context, one in logged.items()} == {
+        "training": "dataset-one", "evaluation": "h", "evaluation of corrections": "dataset-one",
+    }  # fmt: skip
+    assert [json.loads(one.profile)["num_rows"] for one in logged.values()] == [10, 2, 0]
 
     names = {item.path: item.file_size for item in client.list_artifacts(version.run_id)}
     assert set(names) == {"holdout.md", "holdout.png", "dataset.md", "feedback_ids.txt"}

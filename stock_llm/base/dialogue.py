@@ -92,6 +92,18 @@ def instruct(chance: Random, language: Language) -> str:
     return prompts.render(turns if chance.random() < 0.9 else turns[1:])
 
 
+def general(chance: Random, language: Language) -> tuple[str, str, str]:
+    """A request that no skill makes, what it is about, and an answer without labels: small talk, plain words, a function."""
+    while True:
+        request, context, reply = chance.choice((_free, _talk, _code))(chance, language)
+        if not any(word in reply for word in _SELF):
+            return request, context, reply
+
+
+_SELF = ("language model", "แบบจำลองภาษา")
+"""In what stock-tiny says of itself, which another base is not to be taught."""
+
+
 def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
     """A block, and some of the labels of an answer below it; a reading is often of a single line."""
     seen = scenes.situation(chance)

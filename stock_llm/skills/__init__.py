@@ -5,7 +5,9 @@ To add a skill, write such a file and name it below.
 
 from types import ModuleType
 
-from stock_llm.skills import analyse, code, explain, follow, review, signal
+from stock_llm.skills import analyse, code, explain, follow, portfolio, review, sentiment, signal
 
-SKILLS: dict[str, ModuleType] = {module.NAME: module for module in (analyse, signal, explain, review, code, follow)}
+SKILLS: dict[str, ModuleType] = {
+    module.NAME: module for module in (analyse, signal, explain, review, portfolio, code, sentiment, follow)
+}
 """Name of a skill → its module."""

@@ -1,18 +1,14 @@
 """Code for a trading strategy: a described rule becomes a Python function, marked by running it.
 
-A model's code is not trusted: it is read as a syntax tree and refused unless it is one function made of `if`, `return`,
-comparisons and arithmetic on its own arguments. That language has no calls, attributes, imports or loops, so it ends at once
-and can touch nothing.
+A model's code is not trusted; stock_llm/sandbox.py says what becomes of it.
 """
 
-import ast
 import itertools
 import random
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType
 
+from stock_llm import sandbox
 from stock_llm.answers import Language
 from stock_llm.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.skills.decision import worded
@@ -58,6 +54,11 @@ class Strategy:
     buy: tuple[str, ...]
     sell: tuple[str, ...]
 
+    @property
+    def ref(self) -> str:
+        """The same for the same strategy, in whatever order its conditions are told."""
+        return f"{' and '.join(sorted(self.buy))} / {' and '.join(sorted(self.sell))}"
+
     def source(self) -> str:
         """The function as it is taught."""
         return "\n".join(
@@ -70,6 +71,18 @@ class Strategy:
                 '    return "HOLD"',
             )
         )
+
+    def says(self, case: sandbox.Case) -> str:
+        """BUY, SELL or HOLD in a situation."""
+        if all(_holds(condition, case) for condition in self.buy):
+            return "BUY"
+        return "SELL" if all(_holds(condition, case) for condition in self.sell) else "HOLD"
+
+
+def _holds(condition: str, case: sandbox.Case) -> bool:
+    left, sign, right = condition.split()
+    other = case[right] if right in case else float(right)
+    return case[left] > other if sign == ">" else case[left] < other
 
 
 def draw(seed: str) -> Strategy:
@@ -106,7 +119,7 @@ def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Ro
         instruction=instruction,
         input="",
         output=f"```python\n{strategy.source()}\n```",
-        source={"kind": "rule", "ref": " / ".join((*strategy.buy, *strategy.sell))},
+        source={"kind": "rule", "ref": strategy.ref},
         label="CODE",
         label_from=as_of,
         label_until=as_of,
@@ -117,72 +130,22 @@ def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Ro
 def score(row: Row, text: str) -> Score:
     """Marks: the share of right answers on a grid of situations, balanced over BUY, HOLD and SELL and corrected for chance."""
     fenced = re.fullmatch(r"\s*```(?:python)?\n(.*?)\n?```\s*", text, re.DOTALL)
-    function = compiled(fenced[1]) if fenced else None
-    if function is None:
-        return UNPARSED
     kept = row.facts["strategy"]
-    wanted = compiled(Strategy(tuple(kept["buy"]), tuple(kept["sell"])).source())
-    assert wanted is not None
+    strategy = Strategy(tuple(kept["buy"]), tuple(kept["sell"]))
+    said = sandbox.run(fenced[1], "signal", ARGUMENTS, GRID) if fenced else None
+    if said is None:
+        return UNPARSED
     rights: dict[str, list[bool]] = {}
-    for case in _grid():
-        expected = wanted(case)
-        rights.setdefault(str(expected), []).append(function(case) == expected)
+    for case, word in zip(GRID, said, strict=True):
+        expected = strategy.says(case)
+        rights.setdefault(expected, []).append(word == expected)
     chance = 1 / len(rights)
     balanced = sum(sum(hits) / len(hits) for hits in rights.values()) / len(rights)
     return mean_of("CODE", tests=max(0.0, (balanced - chance) / (1 - chance)) if chance < 1 else balanced)
 
 
-def _grid() -> list[dict[str, float]]:
-    """Situations on both sides of every condition that a strategy can have."""
-    return [
-        {"close": close, "sma50": 100.0, "rsi14": rsi, "macd": macd, "macd_signal": 0.0}
-        for close, rsi, macd in itertools.product((95.0, 105.0), [5 + 2.5 * step for step in range(37)], (-1.0, 1.0))
-    ]
-
-
-_ALLOWED = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.If, ast.Return, ast.IfExp, ast.Compare, ast.BoolOp, ast.And, ast.Or,
-    ast.UnaryOp, ast.Not, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq,
-    ast.NotEq, ast.Name, ast.Load, ast.Constant,
-)  # fmt: skip
-
-
-def compiled(source: str) -> Callable[[dict[str, float]], object] | None:
-    """The function `signal` of `source`, or None where it is not valid, not allowed or has other arguments.
-
-    The result of a call that fails (a division by zero, a comparison of text with a number) is None.
-    """
-    if len(source) > 4000:
-        return None
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-    body = tree.body
-    if len(body) != 1 or not isinstance(body[0], ast.FunctionDef) or body[0].name != "signal" or body[0].decorator_list:
-        return None
-    if [argument.arg for argument in body[0].args.args] != list(ARGUMENTS) or body[0].args.defaults:
-        return None
-    for node in ast.walk(tree):
-        if not isinstance(node, _ALLOWED):
-            return None
-        if isinstance(node, ast.Name) and node.id not in ARGUMENTS:
-            return None
-        if isinstance(node, ast.Constant) and not isinstance(node.value, int | float | str):
-            return None
-        if isinstance(node, ast.BinOp) and any(
-            isinstance(part, ast.Constant) and isinstance(part.value, str) for part in ast.walk(node)
-        ):
-            return None  # "x" * 999999999 would fill the memory
-    code: CodeType = compile(tree, "<answer>", "exec")
-    space: dict[str, object] = {"__builtins__": {}}
-    exec(code, space)
-    function = space["signal"]
-
-    def call(case: dict[str, float]) -> object:
-        try:
-            return function(**case)  # type: ignore[operator]
-        except (ArithmeticError, TypeError):
-            return None
-
-    return call
+GRID: list[sandbox.Case] = [
+    {"close": close, "sma50": 100.0, "rsi14": rsi, "macd": macd, "macd_signal": 0.0}
+    for close, rsi, macd in itertools.product((95.0, 105.0), [5 + 2.5 * step for step in range(37)], (-1.0, 1.0))
+]
+"""Situations on both sides of every condition that a strategy can have."""

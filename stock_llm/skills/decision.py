@@ -1,6 +1,5 @@
 """What the skills about a decision share: the row of a moment, its situation kept for the scorer, the grounded numbers."""
 
-from dataclasses import asdict
 from typing import Any
 
 from stock_llm import statements
@@ -31,7 +30,8 @@ def decision_row(skill: str, instruction: str, answer: Answer, moment: Moment) -
 
 def facts(situation: Situation) -> dict[str, Any]:
     """The situation as JSON values."""
-    return {"situation": asdict(situation)}
+    held = situation.position
+    return {"situation": vars(situation) | {"position": vars(held) if held else None}}
 
 
 def situation_of(row: Row) -> Situation:

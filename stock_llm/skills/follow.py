@@ -8,14 +8,17 @@ from stock_llm.rows import UNPARSED, Row, Score, mean_of
 
 NAME = "follow"
 
+TEXT = "TEXT"
+"""Label of an answer in the user's own words, outside of the answer format."""
+
 CORRECTION_WEIGHT = 3.0
 """A correction counts as much as three computed rows: there are few, and they are what the user asked for."""
 
 
 def wanted(item: FeedbackItem) -> str | None:
-    """The answer that the user wants: their correction, else a response that they liked; None where they only disliked it."""
-    if item.correction and item.correction.strip():
-        return None if item.correction.strip() == item.response.strip() else item.correction.strip()
+    """The answer that the user wants: their edit, else a response that they liked; None where they only disliked it."""
+    if item.edit is not None:
+        return item.edit
     liked = item.thumb == "up" if item.thumb else item.rating is not None and item.rating >= 4
     return item.response.strip() if liked else None
 
@@ -25,9 +28,9 @@ def row(item: FeedbackItem, answer: str) -> Row:
     as_of = item.as_of or item.created_at.date().isoformat()
     try:
         given = parse(answer)
-        label = given.recommendation or given.trend or given.reading or given.outcome or "TEXT"
+        label = given.recommendation or given.trend or given.reading or given.outcome or TEXT
     except AnswerError:
-        label = "TEXT"
+        label = TEXT
     return Row(
         skill=NAME,
         language=item.language,
@@ -40,7 +43,7 @@ def row(item: FeedbackItem, answer: str) -> Row:
         label=label,
         label_from=as_of,
         label_until=as_of,
-        weight=CORRECTION_WEIGHT if item.correction else 1.0,
+        weight=CORRECTION_WEIGHT if item.edit else 1.0,
     )
 
 
@@ -49,8 +52,8 @@ def score(row: Row, text: str) -> Score:
 
     Free text, which has no labelled lines, is marked by its similarity alone (difflib's ratio over words).
     """
-    if row.label == "TEXT":
-        return mean_of("TEXT", similar=SequenceMatcher(None, row.output.split(), text.split(), autojunk=False).ratio())
+    if row.label == TEXT:
+        return mean_of(TEXT, similar=SequenceMatcher(None, row.output.split(), text.split(), autojunk=False).ratio())
     try:
         given, right = parse(text), parse(row.output)
     except AnswerError:

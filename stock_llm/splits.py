@@ -1,0 +1,113 @@
+"""Where time is cut: what may be learnt, what judges, what is thrown away between them, and when that moves.
+
+The policy. The holdout begins with a quarter, the one at seven eighths of the candle history, and ends with the last quarter that
+is over (the last month, where no quarter is). It is the same rows until a quarter ends, whatever arrives meanwhile, and moves
+then. A decision lies on the side on which all of it lies, from the close that it knows to the last close that its label looks
+at; train ends `EMBARGO_DAYS` before the holdout, against effects that linger; the rest is purged. Symbols may lie on both
+sides: people want their own stocks judged over time. Corrections that belong together go one way. Does not know rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+
+from stock_llm.artifacts import digest_of
+from stock_llm.feedback_item import FeedbackItem
+
+EMBARGO_DAYS = 7
+"""Calendar days kept empty between the last train label and the holdout."""
+
+FROZEN_CORRECTIONS = 4
+"""One chain of corrections in so many is never trained on; it measures whether corrections are followed."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The holdout's days, [`start`, `until`); `until` None: it ends with the history, and grows with it."""
+
+    start: date
+    until: date | None
+
+    @classmethod
+    def parse(cls, start: str, until: str) -> "Split":
+        """From ISO dates; `until` may be empty."""
+        return cls(date.fromisoformat(start), date.fromisoformat(until) if until else None)
+
+    @property
+    def train_before(self) -> date:
+        """First day that no train label may reach."""
+        return self.start - timedelta(days=EMBARGO_DAYS)
+
+    @property
+    def period(self) -> str:
+        """The days in words."""
+        return f"{self.start} to {self.until - timedelta(days=1) if self.until else 'the end'}"
+
+    def learnt(self, until: np.ndarray) -> np.ndarray:
+        """Which of the decisions whose labels end on these days may be learnt."""
+        return until < np.datetime64(self.train_before)
+
+    def judged(self, as_of: np.ndarray, until: np.ndarray) -> np.ndarray:
+        """Which of the decisions from `as_of` to `until` may judge."""
+        inside = as_of >= np.datetime64(self.start)
+        return inside & (until < np.datetime64(self.until)) if self.until else inside
+
+    def has(self, first: date, last: date) -> bool:
+        """Whether the holdout has all the days from `first` to `last`."""
+        return self.start <= first and (self.until is None or last < self.until)
+
+
+def split_of(first: date, last: date, start: date | None = None) -> Split:
+    """The split of a candle history that runs from `first` to `last`; `start` where the user has chosen it."""
+    near = first + (last - first) * 7 // 8
+    start = start or near.replace(month=_quarter(near), day=1)
+    after = last + timedelta(days=1 if last.weekday() < 4 else 7 - last.weekday())  # a quarter may end on a weekend
+    for until in (after.replace(month=_quarter(after), day=1), after.replace(day=1)):
+        if until > start:
+            return Split(start, until)
+    return Split(start, None)
+
+
+def _quarter(day: date) -> int:
+    return (day.month - 1) // 3 * 3 + 1
+
+
+def chains(items: Sequence[FeedbackItem]) -> dict[str, str]:
+    """Id of an item → id of the first item of its chain.
+
+    Of one chain are items about the same question or the same answer of a model, items that wish for the same words, and an item
+    about an answer that another has asked for.
+    """
+    corrections = {_text(item.correction) for item in items if item.correction}
+    first: dict[tuple[str, str], str] = {}
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for item in sorted(items, key=lambda item: (item.created_at, item.id)):
+        parent[item.id] = item.id
+        marks = [("question", f"{_text(item.instruction)}\0{item.input}"), ("text", _text(item.correction or item.response))]
+        if item.response_id:
+            marks.append(("response", item.response_id))
+        if _text(item.response) in corrections:
+            marks.append(("text", _text(item.response)))
+        for mark in marks:
+            one, other = root(first.setdefault(mark, item.id)), root(item.id)
+            if one != other:
+                parent[other] = one
+    return {name: root(name) for name in parent}
+
+
+def _text(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def frozen(chain: str) -> bool:
+    """Whether a chain is never trained on."""
+    return int(digest_of(id=chain), 16) % FROZEN_CORRECTIONS == 0

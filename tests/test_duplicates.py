@@ -1,0 +1,86 @@
+"""Texts that say the same are found, exactly or nearly; texts that do not are left; fifty thousand take a minute, not ten."""
+
+import random
+
+import pytest
+
+from stock_llm.duplicates import Repeats, Seen, normalised
+
+ENGLISH = (
+    "The company raised its forecast for the year after strong sales in Asia, and said that it would buy back shares worth two "
+    "billion dollars over the next eighteen months."
+)
+THAI = "บริษัทปรับเพิ่มประมาณการรายได้ทั้งปีหลังยอดขายในเอเชียแข็งแกร่ง และจะซื้อหุ้นคืนในอีกสิบแปดเดือนข้างหน้า"
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        ENGLISH,
+        ENGLISH.upper(),
+        f"  {ENGLISH.replace(' ', '  ')}\n",
+        ENGLISH.replace("company", "ｃｏｍｐａｎｙ"),
+    ],
+)
+def test_case_and_spaces_make_no_difference(again):
+    seen = Seen()
+    assert seen.add("a", ENGLISH) is None
+    assert seen.add("b", again) == seen.look(again) == Repeats("a", exact=True)
+
+
+def test_numbers_make_no_difference():
+    seen = Seen()
+    seen.add("a", "Revenue of 1,234.5 million, up 7% on 2024.")
+    assert seen.look("Revenue of 98 million, up 12.5% on 2025.") == Repeats("a", exact=True)
+
+
+@pytest.mark.parametrize("text", [ENGLISH, THAI])
+def test_a_word_more_or_less_is_nearly_the_same(text):
+    seen = Seen()
+    seen.add("other", "Something else altogether, about the weather in spring.")
+    seen.add("a", text)
+    assert seen.look(f"Update: {text}") == Repeats("a", exact=False)
+    assert seen.look(text[: -len(text) // 20]) == Repeats("a", exact=False)
+    assert seen.add("b", f"{text} (Reuters)") == Repeats("a", exact=False)
+
+
+def test_texts_on_the_same_subject_are_two():
+    seen = Seen()
+    assert seen.add("a", ENGLISH) is None
+    assert seen.add("b", THAI) is None
+    assert (
+        seen.add("c", "The company cut its forecast for the year because sales in Asia were weak, and stopped its dividend.")
+        is None
+    )
+    assert seen.add("d", "") is None
+    assert seen.add("e", "hm") is None
+    assert seen.add("f", "  ") == Repeats("d", exact=True)
+
+
+def test_what_repeats_is_not_remembered_and_names_are_one():
+    seen = Seen()
+    seen.add("a", ENGLISH)
+    assert seen.add("b", f"Update: {ENGLISH}") == Repeats("a", exact=False)
+    assert seen.look(f"Update: {ENGLISH}").name == "a"
+    with pytest.raises(ValueError, match="two texts are named 'a'"):
+        seen.add("a", THAI)
+
+
+def test_normalised_is_idempotent():
+    for text in (ENGLISH, THAI, "ＡＢＣ 1,234.5 ๑๒๓\n\tx"):
+        assert normalised(normalised(text)) == normalised(text)
+
+
+def test_many_planted_copies_are_found_among_many():
+    """Of two thousand random texts, the hundred that are copied with a changed word are found, and no other."""
+    chance = random.Random(3)
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 9))) for _ in range(3000)]
+    texts = [" ".join(chance.choices(words, k=60)) for _ in range(2000)]
+    seen = Seen()
+    for number, text in enumerate(texts):
+        assert seen.add(str(number), text) is None
+    for number in range(0, 2000, 20):
+        changed = texts[number].split(" ")
+        changed[30] = "elsewhere"
+        assert seen.look(" ".join(changed)) == Repeats(str(number), exact=False)
+    assert seen.look(" ".join(chance.choices(words, k=60))) is None

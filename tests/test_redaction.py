@@ -1,0 +1,184 @@
+"""What identifies a person goes, whatever surrounds it; what a market says stays, to the byte."""
+
+import json
+import string
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stock_llm.feedback_item import FeedbackItem
+from stock_llm.redaction import MARKS, Redactor
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample"
+
+THAI_DIGITS = str.maketrans("0123456789", "๐๑๒๓๔๕๖๗๘๙")
+
+RELAXED = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def thai_id(twelve):
+    return twelve + str((11 - sum(int(digit) * weight for digit, weight in zip(twelve, range(13, 1, -1), strict=True)) % 11) % 10)
+
+
+def iban(country, rest):
+    moved = "".join(str(int(character, 36)) for character in rest + country + "00")
+    return f"{country}{98 - int(moved) % 97:02}{rest}"
+
+
+def card(fifteen):
+    doubled = [int(digit) * (2 - place % 2) for place, digit in enumerate(fifteen)]
+    return fifteen + str(-sum(value - 9 * (value > 9) for value in doubled) % 10)
+
+
+def digits(count):
+    return st.text("0123456789", min_size=count, max_size=count)
+
+
+words = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=12)
+secrets = st.one_of(
+    st.builds("{}@{}.{}".format, words, words, st.sampled_from(["com", "co.th", "test"])),
+    digits(8).map(lambda middle: iban("DE", f"37040044{middle}00")),
+    digits(14).map(lambda rest: iban("GB", f"WEST{rest}")),
+    digits(14).map(lambda rest: card(f"4{rest}")),
+    digits(7).map(lambda rest: thai_id(f"11017{rest}")),
+    digits(7).map(lambda rest: thai_id(f"31005{rest}").translate(THAI_DIGITS)),
+    st.builds("08{}-{}-{}".format, digits(1), digits(3), digits(4)),
+    digits(8).map(lambda rest: f"09{rest}".translate(THAI_DIGITS)),
+    st.builds("+66 8{} {} {}".format, digits(1), digits(3), digits(4)),
+    digits(8).map("U{}".format),
+    digits(4).map("123-4-5{}-7".format),
+)
+around = st.sampled_from(["", " ", "ลูกค้า", "ติดต่อ", "note: ", "(", "\n", "ครับ ", '"', ", "])
+
+prices = st.decimals(min_value="0.01", max_value="999999", places=2).map(str)
+market = st.one_of(
+    prices,
+    prices.map(lambda text: f"{float(text):,.2f}"),
+    st.decimals(min_value="0", max_value="1", places=4).map(str),
+    st.decimals(min_value=-99, max_value=99, places=1).map("({:+}%)".format),
+    st.dates(date(2000, 1, 1), date(2040, 1, 1)).map(str),
+    st.text(string.ascii_uppercase, min_size=1, max_size=5),
+    st.sampled_from(["PTT.BK", "BRK-B", "^GSPC", "7203.T", "$AAPL", "@CNBC"]),
+    st.builds("RSI14: {}".format, st.decimals(min_value=0, max_value=100, places=1)),
+    st.integers(1, 99999).map("{} shares".format),
+    st.sampled_from(["SMA20", "above", "ราคาปิด", "ต่ำกว่า", "MACD", "- ", "\n", "to", "at", "1.2x", "account", "บัญชี", "โทร"]),
+)
+
+
+@RELAXED
+@given(before=around, secret=secrets, after=around)
+def test_no_canary_survives(before, secret, after):
+    redactor = Redactor()
+    text = redactor.text(f"{before}{secret}{after} ok")
+    assert secret not in text
+    left = [character for character in text if character.isdigit() or character == "@"]
+    assert not left, text
+    assert redactor.counts.total() >= 1
+
+
+@RELAXED
+@given(st.lists(market, max_size=12))
+def test_what_a_market_says_stays_to_the_byte(words):
+    text = "; ".join(words)
+    assert Redactor().text(text) == text
+
+
+@RELAXED
+@given(st.lists(st.one_of(secrets, market, around, st.text(max_size=20)), max_size=8).map("".join))
+def test_redacting_twice_is_redacting_once(text):
+    once = Redactor().text(text)
+    assert Redactor().text(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("mail somchai@example.com now", "mail [EMAIL] now"),
+        ("อีเมลsomchai@example.comครับ", "อีเมล[EMAIL]ครับ"),
+        ("สมชาย@ไทย.ไทย", "[EMAIL]"),
+        ("me@localhost, you＠example.com", "[EMAIL], [EMAIL]"),
+        ("so\u200bmchai@exam\u200bple.com!", "[EMAIL]!"),
+        ("IBAN DE89 3704 0044 0532 0130 00 please", "IBAN [IBAN] please"),
+        ("gb82west12345698765432", "[IBAN]"),
+        ("DE00370400440532013000, mistyped", "[IBAN], mistyped"),
+        ("card 4111 1111 1111 1111 12/27", "card [CARD] 12/27"),
+        ("เลขบัตรประชาชน ๑-๑๐๑๗-๐๐๒๓๐-๗๐-๘", "เลขบัตรประชาชน [THAI_ID]"),
+        ("โทร.081 234 5678 หรือ 02-123-4567", "โทร.[PHONE] หรือ [PHONE]"),
+        ("call me at 020 7946 0018", "call me at [PHONE]"),
+        ("(415) 555-2671, 415.555.2671", "[PHONE], [PHONE]"),
+        ("my account number is 12345678.", "my account number is [ACCOUNT]."),
+        ("acct: AB-778812", "acct: [ACCOUNT]"),
+        ("เลขที่บัญชี 123-4-56789-0", "เลขที่บัญชี [ACCOUNT]"),
+        ("a/c 9876543210123", "a/c [ACCOUNT]"),
+        ("wallet 0x52908400098527886E0F7030069857D2E4169EE7", "wallet [WALLET]"),
+        ("SSN 078-05-1120", "SSN [SSN]"),
+    ],
+)
+def test_each_kind_is_named(text, redacted):
+    assert Redactor().text(text) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my account lost 12500 USD on 2024-01-03",
+        "account 2024-01-03: 104.30",
+        "บัญชี 12500 บาท",
+        "volume 3000000000, turnover 1234567890.55",
+        "levels 4150 4155 4160 4171",
+        "7 14 21 28 35 42 49 56 63 70",
+        "pi 3.14159265358979",
+        "call 150.00 2024-06-21, put 145.50",
+        "2024-01-03-2024-02-14",
+        "+12.5 415.55 2001.20",
+    ],
+)
+def test_numbers_that_name_nobody_stay(text):
+    assert Redactor().text(text) == text
+
+
+def test_the_users_own_accounts_are_known_in_any_form():
+    redactor = Redactor({"hash of DEMO-0001"}, lambda account: f"hash of {account}")
+    assert redactor.text("bought in demo-0001 and DEMO-0002, DEMO-0001.") == "bought in [ACCOUNT] and DEMO-0002, [ACCOUNT]."
+    assert redactor.counts == {"ACCOUNT": 2}
+
+
+def test_the_sample_comes_through_as_it_is():
+    redactor = Redactor()
+    for line in (SAMPLE / "feedback.jsonl").read_text().splitlines():
+        item = FeedbackItem.from_json(json.loads(line))
+        clean = redactor.item(item)
+        for name in ("instruction", "input", "response", "correction", "comment", "symbol", "skill", "as_of", "rating", "thumb"):
+            assert getattr(clean, name) == getattr(item, name)
+    assert not redactor.counts
+
+
+def test_only_listed_fields_of_an_item_are_learnt_from():
+    given = FeedbackItem(
+        instruction="From me@example.com: analyze ACME",
+        input="account 12345678",
+        response="call 081-234-5678",
+        correction="IBAN DE89370400440532013000",
+        comment="1101700230708",
+        symbol="me@example.com",
+        source="Somchai",
+        response_id="r-1",
+        model_version="v7",
+    )
+    clean = Redactor().item(given)
+    assert (clean.instruction, clean.input, clean.response) == ("From [EMAIL]: analyze ACME", "account [ACCOUNT]", "call [PHONE]")
+    assert (clean.correction, clean.comment, clean.symbol) == ("IBAN [IBAN]", "[THAI_ID]", "")
+    assert (clean.source, clean.response_id, clean.model_version) == ("user", "", "")
+    assert (clean.id, clean.created_at) == (given.id, given.created_at)
+
+
+def test_hostile_text_is_read_in_linear_time():
+    for text in ("a-" * 50_000 + "@", "1 " * 50_000, "+1" * 50_000, "account " * 20_000 + "1", "1-" * 50_000, "A1" * 50_000):
+        assert isinstance(Redactor().text(text), str)
+
+
+def test_marks_are_listed_once():
+    assert len(set(MARKS)) == len(MARKS)
