@@ -3,8 +3,9 @@
 In: what the settings name. Out: the files of a `History`: the ledger, what is held and what skills learn from, candles, feedback,
 the rows that were set aside, and what a person should know; the same bytes for the same input, in whatever order its files come.
 A file that was read before is not read again (data/artifacts/parts). A row is kept, set aside with its reason, or counted as a
-repetition, as no event or as forgotten; none is lost. The ledger has account ids as salted hashes and no notes; only the quarantine, which
-nothing is trained on, shows bad rows as they were written. Does not know skills, splits by time or Prefect: collect is the stage.
+repetition, as no event or as forgotten; none is lost. The ledger has account ids as salted hashes and no notes; only the
+quarantine, which nothing is trained on, shows bad rows as they were written. Does not know skills, splits by time or Prefect:
+collect is the stage.
 """
 
 from collections import Counter
@@ -14,7 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm import candles, exports, findings, forgetting, fx, instruments, market, merging, parts, positions, quarantine, tables
+from stock_llm import (
+    candles,
+    exports,
+    findings,
+    forgetting,
+    fx,
+    instruments,
+    market,
+    merging,
+    parts,
+    positions,
+    quarantine,
+    tables,
+)
 from stock_llm.artifacts import History, produce
 from stock_llm.calendars import exchanges_of
 from stock_llm.errors import InputError

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
+from stock_llm.decisions import Market
 from stock_llm.duplicates import Seen
 from stock_llm.errors import LeakageError
-from stock_llm.decisions import Market
 from stock_llm.moments import HORIZON
 from stock_llm.rows import Row, read_rows
 from stock_llm.situation import Candles, compute

@@ -18,8 +18,8 @@ import numpy as np
 
 from stock_llm import moments
 from stock_llm.answers import AnswerError, parse
-from stock_llm.feedback_item import FeedbackItem
 from stock_llm.decisions import Market
+from stock_llm.feedback_item import FeedbackItem
 from stock_llm.moments import HORIZON
 from stock_llm.prompts import Message, messages
 

@@ -19,13 +19,13 @@ from prefect import task
 from stock_llm import drawing, leakage, preferences, quarantine, replay, sources, splits
 from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, produce
 from stock_llm.dataset_card import NAMES, Tally, write_card
+from stock_llm.decisions import Market
 from stock_llm.drawing import Draw, Planned, sides
 from stock_llm.duplicates import Seen
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import read_parquet
 from stock_llm.feedback_rows import Said, feedback_rows
 from stock_llm.looks import Looks
-from stock_llm.decisions import Market
 from stock_llm.moments import HORIZON
 from stock_llm.prompts import PROMPT_VERSION
 from stock_llm.redaction import Redactor

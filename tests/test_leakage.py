@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from test_skills import item
 
+from stock_llm.decisions import Market
 from stock_llm.errors import LeakageError
 from stock_llm.leakage import check
-from stock_llm.decisions import Market
 from stock_llm.rows import read_rows, write_rows
 from stock_llm.settings import load_settings
 from stock_llm.skills import analyse, follow, sentiment, signal

@@ -9,8 +9,8 @@ import pytest
 
 from stock_llm import preferences
 from stock_llm.answers import Answer
-from stock_llm.feedback_item import FeedbackItem
 from stock_llm.decisions import Market
+from stock_llm.feedback_item import FeedbackItem
 from stock_llm.moments import HORIZON
 from stock_llm.preferences import Outcome, Outcomes, Pair, Vote
 from stock_llm.prompts import messages, render

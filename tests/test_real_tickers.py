@@ -7,8 +7,8 @@ from conftest import SHARED
 
 from stock_llm import statements
 from stock_llm.answers import parse
-from stock_llm.drawing import sides
 from stock_llm.decisions import Market
+from stock_llm.drawing import sides
 from stock_llm.rows import read_rows
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, code
