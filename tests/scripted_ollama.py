@@ -111,6 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _generate(self, body):
         with self.ollama.counting:
+            self.works = 1
             self.ollama.now += 1
             self.ollama.busy = max(self.ollama.busy, self.ollama.now)
         try:
@@ -119,8 +120,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.ollama.hung_up += 1
             self.close_connection = True
         finally:
-            with self.ollama.counting:
-                self.ollama.now -= 1
+            self._end()
+
+    def _end(self):
+        with self.ollama.counting:
+            self.ollama.now -= self.works
+            self.works = 0
 
     def _answer(self, body):
         ollama = self.ollama
@@ -153,6 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not body.get("stream", True):
             for _ in pieces:
                 time.sleep(ollama.pause)
+            self._end()  # before the answer is sent: who gets it may ask again at once
             return self._send(self._piece(body, chat, "".join(pieces)) | ({"done": False} if ollama.unfinished else end))
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
@@ -167,6 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._line(self._piece(body, chat, piece) | {"done": False})
             ollama.said += 1
             time.sleep(ollama.pause)
+        self._end()
         if not ollama.unfinished:
             self._line(self._piece(body, chat, "") | end)
         self.wfile.write(b"0\r\n\r\n")

@@ -29,7 +29,7 @@ def running(backend, tmp_path):
         yield started
 
 
-def wait_for(what, seconds=5.0):
+def wait_for(what, seconds=30.0):
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it did not happen in time"
@@ -51,11 +51,11 @@ def test_a_caller_who_hangs_up_stops_a_stream(running, backend):
 
 
 def test_a_caller_who_hangs_up_before_the_first_word_stops_it_too(running, backend):
-    backend.says, backend.pause = "word " * 20, 0.2
+    backend.says, backend.pause = "word " * 20, 3.0
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{running.url}/api/chat", json=ASK | {"stream": False}, timeout=0.3)
-    wait_for(lambda: metric(running, "stock_llm_requests_in_flight") == 0, 2)
-    wait_for(lambda: metric(running, "stock_llm_machine_running") == 0, 2)
+        httpx.post(f"{running.url}/api/chat", json=ASK | {"stream": False}, timeout=1.0)
+    wait_for(lambda: metric(running, "stock_llm_requests_in_flight") == 0)
+    wait_for(lambda: metric(running, "stock_llm_machine_running") == 0)
 
 
 def test_a_slow_reader_slows_the_model_down(running, backend):
@@ -127,7 +127,7 @@ def test_a_model_that_was_published_anew_is_asked_again(running, backend, monkey
         running.http.post("/api/chat", json=cold)
         return len(backend.generations()) == 2
 
-    wait_for(asked_again, 15)
+    wait_for(asked_again)
 
 
 def test_an_answer_that_ollama_broke_off_is_no_answer(running, backend):

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import httpx
 import psutil
@@ -25,22 +24,22 @@ def start(home, *arguments, **environment):
 
 @pytest.fixture
 def served(tmp_path):
-    began = time.monotonic()
     with start(tmp_path, "--port", "0") as process:
         try:
             line = process.stdout.readline()
             url = re.search(r"http://127\.0\.0\.1:\d+", line)[0]
             with httpx.Client(base_url=url, timeout=10) as http:
                 http.get("/healthz").raise_for_status()
-                yield process, http, time.monotonic() - began, line
+                yield process, http
         finally:
             process.kill()
 
 
 def test_it_is_soon_there_small_and_says_what_is_off(served):
-    process, http, seconds, _ = served
+    process, http = served
     assert process.stdout.readline() == "off: claude_cli, claude_api (STOCK_LLM_GATEWAY__CLAUDE_CLI=true switches one on)\n"
-    assert seconds < 10  # 1.7 s measured beside eight busy processes; a loaded machine may take longer
+    spent = psutil.Process(process.pid).cpu_times()
+    assert spent.user + spent.system < 4  # not the clock: it is there in 1.7 s, but other processes may be busy
     assert [model["name"] for model in http.get("/api/tags").json()["models"]] == ["auto"]
     assert http.get("/readyz").status_code == 503
     assert psutil.Process(process.pid).memory_info().rss < 150e6
@@ -48,9 +47,9 @@ def test_it_is_soon_there_small_and_says_what_is_off(served):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_when_told_without_a_traceback(served, how):
-    process, *_ = served
+    process, _ = served
     process.send_signal(how)
-    assert process.wait(10) in (0, -how)
+    assert process.wait(60) in (0, -how)
     assert process.stderr.read() == ""
 
 

@@ -6,8 +6,9 @@ it is answered, the provider is back. One object for each provider; reads no clo
 
 from stock_llm.gateway.failures import BadRequest, Busy, GatewayFailure, Overloaded, RateLimited, Refused
 
-IN_A_ROW = 6
-"""Failures, one after the other, after which it rests. Where one call in ten fails by chance, that is one chance in a million."""
+IN_A_ROW, ROW_LASTS = 6, 1.0
+"""Failures, one after the other, and seconds from the first to the last, after which it rests. Where one call in ten fails by
+chance, six in a row are one chance in a million; that many at one instant only say that this process was held up."""
 
 REST, LONGEST_REST = 5.0, 60.0
 """Seconds of the first rest; each that follows without an answer between is twice as long, up to the longest."""
@@ -30,7 +31,7 @@ class Breaker:
 
     def _well(self) -> None:
         self._failures = self._rests = 0
-        self._until = 0.0
+        self._until = self._first = 0.0
         self._asked_to_wait = self._resting = self._probing = False
 
     def rest(self, now: float) -> float:
@@ -67,11 +68,13 @@ class Breaker:
         self._probing = False
         if isinstance(failure, BadRequest | Busy | Refused):
             return
+        self._first = self._first if self._failures else now
         self._failures += 1
+        in_a_row = self._failures >= IN_A_ROW and now - self._first >= ROW_LASTS
         if isinstance(failure, RateLimited | Overloaded) and failure.retry_after:
             self._until = max(self._until, now + min(failure.retry_after, LONGEST_WAIT))
             self._asked_to_wait = True
-        elif self._failures >= IN_A_ROW or self._resting:
+        elif in_a_row or self._resting:
             self._until = now + min(REST * 2**self._rests, LONGEST_REST)
             self._rests += 1
             self._ticket += 1

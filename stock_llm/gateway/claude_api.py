@@ -144,7 +144,7 @@ class ClaudeApi:
             failure = TimedOut(self.name, "no answer in time", charged=True)
         except anthropic.APIConnectionError as error:
             failure = Unavailable(self.name, f"the connection broke: {error.__cause__ or error}")
-        except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
+        except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, AttributeError, TypeError, AssertionError) as error:
             failure = Unavailable(self.name, f"answered with something that is no answer: {error}", charged=True)
         else:
             return
