@@ -33,9 +33,8 @@ def main() -> None:
     if given.measure:
         print(json.dumps(_measure(given.measure)))
         return
-    print(
-        f"{'trades':>10} {'candles':>10} {'seconds':>8} {'CPU s':>8} {'rows/s':>10} {'peak MiB':>9}  {'nothing new':>11}  {'one file new':>12}"
-    )
+    heads = ("trades", 10), ("candles", 11), ("seconds", 9), ("CPU s", 9), ("rows/s", 11), ("peak MiB", 10)
+    print("".join(name.rjust(width) for name, width in heads) + "   nothing new  one file new")
     seconds, cpu = [], []
     for times in sorted({1, given.times}):
         trades, candles = given.trades * times, given.candles * times

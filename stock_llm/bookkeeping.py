@@ -101,6 +101,7 @@ def follow(events: list[Event], splits: dict[str, tuple[Split, ...]], lines: Ite
     """
     lines = list(lines)
     events, told = _without_booked_splits(_without_booked_mergers(events, lines), splits)
+    due: list[tuple[date, str, Split | Line]]
     due = [(split.day, instrument, split) for instrument, some in told.items() for split in some]
     due += [(line.day, line.match.upper() if line.kind == "merger" else line.symbol, line) for line in lines if line.day]
     due.sort(key=lambda one: (one[0], one[1]))
@@ -140,10 +141,10 @@ def _without_booked_splits(
     for instrument in {event.instrument for event in events}:
         own = [event for event in events if event.instrument == instrument]
         known = splits.get(instrument, ())
-        for split in known:
-            near = [one for one in own if one.kind == Kind.TRANSFER and abs((one.day - split.day).days) <= WINDOW]
-            held = _held_before(own, min((one.day for one in near), default=split.day), known)
-            if near and held and abs(sum((one.quantity or ZERO for one in near), ZERO) - held * (split.ratio - 1)) < 1:
+        for told_split in known:
+            near = [one for one in own if one.kind == Kind.TRANSFER and abs((one.day - told_split.day).days) <= WINDOW]
+            held = _held_before(own, min((one.day for one in near), default=told_split.day), known)
+            if near and held and abs(sum((one.quantity or ZERO for one in near), ZERO) - held * (told_split.ratio - 1)) < 1:
                 dropped |= {id(one) for one in near}
         found: list[Split] = []
         for event in own:
@@ -151,10 +152,11 @@ def _without_booked_splits(
                 continue
             dropped.add(id(event))
             ratio = event.ratio or _ratio(event, own, known)
-            split = Split(event.day, ratio) if ratio and ratio > 0 else None
-            if split and not any(
-                abs((split.day - other.day).days) <= WINDOW for other in known if event.ratio is None or same(split, other)
-            ):
+            if not ratio or ratio <= 0:
+                continue
+            split = Split(event.day, ratio)
+            near_by = [other for other in known if abs((split.day - other.day).days) <= WINDOW]
+            if not any(event.ratio is None or same(split, other) for other in near_by):
                 found.append(split)
         told[instrument] = union(known, found)
     return [event for event in events if id(event) not in dropped], told

@@ -7,6 +7,7 @@ before. brokers/sql.py does the reading.
 
 import json
 import os
+from dataclasses import asdict, replace
 from functools import partial
 
 import pyarrow as pa
@@ -44,20 +45,21 @@ def fetch(settings: Settings) -> Part:
         source, partial(account_hash, settings=settings), state.get("watermark", ""), settings.path(settings.formats)
     )
     table = fetched.imported.table
-    rejected = [[one.kind, one.file, one.row, one.reason, one.raw] for one in fetched.imported.quarantined]
+    rejected = fetched.imported.quarantined
     last = 0
     if before is not None and settings.trades_watermark:
         last = state["last_row"]
         new = table.filter(pc.invert(pc.is_in(_said(table), _said(before))))
         old = before.filter(pc.invert(pc.is_in(before["entry_id"], pc.unique(new["entry_id"]))))
         table = pa.concat_tables([old.replace_schema_metadata(), _renumbered(new, last)])
-        known = {(reason, raw) for *_, reason, raw in state["rejected"]}
-        later = [[kind, file, row + last, *why] for kind, file, row, *why in rejected if tuple(why) not in known]
-        rejected = state["rejected"] + later
-    last = max(pc.max(table["source_row"]).as_py() or 0, last, *(row for _, _, row, *_ in rejected))
+        earlier = [Rejected(**one) for one in state["rejected"]]
+        known = {(one.reason, one.raw) for one in earlier}
+        rejected = earlier + [replace(one, row=one.row + last) for one in rejected if (one.reason, one.raw) not in known]
+    last = max([pc.max(table["source_row"]).as_py() or 0, last, *(one.row for one in rejected)])
     kept = pc.count_distinct(table["source_row"]).as_py()
     facts = parsed(fetched.imported).facts | {"rows_read": kept + len(rejected), "rows_kept": kept, "skipped": {}}
-    made = {"watermark": fetched.watermark, "facts": facts, "rejected": rejected, "last_row": last, "code": code_digest()}
+    aside = [asdict(one) for one in rejected]
+    made = {"watermark": fetched.watermark, "facts": facts, "rejected": aside, "last_row": last, "code": code_digest()}
     table = table.sort_by([("executed_at", "ascending"), ("entry_id", "ascending")])
     if before is None or made != state or not table.equals(before.replace_schema_metadata()):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def fetch(settings: Settings) -> Part:
         text = json.dumps(made, sort_keys=True).encode()
         pq.write_table(table.replace_schema_metadata({b"state": text}), fresh, compression="zstd")
         fresh.replace(path)
-    return Part(path, [Rejected(*one) for one in rejected], facts, fresh=True)
+    return Part(path, rejected, facts, fresh=True)
 
 
 def _said(table: pa.Table) -> pa.Array:

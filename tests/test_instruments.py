@@ -2,11 +2,12 @@
 
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from stock_llm.errors import InputError
-from stock_llm.instruments import COLUMNS, Line, digest_of_lines, learn, load
+from stock_llm.instruments import COLUMNS, NEEDS, Line, digest_of_lines, learn, load
 from stock_llm.ledger import AssetClass
 
 TABLE = """# my notes
@@ -86,6 +87,14 @@ def test_another_separator_and_fewer_columns(path):
     assert load(path).aliases == {}
     learn(path, [])
     assert "X1" not in path.read_text()
+
+
+def test_the_example_of_the_documentation(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    (tmp_path / "table.csv").write_text(page[page.index("kind,match") :].split("```")[0])
+    known = load(tmp_path / "table.csv")
+    assert {line.kind for line in known.lines} | {"exchange"} == set(NEEDS)
+    assert known.aliases == {"IE00BK5BQT80": "VWCE.DE"} and known.exchanges == {"VOD.L": "XLON"}
 
 
 @pytest.mark.parametrize(
