@@ -141,6 +141,8 @@ def _json(value: Any, status: int = 200) -> web.Response:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        sys.exit(print(__doc__))  # `make bench` runs every file here; this one is run by others
     uvloop.install()
     port, *shares = sys.argv[1:]
     web.run_app(
