@@ -145,7 +145,11 @@ def import_(
     console = Console()
     for one in importing.look(files, settings):
         console.print(importing.shown(one))
-        if not look:
+        if look:
+            continue
+        if one.mostly_bad:
+            print(f"not kept: more than half of the rows of {one.file.name} are bad\n")
+        else:
             print(f"kept as {importing.keep(one.file, settings)}\n")
     if not look and settings.path(settings.trades) != importing.folder_of(settings):
         print(f'Runs read {settings.trades}. To use the folder of exports, write into stock-llm.toml: trades = "data/trades"')

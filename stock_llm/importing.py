@@ -51,6 +51,11 @@ class Look:
     conflicts: int
     suspects: list[Finding]
 
+    @property
+    def mostly_bad(self) -> bool:
+        """Whether a collect would refuse the file: more than half of its rows are bad."""
+        return len(self.found.quarantined) > self.found.rows_kept
+
 
 def look(files: Sequence[Path], settings: Settings) -> list[Look]:
     """Reads each file and compares it with the exports that are there and with those before it.

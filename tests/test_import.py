@@ -212,6 +212,9 @@ def test_import_shows_and_keeps(home, monkeypatch):
     assert (home / "my/trades/export.csv").read_bytes() == export.read_bytes()
     assert "0 │ of 3 entries" in run("export.csv")
     assert sorted(path.name for path in (home / "my/trades").iterdir()) == ["a.csv", "export.csv"]
+    (home / "bad.csv").write_text(TRADES.replace("2024", "soon"))
+    assert "not kept: more than half of the rows of bad.csv are bad" in run("bad.csv")
+    assert not (home / "my/trades/bad.csv").exists()
     export.write_text(TRADES.replace("10.5", "12"))
     assert "contradict" in run("--look", "export.csv")
 
