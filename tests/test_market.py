@@ -106,6 +106,13 @@ def test_later_candles_change_no_decision_trade_or_portfolio(cut, factor):
         assert before.portfolio(day.item()) == after.portfolio(day.item())
 
 
+def test_an_order_filled_in_parts_at_one_price_is_reviewed_once():
+    days = [DAYS[place].item() for place in (150, 170)]
+    parts = [Fill("buy", "ORCA", days[0], 9.0, 100.0), *(Fill(f"part {n}", "ORCA", days[1], -3.0, 120.0) for n in range(3))]
+    (trade,) = Market(market().series, parts).closed_trades
+    assert (trade.ref, trade.days) == ("part 0", (days[1] - days[0]).days)
+
+
 def test_a_portfolio_is_worth_the_last_closes():
     found = market()
     day = DAYS[235].item()
