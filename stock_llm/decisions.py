@@ -151,26 +151,28 @@ class Market:
 
     @cached_property
     def closed_trades(self) -> list[ClosedTrade]:
-        """The user's sales that gained or lost something, of stocks that had warmed up before the purchase."""
-        found = []
+        """The user's sales that gained or lost something, of stocks that had warmed up before the purchase.
+
+        An order that was filled in parts at one price is one sale: the reviews of its parts would be the same.
+        """
+        found: dict[tuple[object, ...], ClosedTrade] = {}
         for symbol, holding in self.held.items():
             if (one := self.named(symbol)) is None:
                 continue
             for sale in holding.sales:
                 entry = one.at(one.last_before(sale.opened))
                 if entry and percent(sale.fill.price, sale.bought) != "+0.0%":
-                    found.append(
-                        ClosedTrade(
-                            entry=entry,
-                            bought=as_printed(sale.bought),
-                            sold=as_printed(sale.fill.price),
-                            opened=sale.opened.isoformat(),
-                            closed=sale.fill.day.isoformat(),
-                            days=(sale.fill.day - sale.opened).days,
-                            ref=sale.fill.ref,
-                        )
+                    trade = ClosedTrade(
+                        entry=entry,
+                        bought=as_printed(sale.bought),
+                        sold=as_printed(sale.fill.price),
+                        opened=sale.opened.isoformat(),
+                        closed=sale.fill.day.isoformat(),
+                        days=(sale.fill.day - sale.opened).days,
+                        ref=sale.fill.ref,
                     )
-        return found
+                    found.setdefault((symbol, trade.opened, trade.closed, trade.bought, trade.sold), trade)
+        return list(found.values())
 
     @cached_property
     def days(self) -> list[date]:

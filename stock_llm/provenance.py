@@ -8,7 +8,7 @@ bytes when a file's lines are in another order. Does not know how rows are made.
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +19,6 @@ from stock_llm import holdings, replay
 from stock_llm.artifacts import RECORD, Dataset, History, load
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import read_parquet
-from stock_llm.ledger import Kind
 from stock_llm.rows import Row, read_rows
 from stock_llm.settings import Settings
 
@@ -100,27 +99,35 @@ def origins(row: Row, history: History) -> Iterator[Origin]:
         licence = f", licence {row.source['licence']}" if "licence" in row.source else ""
         yield Origin("text", ref, file, (int(line), int(line)) if line.isdigit() else None, f"{kind}{licence}")
         return
-    candles, ledger = pq.read_table(history.candles), pq.read_table(history.trades)
+    candles, books = pq.read_table(history.candles), _Books(pq.read_table(history.trades), pq.read_table(history.steps))
     if kind == "positions":
-        yield from _portfolio(row, candles, ledger)
+        yield from _portfolio(row, candles, books)
     elif row.symbol:
         known = date.fromisoformat(row.facts["situation"]["as_of"])
         yield from _lines(candles, row.symbol, None, known, "known candles")
         if row.label_until > row.as_of:
             first, last = date.fromisoformat(row.label_from), date.fromisoformat(row.label_until)
             yield from _lines(candles, row.symbol, first, last, "label")
-        yield from _fills(ledger, pc.field("entry_id") == ref, "trade")
+        yield from _fills(books.ledger, pc.field("entry_id") == ref, "trade")
         if row.as_of > known.isoformat():  # a review knows the sale and the purchases before it
-            yield from _position(ledger, row.symbol, date.fromisoformat(row.as_of) - timedelta(days=1), ref)
+            yield from _position(books, row.symbol, date.fromisoformat(row.as_of) - timedelta(days=1), ref)
         elif row.facts["situation"]["position"]:
-            yield from _position(ledger, row.symbol, known, ref)
+            yield from _position(books, row.symbol, known, ref)
 
 
-def _portfolio(row: Row, candles: pa.Table, ledger: pa.Table) -> Iterator[Origin]:
+@dataclass(frozen=True)
+class _Books:
+    """What happened as files tell it, and what it meant for holdings, as `History` has both."""
+
+    ledger: pa.Table
+    steps: pa.Table
+
+
+def _portfolio(row: Row, candles: pa.Table, books: _Books) -> Iterator[Origin]:
     day = date.fromisoformat(row.as_of)
     for symbol in (one["symbol"] for one in row.facts["held"]):
         yield from _lines(candles, symbol, day - timedelta(days=7), day, "close", only_last=True)
-        yield from _position(ledger, symbol, day, "")
+        yield from _position(books, symbol, day, "")
 
 
 def _lines(
@@ -137,17 +144,17 @@ def _lines(
         yield Origin(what, symbol, file, (rows["min"], rows["max"]), f"{symbol} {span}")
 
 
-def _position(ledger: pa.Table, symbol: str, last: date, but: str) -> Iterator[Origin]:
+def _position(books: _Books, symbol: str, last: date, but: str) -> Iterator[Origin]:
     """The trades that made up the position at the close of `last`, from the one that opened it on; `but` is left out."""
-    holding = holdings.follow(holdings.fills(ledger)).get(symbol)
+    fills = holdings.fills(books.steps.filter(pc.field("symbol") == symbol))
+    holding = holdings.follow(fills).get(symbol)
     at = bisect_right(holding.days, last) - 1 if holding else -1
     if holding is None or at < 0:
         return
     while at and holding.positions[at - 1]:
         at -= 1
-    opened, closed = (datetime.combine(day, time(), UTC) for day in (holding.days[at], last + timedelta(days=1)))
-    traded = (pc.field("symbol") == symbol) & pc.field("kind").isin([Kind.BUY, Kind.SELL]) & (pc.field("entry_id") != but)
-    yield from _fills(ledger, traded & (pc.field("executed_at") >= opened) & (pc.field("executed_at") < closed), "position")
+    traded = [fill.ref for fill in fills if holding.days[at] <= fill.day <= last and fill.ref != but]
+    yield from _fills(books.ledger, pc.field("entry_id").isin(traded), "position")
 
 
 def _fills(ledger: pa.Table, chosen: pc.Expression, what: str) -> Iterator[Origin]:

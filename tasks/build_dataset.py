@@ -92,12 +92,14 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
     write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
     general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
-    mixed_in = _unjudged([*mixed_in, *general], leakage.Judging([*texts, *said.frozen]))
+    judged = leakage.Judging([*holdout, *texts, *said.frozen])
+    words = _unjudged([*said.learnt, *mixed_in, *general], judged)
 
     learn = Draw(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
-    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(questions)), *said.learnt, *mixed_in]
+    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(questions)), *words]
     random.Random(settings.seed).shuffle(plan)
-    write_rows(tallies["train"].counting(_made(learn, plan)), paths["train"])
+    unasked = (row for row in _made(learn, plan) if not judged.asks(row))  # a frozen correction may be about such a row
+    write_rows(tallies["train"].counting(unasked), paths["train"])
     wishes = preferences.preferences(said.preferred, preferences.Outcomes(market, split.train_before))
     preferred = preferences.write(wishes, folder / "preference.jsonl")
     leakage.check(paths["train"], paths["holdout"], paths["corrections"], split, market)
@@ -161,7 +163,7 @@ def _made(draw: Draw, plan: list[Planned] | list[Planned | Row]) -> Iterator[Row
 
 
 def _unjudged(rows: list[Row], judging: leakage.Judging) -> list[Row]:
-    """Those of other people's and general rows that neither judge by another name nor stand there twice."""
+    """Those rows that neither judge by another name nor stand there twice."""
     kept = {leakage.mark(row): row for row in reversed(rows) if not judging.says(row) and not judging.asks(row)}
     return list(reversed(kept.values()))
 

@@ -3,17 +3,20 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from stock_llm import splits
 from stock_llm.errors import InputError
+from stock_llm.feedback_item import read_parquet, write_parquet
 from stock_llm.rows import read_rows
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, follow, sentiment
 from stock_llm.sources import GENERAL
-from tasks.build_dataset import build_dataset
+from tasks.build_dataset import build, build_dataset
 from tasks.collect import collect
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
@@ -114,6 +117,23 @@ def test_the_same_inputs_give_the_same_bytes_in_any_order(built, tmp_path):
     assert names >= {"train.jsonl", "holdout.jsonl", "corrections.jsonl", "preference.jsonl", "card.md", "card.png"}
     for name in names:
         assert (other.folder / name).read_bytes() == (dataset.folder / name).read_bytes(), name
+
+
+def test_a_frozen_correction_about_a_drawn_row_takes_its_place(built, rows, tmp_path):
+    """The user asks about a day that was drawn, in the words that were drawn; the correction is frozen, the row is not learnt."""
+    settings, history, _ = built
+    items = read_parquet(history.feedback)
+    drawn = next(row for row in rows[0] if row.skill == "signal")
+    name = next(f"user-{number}" for number in range(100) if splits.frozen(f"user-{number}"))
+    about = replace(
+        items[0], id=name, symbol=drawn.symbol, as_of=drawn.as_of, instruction=drawn.instruction, input=drawn.input,
+        response=drawn.output, correction="Never on a Friday, whatever the numbers say.",
+    )  # fmt: skip
+    write_parquet([*items, about], tmp_path / "feedback.parquet")
+    (tmp_path / "out").mkdir()
+    made = build(settings, replace(history, feedback=tmp_path / "feedback.parquet"), "d", tmp_path / "out")
+    assert name in {row.source["ref"] for row in read_rows(made.corrections)}
+    assert (drawn.instruction, drawn.input) not in {(row.instruction, row.input) for row in read_rows(made.train)}
 
 
 def test_too_short_a_history_says_what_is_missing(tmp_path):

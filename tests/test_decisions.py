@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_moments import DAYS, candles
 
-from stock_llm.decisions import OUTCOMES, Market
 from stock_llm.holdings import Fill
+from stock_llm.decisions import OUTCOMES, Market
 from stock_llm.moments import HORIZON, Odds
 from stock_llm.situation import WARM_UP, Candles, compute
 
@@ -104,6 +104,13 @@ def test_later_candles_change_no_decision_trade_or_portfolio(cut, factor):
     assert trades[0] == trades[1]
     for day in (last - np.timedelta64(30, "D"), last):
         assert before.portfolio(day.item()) == after.portfolio(day.item())
+
+
+def test_an_order_filled_in_parts_at_one_price_is_reviewed_once():
+    days = [DAYS[place].item() for place in (150, 170)]
+    parts = [Fill("buy", "ORCA", days[0], 9.0, 100.0), *(Fill(f"part {n}", "ORCA", days[1], -3.0, 120.0) for n in range(3))]
+    (trade,) = Market(market().series, parts).closed_trades
+    assert (trade.ref, trade.days) == ("part 0", (days[1] - days[0]).days)
 
 
 def test_a_portfolio_is_worth_the_last_closes():
