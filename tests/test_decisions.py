@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_moments import DAYS, candles
 
-from stock_llm.holdings import Fill
 from stock_llm.decisions import OUTCOMES, Market
+from stock_llm.holdings import Fill
 from stock_llm.moments import HORIZON, Odds
 from stock_llm.situation import WARM_UP, Candles, compute
 
