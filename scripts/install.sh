@@ -43,7 +43,7 @@ fi
 
 scripts/build_llama.sh
 
-say "the project and its libraries (about 3 minutes, 2.5 GB)"
+say "the project and its libraries (about 3 minutes, 2.8 GB)"
 pip install --quiet -c constraints.txt -e '.[flows,local,gateway,train,dev]'
 printf '%s' "$wanted" > "$stamp"
 say "installed. Next: make run"

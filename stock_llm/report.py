@@ -93,9 +93,9 @@ def nothing_new(found: Outcome) -> str:
 
 def history(found: History, new: "Changes", unused: int) -> str:
     """What was collected and what of it is new, as Markdown; the trades themselves are not shown."""
-    lines = ["| | read | kept | set aside | repeated | no event |", "|---|--:|--:|--:|--:|--:|"]
+    lines = ["| | read | kept | set aside | repeated | no event | forgotten |", "|---|--:|--:|--:|--:|--:|--:|"]
     for kind, read in found.rows_read.items():
-        others = (found.rows_quarantined, found.rows_duplicate, found.rows_skipped)
+        others = (found.rows_quarantined, found.rows_duplicate, found.rows_skipped, found.rows_forgotten)
         lines.append(f"| {kind} | {' | '.join(map(str, (read, found.rows_kept[kind], *(one.get(kind, 0) for one in others))))} |")
     table = "\n".join(lines)
     entries = ", ".join(f"{count} {kind}" for kind, count in found.entries.items())

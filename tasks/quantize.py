@@ -122,10 +122,10 @@ def _merge(settings: Settings, profile: Profile, adapter: Adapter, sample: list[
 
     torch.set_num_threads(settings.threads)
     four_bit = load_base(profile, settings, four_bit=True)
+    seen = _dequantized(four_bit.model)  # before anything is computed: some CPUs repack the weights then
     losses = {"base": _torch_loss(sample, four_bit, "measuring the base")}
     trained = BaseModel(_adapted(four_bit, adapter), four_bit.tokenizer)
     losses["adapter"] = _torch_loss(sample, trained, "measuring the adapter")
-    seen = _dequantized(trained.model)
     del four_bit, trained
 
     best, best_weights = "", {}
@@ -156,7 +156,7 @@ def _dequantized(model: Any) -> dict[str, Any]:
     from bitsandbytes.nn import Linear4bit
 
     return {
-        f"{name.removeprefix('base_model.model.').removesuffix('.base_layer')}.weight": dequantize_4bit(
+        f"{name}.weight": dequantize_4bit(
             layer.weight.data,
             layer.weight.quant_state,  # type: ignore[attr-defined]  # a Params4bit
         ).clone()
