@@ -36,7 +36,7 @@ from stock_llm.situation import WARM_UP
 from stock_llm.sources import Mixed
 from stock_llm.splits import Split
 
-RECIPE = 2
+RECIPE = 3
 """Raised whenever this file, or what it calls, makes other rows from the same history."""
 
 

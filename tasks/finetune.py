@@ -29,7 +29,7 @@ from stock_llm.settings import Settings
 if TYPE_CHECKING:
     from stock_llm.answer_trainer import Example, Schedule
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever this file trains another adapter from the same rows."""
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
@@ -37,9 +37,6 @@ LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 
 TOKENS_AT_ONCE = 4096
 """Padded tokens in a forward pass. Memory grows with it: on stock-tiny about 0.3 MiB a token."""
-
-STEPS_SORTED = 4
-"""Steps whose rows are put in order of length together: more waste less on padding, fewer mix the rows better."""
 
 
 @task(task_run_name="finetune")
@@ -156,7 +153,9 @@ def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> l
 def schedule(examples: list["Example"], weights: list[float], profile: Profile, seed: int) -> "Schedule":
     """Which rows are seen when: fixed by the seed before training starts, so that a resumed training cannot see others.
 
-    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. Rows of like length stand
+    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. The rows of a step are drawn at
+    random: steps of rows of like length would hold one skill each, and two skills that differ in a word of the question would
+    not be told apart. Within a step, rows of like length stand
     together, and a step's rows go through the model in as many equal parts as `TOKENS_AT_ONCE` asks for.
 
     Raises:
@@ -180,7 +179,7 @@ def schedule(examples: list["Example"], weights: list[float], profile: Profile, 
     batch = profile.training.batch
     longest = max(len(examples[index].ids) for index in order)
     rows = max(rows for rows in range(1, batch + 1) if batch % rows == 0 and (rows == 1 or rows * longest <= TOKENS_AT_ONCE))
-    block = batch * profile.training.accumulate * STEPS_SORTED
+    block = batch * profile.training.accumulate
     sorted_order: list[int] = []
     for start in range(0, len(order), block):
         by_length = sorted(order[start : start + block], key=lambda index: len(examples[index].ids))
