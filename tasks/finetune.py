@@ -154,9 +154,8 @@ def schedule(examples: list["Example"], weights: list[float], profile: Profile, 
     """Which rows are seen when: fixed by the seed before training starts, so that a resumed training cannot see others.
 
     A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. The rows of a step are drawn at
-    random: steps of rows of like length would hold one skill each, and two skills that differ in a word of the question would
-    not be told apart. Within a step, rows of like length stand
-    together, and a step's rows go through the model in as many equal parts as `TOKENS_AT_ONCE` asks for.
+    random: were they of like length, a step would hold one skill, and two skills that differ in a word of the question would not
+    be told apart. A step's rows go through the model in equal parts of like length, as many as `TOKENS_AT_ONCE` asks for.
 
     Raises:
         InputError: the weights leave no row.
