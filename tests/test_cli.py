@@ -67,7 +67,7 @@ BROKEN = {
     ),
     "unparseable date": (
         lambda home: (home / "trades.csv").write_text(f"{FILL}soon,ABC,BUY,3,10.5\n"),
-        ["trades.csv", "row 2", "'soon' is not a date"],
+        ["trades.csv", "row 2", "the date cannot be read: 'soon'"],
     ),
     "not UTF-8": (
         lambda home: (home / "candles" / "ABC.csv").write_bytes(f"{BAR}2024-03-01,10,12,9,11,5\xe9\n".encode("latin-1")),

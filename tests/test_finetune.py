@@ -104,7 +104,7 @@ def test_only_answers_are_learnt(home, tokenizer):
         said = torch.nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
         )
-    assert loss.item() == pytest.approx(said.item(), rel=1e-5)
+    assert loss.item() == pytest.approx(said.item(), rel=1e-4)
 
 
 def test_prompt_and_answer_are_the_tokens_of_the_conversation(tokenizer):

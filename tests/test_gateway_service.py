@@ -186,7 +186,7 @@ def test_feedback_on_chats_of_every_kind_of_door(running):
     assert [(item.instruction, item.response) for item in items] == [("What is RSI?", "What is RSI?")] * 3
 
 
-@pytest.mark.parametrize("change", ["", "x", "none.at.all", "last"])
+@pytest.mark.parametrize("change", ["", "x", "none.at.all", "signature"])
 def test_feedback_on_an_answer_that_was_not_given_is_refused(running, change):
     id = running.http.post(
         "/api/chat", json={"model": "mistral:7b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
@@ -195,7 +195,7 @@ def test_feedback_on_an_answer_that_was_not_given_is_refused(running, change):
         "": id.partition(".")[0],
         "x": f"x{id}",
         "none.at.all": "none.at.all",
-        "last": id[:-1] + ("A" if id[-1] != "A" else "B"),
+        "signature": id[:-5] + ("A" if id[-5] != "A" else "B") + id[-4:],
     }
     refused = running.http.post("/feedback", json={"response_id": forged[change], "thumb": "up"})
     assert (refused.status_code, "did not issue" in refused.json()["error"]) == (400, True)

@@ -436,7 +436,7 @@ def test_with_the_real_registry(settings, made, monkeypatch):
     everything = {}
     for number in (1, 2):
         dataset, candidate, scorecard, version = made(number, champion=number - 1 or None)
-        dataset = replace(dataset, digest="d", feedback_ids=[], prompt_version=1)
+        dataset = replace(dataset, digest="d", folder=settings.home, feedback_ids=[], prompt_version=1)
         candidate = replace(candidate, digest=f"c{number}", gguf_bytes=1, quantization="F32")
         scorecard = replace(scorecard, digest="s", table={}, reasons=[])
         tags = real_registry.version_tags(dataset, artifact(Adapter, digest="a", profile="stock-tiny"), candidate, scorecard)
