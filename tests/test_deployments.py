@@ -86,7 +86,11 @@ def server(tmp_path_factory):
     finally:
         for process in reversed(started):
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:  # a worker may wait longer for what its server has to say
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture(scope="module")
