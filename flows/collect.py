@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from stock_llm import changes, environment, report
 from stock_llm.artifacts import History
-from stock_llm.feedback import Feedback
+from stock_llm.inputs import open_feedback
 from stock_llm.settings import load_settings
 from tasks import collect as stage
 
@@ -27,7 +27,7 @@ def collect(dials: dict[str, Any] | None = None) -> History:
     environment.prepare()
     settings = load_settings(**(dials or {}))
     history = stage.collect(settings)
-    unused = Feedback(settings.url(settings.feedback_url)).unused(settings.uses_sample)
+    unused = open_feedback(settings).unused(settings.uses_sample)
     create_markdown_artifact(
         report.history(history, changes.since_told(settings, history), unused),
         key="collect",
