@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stock_llm import environment
+from stock_llm.accounts.ledger import LEDGER_SCHEMA
 from stock_llm.artifacts import History
-from stock_llm.candles import CANDLE_SCHEMA
 from stock_llm.feedback_item import FeedbackItem, write_parquet
-from stock_llm.ledger import LEDGER_SCHEMA
+from stock_llm.market.candles import CANDLE_SCHEMA
 
 environment.prepare()
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 
 import pyarrow.parquet as pq
 
-from stock_llm import candles, history, holdings, statements
+from stock_llm import history, statements
+from stock_llm.accounts import holdings
 from stock_llm.answers import DISCLAIMER, Language
 from stock_llm.errors import InputError
 from stock_llm.inputs import candle_files
+from stock_llm.market import candles
 from stock_llm.prompts import user_text
-from stock_llm.published import published
+from stock_llm.publishing.published import published
 from stock_llm.settings import Settings
 from stock_llm.situation import WARM_UP, compute
 from stock_llm.skills.explain import TEXTBOOK

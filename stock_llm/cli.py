@@ -140,7 +140,7 @@ def import_(
         return
     from rich.console import Console
 
-    from stock_llm import importing
+    from stock_llm.accounts import importing
 
     console = Console()
     for one in importing.look(files, settings):
@@ -167,7 +167,7 @@ def positions(trades: Trades = None, candles: CandlesAt = None) -> None:
     """
     from rich.console import Console
 
-    from stock_llm import portfolio
+    from stock_llm.accounts import portfolio
     from stock_llm.history import current
 
     history = current(_settings(trades=trades, candles=candles))
@@ -409,9 +409,9 @@ def dataset_show(
 
         stock-llm dataset show 1a2b3c4d
     """
-    from stock_llm import provenance
+    from stock_llm.dataset import provenance
+    from stock_llm.dataset.looks import Looks
     from stock_llm.errors import InputError
-    from stock_llm.looks import Looks
 
     settings = _settings()
     if row:

@@ -165,7 +165,7 @@ def _server(name: str, url: str, cost: str) -> Finding:
 
 
 def _store(settings: Settings) -> Finding:
-    from stock_llm.ollama_store import Store
+    from stock_llm.publishing.ollama_store import Store
 
     root = settings.path(settings.ollama_store)
     if not root.is_dir():

@@ -126,8 +126,8 @@ class Feedback:
         Raises:
             InputError: the file is empty or not UTF-8, or more than half of its lines are bad: nothing was put in.
         """
-        from stock_llm.inputs import read_text
         from stock_llm.quarantine import Rejected, refuse_if_mostly_bad
+        from stock_llm.text_file import read_text
 
         lines = [(row, line) for row, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
         rejected: list[Rejected] = []

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm import forgotten_marks
 from stock_llm.artifacts import RECORD, Dataset, History, load
+from stock_llm.dataset import forgotten_marks
+from stock_llm.dataset.rows import read_rows
 from stock_llm.errors import InputError
 from stock_llm.feedback import Feedback, Forgotten, Kind
 from stock_llm.inputs import open_feedback
-from stock_llm.rows import read_rows
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 

@@ -9,37 +9,28 @@ collect is the stage.
 """
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm import (
-    candles,
-    exports,
-    findings,
-    forgetting,
-    fx,
-    instruments,
-    market,
-    merging,
-    parts,
-    positions,
-    quarantine,
-    tables,
-)
+from stock_llm import findings, forgetting, instruments, parts, quarantine, tables
+from stock_llm.accounts import exports, merging, positions
+from stock_llm.accounts.matching import Matching, Named, match
+from stock_llm.accounts.valuation import Books
 from stock_llm.artifacts import History, produce
-from stock_llm.calendars import exchanges_of
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import write_parquet
 from stock_llm.inputs import candle_files, input_digest, open_feedback, rate_files, trade_files
 from stock_llm.instruments import Instruments
-from stock_llm.market import Split
-from stock_llm.matching import Matching, Named, match
+from stock_llm.market import candles, closes, fx
+from stock_llm.market.calendars import exchanges_of
+from stock_llm.market.closes import Split
 from stock_llm.parts import Part
 from stock_llm.settings import Settings
-from stock_llm.valuation import Books
 
 REPEATED = "the row repeats "
 """How the engine's reasons begin for rows that say a trade once more."""
@@ -60,7 +51,7 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
     names = ("ledger", "steps", "positions", "candles", "feedback", "quarantine", "findings")
     paths = {name: folder / f"{name}.parquet" for name in names}
     told = _exports(settings)
-    priced = [candles.part(file, settings) for file in candle_files(settings)]
+    priced = _priced(settings)
     known = instruments.load(settings.path(settings.instruments))
 
     store = open_feedback(settings)
@@ -71,10 +62,11 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
     _refuse_unpriced(paths["ledger"], matching, with_candles, settings)
     elsewhere = _splits(paths["ledger"], matching, known)
     made = candles.merge_parts([one.path for one in priced], paths["candles"], elsewhere, exchanges_of(settings, known.exchanges))
-    closes = pq.read_table(paths["candles"], columns=["symbol", "date", "close", "as_of", "split"])
+    priced_days = pq.read_table(paths["candles"], columns=["symbol", "date", "close", "as_of", "split"])
+    meant = pc.is_in(priced_days["symbol"], pa.array(sorted(_meant(matching))))
     books = Books(
         known=known,
-        market=market.market(closes.filter(pc.is_in(closes["symbol"], pa.array(sorted(_meant(matching))))), elsewhere),
+        market=closes.by_symbol(priced_days.filter(meant), elsewhere),
         splits=elsewhere,
         rates=fx.load(rate_files(settings)),
         base=settings.base_currency.upper(),
@@ -96,7 +88,7 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
 
     skipped = Counter(reason for one in told for reason, count in one.facts["skipped"].items() for _ in range(count))
     again = sum(count for reason, count in skipped.items() if reason.startswith(REPEATED))
-    days = pc.min_max(closes["date"]).as_py()
+    days = pc.min_max(priced_days["date"]).as_py()
     return History(
         digest=digest,
         folder=folder,
@@ -121,7 +113,7 @@ def gather(settings: Settings, digest: str, folder: Path) -> History:
         findings_count=dict(sorted(Counter(one.rule for one in found).items())),
         exports={one.facts["file"]: one.facts["formats"] for one in told},
         ledger_digest=merged.digest,
-        symbols=sorted(pc.unique(closes["symbol"]).to_pylist()),
+        symbols=sorted(pc.unique(priced_days["symbol"]).to_pylist()),
         first_day=days["min"].isoformat(),
         last_day=days["max"].isoformat(),
         feedback_ids=sorted(item.id for item in said),
@@ -132,7 +124,7 @@ def _exports(settings: Settings) -> list[Part]:
     root = _root(settings, settings.trades)
     told = [exports.read(file, file.relative_to(root).as_posix(), settings) for file in trade_files(settings)]
     if settings.trades_sql:
-        from stock_llm.trades_database import fetch  # SQLAlchemy only where it is needed
+        from stock_llm.accounts.trades_database import fetch  # SQLAlchemy only where it is needed
 
         told.append(fetch(settings))
     return told
@@ -159,6 +151,12 @@ def _named(ledger: Path, known: Instruments) -> list[Named]:
     return [
         Named(symbol, isin, name, known.classes.get(symbol.upper(), asset), *rest) for symbol, isin, name, asset, *rest in rows
     ]
+
+
+def _priced(settings: Settings) -> list[Part]:
+    """The candle files, two at a time: one is parsed while another is read from or written to the disk."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(partial(candles.part, settings=settings), candle_files(settings)))
 
 
 def _meant(matching: Matching) -> set[str]:
@@ -215,7 +213,7 @@ def _splits(ledger: Path, matching: Matching, known: Instruments) -> dict[str, t
     for symbol, isin, name, day, ratio in rows:
         if instrument := matching.instrument.get((symbol, isin, name)):
             booked.setdefault(instrument, []).append(Split(day, ratio))
-    return {symbol: market.union(told.get(symbol, ()), booked.get(symbol, ())) for symbol in sorted({*told, *booked})}
+    return {symbol: closes.union(told.get(symbol, ()), booked.get(symbol, ())) for symbol in sorted({*told, *booked})}
 
 
 def _entries(ledger: Path) -> dict[str, int]:

@@ -1,11 +1,9 @@
-"""The user's files: which there are, their text, and one digest that says whether anything is new.
+"""The user's files: which there are, and one digest that says whether anything is new.
 
-In: settings. Out: paths, text, a digest. Imports nothing heavy, so that a run with nothing new is over in a blink. Does not
+In: settings. Out: paths, a digest. Imports nothing heavy, so that a run with nothing new is over in a blink. Does not
 know columns.
 """
 
-import codecs
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,49 +60,6 @@ def _files(path: Path, suffixes: tuple[str, ...], what: str, dial: str) -> list[
     return found
 
 
-def text_blocks(path: Path, size: int = 1 << 24) -> Iterator[str]:
-    """A file as text, in blocks of whole lines of about `size` bytes that end in `\n`, without a spreadsheet's byte order mark.
-
-    Raises:
-        InputError: the file is empty or not UTF-8.
-    """
-    rows, rest, blank = 0, b"", True
-    with path.open("rb") as stream:
-        rest = stream.read(len(codecs.BOM_UTF8))
-        rest = b"" if rest == codecs.BOM_UTF8 else rest
-        while chunk := stream.read(size):
-            rest += chunk
-            cut = rest.rfind(b"\n") + 1
-            if cut:
-                yield _text(rest[:cut], rows, path)
-                blank = blank and not rest[:cut].strip()
-                rows += rest.count(b"\n", 0, cut)
-                rest = rest[cut:]
-    if blank and not rest.strip():
-        raise InputError("the file is empty", file=path, remedy="Export it again")
-    if rest:
-        yield _text(rest, rows, path)
-
-
-def read_text(path: Path) -> str:
-    """A whole file as text, its lines ending in `\n`, without the byte order mark that spreadsheets put before it.
-
-    Raises:
-        InputError: the file is empty or not UTF-8.
-    """
-    return "".join(text_blocks(path))
-
-
-def _text(content: bytes, rows: int, path: Path) -> str:
-    try:
-        return content.decode().replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        row = rows + content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"not UTF-8 text (byte 0x{content[error.start]:02x})", file=path, row=row, remedy="Save it as CSV in UTF-8"
-        ) from None
-
-
 def input_digest(settings: Settings) -> str:
     """16 hex digits over all that a history is made of: the same as long as nothing is new.
 
@@ -148,7 +103,7 @@ def open_feedback(settings: Settings) -> "Feedback":
 def _database_digest(settings: Settings) -> str:
     if not settings.trades_sql:
         return ""
-    from stock_llm.trades_database import fetch  # brings SQLAlchemy and Arrow
+    from stock_llm.accounts.trades_database import fetch  # brings SQLAlchemy and Arrow
 
     return file_sha256(fetch(settings).path)
 

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 from stock_llm.errors import InputError
 
 if TYPE_CHECKING:
-    from stock_llm.ledger import AssetClass
+    from stock_llm.accounts.ledger import AssetClass
 
 COLUMNS = ("kind", "match", "symbol", "from", "ratio", "price", "asset", "exchange", "note", "by")
 
@@ -108,7 +108,7 @@ class Instruments:
     @cached_property
     def classes(self) -> "dict[str, AssetClass]":
         """Symbol → what it is."""
-        from stock_llm.ledger import AssetClass  # brings NumPy and Arrow, which a look at the digest does not need
+        from stock_llm.accounts.ledger import AssetClass  # brings NumPy and Arrow, which a look at the digest does not need
 
         return {line.symbol: AssetClass(line.asset) for line in self.of("class")}
 
@@ -248,7 +248,7 @@ def _header(line: str) -> tuple[list[str], str]:
 
 
 def _line(record: _Record, path: Path) -> Line:
-    from stock_llm.ledger import AssetClass
+    from stock_llm.accounts.ledger import AssetClass
 
     values = record.values
 

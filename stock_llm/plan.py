@@ -12,8 +12,8 @@ from typing import Any
 
 from stock_llm.artifacts import digest_of, files_sha256
 from stock_llm.inputs import input_digest
-from stock_llm.ollama_store import Store
 from stock_llm.profiles import base_folder, load_profile
+from stock_llm.publishing.ollama_store import Store
 from stock_llm.settings import Settings
 
 
@@ -85,7 +85,7 @@ def _sources(settings: Settings) -> str:
     """Digest of other people's data. What reads it takes a second to import, and is not imported where there is none."""
     if not settings.dataset.source:
         return ""
-    from stock_llm import sources
+    from stock_llm.dataset import sources
 
     return sources.digest(settings)
 

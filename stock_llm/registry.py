@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stock_llm import environment, forgotten_marks
+from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard
+from stock_llm.dataset import forgotten_marks
 from stock_llm.errors import InputError, MissingExtra
 from stock_llm.settings import Settings
 

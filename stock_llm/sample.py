@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stock_llm import candles, moments, sample_feedback, sample_trades, situation
+from stock_llm import sample_feedback, sample_trades, situation
+from stock_llm.dataset import moments
 from stock_llm.errors import MissingExtra
+from stock_llm.market import candles
 from stock_llm.situation import Candles
 
 COMPANIES = {

@@ -16,25 +16,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm import drawing, leakage, preferences, quarantine, replay, sources, splits
+from stock_llm import quarantine
 from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, produce
-from stock_llm.dataset_card import NAMES, Tally, write_card
-from stock_llm.decisions import Market
-from stock_llm.drawing import Draw, Planned, sides
-from stock_llm.duplicates import Seen
+from stock_llm.dataset import drawing, leakage, preferences, replay, sources, splits
+from stock_llm.dataset.card import NAMES, Tally, write_card
+from stock_llm.dataset.decisions import Market
+from stock_llm.dataset.drawing import Draw, Planned, sides
+from stock_llm.dataset.duplicates import Seen
+from stock_llm.dataset.feedback_rows import Said, feedback_rows
+from stock_llm.dataset.looks import Looks
+from stock_llm.dataset.moments import HORIZON
+from stock_llm.dataset.redaction import Redactor
+from stock_llm.dataset.rows import Row, write_rows
+from stock_llm.dataset.sources import Mixed
+from stock_llm.dataset.splits import Split
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import read_parquet
-from stock_llm.feedback_rows import Said, feedback_rows
-from stock_llm.looks import Looks
-from stock_llm.moments import HORIZON
 from stock_llm.prompts import PROMPT_VERSION
-from stock_llm.redaction import Redactor
-from stock_llm.rows import Row, write_rows
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.situation import WARM_UP
-from stock_llm.sources import Mixed
-from stock_llm.splits import Split
 
 RECIPE = 3
 """Raised whenever this file, or what it calls, makes other rows from the same history."""

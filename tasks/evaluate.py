@@ -15,23 +15,24 @@ from typing import Any
 
 from prefect import task
 
-from stock_llm import gate, ollama_prompt, registry
+from stock_llm import gate, registry
 from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, produce
 from stock_llm.base_model import base_digest, base_path
+from stock_llm.dataset.looks import Looks
+from stock_llm.dataset.rows import Row, Score, read_rows
+from stock_llm.dataset.splits import Split
 from stock_llm.gate import Interval
 from stock_llm.gguf import quantize_gguf, write_gguf
 from stock_llm.llama import Model
-from stock_llm.looks import Looks
-from stock_llm.modelfile import parse_modelfile
 from stock_llm.profiles import Profile, load_profile
 from stock_llm.progress import progress
 from stock_llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
+from stock_llm.publishing import ollama_prompt
+from stock_llm.publishing.modelfile import parse_modelfile
 from stock_llm.registry import VersionInfo
-from stock_llm.rows import Row, Score, read_rows
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.decision import situation_of
-from stock_llm.splits import Split
 from stock_llm.statements import rsi_reading
 
 RECIPE = 2

@@ -20,10 +20,10 @@ from prefect import task
 from stock_llm.artifacts import Adapter, Dataset, digest_of, produce
 from stock_llm.base_model import base_digest, load_base
 from stock_llm.checkpoints import newest_whole
+from stock_llm.dataset.rows import Row, read_rows
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.profiles import Profile, load_profile
 from stock_llm.prompts import messages, render
-from stock_llm.rows import Row, read_rows
 from stock_llm.settings import Settings
 
 if TYPE_CHECKING:

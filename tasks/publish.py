@@ -19,12 +19,12 @@ from prefect import task
 
 from stock_llm import prompts, registry
 from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version, file_sha256
+from stock_llm.dataset.rows import Row, read_rows
 from stock_llm.errors import InputError, PublishError
-from stock_llm.modelfile import Modelfile
-from stock_llm.ollama_server import Reply
 from stock_llm.profiles import Profile, base_folder, load_profile
-from stock_llm.published import LATEST, MODEL, Folder, Running, published
-from stock_llm.rows import Row, read_rows
+from stock_llm.publishing.modelfile import Modelfile
+from stock_llm.publishing.ollama_server import Reply
+from stock_llm.publishing.published import LATEST, MODEL, Folder, Running, published
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 

@@ -20,13 +20,13 @@ from prefect import task
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, digest_of, file_sha256, produce
 from stock_llm.base_model import BaseModel, base_path, load_base
+from stock_llm.dataset.rows import Row, read_rows
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.gguf import quantize_gguf, write_gguf
 from stock_llm.llama import Model
 from stock_llm.profiles import Profile, load_profile
 from stock_llm.progress import progress
 from stock_llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, render
-from stock_llm.rows import Row, read_rows
 from stock_llm.settings import Settings
 
 RECIPE = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from material import rows_of_all_skills
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Scorecard, file_sha256
-from stock_llm.rows import write_rows
+from stock_llm.dataset.rows import write_rows
 
 
 @dataclass(frozen=True)

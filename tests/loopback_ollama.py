@@ -10,12 +10,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from stock_llm import go_template, ollama_prompt
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llama import Model
-from stock_llm.model_name import Name
-from stock_llm.modelfile import Modelfile
-from stock_llm.ollama_store import Store
+from stock_llm.publishing import go_template, ollama_prompt
+from stock_llm.publishing.model_name import Name
+from stock_llm.publishing.modelfile import Modelfile
+from stock_llm.publishing.ollama_store import Store
 
 STAMP = "2026-11-23T04:43:32.530452914Z"
 

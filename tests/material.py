@@ -4,8 +4,8 @@ import math
 import random
 from collections.abc import Iterator
 
-from stock_llm.moments import Moment, Odds
-from stock_llm.rows import Row
+from stock_llm.dataset.moments import Moment, Odds
+from stock_llm.dataset.rows import Row
 from stock_llm.situation import Position, Situation, as_printed
 from stock_llm.skills import analyse, code, explain, review, signal
 

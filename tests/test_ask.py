@@ -10,8 +10,8 @@ from stock_llm import prompts
 from stock_llm.answers import DISCLAIMER
 from stock_llm.ask import ask, known_numbers
 from stock_llm.errors import InputError, PublishError
-from stock_llm.modelfile import Modelfile
-from stock_llm.ollama_store import Store
+from stock_llm.publishing.modelfile import Modelfile
+from stock_llm.publishing.ollama_store import Store
 from stock_llm.settings import load_settings
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"

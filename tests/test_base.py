@@ -16,8 +16,8 @@ from stock_llm.artifacts import files_sha256
 from stock_llm.base import corpus, dialogue, notes, probe, scenes, snippets
 from stock_llm.base.build import FACTS_FILE, TOKENIZER_FILES, build, check
 from stock_llm.base.train import Budget, Shape
+from stock_llm.dataset.rows import UNPARSED
 from stock_llm.errors import StockLLMError
-from stock_llm.rows import UNPARSED
 from stock_llm.sample import COMPANIES
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, analyse, code, explain, review, signal

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm.accounts.ledger import Kind, LedgerEntry
 from stock_llm.brokers import engine
 from stock_llm.brokers.formats import Header, best, formats_in, own_formats
 from stock_llm.errors import InputError
-from stock_llm.ledger import Kind, LedgerEntry
 
 PLAIN = "date,symbol,side,quantity,price,fee,currency\n"
 

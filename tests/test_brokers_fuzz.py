@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 from mutations import mutated
 
-from stock_llm import merging
+from stock_llm.accounts import merging
+from stock_llm.accounts.ledger import content
 from stock_llm.brokers import engine, reader
 from stock_llm.brokers.draft import draft
 from stock_llm.brokers.engine import Import
 from stock_llm.brokers.formats import Header, best, load, own_formats
 from stock_llm.errors import InputError
-from stock_llm.ledger import content
 
 CASES = int(os.environ.get("FUZZ", "300"))
 PARTS = 20

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stock_llm import splits
+from stock_llm.dataset import splits
+from stock_llm.dataset.rows import read_rows
+from stock_llm.dataset.sources import GENERAL
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import read_parquet, write_parquet
-from stock_llm.rows import read_rows
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, follow, sentiment
-from stock_llm.sources import GENERAL
 from tasks.build_dataset import build, build_dataset
 from tasks.collect import collect
 

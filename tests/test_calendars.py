@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stock_llm import calendars, candles
-from stock_llm.calendars import Exchanges
 from stock_llm.errors import InputError
 from stock_llm.findings import Finding
 from stock_llm.inputs import input_digest
+from stock_llm.market import calendars, candles
+from stock_llm.market.calendars import Exchanges
 from stock_llm.settings import load_settings
 
 

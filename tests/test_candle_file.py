@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stock_llm import candles
-from stock_llm.calendars import Exchanges
-from stock_llm.candle_file import CANDLE_SCHEMA, read_file
 from stock_llm.errors import InputError
+from stock_llm.market import candles
+from stock_llm.market.calendars import Exchanges
+from stock_llm.market.candle_file import CANDLE_SCHEMA, read_file
 from stock_llm.quarantine import Reading
 
 DAYS = ["2024-03-01", "2024-03-04", "2024-03-05"]

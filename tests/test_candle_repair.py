@@ -10,9 +10,9 @@ from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stock_llm import candle_repair, candles
-from stock_llm.candle_repair import Repair, Series, repair
-from stock_llm.market import Split
+from stock_llm.market import candle_repair, candles
+from stock_llm.market.candle_repair import Repair, Series, repair
+from stock_llm.market.closes import Split
 
 OHLCV = SHARED / "ohlcv"
 DAY = np.datetime64("2020-01-01")

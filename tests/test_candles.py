@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stock_llm import candles
-from stock_llm.candle_check import Checked
-from stock_llm.candle_file import CANDLE_SCHEMA
 from stock_llm.errors import InputError
+from stock_llm.market import candles
+from stock_llm.market.candle_check import Checked
+from stock_llm.market.candle_file import CANDLE_SCHEMA
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "ohlcv"
 HEADER = "Date,Open,High,Low,Close,Volume\n"

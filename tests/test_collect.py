@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from stock_llm.accounts.ledger import LEDGER_SCHEMA
 from stock_llm.artifacts import History
 from stock_llm.errors import InputError
 from stock_llm.feedback import Feedback
 from stock_llm.feedback_item import FeedbackItem
 from stock_llm.inputs import input_digest
-from stock_llm.ledger import LEDGER_SCHEMA
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
 from tasks.collect import collect

@@ -17,11 +17,11 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
-from stock_llm import candles, fx
 from stock_llm.cli import app
 from stock_llm.connectors import alpaca, candle_folder, daily, yahoo
 from stock_llm.connectors.daily import Daily
 from stock_llm.errors import FetchError, InputError, MissingExtra
+from stock_llm.market import candles, fx
 from stock_llm.settings import load_settings
 
 START, END = date(2024, 6, 5), date(2024, 6, 13)

@@ -3,8 +3,8 @@ from datetime import date
 from judged import line
 from material import rows_of_all_skills
 
-from stock_llm.dataset_card import NAMES, Tally, write_card
-from stock_llm.splits import Split
+from stock_llm.dataset.card import NAMES, Tally, write_card
+from stock_llm.dataset.splits import Split
 
 
 def test_the_card_counts_what_passed(tmp_path):

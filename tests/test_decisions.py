@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_moments import DAYS, candles
 
-from stock_llm.decisions import OUTCOMES, Market
-from stock_llm.holdings import Fill
-from stock_llm.moments import HORIZON, Odds
+from stock_llm.accounts.holdings import Fill
+from stock_llm.dataset.decisions import OUTCOMES, Market
+from stock_llm.dataset.moments import HORIZON, Odds
 from stock_llm.situation import WARM_UP, Candles, compute
 
 SYMBOLS = ("ORCA", "WREN", "LYNX")

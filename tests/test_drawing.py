@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_decisions import DAYS, market, market_of
 
-from stock_llm.drawing import SHARES, THAI_SHARE, Draw, judging_texts, sides, strategies
-from stock_llm.leakage import Judging, window
+from stock_llm.dataset.drawing import SHARES, THAI_SHARE, Draw, judging_texts, sides, strategies
+from stock_llm.dataset.leakage import Judging, window
+from stock_llm.dataset.splits import Split
 from stock_llm.skills import sentiment
-from stock_llm.splits import Split
 
 SPLIT = Split(date(2023, 9, 1), date(2023, 11, 15))
 

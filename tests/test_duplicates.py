@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from stock_llm.duplicates import Repeats, Seen, normalised
+from stock_llm.dataset.duplicates import Repeats, Seen, normalised
 
 ENGLISH = (
     "The company raised its forecast for the year after strong sales in Asia, and said that it would buy back shares worth two "

@@ -9,10 +9,10 @@ import pytest
 from material import rows_of_all_skills
 
 from stock_llm.artifacts import Candidate, Dataset
+from stock_llm.dataset.rows import write_rows
 from stock_llm.gguf import quantize_gguf, write_gguf
-from stock_llm.modelfile import Modelfile
 from stock_llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, messages, render
-from stock_llm.rows import write_rows
+from stock_llm.publishing.modelfile import Modelfile
 from stock_llm.settings import load_settings
 from tasks import evaluate as stage
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from test_skills import SITUATION, item, moment
 
+from stock_llm.dataset.feedback_rows import FLAGGED, REPEATED, REVISED, WAITS, feedback_rows
+from stock_llm.dataset.leakage import Judging
+from stock_llm.dataset.moments import Odds
+from stock_llm.dataset.redaction import Redactor
 from stock_llm.feedback_item import read_line
-from stock_llm.feedback_rows import FLAGGED, REPEATED, REVISED, WAITS, feedback_rows
-from stock_llm.leakage import Judging
-from stock_llm.moments import Odds
-from stock_llm.redaction import Redactor
 from stock_llm.skills import follow, signal
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "feedback.jsonl"

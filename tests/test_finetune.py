@@ -14,10 +14,10 @@ from material import rows_of_all_skills
 
 from stock_llm.artifacts import Dataset
 from stock_llm.base_model import load_base
+from stock_llm.dataset.rows import Row, write_rows
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.profiles import load_profile
 from stock_llm.prompts import messages, render
-from stock_llm.rows import Row, write_rows
 from stock_llm.settings import Settings, load_settings
 from tasks import finetune
 

@@ -19,9 +19,9 @@ from stock_llm.errors import InputError, ParityError
 from stock_llm.feedback import Feedback
 from stock_llm.feedback_item import FeedbackItem
 from stock_llm.inputs import input_digest
-from stock_llm.modelfile import Modelfile
-from stock_llm.ollama_store import Store
 from stock_llm.plan import finished
+from stock_llm.publishing.modelfile import Modelfile
+from stock_llm.publishing.ollama_store import Store
 from stock_llm.settings import load_settings
 
 

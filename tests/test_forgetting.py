@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from judged import line
 
-from stock_llm import forgetting, forgotten_marks, registry
+from stock_llm import forgetting, registry
 from stock_llm.artifacts import Dataset, load
+from stock_llm.dataset import forgotten_marks
+from stock_llm.dataset.rows import read_rows
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import FeedbackItem
 from stock_llm.inputs import input_digest, open_feedback
 from stock_llm.plan import plan_digest
-from stock_llm.rows import read_rows
 from stock_llm.secrets import account_hash
 from stock_llm.settings import load_settings
 from tasks.build_dataset import build_dataset
@@ -168,7 +169,9 @@ def test_what_learnt_nothing_from_it_is_not_marked(home):
     assert forgotten_marks.read(clean.folder) == ""
 
 
-@pytest.mark.parametrize("at", ["stock_llm.forgotten_marks.add", "stock_llm.registry.versions", "stock_llm.registry.mark"])
+@pytest.mark.parametrize(
+    "at", ["stock_llm.dataset.forgotten_marks.add", "stock_llm.registry.versions", "stock_llm.registry.mark"]
+)
 def test_a_kill_anywhere_is_made_good_by_the_same_command(home, monkeypatch, at):
     version, dataset = registered(home)
 

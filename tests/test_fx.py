@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from stock_llm.errors import InputError
-from stock_llm.fx import load
+from stock_llm.market.fx import load
 
 ECB = "Date,USD,JPY,BGN,\n2024-03-04,1.0846,163.35,N/A,\n2024-03-01,1.0813,162.77,1.9558,\n"
 

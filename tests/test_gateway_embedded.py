@@ -14,10 +14,10 @@ from running_gateway import gateway
 from stock_llm.errors import StockLLMError
 from stock_llm.gateway.embedded_worker import _Loaded
 from stock_llm.gguf import write_gguf
-from stock_llm.modelfile import Modelfile
-from stock_llm.ollama_store import Store
 from stock_llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, STOP, SYSTEM
-from stock_llm.published import Folder
+from stock_llm.publishing.modelfile import Modelfile
+from stock_llm.publishing.ollama_store import Store
+from stock_llm.publishing.published import Folder
 
 ASK = [{"role": "user", "content": "Analyze ORCA."}]
 PARAMETERS = {"temperature": 0.0, "num_ctx": 512, "num_predict": 24, "stop": STOP}

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from stock_llm import prompts
-from stock_llm.go_template import TemplateError, execute, parse
+from stock_llm.publishing.go_template import TemplateError, execute, parse
 
 DATA = {
     "System": "",

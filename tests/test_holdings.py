@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from stock_llm.holdings import Fill, follow
+from stock_llm.accounts.holdings import Fill, follow
 from stock_llm.situation import Position
 
 

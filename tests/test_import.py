@@ -14,15 +14,15 @@ import pytest
 from conftest import SHARED
 from typer.testing import CliRunner
 
-from stock_llm import importing, merging, positions
+from stock_llm.accounts import importing, merging, positions
+from stock_llm.accounts.matching import Named, match
+from stock_llm.accounts.valuation import Books
 from stock_llm.brokers import engine
 from stock_llm.cli import app
 from stock_llm.errors import InputError
 from stock_llm.inputs import input_digest
 from stock_llm.instruments import Instruments
-from stock_llm.matching import Named, match
 from stock_llm.settings import load_settings
-from stock_llm.valuation import Books
 from tasks.collect import collect
 
 EXPORTS = Path(__file__).parent / "exports"

@@ -9,7 +9,7 @@ from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stock_llm.injections import found, harmless
+from stock_llm.dataset.injections import found, harmless
 from stock_llm.prompts import messages, render
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"

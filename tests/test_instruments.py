@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm.accounts.ledger import AssetClass
 from stock_llm.errors import InputError
 from stock_llm.instruments import COLUMNS, NEEDS, Line, digest_of_lines, learn, load
-from stock_llm.ledger import AssetClass
 
 TABLE = """# my notes
 kind,match,symbol,from,ratio,price,asset,exchange,note,by

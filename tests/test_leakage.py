@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from test_skills import item
 
-from stock_llm.decisions import Market
+from stock_llm.dataset.decisions import Market
+from stock_llm.dataset.leakage import check
+from stock_llm.dataset.rows import read_rows, write_rows
 from stock_llm.errors import LeakageError
-from stock_llm.leakage import check
-from stock_llm.rows import read_rows, write_rows
 from stock_llm.settings import load_settings
 from stock_llm.skills import analyse, follow, sentiment, signal
 from tasks.build_dataset import build_dataset, split_of

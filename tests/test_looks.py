@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stock_llm.looks import LOOKS_PER_DRAW, Looks
+from stock_llm.dataset.looks import LOOKS_PER_DRAW, Looks
 from stock_llm.settings import load_settings
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stock_llm.lots import Book, Lot
+from stock_llm.accounts.lots import Book, Lot
 
 D = Decimal
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from stock_llm.accounts.ledger import AssetClass
+from stock_llm.accounts.matching import Named, match, plain_name
 from stock_llm.instruments import Instruments, Line
-from stock_llm.ledger import AssetClass
-from stock_llm.matching import Named, match, plain_name
 
 PRICED = frozenset({"AAPL", "BRK-B", "VOD.L", "SAP.DE", "SAP.PA", "BTC-EUR", "ETHUSD", "VWCE.DE", "US88160R1014"})
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stock_llm.ledger import LEDGER_SCHEMA
-from stock_llm.merging import ledger_digest, merge, suspects
+from stock_llm.accounts.ledger import LEDGER_SCHEMA
+from stock_llm.accounts.merging import ledger_digest, merge, suspects
 
 FILL = {
     "entry_id": "generic:T1",

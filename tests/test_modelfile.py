@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stock_llm import prompts
 from stock_llm.errors import InputError
-from stock_llm.modelfile import PARAMETERS, Modelfile, parse_modelfile
+from stock_llm.publishing.modelfile import PARAMETERS, Modelfile, parse_modelfile
 
 WHOLE = Modelfile(
     from_="./stock-llm.gguf",

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stock_llm import moments, situation
-from stock_llm.moments import HORIZON, Moment, Odds
+from stock_llm import situation
+from stock_llm.dataset import moments
+from stock_llm.dataset.moments import HORIZON, Moment, Odds
 from stock_llm.situation import Candles, compute
 
 DAYS = np.arange("2023-01-02", "2023-12-31", dtype="datetime64[D]")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stock_llm import prompts
-from stock_llm.go_template import TemplateError
-from stock_llm.ollama_prompt import render
+from stock_llm.publishing.go_template import TemplateError
+from stock_llm.publishing.ollama_prompt import render
 
 RECORDED = Path(__file__).parents[2] / "shared" / "facts" / "ollama-recorded.json"
 

@@ -17,10 +17,10 @@ import pytest
 from stock_llm import prompts
 from stock_llm.artifacts import file_sha256
 from stock_llm.errors import InputError, PublishError
-from stock_llm.model_name import Name
-from stock_llm.modelfile import Modelfile
-from stock_llm.ollama_config import human_number
-from stock_llm.ollama_store import Blob, Store, manifest_of
+from stock_llm.publishing.model_name import Name
+from stock_llm.publishing.modelfile import Modelfile
+from stock_llm.publishing.ollama_config import human_number
+from stock_llm.publishing.ollama_store import Blob, Store, manifest_of
 
 RECORDED = Path(__file__).parents[2] / "shared" / "facts" / "ollama-recorded.json"
 MODELFILE = Modelfile(

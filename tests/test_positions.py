@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stock_llm import holdings, positions
-from stock_llm.fx import Rates
+from stock_llm.accounts import holdings, positions
+from stock_llm.accounts.ledger import LEDGER_SCHEMA
+from stock_llm.accounts.valuation import Books
 from stock_llm.instruments import Instruments, Line
-from stock_llm.ledger import LEDGER_SCHEMA
-from stock_llm.market import Series, Split, union
-from stock_llm.valuation import Books
+from stock_llm.market.closes import Series, Split, union
+from stock_llm.market.fx import Rates
 
 D = Decimal
 DAYS = np.arange("2024-01-01", "2024-07-01", dtype="datetime64[D]")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stock_llm import preferences
 from stock_llm.answers import Answer
-from stock_llm.decisions import Market
+from stock_llm.dataset import preferences
+from stock_llm.dataset.decisions import Market
+from stock_llm.dataset.moments import HORIZON
+from stock_llm.dataset.preferences import Outcome, Outcomes, Pair, Vote
 from stock_llm.feedback_item import FeedbackItem
-from stock_llm.moments import HORIZON
-from stock_llm.preferences import Outcome, Outcomes, Pair, Vote
 from stock_llm.prompts import messages, render
 from stock_llm.situation import Candles, compute
 

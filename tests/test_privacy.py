@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm.dataset.rows import read_rows
 from stock_llm.feedback_item import FeedbackItem
 from stock_llm.inputs import open_feedback
-from stock_llm.rows import read_rows
 from stock_llm.settings import load_settings
 from tasks.build_dataset import build_dataset
 from tasks.collect import collect

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm.dataset.provenance import datasets, find, markdown, origins
+from stock_llm.dataset.rows import read_rows
 from stock_llm.errors import InputError
-from stock_llm.provenance import datasets, find, markdown, origins
-from stock_llm.rows import read_rows
 from stock_llm.settings import load_settings
 from tasks.build_dataset import build_dataset
 from tasks.collect import collect

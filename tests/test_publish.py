@@ -15,13 +15,13 @@ from parrot import write_parrot
 from stock_llm import prompts
 from stock_llm import registry as real_registry
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version, file_sha256
+from stock_llm.dataset.moments import Moment, Odds
+from stock_llm.dataset.rows import write_rows
 from stock_llm.errors import InputError, PublishError
-from stock_llm.modelfile import parse_modelfile
-from stock_llm.moments import Moment, Odds
-from stock_llm.ollama_server import connect
-from stock_llm.ollama_store import Store
-from stock_llm.published import Folder
-from stock_llm.rows import write_rows
+from stock_llm.publishing.modelfile import parse_modelfile
+from stock_llm.publishing.ollama_server import connect
+from stock_llm.publishing.ollama_store import Store
+from stock_llm.publishing.published import Folder
 from stock_llm.settings import load_settings
 from stock_llm.situation import Situation
 from stock_llm.skills import analyse, explain, signal

@@ -9,10 +9,10 @@ from material import rows_of_all_skills
 
 from stock_llm.artifacts import Adapter, Dataset, file_sha256
 from stock_llm.base_model import BaseModel, load_base
+from stock_llm.dataset.rows import write_rows
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llama import Model
 from stock_llm.profiles import load_profile
-from stock_llm.rows import write_rows
 from stock_llm.settings import Settings, load_settings
 from tasks import finetune, quantize
 

@@ -7,13 +7,13 @@ from conftest import SHARED
 
 from stock_llm import statements
 from stock_llm.answers import parse
-from stock_llm.decisions import Market
-from stock_llm.drawing import sides
-from stock_llm.rows import read_rows
+from stock_llm.dataset.decisions import Market
+from stock_llm.dataset.drawing import sides
+from stock_llm.dataset.rows import read_rows
+from stock_llm.dataset.sources import GENERAL
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, code
 from stock_llm.skills.decision import situation_of
-from stock_llm.sources import GENERAL
 from tasks.build_dataset import build_dataset, split_of
 from tasks.collect import collect
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stock_llm.dataset.redaction import MARKS, Redactor
 from stock_llm.feedback_item import FeedbackItem
-from stock_llm.redaction import MARKS, Redactor
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample"
 

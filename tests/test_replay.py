@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
-from stock_llm import injections, replay
 from stock_llm.answers import AnswerError, parse
-from stock_llm.redaction import Redactor
+from stock_llm.dataset import injections, replay
+from stock_llm.dataset.redaction import Redactor
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stock_llm import candles, sample, situation
+from stock_llm import sample, situation
+from stock_llm.market import candles
 
 COMMITTED = Path(__file__).parents[1] / "data" / "sample"
 

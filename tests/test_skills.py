@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from stock_llm import statements
 from stock_llm.answers import LANGUAGES, parse
+from stock_llm.dataset.moments import Moment, Odds
+from stock_llm.dataset.rows import read_rows, write_rows
 from stock_llm.feedback_item import FeedbackItem
-from stock_llm.moments import Moment, Odds
-from stock_llm.rows import read_rows, write_rows
 from stock_llm.situation import Position, Situation
 from stock_llm.skills import SKILLS, analyse, code, explain, follow, portfolio, review, sentiment, signal
 from stock_llm.skills.decision import situation_of

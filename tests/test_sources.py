@@ -7,10 +7,10 @@ import random
 import pytest
 from conftest import SHARED
 
-from stock_llm import sources
-from stock_llm.duplicates import Seen
+from stock_llm.dataset import sources
+from stock_llm.dataset.duplicates import Seen
+from stock_llm.dataset.redaction import Redactor
 from stock_llm.errors import InputError
-from stock_llm.redaction import Redactor
 from stock_llm.settings import load_settings
 
 TOPICS = (

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_skills import item
 
-from stock_llm.splits import EMBARGO_DAYS, Split, chains, frozen, split_of
+from stock_llm.dataset.splits import EMBARGO_DAYS, Split, chains, frozen, split_of
 
 DAY = st.dates(date(2000, 1, 1), date(2035, 1, 1))
 

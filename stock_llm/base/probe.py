@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from stock_llm import prompts, statements
 from stock_llm.answers import Language
 from stock_llm.base import scenes
-from stock_llm.moments import Moment, Odds
-from stock_llm.rows import Row
+from stock_llm.dataset.moments import Moment, Odds
+from stock_llm.dataset.rows import Row
 from stock_llm.situation import price
 from stock_llm.skills import SKILLS, analyse, code, explain, review, signal
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stock_llm.accounts.ledger import AssetClass, Kind
 from stock_llm.brokers.fields import Fields, charge_role, is_money
 from stock_llm.brokers.values import FACTOR, ZERO, product, quotient, total
-from stock_llm.ledger import AssetClass, Kind
 
 TRADES = (Kind.BUY.value, Kind.SELL.value)
 OF_ASSETS = (*TRADES, Kind.TRANSFER.value, Kind.SPLIT.value)

@@ -11,12 +11,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from stock_llm.accounts.ledger import Kind
 from stock_llm.brokers import documents, engine, guesses
 from stock_llm.brokers.formats import SPECIAL, load, own_formats
 from stock_llm.brokers.guesses import Guess
 from stock_llm.brokers.reader import text_of
 from stock_llm.errors import InputError
-from stock_llm.ledger import Kind
 
 _COLUMNS = {
     "date": "when it happened",

@@ -1,7 +1,7 @@
 """Recognises an export by its header and reads it into ledger entries; no row is lost without a reason.
 
 In: a file, and what makes a salted hash of an account id. Out: `Import`. Free text of an export (notes, descriptions) goes into
-no entry. Run alone: `stock-llm import FILE`. Does not merge files: stock_llm/merging.py does.
+no entry. Run alone: `stock-llm import FILE`. Does not merge files: stock_llm/accounts/merging.py does.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stock_llm.accounts.ledger import LEDGER_SCHEMA, LedgerEntry, content, numbered_ids
 from stock_llm.brokers import documents, orders, reader
 from stock_llm.brokers.entries import book
 from stock_llm.brokers.fields import Manner, manner, read_fields
@@ -22,7 +23,6 @@ from stock_llm.brokers.meaning import understand
 from stock_llm.brokers.reader import Reading, Sheet
 from stock_llm.brokers.values import mapped, read_numbers
 from stock_llm.errors import InputError
-from stock_llm.ledger import LEDGER_SCHEMA, LedgerEntry, content, numbered_ids
 from stock_llm.quarantine import Rejected
 
 _SLICE = 131_072

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stock_llm.accounts.ledger import AssetClass, Kind
 from stock_llm.brokers.amounts import QUOTED_BY_UNIT, TRADES, Amounts, amounts_of, cost, zeros
 from stock_llm.brokers.fields import Fields, is_money
 from stock_llm.brokers.meaning import SWAP, Meaning
 from stock_llm.brokers.refusals import reasons_of
 from stock_llm.brokers.values import FACTOR, MONEY, ZERO, quotient, total
-from stock_llm.ledger import AssetClass, Kind
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stock_llm.accounts.ledger import AssetClass, Kind
 from stock_llm.errors import InputError
-from stock_llm.ledger import AssetClass, Kind
 
 FOLDER = Path(__file__).parent
 

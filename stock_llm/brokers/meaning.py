@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stock_llm.accounts.ledger import AssetClass, Kind
 from stock_llm.brokers.fields import Fields, charge_role, is_money
 from stock_llm.brokers.formats import Format, Rule, glob
 from stock_llm.brokers.values import FACTOR, MONEY, ZERO, mapped, product, quotient, total
-from stock_llm.ledger import AssetClass, Kind
 
 SWAP = "SWAP"
 """One asset for another: no kind of the ledger, two entries are made of it."""

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stock_llm.accounts.ledger import Kind
 from stock_llm.brokers.amounts import CASH, OF_ASSETS, TRADES, Amounts
 from stock_llm.brokers.fields import Fields
 from stock_llm.brokers.meaning import SWAP
 from stock_llm.brokers.values import FACTOR, LARGEST, ZERO, bare
-from stock_llm.ledger import Kind
 
 
 def reasons_of(kind: np.ndarray, fields: Fields, amounts: Amounts) -> np.ndarray:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from stock_llm.accounts.ledger import LEDGER_SCHEMA
 from stock_llm.brokers.engine import Import, read_sheets
 from stock_llm.brokers.formats import Format, Header, best, formats_in
 from stock_llm.brokers.reader import Reading, Sheet
 from stock_llm.errors import InputError
-from stock_llm.ledger import LEDGER_SCHEMA
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from stock_llm.candle_file import read_file
 from stock_llm.connectors import alpaca, yahoo
 from stock_llm.connectors.daily import Daily
 from stock_llm.errors import FetchError, InputError
+from stock_llm.market.candle_file import read_file
 from stock_llm.settings import Settings
 
 Provide = Callable[[Sequence[str], date, date], Iterator[Daily]]

@@ -18,7 +18,7 @@ from stock_llm.gateway.ollama import Ollama, is_loopback
 from stock_llm.gateway.openai_server import OpenAIServer
 from stock_llm.gateway.provider import Health, Provider
 from stock_llm.gateway.route import same_model
-from stock_llm.ollama_store import Store
+from stock_llm.publishing.ollama_store import Store
 from stock_llm.settings import Settings
 
 _EVERY = 10.0

@@ -18,7 +18,7 @@ from stock_llm.gateway.failures import BadRequest, Cut, GatewayFailure, Unavaila
 from stock_llm.gateway.limit import Limit
 from stock_llm.gateway.ollama_wire import GENERATE
 from stock_llm.gateway.provider import Health, Kind, Latency
-from stock_llm.ollama_store import Store, StoredModel
+from stock_llm.publishing.ollama_store import Store, StoredModel
 
 _LONGEST = 128
 """Tokens of an answer where neither the request nor the model says."""
@@ -127,7 +127,7 @@ class Embedded:
             raise UnknownModel(self.name, f"model '{name}' not found") from None
 
     def _question(self, request: ChatRequest) -> tuple[dict[str, Any], StoredModel]:
-        from stock_llm.go_template import TemplateError
+        from stock_llm.publishing.go_template import TemplateError
 
         if request.extra.get("tools") or any(message.role == "tool" for message in request.messages):
             raise BadRequest(self.name, f"{request.model} does not support tools")
@@ -225,7 +225,7 @@ def _options(request: ChatRequest) -> dict[str, Any]:
 
 
 def _prompt(request: ChatRequest, model: StoredModel) -> str:
-    from stock_llm import ollama_prompt
+    from stock_llm.publishing import ollama_prompt
 
     own = request.extra.get(GENERATE) or {}
     if own.get("raw"):

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from stock_llm.gateway.chat import Answer, Chunk
-from stock_llm.ollama_store import StoredModel
+from stock_llm.publishing.ollama_store import StoredModel
 
 _DETAILS = ("parent_model", "format", "family", "families", "parameter_size", "quantization_level")
 

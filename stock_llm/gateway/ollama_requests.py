@@ -13,7 +13,7 @@ import orjson
 from stock_llm.gateway.chat import ChatRequest, Message, Options, Role
 from stock_llm.gateway.failures import BadRequest
 from stock_llm.gateway.ollama_wire import GENERATE
-from stock_llm.modelfile import PARAMETERS
+from stock_llm.publishing.modelfile import PARAMETERS
 
 _NAMES = {"num_predict": "max_tokens"}
 _TYPES = {int: "integer", float: "float32", bool: "boolean", tuple: "array"}

@@ -29,7 +29,7 @@ from stock_llm.gateway.service_models import (
     TranslateReply,
     TranslateRequest,
 )
-from stock_llm.published import MODEL
+from stock_llm.publishing.published import MODEL
 from stock_llm.situation import Candles, Position, Situation, as_printed, compute
 from stock_llm.skills import analyse, code
 

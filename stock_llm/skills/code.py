@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from stock_llm import sandbox
 from stock_llm.answers import Language
-from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.skills.decision import worded
 
 NAME = "code"

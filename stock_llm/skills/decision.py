@@ -4,8 +4,8 @@ from typing import Any
 
 from stock_llm import statements
 from stock_llm.answers import Answer
-from stock_llm.moments import Moment
-from stock_llm.rows import Row
+from stock_llm.dataset.moments import Moment
+from stock_llm.dataset.rows import Row
 from stock_llm.situation import Position, Situation
 
 

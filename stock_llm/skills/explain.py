@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stock_llm import statements
 from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.situation import Situation
 from stock_llm.skills.decision import facts, grounded, situation_of, worded
 

@@ -3,8 +3,8 @@
 from difflib import SequenceMatcher
 
 from stock_llm.answers import AnswerError, parse
+from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.feedback_item import FeedbackItem
-from stock_llm.rows import UNPARSED, Row, Score, mean_of
 
 NAME = "follow"
 

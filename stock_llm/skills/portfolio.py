@@ -11,7 +11,7 @@ from typing import Any
 
 from stock_llm import statements
 from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.situation import percent, price, ratio
 from stock_llm.skills.decision import grounded, worded
 

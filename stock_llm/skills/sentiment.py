@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.skills.decision import worded
 
 NAME = "sentiment"

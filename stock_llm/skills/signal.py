@@ -2,8 +2,8 @@
 
 from stock_llm import statements
 from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.moments import Moment, Odds
-from stock_llm.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.dataset.moments import Moment, Odds
+from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.situation import Situation
 from stock_llm.skills.decision import decision_row, grounded, situation_of, worded
 

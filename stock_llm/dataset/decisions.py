@@ -1,0 +1,212 @@
+"""Every decision that a history offers, kept as numbers: a million of them fit where a million situations would not.
+
+In: candles and the user's fills. Out: `Decisions`, arrays with one entry for each, and on request the moment, the closed trade or
+the portfolio that an entry stands for. Does not know skills' wording, languages or the split.
+"""
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from stock_llm import situation
+from stock_llm.accounts import holdings
+from stock_llm.answers import VERDICTS
+from stock_llm.artifacts import History
+from stock_llm.dataset import moments
+from stock_llm.dataset.moments import Moment, Odds
+from stock_llm.market import candles
+from stock_llm.situation import Indicators, as_printed, percent
+from stock_llm.skills.portfolio import Held, Portfolio, portfolio_of
+from stock_llm.skills.review import ClosedTrade
+
+OUTCOMES = VERDICTS["recommendation"]
+TRENDS = VERDICTS["trend"]
+
+STALE_DAYS = 7
+"""Calendar days after which a last close no longer values a position."""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Arrays of one length, an entry per decision: the user's own first, as they happened, then every other market day.
+
+    Attributes:
+        series: place of the symbol in `Market.series`.
+        index: session whose close is the last thing known.
+        fill: place of the fill in `Market.fills`; -1 for a market day.
+        as_of, until: datetime64[D], that close and the last one that the label looks at.
+        outcome: place of the label in `OUTCOMES`.
+        kind: 2 · place of the trend in `TRENDS` + whether MACD is above its signal.
+    """
+
+    series: np.ndarray
+    index: np.ndarray
+    fill: np.ndarray
+    as_of: np.ndarray
+    until: np.ndarray
+    outcome: np.ndarray
+    kind: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+
+class Market:
+    """Candles with their indicators, and what the user held."""
+
+    def __init__(self, series: list[Indicators], fills: list[holdings.Fill], currencies: Mapping[str, Set[str]] | None = None):
+        """`currencies`: symbol → those that it was traded in; what is left out is taken to be one currency."""
+        self.series = series
+        self.fills = fills
+        self._currencies = currencies or {}
+        self.held = holdings.follow(fills)
+        self._scores = [moments.outcomes(one) for one in series]
+        self._place = {one.candles.symbol: place for place, one in enumerate(series)}
+
+    @classmethod
+    def of(cls, history: History, amount_scale: float = 1.0) -> "Market":
+        """The market of a collected history; quantities times `amount_scale`, so that they need not show how large they are."""
+        series = [situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))]
+        fills = holdings.fills(pq.read_table(history.steps))
+        if amount_scale != 1.0:
+            fills = [replace(fill, quantity=round(fill.quantity * amount_scale, 8)) for fill in fills]
+        traded = pq.read_table(history.positions, columns=["instrument", "currency"]).group_by("instrument")
+        currencies = traded.aggregate([("currency", "distinct")]).to_pylist()
+        return cls(series, fills, {one["instrument"]: set(one["currency_distinct"]) for one in currencies})
+
+    def named(self, symbol: str) -> Indicators | None:
+        """The series of a symbol, None where it has no candles."""
+        place = self._place.get(symbol)
+        return None if place is None else self.series[place]
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """All decisions whose outcome is known."""
+        own = list(self._own())
+        taken: dict[int, list[int]] = {}
+        for place, index, _ in own:
+            taken.setdefault(place, []).append(index)
+        parts = [np.array(own, np.int32).reshape(-1, 3)]
+        for place, scores in enumerate(self._scores):
+            known = np.isfinite(scores)
+            known[: situation.WARM_UP] = False
+            known[taken.get(place, [])] = False
+            days = np.flatnonzero(known).astype(np.int32)
+            parts.append(np.column_stack([np.full_like(days, place), days, np.full_like(days, -1)]))
+        return self._with_facts(*np.concatenate(parts).T)
+
+    def _own(self) -> Iterator[tuple[int, int, int]]:
+        """Place, session and fill of the user's own decisions, each at the last close strictly before its fill."""
+        seen: set[tuple[int, int]] = set()
+        for number, fill in enumerate(self.fills):
+            place = self._place.get(fill.symbol)
+            if place is None or not fill.decided:
+                continue
+            index = self.series[place].last_before(fill.day)
+            if (place, index) not in seen and index >= situation.WARM_UP and np.isfinite(self._scores[place][index]):
+                seen.add((place, index))
+                yield place, index, number
+
+    def _with_facts(self, place: np.ndarray, index: np.ndarray, fill: np.ndarray) -> Decisions:
+        size = len(place)
+        as_of, until = np.empty(size, "datetime64[D]"), np.empty(size, "datetime64[D]")
+        outcome, kind = np.empty(size, np.int8), np.empty(size, np.int8)
+        order = np.argsort(place, kind="stable")
+        edges = np.searchsorted(place[order], np.arange(len(self.series) + 1))
+        for number, one in enumerate(self.series):
+            mine = order[edges[number] : edges[number + 1]]
+            at = index[mine]
+            as_of[mine], until[mine] = one.candles.day[at], one.candles.day[at + moments.HORIZON]
+            words = np.array([OUTCOMES.index(moments.outcome_of(score)) for score in self._scores[number][at]], np.int8)
+            outcome[mine], kind[mine] = words, _kinds(one)[at]
+        return Decisions(place, index, fill, as_of, until, outcome, kind)
+
+    def odds(self, learnt: np.ndarray) -> Odds:
+        """How often each outcome followed each kind, among the decisions of these numbers."""
+        counted = Odds()
+        pairs = self.decisions.kind[learnt].astype(int) * len(OUTCOMES) + self.decisions.outcome[learnt]
+        for pair, times in zip(*np.unique(pairs, return_counts=True), strict=True):
+            kind, outcome = divmod(int(pair), len(OUTCOMES))
+            counted.count((TRENDS[kind // 2], bool(kind % 2)), OUTCOMES[outcome], int(times))
+        return counted
+
+    def moment(self, number: int) -> Moment:
+        """What a decision knew, and what came of it."""
+        decisions = self.decisions
+        place, index, fill = (int(column[number]) for column in (decisions.series, decisions.index, decisions.fill))
+        one = self.series[place]
+        symbol, day = one.candles.symbol, one.candles.day[index]
+        holding = self.held.get(symbol)
+        if fill >= 0:
+            position = holding.before(self.fills[fill].day) if holding else None
+            source = {"kind": "trade", "ref": self.fills[fill].ref}
+        else:
+            position = holding.after(day.item()) if holding else None
+            source = {"kind": "day", "ref": f"{symbol} {day}"}
+        seen = one.at(index, position)
+        moment = moments.moment_at(one, self._scores[place], index, seen, source) if seen else None
+        assert moment is not None
+        return moment
+
+    @cached_property
+    def closed_trades(self) -> list[ClosedTrade]:
+        """The user's sales that gained or lost something, of stocks that had warmed up before the purchase.
+
+        An order that was filled in parts at one price is one sale: the reviews of its parts would be the same.
+        """
+        found: dict[tuple[object, ...], ClosedTrade] = {}
+        for symbol, holding in self.held.items():
+            if (one := self.named(symbol)) is None:
+                continue
+            for sale in holding.sales:
+                entry = one.at(one.last_before(sale.opened))
+                if entry and percent(sale.fill.price, sale.bought) != "+0.0%":
+                    trade = ClosedTrade(
+                        entry=entry,
+                        bought=as_printed(sale.bought),
+                        sold=as_printed(sale.fill.price),
+                        opened=sale.opened.isoformat(),
+                        closed=sale.fill.day.isoformat(),
+                        days=(sale.fill.day - sale.opened).days,
+                        ref=sale.fill.ref,
+                    )
+                    found.setdefault((symbol, trade.opened, trade.closed, trade.bought, trade.sold), trade)
+        return list(found.values())
+
+    @cached_property
+    def days(self) -> list[date]:
+        """Every day with a candle."""
+        return np.unique(np.concatenate([one.candles.day for one in self.series])).tolist() if self.series else []
+
+    def portfolio(self, day: date) -> Portfolio | None:
+        """What was held at the close of `day`; None where it is nothing to review, or cannot be valued in one currency."""
+        held = []
+        for symbol, holding in self.held.items():
+            if (position := holding.after(day)) is None:
+                continue
+            one = self.named(symbol)
+            index = one.last_before(day + timedelta(days=1)) if one else -1
+            if one is None or index < 0 or (day - one.candles.day[index].item()).days > STALE_DAYS:
+                return None
+            close = as_printed(one.candles.close[index])
+            held.append(Held(symbol, position.quantity, as_printed(position.cost), close))
+        if len({currency for one in held for currency in self._currencies.get(one.symbol, ())}) > 1:
+            return None
+        return portfolio_of(day.isoformat(), held)
+
+
+def _kinds(one: Indicators) -> np.ndarray:
+    """`Decisions.kind` of every session."""
+    close, sma20, sma50 = (_printed(values) for values in (one.candles.close, one.sma20, one.sma50))
+    up, down = (close > sma50) & (sma20 > sma50), (close < sma50) & (sma20 < sma50)
+    trend = np.select([up, down], [TRENDS.index("UP"), TRENDS.index("DOWN")], TRENDS.index("SIDEWAYS"))
+    return (2 * trend + (np.round(one.macd, 2) > np.round(one.macd_signal, 2))).astype(np.int8)
+
+
+def _printed(values: np.ndarray) -> np.ndarray:
+    """As `situation.as_printed` rounds them."""
+    return np.where(np.abs(values) < 1, np.round(values, 4), np.round(values, 2))

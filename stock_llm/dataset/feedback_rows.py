@@ -1,0 +1,121 @@
+"""What is learnt from feedback, what is frozen to measure whether corrections are followed, and what waits.
+
+In: feedback items, a redactor, the rows that judge. Out: rows, and the items that preferences may be made of. The items of a
+chain go one way: all of them are learnt, frozen, or wait until the holdout that judges their event is over. Texts are redacted,
+freed of tokens of the prompt format, and learnt once; an answer that looks like an injection is not learnt. Nothing is left out
+without being counted. Does not know the market.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from stock_llm.dataset import injections, splits
+from stock_llm.dataset.duplicates import Seen
+from stock_llm.dataset.leakage import Judging, free_text, mark
+from stock_llm.dataset.redaction import Redactor
+from stock_llm.dataset.rows import Row
+from stock_llm.feedback_item import FeedbackItem
+from stock_llm.skills import follow
+
+WAITS = "wait: the holdout judges the same event"
+FLAGGED = "are not learnt: the answer looks like an injection"
+REPEATED = "are not learnt: they repeat another's words"
+REVISED = "are not learnt: somebody judged the same answer otherwise later"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What became of the feedback.
+
+    Attributes:
+        learnt: rows to be trained on.
+        frozen: corrections that are never trained on.
+        preferred: items that preferences may be made of, redacted.
+        left_out: reason → items.
+    """
+
+    learnt: list[Row]
+    frozen: list[Row]
+    preferred: list[FeedbackItem]
+    left_out: Counter[str]
+
+
+def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Redactor) -> Said:
+    """Sorts the items out; `judging` are the rows of the holdout."""
+    chain = splits.chains(items)
+    edited = {chain[item.id] for item in items if item.edit}
+    frozen_chains = {name for name in edited if splits.frozen(name)}
+    pairs = [(item, _row(item)) for item in (_clean(item, redactor) for item in items)]
+    waiting = {chain[item.id] for item, row in pairs if judging.shares_event(row) or judging.asks(row) or judging.says(row)}
+
+    said = Said([], [], [], Counter())
+    open_to_all: list[tuple[FeedbackItem, Row]] = []
+    for item, row in pairs:
+        if chain[item.id] in waiting:
+            said.left_out[WAITS] += follow.wanted(item) is not None
+        elif injections.found(row.output):
+            said.left_out[FLAGGED] += 1
+        elif chain[item.id] not in frozen_chains:
+            open_to_all.append((item, row))
+        elif item.edit:
+            said.frozen.append(row)
+
+    revised = _revised(item for item, _ in open_to_all)
+    kept, texts, marks = Seen(), Seen(), set()
+    for row in said.frozen:
+        if text := free_text(row):
+            kept.add(row.id, text)
+    for item, row in open_to_all:
+        text = free_text(row)
+        if text and kept.look(text):
+            said.left_out[REPEATED] += 1
+            continue
+        said.preferred.append(item)
+        if follow.wanted(item) is None:
+            continue
+        if item.edit is None and item.response in revised.get(_asked(item), ()):
+            said.left_out[REVISED] += 1
+            continue
+        if mark(row) in marks or (text and texts.add(item.id, f"{row.instruction}\n{row.input}\n{text}")):
+            said.left_out[REPEATED] += 1
+            continue
+        marks.add(mark(row))
+        said.learnt.append(row)
+    return said
+
+
+def _revised(items: Iterable[FeedbackItem]) -> dict[tuple[str, str], set[str]]:
+    """Question → the answers to it that were disliked, or corrected, by those who judged last."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for item in sorted(items, key=lambda item: (item.created_at, item.id)):
+        answers = found.setdefault(_asked(item), set())
+        if item.edit is not None or item.thumb == "down" or (item.thumb is None and item.rating is not None and item.rating <= 2):
+            answers.add(item.response)
+        elif follow.wanted(item) is not None:
+            answers.discard(item.response)
+    return found
+
+
+def _asked(item: FeedbackItem) -> tuple[str, str]:
+    return item.instruction, item.input
+
+
+def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:
+    """The item as it may be written."""
+    item = redactor.item(item)
+    return replace(
+        item,
+        instruction=injections.harmless(item.instruction),
+        input=injections.harmless(item.input),
+        response=injections.harmless(item.response),
+        correction=None if item.correction is None else injections.harmless(item.correction),
+        comment=injections.harmless(item.comment),
+    )
+
+
+def _row(item: FeedbackItem) -> Row:
+    """The row of an item, of its response where nobody wanted it: such a row is only looked at, never written."""
+    row = follow.row(item, follow.wanted(item) or item.response.strip())
+    flags = injections.found(f"{item.instruction}\n{item.input}")
+    return replace(row, facts={"flags": flags}) if flags else row

@@ -1,0 +1,147 @@
+"""What people preferred, as rows that TRL's DPO and KTO trainers read, and what the market made of the answers.
+
+In: feedback items that may be learnt from, redacted, and the market. Out: preference.jsonl. A correction is a DPO row (`prompt`,
+`chosen`, `rejected`: the correction against the original answer), a thumb or a rating a KTO row (`prompt`, `completion`,
+`label`), all in TRL's conversational form. Where the horizon of a dated answer about a stock is over, the realised outcome
+stands beside it, and judges it where no person did. Of two judgements of the same answer the newer one counts. Does not know
+the split; outcomes that end on `before` or later are not looked at.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from stock_llm.answers import AnswerError, parse
+from stock_llm.dataset import moments
+from stock_llm.dataset.decisions import Market
+from stock_llm.dataset.moments import HORIZON
+from stock_llm.feedback_item import FeedbackItem
+from stock_llm.prompts import Message, messages
+
+LIKED, DISLIKED = 4, 2
+"""Ratings from which and up to which an answer is desirable and undesirable; one in between says neither."""
+
+Said = Literal["correction", "thumb", "rating", "outcome"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the market did after an answer.
+
+    Attributes:
+        label: BUY, HOLD or SELL in hindsight, as decision rows have it.
+        until: ISO date of the last close that the label looks at.
+        agrees: whether the answer recommended it; None where it recommended nothing.
+    """
+
+    label: str
+    until: str
+    agrees: bool | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A DPO row: one answer that was wanted, and one that was not."""
+
+    feedback: str
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True)
+class Vote:
+    """A KTO row: one answer, and whether it was good.
+
+    Attributes:
+        said: what says so: a thumb, a rating, or the outcome where no person did.
+    """
+
+    feedback: str
+    prompt: list[Message]
+    completion: list[Message]
+    label: bool
+    said: Said
+    outcome: Outcome | None
+
+
+class Outcomes:
+    """Realised outcomes of a market's stocks, for labels that end before a day."""
+
+    def __init__(self, market: Market, before: date):
+        self._market, self._before = market, before
+        self._scores: dict[str, np.ndarray] = {}
+
+    def of(self, item: FeedbackItem) -> Outcome | None:
+        """What came after the item's `as_of`; None where it names no stock and close, or the horizon is not over."""
+        series = self._market.named(item.symbol) if item.symbol and item.as_of else None
+        if series is None:
+            return None
+        as_of = date.fromisoformat(item.as_of)
+        index = series.last_before(as_of + timedelta(days=1))
+        days = series.candles.day
+        if index < 0 or days[index] != np.datetime64(as_of) or index + HORIZON >= len(days):
+            return None
+        scores = self._scores.setdefault(item.symbol, moments.outcomes(series))
+        until = days[index + HORIZON].item()
+        if until >= self._before or not np.isfinite(scores[index]):
+            return None
+        label = moments.outcome_of(scores[index])
+        said = _recommendation(item.response)
+        return Outcome(label, until.isoformat(), said == label if said else None)
+
+
+def preferences(items: Iterable[FeedbackItem], outcomes: Outcomes) -> list[Pair | Vote]:
+    """The rows of these items, in order of time; an edit that is the original answer but for spaces is none."""
+    pairs: dict[tuple[str, frozenset[str]], Pair] = {}
+    votes: dict[tuple[str, str], Vote] = {}
+    ordered = sorted(items, key=lambda item: (item.created_at, item.id))
+    for item in ordered:
+        outcome = outcomes.of(item)
+        prompt, asked = messages(item.instruction, item.input), f"{item.instruction}\0{item.input}"
+        if (edit := item.edit) is not None:
+            pairs[asked, frozenset((edit, item.response))] = Pair(item.id, prompt, _answer(edit), _answer(item.response), outcome)
+        if (judged := _judged(item, outcome)) is not None:
+            label, said = judged
+            votes[asked, item.response] = Vote(item.id, prompt, _answer(item.response), label, said, outcome)
+    place = {item.id: number for number, item in enumerate(ordered)}
+    return sorted([*pairs.values(), *votes.values()], key=lambda row: (place[row.feedback], isinstance(row, Vote)))
+
+
+def _judged(item: FeedbackItem, outcome: Outcome | None) -> tuple[bool, Said] | None:
+    """Whether the answer was good, and what says so: the thumb before the rating, people before the market."""
+    if item.thumb:
+        return item.thumb == "up", "thumb"
+    if item.rating is not None:
+        return (item.rating >= LIKED, "rating") if item.rating >= LIKED or item.rating <= DISLIKED else None
+    if item.edit is None and outcome and outcome.agrees is not None:
+        return outcome.agrees, "outcome"
+    return None
+
+
+def write(rows: Iterable[Pair | Vote], path: Path) -> int:
+    """Writes JSON lines, `kind` saying dpo or kto; returns how many. The same rows are the same bytes."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        for row in rows:
+            values = asdict(row) | {"kind": "dpo" if isinstance(row, Pair) else "kto"}
+            stream.write(json.dumps(values, sort_keys=True, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _answer(text: str) -> list[Message]:
+    return [{"role": "assistant", "content": text.strip()}]
+
+
+def _recommendation(text: str) -> str | None:
+    try:
+        return parse(text).recommendation
+    except AnswerError:
+        return None

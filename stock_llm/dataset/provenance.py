@@ -1,0 +1,185 @@
+"""Where a row comes from: a dataset's row found by its id, and the lines of the user's own files that it was made of.
+
+In: settings, an id. Out: the row with its `Origin`s: file and rows of candles, trades, other people's data, or the item of
+feedback. They are looked up in the history that the dataset names; the rows themselves keep only ids, so that they stay the same
+bytes when a file's lines are in another order. Does not know how rows are made.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stock_llm.accounts import holdings
+from stock_llm.artifacts import RECORD, Dataset, History, load
+from stock_llm.dataset import replay
+from stock_llm.dataset.rows import Row, read_rows
+from stock_llm.errors import InputError
+from stock_llm.feedback_item import read_parquet
+from stock_llm.settings import Settings
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Something that a row was made of.
+
+    Attributes:
+        what: what it gave: "known candles", "label", "trade", "position", "feedback", "text".
+        ref: a trade's or an item's id, or the symbol.
+        file: as collect names it; empty for feedback, which lies in the store.
+        rows: first and last line of the file, as an editor counts them; None where there is no file.
+        said: what stands there, in short.
+    """
+
+    what: str
+    ref: str
+    file: str
+    rows: tuple[int, int] | None
+    said: str
+
+    def __str__(self) -> str:
+        where = f"{self.file} row {self.rows[0]}" if self.rows else ""
+        if self.rows and self.rows[0] != self.rows[1]:
+            where = f"{self.file} rows {self.rows[0]} to {self.rows[1]}"
+        return "  ".join(part for part in (f"{self.what:13}", where, self.said) if part)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row, the file of which dataset it stands in, and what it was made of."""
+
+    row: Row
+    file: Path
+    dataset: Dataset
+    origins: list[Origin]
+
+
+def datasets(settings: Settings) -> list[Dataset]:
+    """All finished datasets, the newest first."""
+    records = sorted((settings.artifacts / "dataset").glob(f"*/{RECORD}"), key=lambda path: (-path.stat().st_mtime, str(path)))
+    return [found for path in records if not path.parent.name.endswith(".partial") and (found := load(Dataset, path.parent))]
+
+
+def find(settings: Settings, name: str) -> Found:
+    """The newest row of that id; the last eight letters of an id are enough.
+
+    Raises:
+        InputError: no dataset has such a row.
+    """
+    known = datasets(settings)
+    for dataset in known:
+        for file in (dataset.train, dataset.holdout, dataset.corrections):
+            for row in read_rows(file):
+                if row.id == name or (len(name) == 8 and row.id.endswith(f"-{name}")):
+                    history = load(History, settings.artifacts / "history" / dataset.history)
+                    return Found(row, file, dataset, list(origins(row, history)) if history else [])
+    raise InputError(
+        f"no row '{name}' in {len(known)} datasets",
+        remedy=f"Ids are the field `id` of the lines in {settings.artifacts / 'dataset'}/*/*.jsonl",
+    )
+
+
+def origins(row: Row, history: History) -> Iterator[Origin]:
+    """What a row was made of, from the history of its dataset."""
+    kind, ref = row.source["kind"], row.source["ref"]
+    if kind == "feedback":
+        for item in read_parquet(history.feedback):
+            if item.id == ref:
+                said = f"item {ref}, given by {item.source} on {item.created_at:%Y-%m-%d %H:%M} UTC"
+                yield Origin("feedback", ref, "", None, said)
+        return
+    if kind == replay.KIND:
+        return
+    if kind not in ("trade", "day", "rule", "positions"):
+        file, _, line = ref.rpartition(" ")
+        licence = f", licence {row.source['licence']}" if "licence" in row.source else ""
+        yield Origin("text", ref, file, (int(line), int(line)) if line.isdigit() else None, f"{kind}{licence}")
+        return
+    candles, books = pq.read_table(history.candles), _Books(pq.read_table(history.trades), pq.read_table(history.steps))
+    if kind == "positions":
+        yield from _portfolio(row, candles, books)
+    elif row.symbol:
+        known = date.fromisoformat(row.facts["situation"]["as_of"])
+        yield from _lines(candles, row.symbol, None, known, "known candles")
+        if row.label_until > row.as_of:
+            first, last = date.fromisoformat(row.label_from), date.fromisoformat(row.label_until)
+            yield from _lines(candles, row.symbol, first, last, "label")
+        yield from _fills(books.ledger, pc.field("entry_id") == ref, "trade")
+        if row.as_of > known.isoformat():  # a review knows the sale and the purchases before it
+            yield from _position(books, row.symbol, date.fromisoformat(row.as_of) - timedelta(days=1), ref)
+        elif row.facts["situation"]["position"]:
+            yield from _position(books, row.symbol, known, ref)
+
+
+@dataclass(frozen=True)
+class _Books:
+    """What happened as files tell it, and what it meant for holdings, as `History` has both."""
+
+    ledger: pa.Table
+    steps: pa.Table
+
+
+def _portfolio(row: Row, candles: pa.Table, books: _Books) -> Iterator[Origin]:
+    day = date.fromisoformat(row.as_of)
+    for symbol in (one["symbol"] for one in row.facts["held"]):
+        yield from _lines(candles, symbol, day - timedelta(days=7), day, "close", only_last=True)
+        yield from _position(books, symbol, day, "")
+
+
+def _lines(
+    candles: pa.Table, symbol: str, first: date | None, last: date, what: str, only_last: bool = False
+) -> Iterator[Origin]:
+    """The candles of some days, one origin for every file that they are in."""
+    chosen = (pc.field("symbol") == symbol) & (pc.field("date") <= last)
+    found = candles.filter(chosen & (pc.field("date") >= first) if first else chosen)
+    found = found.slice(len(found) - 1) if only_last and len(found) else found
+    for file in pc.unique(found["source_file"]).to_pylist():
+        part = found.filter(pc.field("source_file") == file)
+        rows, days = pc.min_max(part["source_row"]).as_py(), pc.min_max(part["date"]).as_py()
+        span = f"{days['min']}" if days["min"] == days["max"] else f"{days['min']} to {days['max']}"
+        yield Origin(what, symbol, file, (rows["min"], rows["max"]), f"{symbol} {span}")
+
+
+def _position(books: _Books, symbol: str, last: date, but: str) -> Iterator[Origin]:
+    """The trades that made up the position at the close of `last`, from the one that opened it on; `but` is left out."""
+    fills = holdings.fills(books.steps.filter(pc.field("symbol") == symbol))
+    holding = holdings.follow(fills).get(symbol)
+    at = bisect_right(holding.days, last) - 1 if holding else -1
+    if holding is None or at < 0:
+        return
+    while at and holding.positions[at - 1]:
+        at -= 1
+    traded = [fill.ref for fill in fills if holding.days[at] <= fill.day <= last and fill.ref != but]
+    yield from _fills(books.ledger, pc.field("entry_id").isin(traded), "position")
+
+
+def _fills(ledger: pa.Table, chosen: pc.Expression, what: str) -> Iterator[Origin]:
+    for entry in ledger.filter(chosen).to_pylist():
+        said = f"{entry['kind']} {float(entry['quantity']):g} {entry['symbol']} on {entry['executed_at']:%Y-%m-%d}"
+        yield Origin(what, entry["entry_id"], entry["source_file"], (entry["source_row"],) * 2, said)
+
+
+def markdown(found: Found) -> str:
+    """A row for people: what is asked and answered, and where it comes from."""
+    row = found.row
+    label = f"{row.label}, from {row.label_from} to {row.label_until}" if row.label_until > row.as_of else row.label
+    told = "\n".join(f"  {origin}" for origin in found.origins) or "  nothing but this program"
+    asked = "\n\n".join(part for part in (row.instruction, row.input, row.output) if part)
+    return f"""{row.id}
+{found.file.name} of dataset {found.dataset.digest}, history {found.dataset.history or "unknown"}
+
+skill    {row.skill}, {row.language}
+knows    what was known at the close of {row.as_of or "no day"}
+label    {label}
+weight   {row.weight:g}
+source   {row.source["kind"]}: {row.source["ref"]}
+
+{asked}
+
+made of
+{told}"""

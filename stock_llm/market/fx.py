@@ -1,0 +1,121 @@
+"""What one currency is worth in another on a day.
+
+In: files of rates: the European Central Bank's table (`Date,USD,JPY,…`: units per euro, as in its eurofxref-hist.csv), or pairs
+as daily candles (`EURUSD.csv`, `USDTHB=X.parquet`: units of the second per one of the first). Out: `Rates`. A rate holds until
+the next one, for a week at most; two currencies without a pair of their own are compared through a third. Does not know ledgers.
+"""
+
+import csv
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from stock_llm.errors import InputError
+from stock_llm.market.candle_file import read_file
+from stock_llm.text_file import read_text
+
+WEEK = timedelta(days=7)
+"""How long a rate holds: over weekends and holidays, not over gaps."""
+
+HUNDREDTHS = {"GBX": "GBP", "GBPX": "GBP", "ZAC": "ZAR", "ILA": "ILS", "USX": "USD"}
+"""Codes of a hundredth of a currency, as London, Johannesburg and Tel Aviv quote."""
+
+_PAIR = re.compile(r"([A-Z]{3})[/_-]?([A-Z]{3})(=X|\.FX)?")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates by pair: days, ascending, and what one unit of the first is worth in the second."""
+
+    pairs: dict[tuple[str, str], tuple[list[date], list[Decimal]]] = field(default_factory=dict)
+
+    def rate(self, currency: str, base: str, day: date) -> Decimal | None:
+        """What one unit of `currency` was worth in `base` on `day`; None where no rate tells."""
+        return _rate(self, currency, base, day)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def direct(self, currency: str, base: str, day: date) -> Decimal | None:
+        """From the pair itself, either way round."""
+        if currency == base:
+            return Decimal(1)
+        if (rate := self._last(currency, base, day)) is not None:
+            return rate
+        rate = self._last(base, currency, day)
+        return 1 / rate if rate else None
+
+    def _last(self, one: str, other: str, day: date) -> Decimal | None:
+        days, rates = self.pairs.get((one, other), ([], []))
+        at = bisect_right(days, day)
+        return rates[at - 1] if at and day - days[at - 1] <= WEEK else None
+
+
+@lru_cache(maxsize=100_000)
+def _rate(rates: Rates, currency: str, base: str, day: date) -> Decimal | None:
+    if (rate := rates.direct(currency, base, day)) is not None:
+        return rate
+    for between in sorted({code for pair in rates.pairs for code in pair}):
+        to, on = rates.direct(currency, between, day), rates.direct(between, base, day)
+        if to is not None and on is not None:
+            return to * on
+    return None
+
+
+def load(files: Iterable[Path]) -> Rates:
+    """The rates of several files.
+
+    Raises:
+        InputError: a file has rates of neither layout; names the row.
+    """
+    pairs: dict[tuple[str, str], dict[date, Decimal]] = {}
+    for file in sorted(files):
+        for pair, rates in _read(file).items():
+            pairs.setdefault(pair, {}).update(rates)
+    return Rates({pair: (sorted(rates), [rates[day] for day in sorted(rates)]) for pair, rates in pairs.items()})
+
+
+def _read(file: Path) -> dict[tuple[str, str], dict[date, Decimal]]:
+    if file.suffix.lower() != ".parquet":
+        lines = read_text(file).splitlines()
+        header = [name.strip() for name in next(csv.reader(lines[:1]), [])]
+        if header and header[0].lower() == "date" and all(re.fullmatch("[A-Z]{3}|", name) for name in header[1:]):
+            return _central_bank(lines, header, file)
+    table = read_file(file, file.name).table
+    found: dict[tuple[str, str], dict[date, Decimal]] = {}
+    for symbol in pc.unique(table["symbol"]).to_pylist():
+        if not (pair := _PAIR.fullmatch(symbol)):
+            raise InputError(f"'{symbol}' is not a pair of currencies", file=file, remedy="Call it EURUSD.csv or EURUSD=X.csv")
+        rows = table.filter(pc.equal(table["symbol"], symbol))
+        closes = [Decimal(str(close)) for close in rows["close"].to_pylist()]
+        found[pair[1], pair[2]] = dict(zip(rows["date"].to_pylist(), closes, strict=True))
+    return found
+
+
+def _central_bank(lines: list[str], header: list[str], file: Path) -> dict[tuple[str, str], dict[date, Decimal]]:
+    found: dict[tuple[str, str], dict[date, Decimal]] = {("EUR", code): {} for code in header[1:] if code}
+    for row, values in enumerate(csv.reader(lines[1:]), start=2):
+        if not any(value.strip() for value in values):
+            continue
+        try:
+            day = date.fromisoformat(values[0].strip())
+            rates = {code: Decimal(text) for code, text in zip(header[1:], values[1:], strict=False) if _told(code, text)}
+        except (ValueError, InvalidOperation):
+            raise InputError(
+                f"not a line of exchange rates: {','.join(values)[:80]}", file=file, row=row, remedy="Write 2024-03-01,1.0834,…"
+            ) from None
+        for code, rate in rates.items():
+            if rate > 0:
+                found["EUR", code][day] = rate
+    return found
+
+
+def _told(code: str, text: str) -> bool:
+    return bool(code) and text.strip() not in ("", "N/A", "-")
