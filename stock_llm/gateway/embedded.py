@@ -155,7 +155,7 @@ class Embedded:
     async def _running(self) -> asyncio.subprocess.Process:
         if self._later:
             self._later.cancel()
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None or _ended(self._process):
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "stock_llm.gateway.embedded_worker", *self._arguments, start_new_session=True,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**22,
@@ -205,9 +205,17 @@ class Embedded:
             self._process = None
 
 
+def _ended(process: asyncio.subprocess.Process) -> bool:
+    """Whether nobody listens any more; the pipe may tell before the exit code does."""
+    assert process.stdin
+    return process.returncode is not None or process.stdin.is_closing()
+
+
 async def _send(process: asyncio.subprocess.Process, line: Mapping[str, Any]) -> None:
     assert process.stdin
-    with suppress(ConnectionError):  # it has ended: reading from it tells
+    if _ended(process):
+        return  # reading from it tells
+    with suppress(ConnectionError):  # so here
         process.stdin.write(json.dumps(line).encode() + b"\n")
         await process.stdin.drain()
 
