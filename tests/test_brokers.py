@@ -290,6 +290,22 @@ def test_the_cash_of_an_option_tells_its_amount(tmp_path):
     assert (expired.kind, expired.quantity, expired.amount) == ("TRANSFER", 2, None)
 
 
+@pytest.mark.parametrize(
+    "symbol", ["ACME 01/19/2024 190.00 C", "ACME  240119C00190000", "ACME240119P00190000", "-ACME240119C190"]
+)
+def test_a_contract_in_place_of_a_symbol_is_an_option_whatever_the_action_says(tmp_path, symbol):
+    header = "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount\n"
+    bought = one(tmp_path, header + f'01/16/2024,Buy,{symbol},ACME INC,2,$1.25,$1.30,"-$251.30"\n')
+    assert (bought.kind, bought.asset_class, bought.amount) == (Kind.BUY, "OPTION", 250)
+
+
+@pytest.mark.parametrize("symbol", ["ACME", "BRK.B", "7203", "AC240119", "600519.SS"])
+def test_a_symbol_with_digits_is_no_option(tmp_path, symbol):
+    header = "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount\n"
+    bought = one(tmp_path, header + f'01/16/2024,Buy,{symbol},ACME INC,2,$1.25,$0.00,"-$2.50"\n')
+    assert bought.asset_class == "STOCK"
+
+
 def test_an_unknown_table_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(InputError, match=r"no format knows this file; its first line is: a,b,c.*--draft"):
         read(tmp_path, "a,b,c\n1,2,3\n")

@@ -18,6 +18,11 @@ from stock_llm.brokers.values import FACTOR, MONEY, ZERO, mapped, product, quoti
 SWAP = "SWAP"
 """One asset for another: no kind of the ledger, two entries are made of it."""
 
+CONTRACT = r"^-?[A-Z][A-Z0-9.]{0,5} *(?:\d{6}[CP](?:\d{8}|\d+(?:\.\d+)?)|\d\d/\d\d/\d{4} \d+(?:\.\d+)? [CP])$"
+"""How an option is named where a symbol should stand: root, expiry, C or P and strike, as the OCC's Options Symbology Initiative
+writes it in 21 places (AAPL  240119C00150000), as Fidelity shortens it (-AAPL240119C150), or as Schwab spells it out
+(AAPL 01/19/2024 150.00 C). A row with such a symbol is an option whatever its action says."""
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -57,9 +62,12 @@ def _assets(form: Format, fields: Fields) -> np.ndarray:
     def of(text: str) -> str:
         return next((found.value for pattern, found in form.assets.items() if glob(pattern).fullmatch(text)), form.asset.value)
 
-    if not form.assets:
-        return np.full(len(fields.rows), form.asset.value, object)
-    return np.array(mapped(fields.text("asset"), of).to_pylist(), object)
+    classes = pa.array([form.asset.value] * len(fields.rows), pa.string())
+    if form.assets:
+        classes = mapped(fields.text("asset"), of)
+    contract = pc.match_substring_regex(fields.text("symbol"), CONTRACT)
+    option = pc.and_(contract, pc.equal(classes, AssetClass.STOCK.value))
+    return np.array(pc.if_else(option, AssetClass.OPTION.value, classes).to_pylist(), object)
 
 
 def _holds(rule: Rule, fields: Fields) -> np.ndarray:
