@@ -44,6 +44,6 @@ fi
 scripts/build_llama.sh
 
 say "the project and its libraries (about 3 minutes, 2.8 GB)"
-pip install --quiet -c constraints.txt -e '.[flows,local,gateway,train,dev]'
+pip install --quiet -c constraints.txt -e '.[flows,local,gateway,train,yfinance,alpaca,postgres,dev]'
 printf '%s' "$wanted" > "$stamp"
 say "installed. Next: make run"

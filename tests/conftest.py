@@ -3,9 +3,12 @@
 import os
 import random
 import shutil
+import uuid
 from pathlib import Path
 
+import postgres_server
 import pytest
+import sqlalchemy as sa
 
 from stock_llm import environment
 
@@ -106,3 +109,33 @@ def registry_home(bare_home, _empty_registry) -> Path:
     (bare_home / "mlflow").mkdir()
     shutil.copy(_empty_registry, bare_home / "mlflow")
     return bare_home
+
+
+@pytest.fixture(scope="session")
+def _postgres_server():
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'")
+    programs = postgres_server.folder_of_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+    with postgres_server.running(programs) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres(_postgres_server):
+    """URL of a new, empty PostgreSQL database."""
+    name = f"test_{uuid.uuid4().hex}"
+    server = sa.create_engine(f"{_postgres_server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    with server.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield f"{_postgres_server}/{name}"
+    with server.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request, tmp_path) -> str:
+    """URL of a store that is not there yet, in each kind of database that holds one."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres")
+    return f"sqlite:///{tmp_path}/a folder/100%/store.db"

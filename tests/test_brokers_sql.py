@@ -1,7 +1,6 @@
-"""A database as a source of trades, on a real SQLite file; on PostgreSQL where a server answers at POSTGRES_URL."""
+"""A database as a source of trades, on a real SQLite file, and on a PostgreSQL server."""
 
 import logging
-import os
 import sqlite3
 import tracemalloc
 from decimal import Decimal
@@ -188,23 +187,14 @@ def test_rows_come_in_chunks(tmp_path, monkeypatch):
     assert peak < 1_000_000  # as tuples of Python objects they are several times that
 
 
-POSTGRES = os.environ.get("POSTGRES_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
-
-
 @pytest.fixture
-def postgres():
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    server = sa.create_engine(POSTGRES, connect_args={"connect_timeout": 2})
-    try:
-        with server.begin() as connection:
-            connection.execute(sa.text("DROP TABLE IF EXISTS stock_llm_test_fills"))
-    except sa.exc.OperationalError:
-        pytest.skip("no PostgreSQL answers at POSTGRES_URL")
+def fills(postgres):
+    server = sa.create_engine(postgres)
     with server.begin() as connection:
         connection.execute(
             sa.text(
                 """
-                CREATE TABLE stock_llm_test_fills
+                CREATE TABLE fills
                 (id bigint, at timestamptz, paper text, side text, units numeric(20, 6), price numeric(20, 6), changed timestamp)
                 """
             )
@@ -212,25 +202,23 @@ def postgres():
         connection.execute(
             sa.text(
                 """
-                INSERT INTO stock_llm_test_fills
+                INSERT INTO fills
                 SELECT n, timestamptz '2024-01-15 09:30:00-05' + n * interval '1 minute', 'S' || n % 7,
                     CASE n % 2 WHEN 0 THEN 'buy' ELSE 'sell' END, n / 8.0, 100.25, timestamp '2024-02-01' + n * interval '1 hour'
                 FROM generate_series(1, 25000) n
                 """
             )
         )
-    yield POSTGRES
-    with server.begin() as connection:
-        connection.execute(sa.text("DROP TABLE stock_llm_test_fills"))
     server.dispose()
+    return postgres
 
 
-def test_postgresql(postgres):
+def test_postgresql(fills):
     query = """
         SELECT id AS trade_id, at AS date, paper AS symbol, side, units AS quantity, price, changed
-        FROM stock_llm_test_fills ORDER BY id
+        FROM fills ORDER BY id
     """
-    source = Source("warehouse", postgres, query, watermark="changed")
+    source = Source("warehouse", fills, query, watermark="changed")
     first = sql.read(source, _hash)
     assert first.imported.rows_kept == 25_000
     one = min(first.imported.entries, key=lambda one: one.executed_at)
@@ -239,5 +227,5 @@ def test_postgresql(postgres):
     assert first.watermark.startswith("datetime:2026-12-08T16:00")
     assert sql.read(source, _hash, since=first.watermark).imported.rows_kept == 1
     with pytest.raises(InputError, match="nowhere") as caught:
-        sql.read(Source("warehouse", postgres, "SELECT * FROM nowhere"), _hash)
+        sql.read(Source("warehouse", fills, "SELECT * FROM nowhere"), _hash)
     assert "does not exist" in str(caught.value)

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -31,8 +32,8 @@ class Clock:
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/a folder/100%/feedback.db"
+def url(store_url):
+    return store_url
 
 
 @pytest.fixture
@@ -280,8 +281,10 @@ def test_forgotten_items_take_their_batches_along_and_stay_out(store, url):
 
 def test_a_newer_schema_is_left_alone(url):
     Feedback(url)
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
-        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    engine = sa.create_engine(url)
+    with engine.begin() as raw:
+        raw.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
     with pytest.raises(InputError, match="newer version"):
         Feedback(url)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -20,7 +21,7 @@ from stock_llm.database import connect
 from stock_llm.errors import InputError
 from stock_llm.gateway import cost_report
 from stock_llm.gateway.chat import Usage
-from stock_llm.gateway.cost_tables import SCHEMA, Call, micros
+from stock_llm.gateway.cost_tables import SCHEMA, Call, micros, writing
 from stock_llm.gateway.costs import LEASE, Costs, OverBudget
 from stock_llm.gateway.query import Query
 from stock_llm.gateway.route import Left
@@ -44,8 +45,8 @@ class Clock:
 
 
 @pytest.fixture
-def url(tmp_path) -> str:
-    return f"sqlite:///{tmp_path}/costs.db"
+def url(store_url) -> str:
+    return store_url
 
 
 @pytest.fixture
@@ -71,9 +72,15 @@ def call(name="c1", charged="0", at=NOON, **given) -> Call:
 
 
 def rows(url, select="SELECT * FROM call"):
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
-        connection.row_factory = sqlite3.Row
-        return [dict(row) for row in connection.execute(select)]
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.text(select)).mappings()]
+
+
+def run(url, statement):
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
 
 
 def test_a_record_keeps_everything(open_costs, url):
@@ -248,15 +255,13 @@ def test_closing_writes_what_is_waiting(open_costs, url):
 
 async def test_while_the_database_refuses_nothing_is_spent_and_nothing_is_lost(open_costs, url):
     costs = open_costs()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
-        raw.execute("ALTER TABLE reservation RENAME TO elsewhere")
+    run(url, "ALTER TABLE reservation RENAME TO elsewhere")
     costs.record(call("kept", "0.5"))
-    with pytest.raises(InputError, match="no such table: reservation"):
+    with pytest.raises(InputError, match=r"no such table: reservation|relation \"reservation\" does not exist"):
         await costs.reserve("claude-api", "m", "chat", Decimal(1))
     with pytest.raises(InputError, match="1 records of calls are not written"):
         await costs.flush()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
-        raw.execute("ALTER TABLE elsewhere RENAME TO reservation")
+    run(url, "ALTER TABLE elsewhere RENAME TO reservation")
     await costs.flush()
     assert [row["id"] for row in rows(url)] == ["kept"]
     assert costs.left().today == Decimal("14.5")
@@ -271,9 +276,9 @@ def test_a_record_is_written_whatever_backends_say(open_costs, url):
 
 def test_the_writer_does_not_hold_the_caller_up(open_costs, url):
     costs = open_costs()
-    blocker = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
-    blocker.execute("BEGIN IMMEDIATE")
-    free = threading.Timer(0.5, lambda: blocker.execute("COMMIT"))
+    blocker = writing(connect(url, SCHEMA))
+    blocker.__enter__()
+    free = threading.Timer(0.5, blocker.__exit__, (None, None, None))
     free.start()
     before = datetime.now(UTC)
     for number in range(100):
@@ -295,7 +300,7 @@ def test_the_cost_store_may_share_a_database_with_the_feedback_store(url, open_c
     Feedback(url)
     open_costs().close()
     Feedback(url)
-    assert {row["name"] for row in rows(url, "SELECT name FROM sqlite_master WHERE type = 'table'")} >= {"feedback", "call"}
+    assert set(sa.inspect(sa.create_engine(url)).get_table_names()) >= {"feedback", "call"}
 
 
 async def test_the_oldest_schema_is_upgraded_with_its_records_and_its_reservations(tmp_path, open_costs):
@@ -323,8 +328,7 @@ async def test_the_oldest_schema_is_upgraded_with_its_records_and_its_reservatio
 
 def test_a_newer_schema_is_left_alone(open_costs, url):
     open_costs().close()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as raw:
-        raw.execute("UPDATE costs_version SET version_num = '9999'")
+    run(url, "UPDATE costs_version SET version_num = '9999'")
     with pytest.raises(InputError, match=r"the cost store .* was made by a newer version"):
         open_costs()
 
