@@ -1,4 +1,5 @@
-"""Asking the published model: a question about a known symbol gets that symbol's computed numbers, any other goes verbatim.
+"""Asking the published model: a question about a known symbol gets that symbol's computed numbers, one about the user's portfolio
+what it is made of, any other goes verbatim.
 
 In: a question in words. Out: the answer, the prompt that the model saw, and a warning where the answer has numbers that it was
 not given. The prompt is rendered from what was published, so that this is what every other consumer gets. Does not know how
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from stock_llm import history, statements
 from stock_llm.accounts import holdings
 from stock_llm.answers import DISCLAIMER, Language
+from stock_llm.dataset.decisions import STALE_DAYS, Market
 from stock_llm.errors import InputError
 from stock_llm.inputs import candle_files
 from stock_llm.market import candles
@@ -21,6 +23,9 @@ from stock_llm.publishing.published import published
 from stock_llm.settings import Settings
 from stock_llm.situation import WARM_UP, compute
 from stock_llm.skills.explain import TEXTBOOK
+
+OWN = re.compile(r"\bmy (?:whole |entire |current )?(?:portfolio|holdings|positions)\b|พอร์ต", re.IGNORECASE)
+"""A question about all that the user holds."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,20 @@ def ask(settings: Settings, text: str, model: str) -> Asked:
 
 
 def known_numbers(settings: Settings, text: str) -> str:
-    """The block of the first symbol of our candles that the question names, at its last close; empty where it names none.
+    """The block of the first symbol of our candles that the question names, at its last close; of the portfolio where
+    it names that in place of a symbol; else nothing.
 
-    Candles and position are those of the history that is there now, as collect makes it. A question that names one indicator
+    Candles and positions are those of the history that is there now, as collect makes it. A question that names one indicator
     gets the lines that explaining it was trained with.
+
+    Raises:
+        InputError: the symbol's history is too short, or the portfolio is none that can be reviewed.
     """
     symbols = {symbol for file in candle_files(settings) for symbol in candles.part(file, settings).facts["symbols"]}
     words = [word.strip(".-").upper() for word in re.findall(r"[A-Za-z0-9.\-=^]+", text)]
     symbol = next((word for word in words if word in symbols), None)
     if symbol is None:
-        return ""
+        return _portfolio(settings) if OWN.search(text) else ""
     known = history.current(settings)
     table = pq.read_table(known.candles, filters=[("symbol", "=", symbol)])
     (series,) = candles.by_symbol(table)
@@ -79,6 +88,18 @@ def known_numbers(settings: Settings, text: str) -> str:
     named = [name for name in TEXTBOOK if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
     lines = ("Symbol", "Date", "Close", TEXTBOOK[named[0]].line) if len(named) == 1 else ()
     return situation.block(*lines)
+
+
+def _portfolio(settings: Settings) -> str:
+    market = Market.of(history.current(settings))
+    found = market.portfolio(market.days[-1])
+    if found is None:
+        raise InputError(
+            f"there is no portfolio to review on {market.days[-1]}: that takes two stocks or funds, in one currency, with candles"
+            f" of the last {STALE_DAYS} days",
+            remedy="stock-llm portfolio shows what is held",
+        )
+    return found.block()
 
 
 def _with_disclaimer(answer: str, question: str) -> str:

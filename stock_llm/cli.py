@@ -178,7 +178,9 @@ def positions(trades: Trades = None, candles: CandlesAt = None) -> None:
 
 @app.command()
 def ask(
-    text: Annotated[str, typer.Argument(help="Your question. A symbol of your candles gets its computed numbers.")],
+    text: Annotated[
+        str, typer.Argument(help="Your question. Symbols of your candles and 'my portfolio' get their computed numbers.")
+    ],
     show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Print what the model sees, before the answer.")] = False,
     model: Annotated[str, typer.Option(help="Name of a published model.")] = "stock-llm:latest",
     candles: CandlesAt = None,

@@ -52,6 +52,28 @@ def test_what_is_held_is_among_the_numbers(tmp_path):
     assert "Position: 3 at 239.50 (" in known_numbers(settings, "KESTRO?")
 
 
+@pytest.mark.parametrize("question", ["Review my portfolio.", "How is my whole portfolio doing?", "ทบทวนพอร์ตของฉัน"])
+def test_a_question_about_the_portfolio_gets_what_it_is_made_of(tmp_path, question):
+    settings = parrot(tmp_path, "hello")
+    trades = tmp_path / "data" / "sample" / "trades.csv"
+    trades.write_text(
+        "date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n2024-03-01,LUMBRA,BUY,10,13.6\n2024-03-04,LUMBRA,SELL,4,13.5\n"
+    )
+    lines = known_numbers(settings, question).splitlines()
+    assert lines[:2] == ["Portfolio: 2025-12-31", "Holdings: 2"]
+    assert {line.split(":")[0] for line in lines[2:]} == {"KESTRO", "LUMBRA", "Return", "Largest two", "Equal holdings"}
+    assert any(line.startswith("KESTRO: ") and ", 239.50 to " in line for line in lines)
+    assert known_numbers(settings, "What is a portfolio?") == ""
+
+
+def test_a_portfolio_that_cannot_be_reviewed_is_said_so(tmp_path):
+    settings = parrot(tmp_path, "hello")
+    trades = tmp_path / "data" / "sample" / "trades.csv"
+    trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n")
+    with pytest.raises(InputError, match=r"no portfolio to review on 2025-12-31.*stock-llm portfolio"):
+        known_numbers(settings, "Review my portfolio.")
+
+
 def test_a_symbol_among_others_in_one_file(tmp_path):
     settings = parrot(tmp_path, "hello")
     folder = tmp_path / "data" / "sample" / "candles"
