@@ -20,7 +20,7 @@ from mutations import mutated
 
 from stock_llm.accounts import merging
 from stock_llm.accounts.ledger import content
-from stock_llm.brokers import engine, reader
+from stock_llm.brokers import decoding, engine, headers
 from stock_llm.brokers.draft import draft
 from stock_llm.brokers.engine import Import
 from stock_llm.brokers.formats import Header, best, load, own_formats
@@ -107,7 +107,7 @@ def test_drafts_of_broken_exports(tmp_path):
 
 def _under_an_unknown_header(content: bytes) -> bytes:
     lines = content.decode("utf-8", "replace").split("\n")
-    found = reader.first_header(lines, own_formats())
+    found = headers.first_header(lines, own_formats())
     if found is not None:
         lines[found.at] = found.separator.join(f"My {cell}" for cell in found.header.cells)
     return "\n".join(lines).encode()
@@ -121,7 +121,7 @@ def _every_row_is_accounted_for(found: Import, path: Path) -> None:
     assert len(aside) == len(set(aside)), "a row is set aside twice"
     assert len(entries) == found.rows_kept
     accounted = entries | set(aside)
-    text = reader.text_of(path)
+    text = decoding.text_of(path)
     if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         assert accounted == set(range(1, len(accounted) + 1)), "a record is missing"
         assert len(accounted) in _counts_of_records(json.loads(text.lstrip("\ufeff \t\r\n")))
@@ -147,7 +147,7 @@ def _every_line_is_accounted_for(text: str, accounted: set[int]) -> None:
 
 
 def _is_header(line: str) -> bool:
-    return any(best(own_formats(), Header(reader.cells(line, sign)), "csv") for sign in ",;\t|" if sign in line)
+    return any(best(own_formats(), Header(headers.cells(line, sign)), "csv") for sign in ",;\t|" if sign in line)
 
 
 def _counts_of_records(document: object) -> set[int]:
@@ -182,7 +182,7 @@ def _nothing_twice(found: Import) -> None:
 
 def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
     """Line of the file → (content, id but for its counter) of its entries."""
-    lines = re.split("\r\n|\r|\n", reader.text_of(path))
+    lines = re.split("\r\n|\r|\n", decoding.text_of(path))
     columns = {name: found.table[name].combine_chunks() for name in found.table.column_names}
     rows: dict[str, set[tuple[str, str]]] = {}
     for row, text, entry in zip(
@@ -195,8 +195,8 @@ def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
 
 def _headers(path: Path) -> list[list[str]]:
     """The headers of a file; one that lost the name of its column of ids makes other ids."""
-    lines = re.split("\r\n|\r|\n", reader.text_of(path))
-    found = (reader.first_header([line], own_formats()) for line in lines)
+    lines = re.split("\r\n|\r|\n", decoding.text_of(path))
+    found = (headers.first_header([line], own_formats()) for line in lines)
     return [one.header.cells for one in found if one]
 
 

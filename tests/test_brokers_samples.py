@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_brokers_exports import lines_of
 
-from stock_llm.brokers import engine, reader
+from stock_llm.brokers import decoding, engine, headers
 from stock_llm.brokers.formats import own_formats
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "brokers"
@@ -306,7 +306,7 @@ def test_every_line_is_imported_skipped_or_set_aside(path):
     assert not entries & set(rejected)
     assert read.rows_read == len(entries) + len(rejected)
     if path.suffix == ".csv":
-        lines = reader.text_of(path).splitlines()
+        lines = decoding.text_of(path).splitlines()
         full = {number for number, line in enumerate(lines, start=1) if line.strip(' ,;"\t')}
         assert len(full - entries - set(rejected)) == len(read.formats), "but for one header a table"
 
@@ -335,8 +335,8 @@ def _by_place(path: Path) -> bool:
 
 @pytest.mark.parametrize("path", [path for path in SAMPLES if path.suffix == ".csv" and not _by_place(path)], ids=_name)
 def test_columns_may_stand_in_any_order(path, tmp_path):
-    lines = reader.text_of(path).splitlines()
-    found = reader.first_header(lines, own_formats())
+    lines = decoding.text_of(path).splitlines()
+    found = headers.first_header(lines, own_formats())
     records = list(csv.reader(lines, delimiter=found.separator))
     named = sum(bool(cell) for cell in found.header.cells)  # what has no name stands at the end
     order = list(range(named))

@@ -2,7 +2,9 @@
 
 engine.py    recognise(path), read(path, account_hash) → Import: the way of a file, in the order below
 formats.py   the TOML files, checked: how a header is recognised, which column is what, what an action means
-reader.py    bytes → sheets: encoding, separator, title rows, footers, several tables, stray quotes; rows stay countable
+decoding.py  bytes → text
+reader.py    text → sheets (sheets.py): title rows, footers, several tables (headers.py), stray quotes (records.py); rows stay
+             countable
 documents.py JSON and XML exports → sheets
 orders.py    exports that tell one event in several rows → one row an event (degiro.py and pairs.py, two that take more)
 fields.py    a sheet → what its format calls date, action, quantity and so on

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from stock_llm.brokers.reader import Reading, Sheet, cells_of, with_columns
+from stock_llm.brokers.sheets import Reading, Sheet, cells_of, with_columns
 from stock_llm.quarantine import Rejected
 
 _NUMBER = r"\d[\d.,'\s\u00a0\u202f]*"

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from stock_llm.brokers.formats import Format, Header, best
-from stock_llm.brokers.reader import Reading, Sheet
+from stock_llm.brokers.sheets import Reading, Sheet
 from stock_llm.errors import InputError
 from stock_llm.quarantine import Rejected
 

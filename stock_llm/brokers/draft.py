@@ -13,9 +13,9 @@ from pathlib import Path
 
 from stock_llm.accounts.ledger import Kind
 from stock_llm.brokers import documents, engine, guesses
+from stock_llm.brokers.decoding import text_of
 from stock_llm.brokers.formats import SPECIAL, load, own_formats
 from stock_llm.brokers.guesses import Guess
-from stock_llm.brokers.reader import text_of
 from stock_llm.errors import InputError
 
 _COLUMNS = {

@@ -15,12 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.accounts.ledger import LEDGER_SCHEMA, LedgerEntry, content, numbered_ids
-from stock_llm.brokers import documents, orders, reader
+from stock_llm.brokers import documents, orders
+from stock_llm.brokers.decoding import text_of
 from stock_llm.brokers.entries import book
 from stock_llm.brokers.fields import Manner, manner, read_fields
 from stock_llm.brokers.formats import Format, formats_in
+from stock_llm.brokers.headers import cells as values_of
+from stock_llm.brokers.headers import first_header
 from stock_llm.brokers.meaning import understand
-from stock_llm.brokers.reader import Reading, Sheet
+from stock_llm.brokers.reader import read_csv
+from stock_llm.brokers.sheets import Reading, Sheet
 from stock_llm.brokers.values import mapped, read_numbers
 from stock_llm.errors import InputError
 from stock_llm.quarantine import Rejected
@@ -79,11 +83,11 @@ def recognise(path: Path, own: Path | None = None) -> Format | None:
     Raises:
         InputError: the file is empty or cannot be read.
     """
-    text = reader.text_of(path)
+    text = text_of(path)
     formats = formats_in(own)
     if documents.is_document(text):
         return documents.recognised(text, formats, path)
-    found = reader.first_header(text[:1_000_000].replace("\r\n", "\n").replace("\r", "\n").split("\n"), formats)
+    found = first_header(text[:1_000_000].replace("\r\n", "\n").replace("\r", "\n").split("\n"), formats)
     return found.format if found else None
 
 
@@ -94,12 +98,10 @@ def read(path: Path, account_hash: Callable[[str], str], name: str = "", own: Pa
         InputError: no format knows the file, or it is not what its format says.
     """
     name = name or path.name
-    text = reader.text_of(path)
+    text = text_of(path)
     formats = formats_in(own)
-    if documents.is_document(text):
-        reading = documents.read(text, formats, path, name)
-    else:
-        reading = reader.read_csv(text, formats, path, name)
+    read_text = documents.read if documents.is_document(text) else read_csv
+    reading = read_text(text, formats, path, name)
     del text  # a big file is not kept twice
     return read_sheets(reading, account_hash, path, name)
 
@@ -212,7 +214,7 @@ def _off_totals(sheet: Sheet, total: Decimal, how: Manner, name: str) -> list[Di
     """The sheet's own totals that are not what its rows sum to."""
     found = []
     for row, line in sheet.totals:
-        cells = pa.array([cell for cell in reader.cells(line, sheet.separator) if any(sign.isdigit() for sign in cell)] or [""])
+        cells = pa.array([cell for cell in values_of(line, sheet.separator) if any(sign.isdigit() for sign in cell)] or [""])
         said = read_numbers({"total": cells}, how.decimal, sheet.format.decimal, sheet.separator).of["total"].to_pylist()[-1]
         if said is not None and said != total:
             found.append(Difference(name, row, "the total of the table", said, total))

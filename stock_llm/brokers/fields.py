@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from stock_llm.brokers import values
 from stock_llm.brokers.formats import Column, Extract, Format
-from stock_llm.brokers.reader import Sheet
+from stock_llm.brokers.sheets import Sheet
 from stock_llm.brokers.values import FACTOR, FIAT, Instants
 
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.brokers import values
-from stock_llm.brokers.reader import SEPARATORS, cells, text_of
+from stock_llm.brokers.decoding import text_of
+from stock_llm.brokers.headers import SEPARATORS, cells
 from stock_llm.brokers.words import ROLES, kind_of, likeness
 from stock_llm.errors import InputError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
 from stock_llm.brokers import degiro, pairs
-from stock_llm.brokers.reader import Reading, Sheet, cells_of, with_columns
+from stock_llm.brokers.sheets import Reading, Sheet, cells_of, with_columns
 from stock_llm.quarantine import Rejected
 
 

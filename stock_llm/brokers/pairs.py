@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from stock_llm.brokers.reader import Reading, Sheet, cells_of, with_columns
+from stock_llm.brokers.sheets import Reading, Sheet, cells_of, with_columns
 from stock_llm.quarantine import Rejected
 
 _OF_SWAP = ("Out", "Out asset", "In", "In asset", "Cost", "Cost asset", "Second cost", "Second cost asset")

@@ -21,7 +21,7 @@ import pyarrow as pa
 from stock_llm.accounts.ledger import LEDGER_SCHEMA
 from stock_llm.brokers.engine import Import, read_sheets
 from stock_llm.brokers.formats import Format, Header, best, formats_in
-from stock_llm.brokers.reader import Reading, Sheet
+from stock_llm.brokers.sheets import Reading, Sheet
 from stock_llm.errors import InputError
 
 if TYPE_CHECKING:
