@@ -65,7 +65,8 @@ class Backends:
         ]
         cloud: list[Provider] = []
         if dials.claude_cli:
-            cloud.append(ClaudeCli(dials.claude_command, tuple(dials.claude_cli_models), Limit(*_COMMANDS)))
+            models = tuple(dials.claude_cli_models)
+            cloud.append(ClaudeCli(dials.claude_command, models, Limit(*_COMMANDS), dials.claude_cli_uses_api_key))
         if dials.claude_api:
             models = tuple(dials.claude_api_models)
             cloud.append(ClaudeApi(dials.claude_api_url, models, dials.max_tokens, Limit(*_CLOUD)))

@@ -1,9 +1,10 @@
 """The `claude` command as a provider: one process for each question, its answer judged by content and not by exit code.
 
 In: requests in our nouns. Out: answers with the dollars that the command reports. The process gets a group of its own, an empty
-working folder, no user settings, tools, sessions or MCP servers, and the question on standard input; when time is up or
-the caller is gone, the whole group is killed. Format: the command's `--output-format json`, as the Agent SDK's ResultMessage
-has it. It may exit with 0 and have failed: `is_error`, an empty result, no JSON at all. Does not know prices or budgets.
+working folder, no user settings, tools, sessions, MCP servers or API key, and the question on standard input. When it has ended,
+time is up or the caller is gone, the whole group is killed. Format: the command's `--output-format json`, as the Agent SDK's
+ResultMessage has it. It may exit with 0 and have failed: `is_error`, an empty result, no JSON at all. Does not know prices or
+budgets.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -30,6 +32,15 @@ _SETTINGS = ("--setting-sources", "project")
 _LONGEST = 8 * 2**20
 """Bytes of output that are read."""
 
+_LONGEST_ARGUMENT = 100_000
+"""Bytes of one argument; Linux takes 128 KiB. A longer system text is handed over as a file."""
+
+_TICK = 0.01
+"""Seconds between two looks whether the process has ended."""
+
+_LAST_WORDS = 0.5
+"""Seconds for what a process that has ended left in its pipes."""
+
 _STATUS: dict[int, type[GatewayFailure]] = {
     400: BadRequest, 404: UnknownModel, 413: BadRequest, 429: RateLimited, 503: Overloaded, 529: Overloaded,
 }  # fmt: skip
@@ -41,6 +52,8 @@ class ClaudeCli:
     Args:
         models: names for `--model`, the default first.
         limit: processes at once.
+        uses_api_key: whether the process gets the ANTHROPIC_* variables of this one: with a key it bills that key instead of the
+            subscription.
     """
 
     name = "claude-cli"
@@ -49,15 +62,19 @@ class ClaudeCli:
     latency: Latency = "slow"
     capabilities = frozenset({"json-schema"})
 
-    def __init__(self, command: str, models: tuple[str, ...], limit: Limit):
+    def __init__(self, command: str, models: tuple[str, ...], limit: Limit, uses_api_key: bool = False):
         self.models = models
         self._command, self._limit = command, limit
+        self._withheld = ("STOCK_LLM_",) if uses_api_key else ("STOCK_LLM_", "ANTHROPIC_")
 
     async def answer(self, request: ChatRequest) -> Answer:
         """The whole answer; see `provider.Provider`."""
         async with self._limit.turn(self.name) as queued:
             with tempfile.TemporaryDirectory(prefix="stock-llm-claude-") as folder:
-                output = await self._run(_arguments(request), _prompt(request), folder)
+                own = Path(folder)
+                empty = own / "empty"
+                empty.mkdir()
+                output = await self._run(self._arguments(request, own / "system.txt"), _prompt(request), empty)
         return _answer(self.name, request, output, queued)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Chunk]:
@@ -70,8 +87,34 @@ class ClaudeCli:
         found = shutil.which(self._command)
         return Health(found is not None, found or f"there is no command {self._command}", self.models)
 
-    async def _run(self, arguments: list[str], prompt: str, folder: str) -> bytes:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("STOCK_LLM_")}
+    def _arguments(self, request: ChatRequest, file: Path) -> list[str]:
+        """
+        Args:
+            file: where a system text is written that is too long for an argument.
+
+        Raises:
+            BadRequest: a text cannot be handed to a command.
+        """
+        arguments = [*_FLAGS, *_SETTINGS]
+        if request.model:
+            arguments += ["--model", request.model]
+        if system := system_of(request):
+            if "\0" in system:
+                raise BadRequest(self.name, "the system text has a NUL in it, which no command takes")
+            if len(system.encode()) > _LONGEST_ARGUMENT:
+                file.write_text(system, encoding="utf-8")
+                arguments += ["--system-prompt-file", str(file)]
+            else:
+                arguments += ["--system-prompt", system]
+        if isinstance(request.format, dict):
+            schema = orjson.dumps(request.format)
+            if len(schema) > _LONGEST_ARGUMENT:
+                raise BadRequest(self.name, f"the schema has {len(schema):,} bytes; the command takes {_LONGEST_ARGUMENT:,}")
+            arguments += ["--json-schema", schema.decode()]
+        return arguments
+
+    async def _run(self, arguments: list[str], prompt: str, folder: Path) -> bytes:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(self._withheld)}
         try:
             process = await asyncio.create_subprocess_exec(
                 self._command, *arguments, cwd=folder, env=environment, start_new_session=True,
@@ -80,19 +123,31 @@ class ClaudeCli:
         except OSError as error:
             raise Unavailable(self.name, f"cannot run {self._command}: {error.strerror}") from None
         assert process.stdin and process.stdout and process.stderr
+        output, complaint = bytearray(), bytearray()
+        talk = asyncio.gather(_write(process.stdin, prompt), _read(process.stdout, output), _read(process.stderr, complaint))
         try:
-            _, output, complaint = await asyncio.gather(
-                _write(process.stdin, prompt), _read(process.stdout), _read(process.stderr)
-            )
-            await process.wait()
+            await _ended(process)
+            _kill(process.pid)  # what it left behind would hold its output open
+            async with asyncio.timeout(_LAST_WORDS):
+                await talk
+        except TimeoutError:
+            pass  # somebody outside the group still holds it; what there is has been read
         finally:
-            _kill(process.pid)  # also what it left behind
-            await asyncio.shield(process.wait())
+            _kill(process.pid)
+            await asyncio.shield(_ended(process))
+            talk.cancel()
+            process._transport.close()  # type: ignore[attr-defined]  # the pipes; asyncio has no other name for it
         if not output.strip():
             said = complaint.decode(errors="replace").strip()[-300:]
             reason = f"printed nothing (exit {process.returncode}){': ' + said if said else ''}"
             raise Unavailable(self.name, reason, charged=True)
-        return output
+        return bytes(output)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Waits until a process has ended, whoever still holds its output; `Process.wait` may wait for them too."""
+    while process.returncode is None:
+        await asyncio.sleep(_TICK)
 
 
 async def _write(stream: asyncio.StreamWriter, text: str) -> None:
@@ -102,28 +157,15 @@ async def _write(stream: asyncio.StreamWriter, text: str) -> None:
         stream.close()
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
+async def _read(stream: asyncio.StreamReader, read: bytearray) -> None:
     """All of it, as far as it is of a size that an answer can have: what is cut is no JSON."""
-    read = bytearray()
     while piece := await stream.read(65536):
         read += piece[: _LONGEST - len(read)]
-    return bytes(read)
 
 
 def _kill(group: int) -> None:
     with suppress(ProcessLookupError):  # all of it has ended
         os.killpg(group, signal.SIGKILL)
-
-
-def _arguments(request: ChatRequest) -> list[str]:
-    arguments = [*_FLAGS, *_SETTINGS]
-    if request.model:
-        arguments += ["--model", request.model]
-    if system := system_of(request):
-        arguments += ["--system-prompt", system]
-    if isinstance(request.format, dict):
-        arguments += ["--json-schema", orjson.dumps(request.format).decode()]
-    return arguments
 
 
 def system_of(request: ChatRequest) -> str:

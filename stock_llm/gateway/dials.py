@@ -85,6 +85,9 @@ class GatewayDials(BaseModel):
     claude_cli_models: list[str] = ["sonnet"]
     """Models to ask the command for, the default first."""
 
+    claude_cli_uses_api_key: bool = False
+    """Whether the command gets the gateway's ANTHROPIC_* variables. With a key in them it bills that key, outside the budgets."""
+
     claude_api: bool = False
     """Whether the Claude API may be asked; its key is ANTHROPIC_API_KEY."""
 
