@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stock_llm.errors import InputError
+from stock_llm.gateway.backends import Backends
 from stock_llm.gateway.failures import NobodyAnswered
 from stock_llm.gateway.policy import load_policy
 from stock_llm.gateway.query import TYPES, Choice, Query
 from stock_llm.gateway.route import Left, Offer, decide, same_model
+from stock_llm.settings import load_settings
 
 OLLAMA = Offer("ollama", "free", True, ("mistral:7b", "codellama:7b", "stock-llm:latest"), frozenset({"stream", "tools"}))
 EMBEDDED = Offer("embedded", "free", True, ("stock-llm:latest",), frozenset({"stream"}))
@@ -235,8 +237,18 @@ def test_people_write_their_own(tmp_path):
             'rule 1: urgency = ">> 3" is no comparison; write for example "> 8"',
         ),
         ('[[rule]]\nwhen = { type = "poem" }\nto = "local"', "rule 1: type cannot be 'poem'; it is one of analysis, code"),
+        ('[[rule]]\nwhen = { type = [] }\nto = "local"', "rule 1: type = [] never holds; it is one or more of analysis, code"),
+        ('[[rule]]\nwhen = { language = [] }\nto = "local"', "rule 1: language = [] never holds"),
+        (
+            '[[rule]]\nwhen = { urgency = "> 3" }\nto = "claude_apii"\nmodel = "haiku"\n[[rule]]\nwhen = {}\nto = "local"',
+            "rule 1 (urgency > 3 → haiku): there is no provider 'claude_apii'",
+        ),
+        (
+            '[[rule]]\nwhen = {}\nto = "vlllm"',
+            "It is one of local, ollama, embedded, claude-cli, claude-api, vllm",
+        ),
         ('[[rule]]\nwhen = { urgency = "> 3" }\nto = "local"', "the last rule must hold for everything"),
-        ('[[rule]]\nwhen = {}\nto = "x"\n[[rule]]\nwhen = {}\nto = "local"', "rule 1 holds for everything"),
+        ('[[rule]]\nwhen = {}\nto = "vllm"\n[[rule]]\nwhen = {}\nto = "local"', "rule 1 holds for everything"),
         ('[[rule]]\nwhen = {}\nto = ""', "rule.0.to: String should have at least 1 character"),
         ("rule = [", "not TOML"),
     ],
@@ -245,9 +257,19 @@ def test_a_policy_that_makes_no_sense_is_refused_with_its_place(tmp_path, rules,
     file = tmp_path / "mine.toml"
     file.write_text(f'name = "mine"\n{rules}\n')
     with pytest.raises(InputError) as refusal:
-        load_policy(str(file), VALUES)
+        load_policy(str(file), VALUES, servers=["vllm"])
     assert complaint in str(refusal.value)
     assert "mine.toml" in str(refusal.value)
+
+
+def test_a_rule_may_name_whatever_the_settings_can_switch_on(tmp_path):
+    dials = {"claude_cli": True, "claude_api": True, "servers": {"vllm": {"url": "http://127.0.0.1:9/v1"}}}
+    settings = load_settings(home=tmp_path, ollama_host="http://127.0.0.1:9", gateway=dials)
+    names = [provider.name for provider in Backends(settings).providers]
+    rules = "".join(f'[[rule]]\nwhen = {{ urgency = "> {number}" }}\nto = "{name}"\n' for number, name in enumerate(names))
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\n{rules}[[rule]]\nwhen = {{}}\nto = "local"\n')
+    mine = load_policy("mine.toml", VALUES, tmp_path, settings.gateway.servers)
+    assert [rule.to for rule in mine.rules] == ["ollama", "embedded", "vllm", "claude-cli", "claude-api", "local"]
 
 
 def test_an_unknown_policy_names_the_known_ones():

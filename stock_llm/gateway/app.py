@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> ASGIApp:
     """
     dials = settings.gateway
     check_bind(dials)
-    policy = load_policy(dials.policy, {"keep_back": dials.keep_back}, settings.home)
+    policy = load_policy(dials.policy, {"keep_back": dials.keep_back}, settings.home, dials.servers)
     backends = Backends(settings)
     prices = load_prices()
     url = settings.url(dials.costs_url)

@@ -5,7 +5,7 @@ Does not know providers, nor how a decision is made of a rule (`route.py`).
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,9 @@ from stock_llm.errors import InputError
 from stock_llm.gateway.query import TYPES, Type
 
 FOLDER = Path(__file__).parent / "policies"
+
+PROVIDERS = ("local", "ollama", "embedded", "claude-cli", "claude-api")
+"""What a rule may name, beside the servers of the settings; any of them may be switched off."""
 
 _WORDS = {"type": TYPES, "language": None}
 _NUMBERS = ("complexity", "urgency", "data_length", "left_today", "left_month")
@@ -93,12 +96,13 @@ class _PolicyTable(BaseModel):
     local: dict[Type, list[str]] = {}
 
 
-def load_policy(name: str, values: Mapping[str, Decimal], home: Path = Path()) -> Policy:
+def load_policy(name: str, values: Mapping[str, Decimal], home: Path = Path(), servers: Collection[str] = ()) -> Policy:
     """The policy of this name, or the file of this path.
 
     Args:
         name: "service", "orchestrator", or the path of a TOML file of your own, taken from `home` unless absolute.
         values: what words in comparisons stand for, e.g. keep_back.
+        servers: names of the OpenAI-compatible servers.
 
     Raises:
         InputError: there is no such policy, or a rule does not make sense; names file, rule and field.
@@ -115,7 +119,8 @@ def load_policy(name: str, values: Mapping[str, Decimal], home: Path = Path()) -
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", file=file) from None
-    rules = tuple(_rule(rule, number, values, file) for number, rule in enumerate(table.rule, start=1))
+    providers = (*PROVIDERS, *servers)
+    rules = tuple(_rule(rule, number, values, providers, file) for number, rule in enumerate(table.rule, start=1))
     if rules[-1].when:
         raise InputError("the last rule must hold for everything", file=file, remedy='End with: when = {}, to = "local"')
     if dead := [number for number, rule in enumerate(rules[:-1], start=1) if not rule.when]:
@@ -123,18 +128,25 @@ def load_policy(name: str, values: Mapping[str, Decimal], home: Path = Path()) -
     return Policy(table.name, rules, {kind: tuple(models) for kind, models in table.local.items()})
 
 
-def _rule(table: _RuleTable, number: int, values: Mapping[str, Decimal], file: Path) -> Rule:
+def _rule(table: _RuleTable, number: int, values: Mapping[str, Decimal], providers: Collection[str], file: Path) -> Rule:
     try:
         conditions = tuple(_condition(field, wanted, values) for field, wanted in table.when.items())
     except ValueError as error:
         raise InputError(f"rule {number}: {error}", file=file) from None
-    return Rule(conditions, table.to, table.model)
+    rule = Rule(conditions, table.to, table.model)
+    if rule.to not in providers:
+        raise InputError(
+            f"rule {number} ({rule}): there is no provider {rule.to!r}", file=file, remedy=f"It is one of {', '.join(providers)}"
+        )
+    return rule
 
 
 def _condition(field: str, wanted: Any, values: Mapping[str, Decimal]) -> Condition:
     if field in _WORDS:
         words = tuple(wanted) if isinstance(wanted, list) else (str(wanted),)
         allowed = _WORDS[field]
+        if not words:
+            raise ValueError(f"{field} = [] never holds; it is one or more of {', '.join(allowed or ('en', 'th', '…'))}")
         if allowed and (strange := [word for word in words if word not in allowed]):
             raise ValueError(f"{field} cannot be {strange[0]!r}; it is one of {', '.join(allowed)}")
         return Condition(field, words=words)
