@@ -113,6 +113,21 @@ def test_answers_are_found_until_they_are_old(tmp_path):
     run(kept_for_a_day())
 
 
+def test_an_old_answer_is_not_found_although_it_lies_there_still(tmp_path):
+    async def kept_for_two_seconds():
+        kept = Kept(f"sqlite:///{tmp_path}/costs.db", b"key", days=2 / 86400)
+        kept.keep(said("first"))
+        assert await kept.find("first")  # old ones are deleted now, and again in an hour
+        kept.keep(said("old", datetime.now(UTC) - timedelta(seconds=3)))
+        assert await kept.find("old") is None
+        await kept.close()
+        for_ever = Kept(f"sqlite:///{tmp_path}/costs.db", b"key", days=1e12)
+        assert await for_ever.find("old")
+        await for_ever.close()
+
+    run(kept_for_two_seconds())
+
+
 def test_a_signature_of_another_key_is_none(tmp_path):
     async def signed():
         ours, theirs = (Kept(f"sqlite:///{tmp_path}/{name}.db", name.encode(), days=1) for name in ("ours", "theirs"))

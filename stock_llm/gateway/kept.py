@@ -33,6 +33,9 @@ _MOST = 10_000
 _LONGEST = 100_000
 """Characters of a question and its answer."""
 
+_EVER = 36_500
+"""Days that are as good as for ever, and that a date can still be counted back by."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -75,7 +78,7 @@ class Kept:
 
     def __init__(self, url: str, key: bytes, days: float):
         self._signer = Signer(key, salt=_SALT)
-        self._days = days
+        self._age = timedelta(days=min(days, _EVER))
         self._engine = open_database(url, SCHEMA)
         self._new: deque[Said] = deque(maxlen=_MOST)
         self._writing = asyncio.Lock()
@@ -95,7 +98,7 @@ class Kept:
 
     def keep(self, said: Said) -> None:
         """Keeps an answer, unless it is longer than anything that is trained on; it is in the database half a second later."""
-        if self._days and len(said.instruction) + len(said.input) + len(said.response) <= _LONGEST:
+        if self._age and len(said.instruction) + len(said.input) + len(said.response) <= _LONGEST:
             self._new.append(said)
             if self._task is None or self._task.done():
                 self._task = asyncio.get_running_loop().create_task(self._write_later())
@@ -144,11 +147,12 @@ class Kept:
         with exclusive(self._engine, SCHEMA) as connection:
             connection.execute(sa.insert(ANSWER), [asdict(said) | {"at": _text(said.at)} for said in new])
             if now >= self._forget_at:
-                connection.execute(sa.delete(ANSWER).where(ANSWER.c.at < _text(now - timedelta(days=self._days))))
+                connection.execute(sa.delete(ANSWER).where(ANSWER.c.at < _text(now - self._age)))
                 self._forget_at = now + timedelta(hours=1)
 
     def _read(self, id: str) -> Said | None:
-        chosen = sa.select(*(ANSWER.c[each.name] for each in fields(Said))).where(ANSWER.c.id == id)
+        young = ANSWER.c.at >= _text(datetime.now(UTC) - self._age)  # deleted it may be an hour later
+        chosen = sa.select(*(ANSWER.c[each.name] for each in fields(Said))).where(ANSWER.c.id == id, young)
         try:
             with self._engine.connect() as connection:
                 row: Mapping[str, str] | None = connection.execute(chosen).mappings().one_or_none()  # type: ignore[assignment]
