@@ -27,6 +27,7 @@ class ScriptedOllama:
     Attributes:
         models: names that it has; all others are 404.
         says: the answer; empty: the last user text.
+        calls: functions that it wants called after the text of a stream, one in each line.
         pause: seconds between two words.
         unfinished: end answers with `done: false`, as Ollama does when a model repeats itself.
         breaks_after: words after which the connection breaks; None: never.
@@ -43,6 +44,7 @@ class ScriptedOllama:
         self.models = models or ("stock-llm:latest", "mistral:7b", "codellama:7b")
         self.digests = {name: f"{number:064x}" for number, name in enumerate(self.models, start=1)}
         self.says = ""
+        self.calls: list[dict[str, Any]] = []
         self.pause = 0.0
         self.unfinished = self.garbage = False
         self.breaks_after: int | None = None
@@ -174,6 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
             ollama.said += 1
             time.sleep(ollama.pause)
         self._end()
+        for call in ollama.calls:
+            said = {"role": "assistant", "content": "", "tool_calls": [{"function": call}]}
+            self._line({"model": body["model"], "created_at": STAMP, "message": said, "done": False})
         if not ollama.unfinished:
             self._line(self._piece(body, chat, "") | end)
         self.wfile.write(b"0\r\n\r\n")

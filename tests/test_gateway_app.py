@@ -281,3 +281,36 @@ def test_a_hundred_streams_at_once_lose_nothing(tmp_path, backend):
 
         assert all(threads.map(ask, range(100)))
     assert threading.active_count() < 60
+
+
+def nested(levels):
+    inner = {}
+    for _ in range(levels):
+        inner = {"properties": inner}
+    return inner
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}])
+@pytest.mark.parametrize("levels", [101, 300, 900])
+def test_json_that_nobody_could_pass_on_is_refused(running, backend, options, levels):
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps(nested(levels))}}
+    turns = [*ASK["messages"], {"role": "assistant", "tool_calls": [call]}]
+    schema = {"type": "json_schema", "json_schema": {"schema": nested(levels)}}
+    for path, body in (
+        ("/api/chat", ASK | {"options": options, "format": nested(levels)}),
+        ("/api/chat", ASK | {"options": options, "tools": [nested(levels)], "messages": []}),
+        ("/v1/chat/completions", ASK | options | {"response_format": schema}),
+        ("/v1/chat/completions", ASK | options | {"messages": turns}),
+    ):
+        refused = running.http.post(path, json=body)
+        assert (refused.status_code, "nested" in refused.text) == (400, True), refused.text
+    assert backend.asked == []
+    for _ in range(2):
+        assert running.http.post("/api/chat", json=ASK | {"options": options, "format": nested(95)}).status_code == 200
+
+
+def test_a_chat_without_messages_loads_a_model_whatever_else_it_says(running):
+    said = running.http.post("/api/chat", json={"model": "auto", "messages": [], "prompt": "x", "stream": False})
+    assert (said.status_code, said.json()["done_reason"]) == (200, "load")
+    said = running.http.post("/api/generate", json={"model": "auto", "messages": ASK["messages"], "stream": False})
+    assert (said.status_code, said.json()["done_reason"]) == (200, "load")

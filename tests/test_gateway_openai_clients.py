@@ -1,6 +1,9 @@
 """The official OpenAI client is a client of the gateway, before Ollama and before any server that speaks OpenAI's API."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import openai
 import pytest
@@ -105,6 +108,16 @@ def test_completions_models_and_embeddings(client):
         assert [vector.embedding for vector in vectors] == [pytest.approx([0.6, 0.8])] * 2
 
 
+@pytest.mark.parametrize(("field", "headers"), [({"privacy": "local"}, {}), ({}, {"x-stock-llm-privacy": "local"})])
+def test_a_text_that_must_stay_here_is_embedded_here_alone(home, inner, field, headers):
+    asked = {"model": "nomic-embed-text:latest", "input": "secret holdings"} | field
+    far = {"url": "http://vectors.invalid/v1", "models": ["nomic-embed-text:latest"]}
+    with gateway(home / "far", embedded=False, servers={"far": far}) as started:
+        refused = started.http.post("/v1/embeddings", json=asked, headers=headers)
+    assert (refused.status_code, "far is not on this machine, and" in refused.text) == (400, True)
+    assert inner.http.post("/v1/embeddings", json=asked, headers=headers).status_code == 200
+
+
 def test_a_model_that_is_not_there_is_openais_error(client):
     with pytest.raises(openai.NotFoundError) as refused:
         client.chat.completions.create(model="nope", messages=ASK)
@@ -153,3 +166,87 @@ def test_tool_calls_keep_their_arguments_in_both_languages(inner, backend):
     assert asked["messages"][1]["tool_calls"] == [
         {"id": "call_1", "function": {"name": "price", "arguments": {"symbol": "ORCA"}}}
     ]
+
+
+def test_streamed_tool_calls_are_counted_through(client, backend):
+    backend.calls = [{"name": "price", "arguments": {"symbol": name}} for name in ("ORCA", "KESTRO")]
+    tool = {"type": "function", "function": {"name": "price", "parameters": {"type": "object", "properties": {}}}}
+    try:
+        with client.chat.completions.stream(model="mistral:7b", messages=ASK, tools=[tool]) as stream:
+            said = stream.get_final_completion().choices[0]
+    finally:
+        backend.calls = []
+    calls = said.message.tool_calls
+    assert [json.loads(call.function.arguments)["symbol"] for call in calls] == ["ORCA", "KESTRO"]
+    assert len({call.id for call in calls}) == 2
+    assert said.finish_reason == "tool_calls"
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Speaks OpenAI's API as far as a chat with the chances of its tokens."""
+
+    asked: dict
+    CHANCE: ClassVar = {"token": "HOLD", "logprob": -0.5, "bytes": None, "top_logprobs": []}
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self._send({"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "us"}]})
+
+    def do_POST(self):
+        type(self).asked = asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        said, chances = {"role": "assistant", "content": "HOLD"}, {"content": [self.CHANCE], "refusal": None}
+        frame = {"id": "1", "created": 1, "model": "m"}
+        if not asked.get("stream"):
+            choice = {"index": 0, "message": said, "finish_reason": "stop", "logprobs": chances}
+            return self._send(frame | {"object": "chat.completion", "choices": [choice]})
+        pieces = [{"index": 0, "delta": said, "logprobs": chances, "finish_reason": None}]
+        pieces.append({"index": 0, "delta": {}, "finish_reason": "stop"})
+        events = [json.dumps(frame | {"object": "chat.completion.chunk", "choices": [piece]}) for piece in pieces]
+        return self._send("".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]), "text/event-stream")
+
+    def _send(self, body, kind="application/json"):
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def server(home):
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as http:
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+        servers = {"vllm": {"url": f"http://127.0.0.1:{http.server_port}/v1", "models": ["m"]}}
+        with gateway(home / "server", embedded=False, servers=servers) as started:
+            yield started
+        http.shutdown()
+
+
+def test_what_only_openais_api_has_reaches_a_server_that_speaks_it_and_comes_back(server):
+    tool = {"type": "function", "function": {"name": "price", "parameters": {"type": "object", "properties": {}}}}
+    choice = {"type": "function", "function": {"name": "price"}}
+    own = {"tool_choice": choice, "parallel_tool_calls": False, "reasoning_effort": "low", "logprobs": True, "top_logprobs": 2}
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        said = client.chat.completions.create(model="m", messages=ASK, tools=[tool], **own)
+        assert own.items() <= _Server.asked.items()
+        assert said.choices[0].logprobs.content[0].logprob == -0.5
+        pieces = list(client.chat.completions.create(model="m", messages=ASK, stream=True, logprobs=True))
+        assert [piece.choices[0].logprobs.content[0].token for piece in pieces if piece.choices[0].logprobs] == ["HOLD"]
+        plain = client.chat.completions.create(model="m", messages=ASK)
+        assert plain.choices[0].message.content == "HOLD"
+        assert not own.keys() & _Server.asked.keys()
+    ollamas = server.http.post("/api/chat", json={"model": "m", "messages": ASK, "stream": False, "logprobs": True}).json()
+    assert ollamas["logprobs"][0]["token"] == "HOLD"
+    assert ollamas["message"] == {"role": "assistant", "content": "HOLD"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"tool_choice": 3}, {"reasoning_effort": 1}, {"logprobs": "yes"}, {"top_logprobs": True}, {"parallel_tool_calls": 1}],
+)
+def test_an_extra_of_a_wrong_type_is_refused(inner, wrong):
+    refused = inner.http.post("/v1/chat/completions", json={"model": "mistral:7b", "messages": ASK} | wrong)
+    assert (refused.status_code, next(iter(wrong)) in refused.text) == (400, True)

@@ -24,8 +24,9 @@ _TURN = {
     "required": ["role", "content"],
     "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": _TEXT},
 }
+_PRIVACY = {"enum": ["any", "local"], "description": "local: the request never leaves the machine"}
 _TURNS = {"type": "array", "items": _TURN, "minItems": 1}
-_SCORES = [
+SCORES = [
     {"name": f"x-stock-llm-{name}", "in": "header", "required": False, "schema": schema, "description": said}
     for name, schema, said in (
         ("type", {"enum": ["analysis", "code", "translation", "chat"]}, "What is wanted; estimated where it is not said"),
@@ -34,7 +35,9 @@ _SCORES = [
         ("privacy", {"enum": ["any", "local"]}, "local: the request never leaves the machine"),
     )
 ]
-_STORY = {
+"""Header parameters of every route that asks the router."""
+
+STORY = {
     f"x-stock-llm-{name}": {"description": said, "schema": _TEXT}
     for name, said in (
         ("provider", "Who answered"),
@@ -44,6 +47,7 @@ _STORY = {
         ("response-id", "For POST /feedback"),
     )
 }
+"""Headers of every answer."""
 
 
 def _refusals(ollama: bool) -> dict[int | str, dict[str, Any]]:
@@ -72,13 +76,13 @@ def _route(
     content: dict[str, Any] = {"application/json": {"example": answer}}
     if kind:
         content[kind] = {"schema": _TEXT}
-    responses[200] = {"description": "The answer", "content": content, **({"headers": _STORY} if kind else {})}
+    responses[200] = {"description": "The answer", "content": content, **({"headers": STORY} if kind else {})}
     extra: dict[str, Any] = {}
     if properties is not None:
         schema = {"type": "object", "required": required, "properties": properties}
         extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
     if kind:
-        extra["parameters"] = _SCORES
+        extra["parameters"] = SCORES
     return {"responses": responses, "openapi_extra": extra}
 
 
@@ -89,14 +93,22 @@ _USAGE = {"prompt_tokens": 27, "completion_tokens": 3, "total_tokens": 30}
 
 VERSION = _route(None, [], None, {"version": "0.32.15"})
 CHAT = _route(
-    {"model": _MODEL, "messages": _TURNS, "stream": _STREAM, "format": _FORMAT, "options": _OPTIONS},
+    {"model": _MODEL, "messages": _TURNS, "stream": _STREAM, "format": _FORMAT, "options": _OPTIONS, "privacy": _PRIVACY},
     ["model", "messages"],
     {"model": "auto", "messages": [{"role": "user", "content": _ASKED}], "stream": False},
     {"model": "stock-llm:latest", "message": _SAID, "done": True, "done_reason": "stop"},
     kind=_NDJSON,
 )
 GENERATE = _route(
-    {"model": _MODEL, "prompt": _TEXT, "system": _TEXT, "stream": _STREAM, "format": _FORMAT, "options": _OPTIONS},
+    {
+        "model": _MODEL,
+        "prompt": _TEXT,
+        "system": _TEXT,
+        "stream": _STREAM,
+        "format": _FORMAT,
+        "options": _OPTIONS,
+        "privacy": _PRIVACY,
+    },
     ["model", "prompt"],
     {"model": "auto", "prompt": _ASKED, "stream": False},
     {"model": "stock-llm:latest", "response": "Trend: UP\n…", "done": True, "done_reason": "stop"},
@@ -127,6 +139,7 @@ OPENAI_CHAT = _route(
         "max_tokens": {"type": "integer", "minimum": 1},
         "seed": {"type": "integer"},
         "response_format": {"type": "object", "properties": {"type": {"enum": ["text", "json_object", "json_schema"]}}},
+        "privacy": _PRIVACY,
     },
     ["model", "messages"],
     {"model": "auto", "messages": [{"role": "user", "content": _ASKED}]},
@@ -140,7 +153,7 @@ OPENAI_CHAT = _route(
     ollama=False,
 )
 OPENAI_COMPLETION = _route(
-    {"model": _MODEL, "prompt": _TEXT, "stream": _STREAM, "max_tokens": {"type": "integer", "minimum": 1}},
+    {"model": _MODEL, "prompt": _TEXT, "stream": _STREAM, "max_tokens": {"type": "integer", "minimum": 1}, "privacy": _PRIVACY},
     ["model", "prompt"],
     {"model": "auto", "prompt": _ASKED, "max_tokens": 64},
     {"id": "cmpl-…", "object": "text_completion", "choices": [{"text": "…", "index": 0, "finish_reason": "stop"}]},

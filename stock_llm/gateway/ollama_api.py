@@ -21,7 +21,7 @@ from stock_llm.gateway.embedded import Embedded
 from stock_llm.gateway.failures import BadRequest, GatewayFailure, Unavailable, UnknownModel
 from stock_llm.gateway.ollama import Ollama
 from stock_llm.gateway.ollama_requests import chat_request, generate_request, is_management, model_of, read_json, stream_of
-from stock_llm.gateway.scores import AUTO, query_of
+from stock_llm.gateway.scores import AUTO, privacy_of, query_of
 from stock_llm.gateway.streamed import Streamed
 
 LIKE = "0.32.15"
@@ -64,10 +64,10 @@ def ollama_routes(desk: Desk, backends: Backends, may_manage: bool) -> APIRouter
 
     async def answer(request: Request, generate: bool) -> Response:
         body = read_json(await request.body())
-        if is_management(body):
+        if is_management(body, generate):
             return await here.managed(body, generate)
         asked = generate_request(body) if generate else chat_request(body)
-        query = query_of(request.headers, asked, "generate" if generate else "chat")
+        query = query_of(request.headers, asked, "generate" if generate else "chat", privacy_of(body))
         about = About(asked.messages[-1].content)
         if not asked.stream:
             outcome = await unless_gone(request.receive, desk.answer(asked, query, about))

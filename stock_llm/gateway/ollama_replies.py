@@ -109,9 +109,11 @@ def _details(model: StoredModel) -> dict[str, Any]:
 
 def _piece(model: str, text: str, message: Mapping[str, Any], generate: bool) -> dict[str, Any]:
     said: dict[str, Any] = {"model": model, "created_at": now()}
+    extra = dict(message)
+    beside = {"logprobs": extra.pop("logprobs")} if "logprobs" in extra else {}
     if generate:
-        return said | {"response": text, **message}
-    return said | {"message": {"role": "assistant", "content": text, **message}}
+        return said | {"response": text, **extra} | beside
+    return said | {"message": {"role": "assistant", "content": text, **extra}} | beside
 
 
 def _end(answer: Answer) -> dict[str, Any]:

@@ -20,6 +20,9 @@ _TYPES = {int: "integer", float: "float32", bool: "boolean", tuple: "array"}
 _OWN = ("raw", "template", "suffix", "context")
 """What only /api/generate has, and what only a backend that renders prompts as Ollama does can honour."""
 
+_DEEPEST = 100
+"""Brackets within brackets in a body: far more than schemas have, and fewer than what it is written with later can take."""
+
 _KEPT = ("tools", "think", "keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
 
 
@@ -27,7 +30,7 @@ def read_json(raw: bytes) -> dict[str, Any]:
     """The object in a body.
 
     Raises:
-        BadRequest: there is none.
+        BadRequest: there is none, or it is nested too deeply.
     """
     if not raw.strip():
         raise _bad("missing request body")
@@ -38,14 +41,34 @@ def read_json(raw: bytes) -> dict[str, Any]:
         raise _bad("unexpected EOF" if ended else f"the body is not JSON: {error.msg}") from None
     if not isinstance(read, dict):
         raise _bad("the body is not a JSON object")
+    if is_deep(raw, read):
+        raise _bad(f"the body is nested more than {_DEEPEST} levels deep")
     return read
 
 
-def is_management(body: Mapping[str, Any]) -> bool:
-    """Whether a request loads, unloads or renders, and generates nothing."""
+def is_deep(raw: bytes | str, read: Any) -> bool:
+    """Whether JSON is nested more deeply than it could be passed on; `read` is what `raw` says."""
+    text = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
+    if text.count("[") + text.count("{") <= _DEEPEST:  # the usual request: no need to walk through it
+        return False
+    level = [read]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def is_management(body: Mapping[str, Any], generate: bool) -> bool:
+    """Whether a request to /api/generate, or else to /api/chat, loads, unloads or renders, and generates nothing."""
     if body.get("_debug_render_only"):
         return True
-    return not any(body.get(name) for name in ("prompt", "messages", "suffix", "images"))
+    return not any(body.get(name) for name in (("prompt", "suffix", "images") if generate else ("messages",)))
 
 
 def chat_request(body: Mapping[str, Any]) -> ChatRequest:

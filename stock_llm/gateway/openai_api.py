@@ -19,7 +19,7 @@ from stock_llm.gateway.failures import BadRequest, UnknownModel
 from stock_llm.gateway.ollama_requests import model_of, read_json
 from stock_llm.gateway.openai_replies import DONE, Replies
 from stock_llm.gateway.openai_requests import chat_request, completion_request, texts_of, wants_usage
-from stock_llm.gateway.scores import AUTO, query_of
+from stock_llm.gateway.scores import AUTO, check_place, privacy_of, query_of
 from stock_llm.gateway.streamed import Streamed
 
 
@@ -41,7 +41,7 @@ def openai_routes(desk: Desk, backends: Backends) -> APIRouter:
     async def answer(request: Request, text_only: bool) -> Response:
         body = read_json(await request.body())
         asked = completion_request(body) if text_only else chat_request(body)
-        query = query_of(request.headers, asked, "completions" if text_only else "chat")
+        query = query_of(request.headers, asked, "completions" if text_only else "chat", privacy_of(body))
         about = About(asked.messages[-1].content)
         if not asked.stream:
             outcome = await unless_gone(request.receive, desk.answer(asked, query, about))
@@ -81,6 +81,7 @@ def openai_routes(desk: Desk, backends: Backends) -> APIRouter:
         owner: Any = backends.owner(name) or backends.ollama
         if owner is None or not hasattr(owner, "embed"):
             raise UnknownModel("gateway", f"there is no model '{name}' that makes embeddings")
+        check_place(request.headers, body, owner.name, owner.local)
         said = await unless_gone(request.receive, owner.embed(name, texts, _dimensions(body)))
         return _json(openai_replies.embeddings(name, said, body.get("encoding_format") == "base64"))
 

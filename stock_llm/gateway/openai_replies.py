@@ -16,6 +16,7 @@ from stock_llm.gateway.chat import Answer, Chunk, Usage
 from stock_llm.gateway.failures import GatewayFailure
 
 _TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_CHAT_ID, _TEXT_ID = "chatcmpl-", "cmpl-"
 _FINGERPRINT = "fp_stock_llm"
 DONE = b"data: [DONE]\n\n"
 
@@ -31,14 +32,15 @@ class Replies:
     """
 
     def __init__(self, id: str, model: str, *, text_only: bool, usage: bool = False):
-        self._id = f"{'cmpl' if text_only else 'chatcmpl'}-{id}"
+        self._id = f"{_TEXT_ID if text_only else _CHAT_ID}{id}"
         self._model, self._text_only, self._usage = model, text_only, usage
-        self._created, self._first = int(time.time()), True
+        self._created, self._first, self._calls = int(time.time()), True, 0
 
     def body(self, answer: Answer, story: Mapping[str, Any]) -> bytes:
         """A whole answer."""
         choice: dict[str, Any] = {"index": 0, "finish_reason": _finish(answer)}
         choice |= {"text": answer.text} if self._text_only else {"message": _message("assistant", answer.text, answer.message)}
+        choice |= {} if self._text_only else _logprobs(answer.message)
         kind = "text_completion" if self._text_only else "chat.completion"
         return orjson.dumps(self._around(kind, [choice]) | {"usage": _usage(answer.usage), "stock_llm": story})
 
@@ -60,11 +62,12 @@ class Replies:
         if self._text_only:
             self._first = False
             return {"index": 0, "text": chunk.text, "finish_reason": None}
-        message = _message("assistant" if self._first else "", chunk.text, chunk.message)
-        for index, call in enumerate(message.get("tool_calls", ())):
-            call["index"] = index
+        message = _message("assistant" if self._first else "", chunk.text, chunk.message, self._calls)
+        for call in message.get("tool_calls", ()):
+            call["index"] = self._calls
+            self._calls += 1
         self._first = False
-        return {"index": 0, "delta": message, "finish_reason": None}
+        return {"index": 0, "delta": message, "finish_reason": None} | _logprobs(chunk.message)
 
     def _around(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -75,6 +78,11 @@ class Replies:
             "system_fingerprint": _FINGERPRINT,
             "choices": choices,
         }
+
+
+def id_of(response_id: str) -> str:
+    """The id that the gateway signed, without what OpenAI's API puts before it."""
+    return response_id.removeprefix(_CHAT_ID).removeprefix(_TEXT_ID)
 
 
 def error(failure: GatewayFailure, text: str) -> dict[str, Any]:
@@ -120,7 +128,7 @@ def _finish(answer: Answer) -> str:
     return "content_filter" if answer.finish == "refusal" else answer.finish
 
 
-def _message(role: str, text: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+def _message(role: str, text: str, extra: Mapping[str, Any], calls_before: int = 0) -> dict[str, Any]:
     message: dict[str, Any] = ({"role": role} if role else {}) | {"content": text}
     if thought := extra.get("thinking"):
         message["reasoning"] = thought
@@ -134,9 +142,13 @@ def _message(role: str, text: str, extra: Mapping[str, Any]) -> dict[str, Any]:
                     "arguments": orjson.dumps(call["function"].get("arguments", {})).decode(),
                 },
             }
-            for number, call in enumerate(calls)
+            for number, call in enumerate(calls, start=calls_before)
         ]
     return message
+
+
+def _logprobs(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {"logprobs": {"content": extra["logprobs"]}} if "logprobs" in extra else {}
 
 
 def _usage(usage: Usage) -> dict[str, int]:

@@ -12,13 +12,18 @@ import orjson
 
 from stock_llm.gateway.chat import ChatRequest, Message, Options, Role
 from stock_llm.gateway.failures import BadRequest
-from stock_llm.gateway.ollama_requests import model_of
+from stock_llm.gateway.ollama_requests import is_deep, model_of
 from stock_llm.gateway.ollama_wire import GENERATE
 
 _ROLES: dict[str, Role] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
 }  # fmt: skip
 _DATA = re.compile(r"data:image/[\w.+-]+;base64,(.+)", re.DOTALL)
+_PASSED: dict[str, type | tuple[type, ...]] = {
+    "tool_choice": (str, dict), "parallel_tool_calls": bool, "reasoning_effort": str, "logprobs": bool, "top_logprobs": int,
+}  # fmt: skip
+"""What is passed on to servers that speak this API; others leave it out."""
+
 _PENALTIES = ("frequency_penalty", "presence_penalty")
 
 
@@ -40,7 +45,7 @@ def chat_request(body: Mapping[str, Any]) -> ChatRequest:
         options=_options(body, ("max_completion_tokens", "max_tokens")),
         format=_format(body.get("response_format")),
         stream=_is_true(body, "stream"),
-        extra={"tools": tools} if tools else {},
+        extra=({"tools": tools} if tools else {}) | _passed(body),
     )
 
 
@@ -83,6 +88,14 @@ def texts_of(body: Mapping[str, Any]) -> list[str]:
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise _bad("input must be a text or a list of texts")
     return texts
+
+
+def _passed(body: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: body[name] for name in _PASSED if body.get(name) is not None}
+    for name, value in given.items():
+        if not isinstance(value, _PASSED[name]) or (_PASSED[name] is int and isinstance(value, bool)):
+            raise _bad(f"{name} has a value that it cannot have")
+    return given
 
 
 def _options(body: Mapping[str, Any], limits: tuple[str, ...]) -> Options:
@@ -163,9 +176,12 @@ def _call(said: object) -> dict[str, Any]:
     if not isinstance(said, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise _bad("a tool call needs function.name")
     try:
-        arguments = orjson.loads(function.get("arguments") or "{}")
+        written = function.get("arguments") or "{}"
+        arguments = orjson.loads(written)
     except (orjson.JSONDecodeError, TypeError):
         raise _bad("a tool call's arguments must be JSON in a text") from None
+    if is_deep(written, arguments):
+        raise _bad("a tool call's arguments are nested too deeply")
     return {"id": str(said.get("id", "")), "function": {"name": function["name"], "arguments": arguments}}
 
 

@@ -23,6 +23,7 @@ _FINISH: dict[str, Finish] = {"length": "length", "tool_calls": "tool_calls"}
 _STATUS: dict[int, type[GatewayFailure]] = {400: BadRequest, 404: Unknown, 413: BadRequest, 422: BadRequest, 429: RateLimited}
 _STATUS |= {408: TimedOut, 503: Overloaded, 504: TimedOut, 529: Overloaded}
 _KNOWN_OPTIONS = ("frequency_penalty", "presence_penalty")
+_KNOWN_EXTRAS = ("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "logprobs", "top_logprobs")
 
 
 class OpenAIServer:
@@ -55,7 +56,8 @@ class OpenAIServer:
                 choice = said.choices[0]
                 text, calls = choice.message.content or "", _calls(choice.message.tool_calls)
         self._check(text, calls, choice.message.refusal, choice.finish_reason)
-        return Answer(text, said.model or request.model, _usage(said.usage), _finish(choice), None, Timings(queued), calls)
+        message = calls | _logprobs(choice)
+        return Answer(text, said.model or request.model, _usage(said.usage), _finish(choice), None, Timings(queued), message)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[Chunk]:
         """The answer in pieces; see `provider.Provider`. Closing the iterator closes the connection."""
@@ -65,6 +67,7 @@ class OpenAIServer:
                     **self._asked(request), stream=True, stream_options={"include_usage": True}
                 )
             pieces: list[str] = []
+            chances: list[Any] = []
             usage, ended, model, calls = Usage(), None, request.model, _Calls()
             try:
                 with self._translated(pieces):
@@ -76,15 +79,18 @@ class OpenAIServer:
                             calls.add(choice.delta.tool_calls)
                             if choice.delta.content:
                                 pieces.append(choice.delta.content)
-                                yield Chunk(choice.delta.content)
+                                own = _logprobs(choice)
+                                chances += own.get("logprobs", ())
+                                yield Chunk(choice.delta.content, message=own)
             finally:
                 await stream.close()
             text, message = "".join(pieces), calls.whole()
+            whole = message | ({"logprobs": chances} if chances else {})
             if ended is None:
                 raise (Cut if pieces else Unavailable)(self.name, "the stream ended without a finish_reason", charged=True)
             if not pieces:
                 self._check(text, message, None, ended.finish_reason)
-            yield Chunk("", Answer(text, model, usage, _finish(ended), None, Timings(queued), message), message)
+            yield Chunk("", Answer(text, model, usage, _finish(ended), None, Timings(queued), whole), message)
 
     async def health(self) -> Health:
         """Asks for the list of models."""
@@ -131,8 +137,8 @@ class OpenAIServer:
             "seed": options.seed,
             "top_p": options.top_p,
             "stop": list(options.stop) or None,
-            "tools": request.extra.get("tools"),
             **{name: options.extra.get(name) for name in _KNOWN_OPTIONS},
+            **{name: request.extra.get(name) for name in _KNOWN_EXTRAS},
         }
         if request.format == "json":
             asked["response_format"] = {"type": "json_object"}
@@ -209,6 +215,12 @@ class _Calls:
 def _calls(said: Any) -> dict[str, Any]:
     calls = [_call(call.id, call.function.name, call.function.arguments) for call in said or () if call.type == "function"]
     return {"tool_calls": calls} if calls else {}
+
+
+def _logprobs(choice: Any) -> dict[str, Any]:
+    """In Ollama's shape, the list without a frame; some servers put something else there."""
+    said = getattr(choice.logprobs, "content", None)
+    return {"logprobs": [one.model_dump() for one in said]} if said else {}
 
 
 def _call(name: str, function: str, arguments: str) -> dict[str, Any]:

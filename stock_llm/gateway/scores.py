@@ -5,11 +5,13 @@
     x-stock-llm-urgency      1 to 10
     x-stock-llm-privacy      "local": it never leaves this machine
 
-In: headers and a request. Out: a `Query`. Does not know rules.
+A body may say the same in fields of its own. A header counts before such a field; of two privacies the stricter one counts.
+
+In: headers, what the body says, and a request. Out: a `Query`. Does not know rules.
 """
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from stock_llm.gateway import estimate
 from stock_llm.gateway.chat import ChatRequest
@@ -24,19 +26,46 @@ HEADERS = ("type", "complexity", "urgency", "privacy")
 _WORDS = {"type": get_args(Type), "privacy": get_args(Privacy)}
 
 
-def query_of(headers: Mapping[str, str], request: ChatRequest, feature: str, **known: Any) -> Query:
+def query_of(headers: Mapping[str, str], request: ChatRequest, feature: str, privacy: Privacy = "any", **known: Any) -> Query:
     """The query of a request.
 
     Args:
-        known: fields of the query that the feature knows by itself.
+        privacy: what the body says.
+        known: fields of the query that the body says, or that the feature knows by itself; None: not known.
 
     Raises:
         BadRequest: a header has a value that it cannot have.
     """
     given = {name: _read(name, text) for name in HEADERS if (text := headers.get(f"x-stock-llm-{name}"))}
     model = AUTO if request.model in (AUTO, f"{AUTO}:latest") else request.model
-    known.setdefault("data_length", len(request.text))
-    return estimate.complete(request.question, **(known | given), model=model, feature=feature, needs=needs_of(request))
+    known = {"data_length": len(request.text)} | {name: value for name, value in known.items() if value is not None} | given
+    if privacy == "local":
+        known["privacy"] = privacy
+    return estimate.complete(request.question, **known, model=model, feature=feature, needs=needs_of(request))
+
+
+def privacy_of(body: Mapping[str, Any]) -> Privacy:
+    """What the body of a chat says of its privacy.
+
+    Raises:
+        BadRequest: something that is no privacy.
+    """
+    said = body.get("privacy")
+    if said is None:
+        return "any"
+    if said not in _WORDS["privacy"]:
+        raise BadRequest("gateway", f"privacy is {str(said)[:40]!r}, not one of {', '.join(_WORDS['privacy'])}")
+    return cast(Privacy, said)
+
+
+def check_place(headers: Mapping[str, str], body: Mapping[str, Any], name: str, local: bool) -> None:
+    """For requests that are not routed, whose provider is known.
+
+    Raises:
+        BadRequest: the request must stay on this machine, and the provider of that name is not there.
+    """
+    if not local and "local" in (headers.get("x-stock-llm-privacy"), privacy_of(body)):
+        raise BadRequest("gateway", f"{name} is not on this machine, and the request must stay there")
 
 
 def _read(name: str, text: str) -> Any:
