@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import random
+import signal
 import stat
 import sys
 import threading
@@ -13,10 +15,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
+from material import situation
 from running_gateway import gateway
 from scripted_ollama import ScriptedOllama
 
 from stock_llm.gateway import claude_api
+from stock_llm.gateway.backends import Backends
 from stock_llm.gateway.chat import ChatRequest, Message, Options, Usage
 from stock_llm.gateway.claude_api import ClaudeApi
 from stock_llm.gateway.claude_cli import ClaudeCli
@@ -31,6 +36,7 @@ from stock_llm.gateway.failures import (
     UnknownModel,
 )
 from stock_llm.gateway.limit import Limit
+from stock_llm.settings import load_settings
 
 RESULT = {
     "type": "result", "subtype": "success", "is_error": False, "duration_ms": 6010, "duration_api_ms": 4400, "num_turns": 1,
@@ -54,7 +60,7 @@ def command(folder: Path, body: str) -> str:
         "def note(prompt):\n"
         "    told = {'arguments': sys.argv[1:], 'prompt': prompt, 'folder': os.getcwd(), 'files': os.listdir(),\n"
         "            'pid': os.getpid(), 'group': os.getpgid(0),\n"
-        "            'secrets': [name for name in os.environ if name.startswith('STOCK_LLM_')]}\n"
+        "            'secrets': [name for name in os.environ if name.startswith(('STOCK_LLM_', 'ANTHROPIC_'))]}\n"
         "    (home / 'called.json').write_text(json.dumps(told))\n" + body
     )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
@@ -90,6 +96,66 @@ def test_the_command_is_called_in_an_empty_folder_without_the_users_settings(tmp
     ):
         assert arguments[arguments.index(flag) + 1] == value
     assert {"--strict-mcp-config", "--no-session-persistence"} <= set(arguments)
+
+
+def test_the_command_gets_an_api_key_only_where_a_dial_says_so(tmp_path, monkeypatch):
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "STOCK_LLM_GATEWAY__TOKEN"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    path = prints(tmp_path, RESULT)
+
+    def given(**dials):
+        settings = load_settings(home=tmp_path, ollama_host="", gateway={"claude_cli": True, "claude_command": path} | dials)
+        command = next(provider for provider in Backends(settings).providers if provider.name == "claude-cli")
+        asyncio.run(command.answer(QUESTION))
+        return set(json.loads((tmp_path / "called.json").read_text())["secrets"])
+
+    assert given() == set()
+    assert given(claude_cli_uses_api_key=True) == {"ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"}
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("own_session", [False, True])
+def test_an_answer_does_not_wait_for_a_child_that_holds_the_output(tmp_path, runner, own_session):
+    path = command(
+        tmp_path,
+        f"note(sys.stdin.read())\nsys.stdout.write({json.dumps(RESULT)!r})\nsys.stdout.flush()\n"
+        f"child = subprocess.Popen(['sleep', '5'], start_new_session={own_session})\n"
+        "(home / 'child').write_text(str(child.pid))\n",
+    )
+    began = time.monotonic()
+    assert runner(cli(path).answer(QUESTION)).text == RESULT["result"]
+    assert time.monotonic() - began < 3
+    child = int((tmp_path / "child").read_text())
+    if own_session:
+        os.kill(child, signal.SIGKILL)
+    else:
+        assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_long_system_text_is_handed_over_as_a_file(tmp_path):
+    path = command(
+        tmp_path,
+        "text = pathlib.Path(sys.argv[sys.argv.index('--system-prompt-file') + 1]).read_text(encoding='utf-8')\n"
+        f"note(text)\nsys.stdout.write({json.dumps(RESULT)!r})\n",
+    )
+    long = "ราคา " * 20_000
+    asyncio.run(cli(path).answer(ChatRequest((Message("system", long), Message("user", "A?")), "sonnet")))
+    called = json.loads((tmp_path / "called.json").read_text())
+    assert (called["prompt"], called["files"]) == (long, [])
+    assert "--system-prompt" not in called["arguments"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ChatRequest((Message("system", "a\0b"), Message("user", "A?")), "sonnet"),
+        ChatRequest((Message("user", "A?"),), "sonnet", format={"enum": ["x" * 200_000]}),
+    ],
+)
+def test_what_no_command_takes_is_a_bad_request(tmp_path, wrong):
+    with pytest.raises(BadRequest, match="command"):
+        asyncio.run(cli(prints(tmp_path, RESULT)).answer(wrong))
+    assert not (tmp_path / "called.json").exists()
 
 
 def test_a_conversation_is_written_down_and_a_schema_is_asked_for(tmp_path):
@@ -377,3 +443,91 @@ def test_the_router_sends_hard_questions_to_the_command_and_urgent_ones_to_the_a
         instead = asked(complexity=9, urgency=10)
         assert instead.headers["x-stock-llm-provider"] != "claude-api"
         assert "claude-api (Overloaded)" in instead.headers["x-stock-llm-fallback"]
+
+
+SEEN = situation(random.Random(3))
+NAMES = (
+    "close",
+    "sma20",
+    "sma50",
+    "rsi14",
+    "macd",
+    "macd_signal",
+    "atr14",
+    "band_low",
+    "band_high",
+    "volume",
+    "support",
+    "resistance",
+)
+INDICATORS = {"date": SEEN.as_of} | {name: getattr(SEEN, name) for name in NAMES}
+TURNS = [{"role": "user", "content": "secret holdings"}]
+SERVICE = {
+    "/translate": {"text": "secret holdings", "to": "th"},
+    "/generate-code": {"description": "secret holdings"},
+    "/analyze": {"symbol": SEEN.symbol, "indicators": INDICATORS},
+}
+CHATS = {
+    "/api/chat": {"model": "auto", "messages": TURNS, "stream": False},
+    "/api/generate": {"model": "auto", "prompt": "secret holdings", "stream": False},
+    "/v1/chat/completions": {"model": "auto", "messages": TURNS},
+    "/v1/completions": {"model": "auto", "prompt": "secret holdings"},
+}
+URGENT = {"x-stock-llm-complexity": "10", "x-stock-llm-urgency": "10"}
+
+
+@pytest.fixture
+def backend():
+    with ScriptedOllama() as running:
+        yield running
+
+
+@pytest.fixture
+def clouded(tmp_path, claude, backend):
+    with gateway(tmp_path, backend.host, claude_api=True, claude_api_url=claude.url) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", [*SERVICE, *CHATS])
+def test_what_must_stay_here_stays_here_whichever_way_it_is_said(clouded, claude, path):
+    body = (SERVICE | CHATS)[path]
+    assert clouded.http.post(path, json=body, headers=URGENT).headers["x-stock-llm-provider"] == "claude-api"
+    claude.asked.clear()
+    private = {"x-stock-llm-privacy": "local"}
+    for said, headers in (
+        (body, URGENT | private),
+        (body | {"privacy": "any"}, URGENT | private),
+        (body | {"privacy": "local"}, URGENT),
+        (body | {"privacy": "local"}, URGENT | {"x-stock-llm-privacy": "any"}),
+    ):
+        answered = clouded.http.post(path, json=said, headers=headers)
+        assert (answered.status_code, answered.headers["x-stock-llm-provider"]) == (200, "ollama")
+    assert claude.asked == []
+
+
+@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("said", ["Local", "", True, ["local"]])
+def test_a_privacy_that_there_is_not_is_refused(clouded, backend, path, said):
+    refused = clouded.http.post(path, json=CHATS[path] | {"privacy": said})
+    assert (refused.status_code, "not one of any, local" in refused.text) == (400, True)
+    assert backend.generations() == []
+
+
+def test_an_analysis_is_put_to_each_model_in_the_words_that_suit_it(clouded, claude, backend):
+    backend.refuses = (500, "boom")
+    said = clouded.http.post("/analyze", json=SERVICE["/analyze"])
+    assert said.headers["x-stock-llm-provider"] == "claude-api"
+    assert "ollama (Unavailable)" in said.headers["x-stock-llm-fallback"]
+    here, there = backend.generations()[0], claude.asked[-1]
+    assert (here["model"], "format" in here, len(here["messages"])) == ("stock-llm:latest", False, 1)
+    assert there["output_config"]["format"]["schema"]["required"][:2] == ["trend", "recommendation"]
+    assert "Answer with a JSON object" in there["system"]
+    assert there["messages"] == here["messages"]
+
+
+def test_a_provider_without_schemas_may_stand_in_with_the_published_model(clouded, backend, claude):
+    claude.says = (529, {}, error("overloaded_error", "Overloaded"))
+    said = clouded.http.post("/analyze", json=SERVICE["/analyze"], headers=URGENT)
+    assert said.headers["x-stock-llm-provider"] == "ollama"
+    assert "output_config" in claude.asked[0]
+    assert "format" not in backend.generations()[-1]

@@ -186,6 +186,29 @@ def test_feedback_on_chats_of_every_kind_of_door(running):
     assert [(item.instruction, item.response) for item in items] == [("What is RSI?", "What is RSI?")] * 3
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_feedback_takes_the_id_that_clients_of_openai_see(running, path):
+    body = {"model": "mistral:7b", "messages": [{"role": "user", "content": "What is RSI?"}], "prompt": "What is RSI?"}
+    id = running.http.post(path, json=body).json()["id"]
+    assert id.startswith(("chatcmpl-", "cmpl-"))
+    assert running.http.post("/feedback", json={"response_id": id, "thumb": "up"}).status_code == 200
+    refused = running.http.post("/feedback", json={"response_id": f"other-{id}", "thumb": "up"})
+    assert refused.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/analyze", ASK), ("/generate-code", {"description": "x"}), ("/translate", {"text": "The close.", "to": "th"})],
+)
+def test_the_story_stands_in_headers_too(running, path, body):
+    said = running.http.post(path, json=body)
+    story = said.json()["stock_llm"]
+    for name in ("response-id", "provider", "model", "rule", "policy"):
+        assert said.headers[f"x-stock-llm-{name}"] == story[name.replace("-", "_")].replace("→", "->")
+    assert said.headers["x-stock-llm-cost"] == "0"
+    assert "provider=" in said.headers["x-stock-llm-time"]
+
+
 @pytest.mark.parametrize("change", ["", "x", "none.at.all", "signature"])
 def test_feedback_on_an_answer_that_was_not_given_is_refused(running, change):
     id = running.http.post(
@@ -228,3 +251,14 @@ def test_a_route_is_explained_and_nothing_is_executed(running, backend):
     assert told["left_out"]["claude-cli"] == "is switched off"
     assert "type" in told["estimated"] and "complexity" not in told["estimated"]
     assert backend.asked == []
+
+
+@pytest.mark.parametrize("model", ["auto", "auto:latest"])
+def test_a_route_reads_headers_and_both_names_of_the_router(running, model):
+    scores = {"x-stock-llm-complexity": "9", "x-stock-llm-urgency": "10", "x-stock-llm-type": "code"}
+    told = running.http.post("/v1/route", json={"text": "Prove it.", "model": model}, headers=scores).json()
+    assert told["rule"] == "urgency > 9 and complexity > 8 → claude-api"
+    assert (told["query"]["type"], told["query"]["model"], told["estimated"]) == ("code", "auto", ["language"])
+    private = running.http.post("/v1/route", json={"text": "Prove it."}, headers=scores | {"x-stock-llm-privacy": "local"}).json()
+    assert (private["rule"], private["query"]["privacy"]) == ("privacy = local → local", "local")
+    assert running.http.post("/v1/route", json={}, headers={"x-stock-llm-urgency": "11"}).status_code == 400

@@ -95,7 +95,7 @@ class Books:
             OverBudget: a budget has less left.
             InputError: there is no price, or the store cannot be written.
         """
-        request = replace(run.request, model=choice.model)
+        request = run.request.put_to(choice.model)
         if self._kinds[choice.provider] != "usage":
             return request
         limit = request.options.max_tokens or self._max_tokens
@@ -137,7 +137,9 @@ class Books:
         """
         choice = run.attempts[-1].choice if run.attempts and status != "failed" else Choice("")
         if run.reserved and streamed is not None:
-            most = self._prices.bound(run.reserved.model, size(run.request), streamed + MESSAGE_FRAME, run.at)
+            most = self._prices.bound(
+                run.reserved.model, size(run.request.put_to(run.reserved.model)), streamed + MESSAGE_FRAME, run.at
+            )
             run.charged += min(most, run.reserved.amount)
         elif run.reserved:
             run.charged += run.reserved.amount

@@ -4,8 +4,8 @@ In: nothing; these are the nouns that the HTTP app, the providers and the fallba
 was routed (`query.py`) nor what it costs (`prices.py`).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -47,7 +47,13 @@ class ChatRequest:
     """A JSON schema that the answer must fit, or "json"."""
     stream: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What else came with the request, in Ollama's names (tools, think, keep_alive …)."""
+    """What else came with the request, in Ollama's names (tools, think, keep_alive …); in OpenAI's where Ollama has none."""
+    suit: Callable[[str], "ChatRequest"] | None = None
+    """The name of a model → the same question as that model is to be asked it; None: all are asked alike."""
+
+    def put_to(self, model: str) -> "ChatRequest":
+        """What the model of this name is asked."""
+        return replace(self.suit(model) if self.suit else self, model=model)
 
     @property
     def question(self) -> str:

@@ -79,17 +79,23 @@ class Analysis:
         situation = self.situation
         return About(self.instruction, situation.block(), analyse.NAME, situation.symbol, situation.as_of, self.as_taught)
 
-    def request(self, model: str, taught: bool) -> ChatRequest:
-        """What a model is asked.
+    def request(self, model: str) -> ChatRequest:
+        """The question, to be put to whoever answers in the words that suit that model.
 
         Args:
-            taught: whether the model that will answer is the published one.
+            model: the one that the caller wants; "auto" lets the router choose.
         """
-        question = Message("user", prompts.user_text(self.instruction, self.situation.block()))
-        if taught:
-            return ChatRequest((question,), model)
+        return ChatRequest((self._question,), model, suit=self._for)
+
+    def _for(self, model: str) -> ChatRequest:
+        if _is_taught(model):
+            return ChatRequest((self._question,), model)
         system = f"{prompts.SYSTEM} {_FORMAT.format(language=_LANGUAGES[self.language])}"
-        return ChatRequest((Message("system", system), question), model, format=_SCHEMA)
+        return ChatRequest((Message("system", system), self._question), model, format=_SCHEMA)
+
+    @property
+    def _question(self) -> Message:
+        return Message("user", prompts.user_text(self.instruction, self.situation.block()))
 
     def as_taught(self, text: str) -> str:
         """An answer in the format that models are taught; as it is where it cannot be read."""
@@ -147,7 +153,7 @@ class Analysis:
         )
 
 
-def is_taught(model: str) -> bool:
+def _is_taught(model: str) -> bool:
     """Whether a model's name is that of a published one."""
     return model.rpartition("/")[2].partition(":")[0] == MODEL
 

@@ -9,15 +9,15 @@ import hashlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body, Request, Response
 
 from stock_llm.errors import InputError
-from stock_llm.gateway import estimate
-from stock_llm.gateway.chat import ChatRequest
+from stock_llm.gateway import api_docs, openai_replies
+from stock_llm.gateway.chat import ChatRequest, Message
 from stock_llm.gateway.desk import About, Desk, Outcome, unless_gone
 from stock_llm.gateway.failures import BadRequest, UnknownModel
-from stock_llm.gateway.ollama_requests import needs_of
 from stock_llm.gateway.query import Query, Type
+from stock_llm.gateway.scores import query_of
 from stock_llm.gateway.service_models import (
     EXAMPLES,
     AnalyzeReply,
@@ -51,25 +51,26 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_ANSWERS: dict[str, Any] = {
+    "openapi_extra": {"parameters": api_docs.SCORES},
+    "responses": {200: {"description": "The answer", "headers": api_docs.STORY}},
+}
+
+
 def service_routes(desk: Desk, settings: Settings) -> APIRouter:
     """The routes of the service."""
     routes = APIRouter(tags=["Service"], responses=_REFUSALS)
     opened: dict[str, Any] = {}
     opening = asyncio.Lock()
 
-    def query_for(asked: Scored, request: ChatRequest, type: Type, feature: str, **known: Any) -> Query:
-        given = {"complexity": asked.complexity, "urgency": asked.urgency, **known}
-        return estimate.complete(
-            request.text, type=type, model=asked.model, feature=feature, privacy=asked.privacy, needs=needs_of(request),
-            **{name: value for name, value in given.items() if value is not None},
-        )  # fmt: skip
+    async def answer(caller: Request, told: Response, request: ChatRequest, query: Query, about: About) -> Outcome:
+        outcome = await unless_gone(caller.receive, desk.answer(request, query, about))
+        told.headers.update(outcome.story.headers())
+        return outcome
 
-    async def answer(caller: Request, asked: ChatRequest, query: Query, about: About) -> Outcome:
-        return await unless_gone(caller.receive, desk.answer(asked, query, about))
-
-    @routes.post("/analyze")
+    @routes.post("/analyze", **_ANSWERS)
     async def analyze(
-        caller: Request, asked: Annotated[AnalyzeRequest, Body(openapi_examples=EXAMPLES["analyze"])]
+        caller: Request, told: Response, asked: Annotated[AnalyzeRequest, Body(openapi_examples=EXAMPLES["analyze"])]
     ) -> AnalyzeReply:
         """Analyses a stock: recommendation, confidence, insights, risks and levels, its numbers checked."""
         from stock_llm.gateway import service
@@ -78,41 +79,40 @@ def service_routes(desk: Desk, settings: Settings) -> APIRouter:
             question = await asyncio.to_thread(service.analysis, asked)
         except InputError as error:
             raise BadRequest("gateway", str(error)) from None
-        plain = question.request(asked.model, taught=True)
-        scores = {"data_length": question.data_length, "language": question.language}
-        query = query_for(asked, plain, "analysis", "analyze", **scores)
-        request = question.request(asked.model, service.is_taught(desk.gateway.decide(query).choice.model))
-        query = query_for(asked, request, "analysis", "analyze", complexity=query.complexity, urgency=query.urgency, **scores)
-        outcome = await answer(caller, request, query, question.about)
+        request = question.request(asked.model)
+        known = {"data_length": question.data_length, "language": question.language}
+        query = _query(caller, asked, request, "analysis", "analyze", **known)
+        outcome = await answer(caller, told, request, query, question.about)
         return question.reply(outcome.answer.text, outcome.story.event())
 
-    @routes.post("/generate-code")
+    @routes.post("/generate-code", **_ANSWERS)
     async def generate_code(
-        caller: Request, asked: Annotated[CodeRequest, Body(openapi_examples=EXAMPLES["generate-code"])]
+        caller: Request, told: Response, asked: Annotated[CodeRequest, Body(openapi_examples=EXAMPLES["generate-code"])]
     ) -> CodeReply:
         """Writes code in a language. It is parsed where that can be done, and never run."""
         from stock_llm.gateway import service
 
         request = service.code_request(asked)
-        outcome = await answer(caller, request, query_for(asked, request, "code", "generate-code"), service.code_about(request))
+        query = _query(caller, asked, request, "code", "generate-code")
+        outcome = await answer(caller, told, request, query, service.code_about(request))
         return service.code_reply(asked, outcome.answer.text, outcome.story.event())
 
-    @routes.post("/translate")
+    @routes.post("/translate", **_ANSWERS)
     async def translate(
-        caller: Request, asked: Annotated[TranslateRequest, Body(openapi_examples=EXAMPLES["translate"])]
+        caller: Request, told: Response, asked: Annotated[TranslateRequest, Body(openapi_examples=EXAMPLES["translate"])]
     ) -> TranslateReply:
         """Translates a text."""
         from stock_llm.gateway import service
 
         request = service.translate_request(asked)
-        about = About(request.messages[-1].content)
-        outcome = await answer(caller, request, query_for(asked, request, "translation", "translate"), about)
+        query = _query(caller, asked, request, "translation", "translate")
+        outcome = await answer(caller, told, request, query, About(request.messages[-1].content))
         return service.translate_reply(outcome.answer.text, outcome.story.event())
 
     @routes.post("/feedback")
     async def feedback(asked: Annotated[FeedbackRequest, Body(openapi_examples=EXAMPLES["feedback"])]) -> FeedbackReply:
         """Takes in what somebody says about an answer of this gateway; retraining learns from it."""
-        id = desk.kept.unsign(asked.response_id)
+        id = desk.kept.unsign(openai_replies.id_of(asked.response_id))
         if id is None:
             raise BadRequest("gateway", "this gateway did not issue that response_id")
         said = await desk.kept.find(id)
@@ -123,12 +123,12 @@ def service_routes(desk: Desk, settings: Settings) -> APIRouter:
                 opened["store"] = await asyncio.to_thread(_open_store, settings)
         return await asyncio.to_thread(_add, opened["store"], asked, id, said, settings.uses_sample)
 
-    @routes.post("/v1/route")
-    async def route(asked: Annotated[RouteRequest, Body(openapi_examples=EXAMPLES["route"])]) -> RouteReply:
+    @routes.post("/v1/route", openapi_extra={"parameters": api_docs.SCORES})
+    async def route(caller: Request, asked: Annotated[RouteRequest, Body(openapi_examples=EXAMPLES["route"])]) -> RouteReply:
         """Says who would answer a question, and why. Nothing is executed and nothing is spent."""
         names = ("type", "complexity", "urgency", "data_length", "language")
-        given = {name: value for name in names if (value := getattr(asked, name)) is not None}
-        query = estimate.complete(asked.text, model=asked.model, privacy=asked.privacy, feature="route", **given)
+        request = ChatRequest((Message("user", asked.text),), asked.model)
+        query = query_of(caller.headers, request, "route", asked.privacy, **{name: getattr(asked, name) for name in names})
         decision, left = desk.gateway.decide(query), desk.gateway.costs.left()
         told = asdict(query)
         return RouteReply(
@@ -146,6 +146,11 @@ def service_routes(desk: Desk, settings: Settings) -> APIRouter:
         )
 
     return routes
+
+
+def _query(caller: Request, asked: Scored, request: ChatRequest, type: Type, feature: str, **known: Any) -> Query:
+    scores = {"type": type, "complexity": asked.complexity, "urgency": asked.urgency}
+    return query_of(caller.headers, request, feature, asked.privacy, **scores, **known)
 
 
 def _open_store(settings: Settings) -> Any:
