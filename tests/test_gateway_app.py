@@ -267,6 +267,18 @@ def test_metrics_have_opentelemetrys_names(running):
     assert 'stock_llm_failures_total{error_type="UnknownModel"} 1.0' in text
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_tries_are_counted_although_everybody_failed(running, backend, streamed):
+    backend.refuses = (500, "boom")
+    assert running.http.post("/api/chat", json=ASK | {"stream": streamed}).status_code == 503
+    tries = len(backend.generations())
+    assert tries >= 3
+    assert metric(running, "stock_llm_attempts_failed_total") == tries
+    backend.refuses = None
+    running.http.post("/api/chat", json=ASK | {"stream": streamed})
+    assert metric(running, "stock_llm_attempts_failed_total") == tries
+
+
 def test_a_hundred_streams_at_once_lose_nothing(tmp_path, backend):
     backend.pause = 0.005
     with gateway(tmp_path, backend.host, parallel=100, queue=200) as running, httpx.Client(

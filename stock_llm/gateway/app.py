@@ -64,10 +64,11 @@ def create_app(settings: Settings) -> ASGIApp:
     url = settings.url(dials.costs_url)
     costs = Costs(url, dials.daily_dollars, dials.monthly_dollars)
     kept = Kept(url, signing_key(settings), dials.keep_answers_days)
-    gateway = Gateway(
-        backends.providers, policy=policy, costs=costs, prices=prices, max_tokens=dials.max_tokens, timeout=dials.timeout
-    )
     metrics = _metrics(backends, costs)
+    gateway = Gateway(
+        backends.providers, policy=policy, costs=costs, prices=prices, max_tokens=dials.max_tokens, timeout=dials.timeout,
+        attempt_failed=metrics.attempt_failed,
+    )  # fmt: skip
     desk = Desk(gateway, kept, metrics, int(dials.cache_megabytes * 2**20), dials.cache_minutes * 60)
 
     @asynccontextmanager

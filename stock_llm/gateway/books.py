@@ -68,6 +68,7 @@ class Books:
         kinds: how each provider is paid.
         max_tokens: longest answer of a usage-priced provider where the request sets no limit.
         clock, seconds: wall clock (UTC) and stopwatch.
+        attempt_failed: is told of each try that failed.
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class Books:
         max_tokens: int,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         seconds: Callable[[], float] = time.perf_counter,
+        attempt_failed: Callable[[Attempt], None] = lambda _: None,
     ):
-        self.costs = costs
+        self.costs, self._attempt_failed = costs, attempt_failed
         self._prices, self._kinds, self._max_tokens = prices, kinds, max_tokens
         self._clock, self.seconds = clock, seconds
         self._prefix, self._number = uuid.uuid4().hex[:20], itertools.count()  # a syscall for each id is the dearest part of it
@@ -104,7 +106,8 @@ class Books:
         return replace(request, options=replace(request.options, max_tokens=limit))
 
     def fail(self, run: Run, *, charged: bool) -> None:
-        """Ends the reservation of an attempt without an answer: all of it is gone if the provider may have charged."""
+        """Tells of an attempt without an answer and ends its reservation: all of it is gone if the provider may have charged."""
+        self._attempt_failed(run.attempts[-1])
         if run.reserved is None:
             return
         if charged:

@@ -35,7 +35,7 @@ from stock_llm.gateway.failures import (
 from stock_llm.gateway.policy import Policy
 from stock_llm.gateway.prices import Prices
 from stock_llm.gateway.provider import Provider
-from stock_llm.gateway.query import Choice, Decision, Query, Served, Status
+from stock_llm.gateway.query import Attempt, Choice, Decision, Query, Served, Status
 from stock_llm.gateway.route import Offer, decide
 from stock_llm.gateway.stream import Stream, close
 
@@ -72,6 +72,7 @@ class Gateway:
         max_tokens: longest answer of a usage-priced provider where the request sets no limit.
         timeout: seconds that one provider has for a whole answer, or for the next piece of a stream.
         clock, seconds, sleep: wall clock (UTC), stopwatch and pause; tests put their own.
+        attempt_failed: is told of each try that failed, also where the request got an answer elsewhere.
     """
 
     def __init__(
@@ -86,10 +87,12 @@ class Gateway:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         seconds: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        attempt_failed: Callable[[Attempt], None] = lambda _: None,
     ):
         self.providers = {provider.name: provider for provider in providers}
         self.policy, self.costs = policy, costs
-        self._books = Books(costs, prices, {each.name: each.kind for each in providers}, max_tokens, clock, seconds)
+        kinds = {each.name: each.kind for each in providers}
+        self._books = Books(costs, prices, kinds, max_tokens, clock, seconds, attempt_failed)
         self._timeout, self._seconds, self._sleep = timeout, seconds, sleep
         self._breakers = {name: Breaker() for name in self.providers}
         self._retrying = {provider.name: self._patience_with(provider) for provider in providers}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from stock_llm.gateway.query import Served
+from stock_llm.gateway.query import Attempt, Served
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144)
@@ -61,9 +61,10 @@ class Metrics:
             self._first.labels(*who).observe(first)
         if served.dollars:
             self._dollars.labels(*who[1:]).inc(float(served.dollars))
-        for attempt in served.attempts:
-            if attempt.failure:
-                self._tries.labels(attempt.choice.provider, attempt.failure).inc()
+
+    def attempt_failed(self, attempt: Attempt) -> None:
+        """Counts a try that failed, whatever becomes of the request."""
+        self._tries.labels(attempt.choice.provider, attempt.failure).inc()
 
     def failed(self, kind: str) -> None:
         """Counts a request without an answer; `kind`: class name of the failure."""
