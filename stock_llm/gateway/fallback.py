@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -32,6 +33,7 @@ from stock_llm.gateway.failures import (
     Unavailable,
     UnknownModel,
 )
+from stock_llm.gateway.limit import WAITS
 from stock_llm.gateway.policy import Policy
 from stock_llm.gateway.prices import Prices
 from stock_llm.gateway.provider import Provider
@@ -64,13 +66,18 @@ class _Skipped(Exception):
     """The provider was not asked this time; the reason is noted in the run."""
 
 
+class _TooDear(_Skipped):
+    """What it can cost at most is more than a budget has left."""
+
+
 class Gateway:
     """Providers behind one door.
 
     Args:
         providers: those that are switched on; of several on this machine, the first is preferred.
         max_tokens: longest answer of a usage-priced provider where the request sets no limit.
-        timeout: seconds that one provider has for a whole answer, or for the next piece of a stream.
+        timeout: seconds that one provider has for a whole answer, or for the next piece of a stream; and that a request waits for
+            its turn at one.
         clock, seconds, sleep: wall clock (UTC), stopwatch and pause; tests put their own.
     """
 
@@ -167,9 +174,13 @@ class Gateway:
             run.reasons[name] = Reason(name, "left out", why)
         row = [run.decision.choice, *run.decision.fallback]
         for _ in range(ROUNDS):
-            for choice in row:
+            left = list(row)
+            while left:
+                choice = left.pop(0)
                 try:
                     return await self._ask_patiently(run, choice, ask)
+                except _TooDear:
+                    left.sort(key=lambda choice: not self.providers[choice.provider].local)
                 except _Skipped:
                     continue
                 except GatewayFailure as failure:
@@ -211,11 +222,14 @@ class Gateway:
         provider, breaker = self.providers[choice.provider], self._breakers[choice.provider]
         ticket, request = await self._let_through(run, choice, breaker)
         began = self._seconds()
+        turn = _Turn(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with turn.time():
                 found = await ask(provider, request)
         except TimeoutError:
             failure: GatewayFailure = TimedOut(choice.provider, f"no answer within {self._timeout:g} s", charged=True)
+            if turn.waits:
+                failure = Busy(choice.provider, f"no turn within {self._timeout:g} s", retry_after=self._timeout)
         except GatewayFailure as error:
             failure = error
         except Exception as error:  # a fault of ours in one provider does not keep the others from answering
@@ -226,7 +240,7 @@ class Gateway:
             run.tried(choice, self._seconds() - began, type(error).__name__)
             raise
         else:
-            breaker.answered()
+            breaker.answered(self._seconds())
             run.provider_seconds = self._seconds() - began
             run.tried(choice, run.provider_seconds)
             return found
@@ -252,8 +266,9 @@ class Gateway:
             return ticket, await self._books.reserve(run, choice)
         except (OverBudget, InputError) as error:
             breaker.let_go(ticket)
-            run.skipped(choice.provider, "over budget" if isinstance(error, OverBudget) else "cannot be paid", str(error))
-            raise _Skipped from None
+            dear = isinstance(error, OverBudget)
+            run.skipped(choice.provider, "over budget" if dear else "cannot be paid", str(error))
+            raise (_TooDear if dear else _Skipped) from None
         except BaseException:
             breaker.let_go(ticket)
             raise
@@ -273,6 +288,29 @@ class Gateway:
         waits = [failure.retry_after for failure in run.failures.values() if failure.retry_after]
         waits += [rest for name in run.reasons if name in self._breakers and (rest := self._breakers[name].rest(now)) > 0]
         return NobodyAnswered(tuple(run.reasons.values()), retry_after=min(waits, default=None))
+
+
+class _Turn:
+    """The time that one provider has for one try. It begins anew when a call that waited for its turn has it."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._deadline: asyncio.Timeout | None = None
+        self.waits = False
+
+    @asynccontextmanager
+    async def time(self) -> AsyncIterator[None]:
+        told = WAITS.set(self._told)
+        try:
+            async with asyncio.timeout(self._seconds) as self._deadline:
+                yield
+        finally:
+            WAITS.reset(told)
+
+    def _told(self, waits: bool) -> None:
+        self.waits = waits
+        if not waits and self._deadline:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
 
 def _final(failure: GatewayFailure, query: Query) -> bool:
