@@ -110,6 +110,22 @@ class Desk:
         story = Story(self.kept.sign(stream.id), stream.decision, stream.choice, stream.attempts, stream.skipped)
         return Opened(self, stream, about, key, story)
 
+    async def embed(self, request: ChatRequest, query: Query) -> Outcome:
+        """Vectors of texts. There is nothing to say about them, so nothing is kept for feedback.
+
+        Raises:
+            GatewayFailure: nobody answered; it says why.
+        """
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                served = await self.gateway.embed(request, query)
+            except GatewayFailure as failure:
+                self.metrics.failed(type(failure).__name__)
+                raise
+        self.metrics.answered(served)
+        story = Story(self.kept.sign(served.id), served.decision, served.choice, served.attempts, served.skipped, served)
+        return Outcome(served.answer, story)
+
     def forget(self) -> None:
         """Empties the cache: a model's name means another model now."""
         if self._cache is not None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -36,7 +36,7 @@ from stock_llm.gateway.failures import (
 from stock_llm.gateway.limit import WAITS
 from stock_llm.gateway.policy import Policy
 from stock_llm.gateway.prices import Prices
-from stock_llm.gateway.provider import Provider
+from stock_llm.gateway.provider import Embedder, Provider
 from stock_llm.gateway.query import Choice, Decision, Query, Served, Status
 from stock_llm.gateway.route import Offer, decide
 from stock_llm.gateway.stream import Stream, close
@@ -124,6 +124,21 @@ class Gateway:
 
         async def ask(provider: Provider, asked: ChatRequest) -> Answer:
             return await provider.answer(asked)
+
+        run = self._books.begin(request, query)
+        return self._books.serve(run, await self._ask_all(run, ask))
+
+    async def embed(self, request: ChatRequest, query: Query) -> Served:
+        """Vectors of texts, from the model that was asked for and no other; `query` needs `route.EMBED`.
+
+        Raises:
+            GatewayFailure: as `answer`.
+        """
+
+        async def ask(provider: Provider, asked: ChatRequest) -> Answer:
+            if asked.model != query.model and query.model not in ("auto", provider.name):
+                raise _no_vectors(provider.name, query.model)
+            return await cast(Embedder, provider).embed(asked)
 
         run = self._books.begin(request, query)
         return self._books.serve(run, await self._ask_all(run, ask))
@@ -311,6 +326,12 @@ class _Turn:
         self.waits = waits
         if not waits and self._deadline:
             self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+
+def _no_vectors(provider: str, model: str) -> GatewayFailure:
+    failure = BadRequest(provider, f"the provider of '{model}' does not support embeddings")
+    failure.status = 501
+    return failure
 
 
 def _final(failure: GatewayFailure, query: Query) -> bool:
