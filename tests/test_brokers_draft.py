@@ -204,3 +204,10 @@ def test_what_needs_or_makes_no_draft(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         draft(path)
+
+
+def test_a_table_without_anything_of_a_trade_is_refused(tmp_path):
+    path = tmp_path / "colours.csv"
+    path.write_text("q,w,e\n-,-,-\n?,?,?\n")
+    with pytest.raises(InputError, match=r"no column of it looks like a date"):
+        draft(path)

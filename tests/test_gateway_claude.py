@@ -525,7 +525,7 @@ def test_an_analysis_is_put_to_each_model_in_the_words_that_suit_it(clouded, cla
     assert there["messages"] == here["messages"]
 
 
-def test_a_provider_without_schemas_may_stand_in_with_the_published_model(clouded, backend, claude):
+def test_the_published_model_that_stands_in_for_the_cloud_is_asked_as_it_was_taught(clouded, backend, claude):
     claude.says = (529, {}, error("overloaded_error", "Overloaded"))
     said = clouded.http.post("/analyze", json=SERVICE["/analyze"], headers=URGENT)
     assert said.headers["x-stock-llm-provider"] == "ollama"

@@ -111,11 +111,12 @@ def test_completions_models_and_embeddings(client):
 @pytest.mark.parametrize(("field", "headers"), [({"privacy": "local"}, {}), ({}, {"x-stock-llm-privacy": "local"})])
 def test_a_text_that_must_stay_here_is_embedded_here_alone(home, inner, field, headers):
     asked = {"model": "nomic-embed-text:latest", "input": "secret holdings"} | field
+    paths = ("/v1/embeddings", "/api/embed")
     far = {"url": "http://vectors.invalid/v1", "models": ["nomic-embed-text:latest"]}
     with gateway(home / "far", embedded=False, servers={"far": far}) as started:
-        refused = started.http.post("/v1/embeddings", json=asked, headers=headers)
-    assert (refused.status_code, "far is not on this machine, and" in refused.text) == (400, True)
-    assert inner.http.post("/v1/embeddings", json=asked, headers=headers).status_code == 200
+        for refused in [started.http.post(path, json=asked, headers=headers) for path in paths]:
+            assert (refused.status_code, "far (left out): is not on this machine, and" in refused.text) == (503, True)
+    assert [inner.http.post(path, json=asked, headers=headers).status_code for path in paths] == [200, 200]
 
 
 def test_a_model_that_is_not_there_is_openais_error(client):

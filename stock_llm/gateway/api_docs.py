@@ -115,13 +115,13 @@ GENERATE = _route(
     kind=_NDJSON,
 )
 EMBED = _route(
-    {"model": _MODEL, "input": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}},
+    {"model": _MODEL, "privacy": _PRIVACY, "input": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}},
     ["model", "input"],
     {"model": "nomic-embed-text", "input": ["first", "second"]},
     {"model": "nomic-embed-text", "embeddings": [[0.1, 0.2], [0.3, 0.4]]},
 )
 EMBEDDINGS = _route(
-    {"model": _MODEL, "prompt": _TEXT},
+    {"model": _MODEL, "prompt": _TEXT, "privacy": _PRIVACY},
     ["model", "prompt"],
     {"model": "nomic-embed-text", "prompt": "a"},
     {"embedding": [0.1, 0.2]},
@@ -164,7 +164,7 @@ _LISTED = {"id": "auto", "object": "model", "created": 1795409013, "owned_by": "
 OPENAI_MODELS = _route(None, [], None, {"object": "list", "data": [_LISTED]}, ollama=False)
 OPENAI_MODEL = _route(None, [], None, _LISTED, ollama=False)
 OPENAI_EMBEDDINGS = _route(
-    {"model": _MODEL, "input": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}},
+    {"model": _MODEL, "privacy": _PRIVACY, "input": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}},
     ["model", "input"],
     {"model": "nomic-embed-text", "input": "a"},
     {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2]}], "model": "nomic-embed-text"},

@@ -11,6 +11,7 @@ In: headers, what the body says, and a request. Out: a `Query`. Does not know ru
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from stock_llm.gateway import estimate
@@ -18,6 +19,7 @@ from stock_llm.gateway.chat import ChatRequest
 from stock_llm.gateway.failures import BadRequest
 from stock_llm.gateway.ollama_requests import needs_of
 from stock_llm.gateway.query import Privacy, Query, Type
+from stock_llm.gateway.route import EMBED
 
 AUTO = "auto"
 """The model name that asks the router."""
@@ -58,14 +60,23 @@ def privacy_of(body: Mapping[str, Any]) -> Privacy:
     return cast(Privacy, said)
 
 
-def check_place(headers: Mapping[str, str], body: Mapping[str, Any], name: str, local: bool) -> None:
-    """For requests that are not routed, whose provider is known.
+def stays_here(headers: Mapping[str, str], body: Mapping[str, Any]) -> bool:
+    """Whether what was sent must not leave this machine.
 
     Raises:
-        BadRequest: the request must stay on this machine, and the provider of that name is not there.
+        BadRequest: the header, or the field, has a value that it cannot have.
     """
-    if not local and "local" in (headers.get("x-stock-llm-privacy"), privacy_of(body)):
-        raise BadRequest("gateway", f"{name} is not on this machine, and the request must stay there")
+    said = headers.get("x-stock-llm-privacy")
+    return "local" in (privacy_of(body), _read("privacy", said) if said else "any")
+
+
+def vectors_query(headers: Mapping[str, str], body: Mapping[str, Any], request: ChatRequest) -> Query:
+    """The query of a request for vectors: what it needs is known, and nothing about its words.
+
+    Raises:
+        BadRequest: a header, or the field `privacy`, has a value that it cannot have.
+    """
+    return replace(query_of(headers, request, "embed", privacy_of(body)), needs=frozenset({EMBED}))
 
 
 def _read(name: str, text: str) -> Any:
