@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar, cast
@@ -33,7 +32,7 @@ from stock_llm.gateway.failures import (
     Unavailable,
     UnknownModel,
 )
-from stock_llm.gateway.limit import WAITS
+from stock_llm.gateway.limit import Patience
 from stock_llm.gateway.policy import Policy
 from stock_llm.gateway.prices import Prices
 from stock_llm.gateway.provider import Embedder, Provider
@@ -240,7 +239,7 @@ class Gateway:
         provider, breaker = self.providers[choice.provider], self._breakers[choice.provider]
         ticket, request = await self._let_through(run, choice, breaker)
         began = self._seconds()
-        turn = _Turn(self._timeout)
+        turn = Patience(self._timeout)
         try:
             async with turn.time():
                 found = await ask(provider, request)
@@ -306,29 +305,6 @@ class Gateway:
         waits = [failure.retry_after for failure in run.failures.values() if failure.retry_after]
         waits += [rest for name in run.reasons if name in self._breakers and (rest := self._breakers[name].rest(now)) > 0]
         return NobodyAnswered(tuple(run.reasons.values()), retry_after=min(waits, default=None))
-
-
-class _Turn:
-    """The time that one provider has for one try. It begins anew when a call that waited for its turn has it."""
-
-    def __init__(self, seconds: float):
-        self._seconds = seconds
-        self._deadline: asyncio.Timeout | None = None
-        self.waits = False
-
-    @asynccontextmanager
-    async def time(self) -> AsyncIterator[None]:
-        told = WAITS.set(self._told)
-        try:
-            async with asyncio.timeout(self._seconds) as self._deadline:
-                yield
-        finally:
-            WAITS.reset(told)
-
-    def _told(self, waits: bool) -> None:
-        self.waits = waits
-        if not waits and self._deadline:
-            self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
 
 def _no_vectors(provider: str, model: str) -> GatewayFailure:

@@ -17,7 +17,7 @@ from stock_llm.gateway.failures import Busy
 _SMOOTHING = 0.2
 """Weight of the newest turn in the average length of a turn."""
 
-WAITS: ContextVar[Callable[[bool], object]] = ContextVar("waits", default=bool)
+_WAITS: ContextVar[Callable[[bool], object]] = ContextVar("waits", default=bool)
 """What a call tells when it begins to wait for its turn (True), and when it has it (False): whoever counts its time listens."""
 
 
@@ -54,9 +54,9 @@ class Limit:
         """
         asked, wanted = time.perf_counter(), (provider, model)
         if self._waiting or not self._fits(wanted):
-            WAITS.get()(True)
+            _WAITS.get()(True)
             await self._wait(wanted)
-            WAITS.get()(False)
+            _WAITS.get()(False)
         else:
             self._running, self._model = self._running + 1, wanted
         began = time.perf_counter()
@@ -97,3 +97,26 @@ class Limit:
                 continue
             self._running, self._model = self._running + 1, wanted
             turn.set_result(None)
+
+
+class Patience:
+    """The time that one provider has for one try. It begins anew when a call that waited for its turn has it."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._deadline: asyncio.Timeout | None = None
+        self.waits = False
+
+    @asynccontextmanager
+    async def time(self) -> AsyncIterator[None]:
+        told = _WAITS.set(self._told)
+        try:
+            async with asyncio.timeout(self._seconds) as self._deadline:
+                yield
+        finally:
+            _WAITS.reset(told)
+
+    def _told(self, waits: bool) -> None:
+        self.waits = waits
+        if not waits and self._deadline:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
