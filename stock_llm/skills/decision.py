@@ -61,7 +61,8 @@ class Checked:
 def checked(bullets: Iterable[str], row: Row, claimed: Callable[[str], list[Claim]]) -> Checked:
     """The sentences of an answer's bullets held against `claimed`; a line that is copied from the input whole is no sentence."""
     lines = f"\n{row.input}\n"
-    right, told, count = 0, set(), 0
+    right, count = 0, 0
+    told: set[str] = set()
     for bullet in bullets:
         for piece in statements.pieces(bullet):
             count += 1

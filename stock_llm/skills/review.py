@@ -100,8 +100,8 @@ def row(trade: ClosedTrade, language: Language, phrasing: int) -> Row:
 
 
 _TOLD = re.compile(
-    r"(?P<no>\bnot |n['’]t |\bnever |ไม่)?(?:ได้)?"
-    r"(?:(?P<gain>\bgain|\bprofit|\bmade\b|\bearn|กำไร)|(?P<loss>\blos[ts]|\bloss|ขาดทุน)"
+    r"(?P<no>\bnot |n['’]t |\bnever |ไม่)?(?:ได้|bought |entered )?"
+    r"(?:(?P<gain>\bgain|\bprofit|\bmade\b|\bearn|กำไร)|(?P<loss>\blos[tsei]|ขาดทุน)"
     r"|(?P<with>\bwith the trend|ตามแนวโน้ม)|(?P<against>\bagainst the trend|สวนแนวโน้ม))"
 )
 _RETURN = re.compile(r"\breturn|ผลตอบแทน")
