@@ -5,32 +5,30 @@ In: any text, English or Thai. Out: its figures, and which of them a source does
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 THRESHOLDS = ("30", "70")
 """Numbers that a text may use without their being in its source: RSI's textbook limits."""
 
-NAMES = r"sma-?\(?(?:20|50)\)?(?!\d|\.\d)|ema-?\(?(?:9|12|26)\)?(?!\d|\.\d)|(?:rsi|atr)(?:-?14|\s?\(14\))(?!\d|\.\d)"
-"""Indicators with the lengths that they have here, in small letters; any other length is a number like others."""
-
-DATE = r"\d{4}-\d{2}-\d{2}(?!\d)"
-
 NUMBER = (
-    r"[+\-−–]?(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"\d(?:\d{3}-\d{2}-\d{2}(?!\d)|\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d*(?:\.\d+)?)"
     r"(?:\s?(?:[%\uff05]|percent|per cent|เปอร์เซ็นต์)|[\s-]?(?:days?(?![a-z])|วัน)|(?:bn|[kmb])(?![a-z\d])"
     r"|\s(?:thousand|million|billion)|\s?(?:พัน|หมื่น|แสน|ล้าน))?"
 )
-"""A number in small letters, thousands separated or not, with its sign and unit."""
+"""A number or a date in small letters, from its first digit on, thousands separated or not, with its unit."""
 
-_WINDOWS = r"(?:9|12|14|20|26|50)-(?:day|session|period)(?![a-z])"
-_FIGURES = re.compile(f"(?P<skip>{NAMES}|{_WINDOWS})|(?P<date>{DATE})|(?P<number>{NUMBER})")
-_PARTS = re.compile(r"([+\-−–]?)([\d.,]+)[\s-]?(.*)", re.DOTALL)
+_FIGURES = re.compile(NUMBER)
+_PARTS = re.compile(r"([\d.,]+)[\s-]?(.*)", re.DOTALL)
 _UNITS = {"": "", "percent": "%", "per cent": "%", "เปอร์เซ็นต์": "%", "\uff05": "%", "days": "day", "วัน": "day"}
+_LENGTHS = {"sma": ("20", "50"), "ema": ("9", "12", "26"), "rsi": ("14",), "atr": ("14",)}
+"""Indicators with the lengths that they have here; any other length is a number like others."""
+_WINDOWS = frozenset(length for lengths in _LENGTHS.values() for length in lengths)
+_BRACKETED = re.compile(r"\(([+-])([\d.]+)\)")
+_BEFORE_LENGTH = re.compile(r"(sma|ema|rsi|atr)(?:-|\s?\(|)")
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """One number.
 
     Attributes:
@@ -51,23 +49,42 @@ class Figure:
         return float(self.sign + self.digits)
 
 
-def figure(text: str, before: str) -> Figure:
-    """The figure of a match of `NUMBER`; `before` is the character in front of it, or empty."""
-    sign, digits, unit = _PARTS.fullmatch(text).groups()  # type: ignore[union-attr]  # it has matched
-    if before.isdigit() or before in ("%", ")"):
-        sign = ""
-    return Figure(digits.replace(",", ""), "-" if sign in ("−", "–") else sign, _UNITS.get(unit, unit))
+def figure(text: str, match: re.Match[str]) -> Figure | None:
+    """The figure of a match of `NUMBER` in a text in small letters; None for the length in a name such as SMA50 or 50-day."""
+    word, start = match[0], match.start()
+    before = text[start - 1] if start else ""
+    if len(word) == 10 and word[4] == word[7] == "-":
+        return Figure(word)
+    if word.isdigit():
+        digits, unit = word, ""
+    else:
+        digits, unit = _PARTS.fullmatch(word).groups()  # type: ignore[union-attr]  # it has matched
+        digits, unit = digits.replace(",", ""), _UNITS.get(unit, unit)
+    if digits in _WINDOWS and (
+        _names(text, start, digits) or "-day" in word or text.startswith(("-session", "-period"), match.end())
+    ):
+        return None
+    if before == "." and not text[max(0, start - 2) : start - 1].isdigit():
+        digits, start = f".{digits}", start - 1
+        before = text[start - 1] if start else ""
+    sign = ""
+    if before in ("+", "-", "−", "–"):
+        further = text[start - 2] if start > 1 else ""
+        if not further.isdigit() and further not in ("%", ")"):
+            sign = "+" if before == "+" else "-"
+    return Figure(digits, sign, unit)
+
+
+def _names(text: str, start: int, digits: str) -> bool:
+    """Whether what stands before `start` is a name that has such a length."""
+    match = next((found for at in (3, 4, 5) if (found := _BEFORE_LENGTH.fullmatch(text, max(0, start - at), start))), None)
+    return match is not None and digits in _LENGTHS[match[1]]
 
 
 def figures(text: str) -> list[Figure]:
     """All figures in their order; names of indicators such as SMA50 are none."""
-    found, text = [], text.lower()
-    for match in _FIGURES.finditer(text):
-        if match.lastgroup == "number":
-            found.append(figure(match[0], text[match.start() - 1 : match.start()]))
-        elif match.lastgroup == "date":
-            found.append(Figure(match[0]))
-    return found
+    text = text.lower()
+    return [found for match in _FIGURES.finditer(text) if (found := figure(text, match))]
 
 
 def invented(text: str, source: str) -> list[str]:
@@ -88,7 +105,7 @@ def grounded(text: str, source: str) -> float:
 @lru_cache(maxsize=256)
 def _known(source: str) -> frozenset[Figure]:
     known = {Figure(limit) for limit in THRESHOLDS}
-    bracketed = {figure(match, "") for match in re.findall(r"\(([+-][\d.]+)(?=\))", source)}
+    bracketed = {Figure(digits, sign) for sign, digits in _BRACKETED.findall(source)}
     for one in figures(source):
         known.add(one)
         if one.unit == "%" or one in bracketed:
