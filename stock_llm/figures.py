@@ -25,7 +25,6 @@ _LENGTHS = {"sma": ("20", "50"), "ema": ("9", "12", "26"), "rsi": ("14",), "atr"
 """Indicators with the lengths that they have here; any other length is a number like others."""
 _WINDOWS = frozenset(length for lengths in _LENGTHS.values() for length in lengths)
 _BRACKETED = re.compile(r"\(([+-])([\d.]+)\)")
-_BEFORE_LENGTH = re.compile(r"(sma|ema|rsi|atr)(?:-|\s?\(|)")
 
 
 class Figure(NamedTuple):
@@ -55,8 +54,10 @@ def figure(text: str, match: re.Match[str]) -> Figure | None:
     before = text[start - 1] if start else ""
     if len(word) == 10 and word[4] == word[7] == "-":
         return Figure(word)
-    if word.isdigit():
-        digits, unit = word, ""
+    if word[-1].isdigit():
+        digits, unit = word.replace(",", ""), ""
+    elif word[-1] == "%":
+        digits, unit = word[:-1].rstrip().replace(",", ""), "%"
     else:
         digits, unit = _PARTS.fullmatch(word).groups()  # type: ignore[union-attr]  # it has matched
         digits, unit = digits.replace(",", ""), _UNITS.get(unit, unit)
@@ -77,8 +78,9 @@ def figure(text: str, match: re.Match[str]) -> Figure | None:
 
 def _names(text: str, start: int, digits: str) -> bool:
     """Whether what stands before `start` is a name that has such a length."""
-    match = next((found for at in (3, 4, 5) if (found := _BEFORE_LENGTH.fullmatch(text, max(0, start - at), start))), None)
-    return match is not None and digits in _LENGTHS[match[1]]
+    head = text[max(0, start - 5) : start]
+    name = head[:-1].removesuffix(" ") if head.endswith("(") else head.removesuffix("-")
+    return digits in _LENGTHS.get(name[-3:], ())
 
 
 def figures(text: str) -> list[Figure]:
