@@ -13,7 +13,9 @@ An answer is a few labelled lines in a fixed order, in English or Thai, each at 
     Not investment advice.
 
 The parser is strict: an unknown line, a word outside a label's vocabulary, a repeated or misplaced label is a failed answer.
-It never looks for a word inside other words: "upside limited, decline" is not an UP. Does not know whether an answer is right.
+It never looks for a word inside other words: "upside limited, decline" is not an UP. Numbers are written in the digits 0 to 9
+without leading zeros, lines end with a line feed, and the support is not above the resistance. Does not know whether an answer
+is right.
 """
 
 import re
@@ -67,7 +69,10 @@ LABELS: dict[Language, dict[str, str]] = {
 DISCLAIMER: dict[Language, str] = {"en": "Not investment advice.", "th": "ไม่ใช่คำแนะนำการลงทุน"}
 
 _ORDER = (*VERDICTS, "confidence", "insights", "risks", "levels", "disclaimer")
-_PRICE = r"(\d+(?:\.\d+)?)"
+_PRICE = r"((?:0|[1-9][0-9]*)(?:\.[0-9]+)?)"
+_CONFIDENCE = re.compile(r"(0|[1-9][0-9]?|100)%")
+_BREAKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
+"""Characters that some programs show as the end of a line, and others do not show at all."""
 
 
 class AnswerError(ValueError):
@@ -122,17 +127,24 @@ def parse(text: str) -> Answer:
     Raises:
         AnswerError: the text is not exactly in the format above.
     """
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    text = text.replace("\r\n", "\n")
+    if broken := _BREAKS.search(text):
+        raise AnswerError(f"the answer has the control character {broken[0]!r}")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
     if not lines:
         raise AnswerError("the answer is empty")
     language = next((known for known in LANGUAGES if lines[-1] == DISCLAIMER[known]), None)
     if language is None:
         raise AnswerError(f"the last line is not the disclaimer: {lines[-1]!r}")
+    if len(lines) == 1:
+        raise AnswerError("the answer says nothing but the disclaimer")
     names = {label: name for name, label in LABELS[language].items()}
     fields: dict[str, object] = {}
     bullets: list[str] | None = None
     for line in lines[:-1]:
         if line.startswith("- ") and bullets is not None:
+            if line[2:].strip() in DISCLAIMER.values():
+                raise AnswerError(f"the disclaimer among the lines of a list: {line!r}")
             bullets.append(line[2:].strip())
             continue
         label, colon, value = line.partition(":")
@@ -159,12 +171,14 @@ def _value(name: str, value: str, language: Language) -> object:
             raise AnswerError(f"{name} is {value!r}, not one of {', '.join(VERDICTS[name])}")
         return value
     if name == "confidence":
-        match = re.fullmatch(r"(\d{1,3})%", value)
-        if not match or int(match[1]) > 100:
+        match = _CONFIDENCE.fullmatch(value)
+        if not match:
             raise AnswerError(f"confidence is {value!r}, not a percentage")
         return int(match[1])
     labels = LABELS[language]
     match = re.fullmatch(rf"{labels['support']} {_PRICE}, {labels['resistance']} {_PRICE}", value)
     if not match:
         raise AnswerError(f"levels are {value!r}, not two prices")
+    if float(match[1]) > float(match[2]):
+        raise AnswerError(f"the support is above the resistance: {value!r}")
     return match[1], match[2]

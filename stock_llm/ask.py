@@ -55,9 +55,7 @@ def ask(settings: Settings, text: str, model: str) -> Asked:
         raise InputError("the question is empty", remedy='Try: stock-llm ask "Analyze …" with one of your symbols')
     context = known_numbers(settings, text)
     reply = published(settings).ask(model, [{"role": "user", "content": user_text(text.strip(), context)}])
-    invented = (
-        [number for number in statements.numbers(reply.text) if number not in statements.numbers(context)] if context else []
-    )
+    invented = statements.invented(reply.text, context) if context else []
     return Asked(reply.prompt, _with_disclaimer(reply.text, text), reply.seconds, _unexplained(invented, reply.text))
 
 
@@ -110,6 +108,6 @@ def _with_disclaimer(answer: str, question: str) -> str:
 
 
 def _unexplained(numbers: list[str], answer: str) -> list[str]:
-    """Numbers beside RSI's limits and the confidence, which is the model's own."""
-    own = set(re.findall(r"(\d+)%$", answer, re.MULTILINE)) | set(statements.THRESHOLDS)
+    """Numbers beside the confidence, which is the model's own."""
+    own = set(re.findall(r"\d+%$", answer, re.MULTILINE))
     return [number for number in numbers if number not in own]

@@ -1,17 +1,20 @@
 """True sentences about a situation, and the check that a sentence of a model is true.
 
 A rationale is built from these sentences only; every number in them stands in the situation's block or is computed from it.
-The check works on any wording: it takes the numbers of a text and looks them up, and it takes "X above Y" claims about
-known indicators and holds them against the values. Does not know which answer is right.
+The check works on any wording: `grounded` looks the numbers of a text up (stock_llm/figures.py), `truth` holds what it claims
+about known indicators against their values (stock_llm/claims.py). Does not know which answer is right.
 """
 
 import re
+from collections.abc import Iterable, Sequence
 
 from stock_llm.answers import Language
+from stock_llm.claims import Claim, claims
+from stock_llm.claims import rsi_reading as rsi_reading
+from stock_llm.figures import figures
+from stock_llm.figures import grounded as grounded
+from stock_llm.figures import invented as invented
 from stock_llm.situation import Situation, percent, price, ratio
-
-THRESHOLDS = ("30", "70")
-"""Numbers that a text may use without their being in the block: RSI's textbook limits."""
 
 
 def sma50(s: Situation, language: Language) -> str:
@@ -43,11 +46,6 @@ def rsi(s: Situation, language: Language) -> str:
         "NEUTRAL": "neutral, between 30 and 70",
     }
     return f"RSI14 {s.rsi14:.1f} is {zone[rsi_reading(s)]}."
-
-
-def rsi_reading(s: Situation) -> str:
-    """The textbook zone of RSI14 (Wilder 1978)."""
-    return "OVERBOUGHT" if s.rsi14 > 70 else "OVERSOLD" if s.rsi14 < 30 else "NEUTRAL"
 
 
 def macd(s: Situation, language: Language) -> str:
@@ -103,52 +101,25 @@ def stop(s: Situation, language: Language) -> str:
     return f"ตัดขาดทุนเมื่อต่ำกว่าแนวรับ {price(s.support)}" if language == "th" else f"Stop below support {price(s.support)}."
 
 
-_NAMES = re.compile(r"\b(?:SMA|EMA|RSI|ATR)-?\(?\d+\)?|\b\d+-(?:day|session)\b")
-_NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:\.\d+)?")
+_PIECE = re.compile(r"(?<=[.;!?])\s+|\n")
+
+
+def pieces(text: str) -> list[str]:
+    """The sentences of a text; a semicolon ends one too."""
+    return [piece for piece in _PIECE.split(text) if piece]
 
 
 def numbers(text: str) -> list[str]:
-    """The numbers of a text without sign, names such as SMA50 left out; dates count as one number each."""
-    dates = re.findall(r"\d{4}-\d{2}-\d{2}", text)
-    rest = _NAMES.sub(" ", re.sub(r"\d{4}-\d{2}-\d{2}", " ", text))
-    return dates + [number.lstrip("+-") for number in _NUMBER.findall(rest)]
+    """The numbers of a text with sign and unit, names such as SMA50 left out; a date counts as one."""
+    return [str(one) for one in figures(text)]
 
 
-def grounded(text: str, source: str) -> float:
-    """Share of the numbers in `text` that stand in `source` (or are RSI's limits), to the digit; 1.0 for none at all."""
-    found = numbers(text)
-    known = {*numbers(source), *THRESHOLDS}
-    return sum(number in known for number in found) / len(found) if found else 1.0
+def proven(found: Sequence[Claim]) -> bool:
+    """Whether something was checked, and nothing of it is false."""
+    return bool(found) and all(claim.holds for claim in found)
 
 
-_UP = r"(above|over|higher than|greater than|สูงกว่า|เหนือ)"
-_DOWN = r"(below|under|lower than|less than|ต่ำกว่า|ใต้)"
-_CLAIMS = (
-    (r"(?:close|price|ราคาปิด|ราคา)", r"SMA20(?!/)", lambda s: s.close - s.sma20),
-    (r"(?:close|price|ราคาปิด|ราคา)", r"SMA50", lambda s: s.close - s.sma50),
-    (r"MACD", r"(?:its |the )?(?:signal|เส้นสัญญาณ)", lambda s: s.macd - s.macd_signal),
-    (r"RSI(?:14)?", r"70", lambda s: s.rsi14 - 70),
-    (r"RSI(?:14)?", r"30", lambda s: s.rsi14 - 30),
-    (r"(?:close|price|ราคาปิด|ราคา)", r"(?:the )?(?:upper band|แถบบน)", lambda s: s.close - s.band_high),
-    (r"(?:close|price|ราคาปิด|ราคา)", r"(?:the )?(?:lower band|แถบล่าง)", lambda s: s.close - s.band_low),
-)
-_BETWEEN = r"[^.;\n]{0,40}?(?:\d\.\d[^.;\n]{0,40}?){0,2}?"
-_COMPILED = tuple(
-    (re.compile(left + _BETWEEN + sign + r"\s*" + right, re.IGNORECASE), difference, upward)
-    for left, right, difference in _CLAIMS
-    for sign, upward in ((_UP, True), (_DOWN, False))
-)
-
-
-def truth(sentences: tuple[str, ...], s: Situation) -> float:
-    """Share of the sentences with no false "above" or "below" about the situation; 0.0 for no sentences."""
-    if not sentences:
-        return 0.0
-    return sum(not _contradicts(sentence, s) for sentence in sentences) / len(sentences)
-
-
-def _contradicts(sentence: str, s: Situation) -> bool:
-    return any(
-        pattern.search(sentence) and (difference(s) < 0 if upward else difference(s) > 0)
-        for pattern, difference, upward in _COMPILED
-    )
+def truth(sentences: Iterable[str], s: Situation) -> float:
+    """Share of the sentences in which something could be checked and nothing is false; 0.0 for no sentences."""
+    told = [piece for sentence in sentences for piece in pieces(sentence)]
+    return sum(proven(claims(piece, s)) for piece in told) / len(told) if told else 0.0

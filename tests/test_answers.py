@@ -10,7 +10,7 @@ PRICE = st.decimals(min_value="0.01", max_value="99999", places=2).map(str)
 
 @st.composite
 def answers(draw):
-    levels = draw(st.none() | st.tuples(PRICE, PRICE)) or (None, None)
+    levels = sorted(draw(st.just([]) | st.lists(PRICE, min_size=2, max_size=2)), key=float) or (None, None)
     return Answer(
         language=draw(st.sampled_from(LANGUAGES)),
         confidence=draw(st.none() | st.integers(0, 100)),
@@ -22,7 +22,7 @@ def answers(draw):
     )
 
 
-@given(answers())
+@given(answers().filter(lambda answer: answer.text() not in DISCLAIMER.values()))
 def test_what_is_written_is_read_back(answer):
     assert parse(answer.text()) == answer
 
@@ -49,6 +49,21 @@ GOOD = "Recommendation: BUY\nConfidence: 60%\nInsights:\n- Close 1.00 is above S
         ("Insights: up\nNot investment advice.", "text after the label"),
         ("disclaimer: x\nNot investment advice.", "not a line"),
         (GOOD.replace(DISCLAIMER["en"], DISCLAIMER["th"]), "not a line"),
+        (DISCLAIMER["en"], "nothing but"),
+        (GOOD.replace("Not", "- Not investment advice.\nNot"), "disclaimer among"),
+        (GOOD.replace("Not", f"- {DISCLAIMER['th']}\nNot"), "disclaimer among"),
+        (GOOD.replace("60%", "๕๕%"), "percentage"),
+        (GOOD.replace("60%", "\uff15\uff15%"), "percentage"),
+        (GOOD.replace("60%", "060%"), "percentage"),
+        (GOOD.replace("60%", "00%"), "percentage"),
+        ("Levels: support 106.00, resistance 98.40\nNot investment advice.", "above the resistance"),
+        ("Levels: support ๙๘, resistance 106.00\nNot investment advice.", "two prices"),
+        ("Levels: support 098.40, resistance 106.00\nNot investment advice.", "two prices"),
+        *(
+            (GOOD.replace("\nConfidence", f"{end}Confidence"), "control character")
+            for end in "\u2028\u2029\x0b\x0c\x1c\x1d\x1e\x85\r"
+        ),
+        (GOOD.replace("60%", "60%\u2028"), "control character"),
     ],
 )
 def test_anything_else_is_refused(text, problem):
@@ -59,3 +74,7 @@ def test_anything_else_is_refused(text, problem):
 def test_a_word_inside_other_words_is_never_taken_for_a_verdict():
     with pytest.raises(AnswerError):
         parse("The upside is limited, expect a decline. SELL-side analysts say BUY.\nNot investment advice.")
+
+
+def test_lines_may_end_as_on_windows():
+    assert parse(GOOD.replace("\n", "\r\n")) == parse(GOOD)

@@ -58,7 +58,7 @@ def test_every_number_of_every_answer_is_known_or_computed(tmp_path):
         known = row.input
         if said.confidence is not None:  # the one number that is not in the input is counted again
             assert said.confidence == odds.confidence(situation_of(row), row.label)
-            known += f" {said.confidence}"
+            known += f" {said.confidence}%"
         assert statements.grounded(row.output, known) == 1.0, row
         checked += len(statements.numbers(row.output))
     assert checked > 5000

@@ -18,7 +18,9 @@ from stock_llm.skills.decision import situation_of
 
 PRICES = st.integers(200, 99999).map(lambda cents: cents / 100)
 SITUATIONS = st.builds(
-    Situation,
+    lambda support, resistance, **values: Situation(
+        support=min(support, resistance), resistance=max(support, resistance), **values
+    ),
     symbol=st.just("ORCA"),
     as_of=st.just("2025-03-14"),
     close=PRICES,

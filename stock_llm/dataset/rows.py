@@ -63,20 +63,23 @@ class Score:
         parsed: whether the answer was in the format that the skill asks for.
         checks: name of each check → its share passed, in [0, 1].
         said: the class that the answer states, empty when it did not parse.
+        brier: the squared distance of the stated confidence from what came, in [0, 1], 0 at best; None where none is asked
+            for. No part of `value`.
     """
 
     value: float
     parsed: bool
     checks: dict[str, float]
     said: str = ""
+    brier: float | None = None
 
 
 UNPARSED = Score(0.0, parsed=False, checks={})
 
 
-def mean_of(said: str, **checks: float) -> Score:
-    """The score of an answer that parsed: every check counts the same."""
-    return Score(sum(checks.values()) / len(checks), parsed=True, checks=checks, said=said)
+def mean_of(said: str, brier: float | None = None, /, **checks: float) -> Score:
+    """The score of an answer that parsed: every check counts the same, `brier` does not count."""
+    return Score(sum(checks.values()) / len(checks), parsed=True, checks=checks, said=said, brier=brier)
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> int:

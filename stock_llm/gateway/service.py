@@ -129,9 +129,7 @@ class Analysis:
             problem = "the answer has no recommendation"
         source = situation.block()
         levels = [level for level in (answer.support, answer.resistance) if level]
-        said = statements.numbers("\n".join([*answer.bullets, *levels]) if answer.bullets else text)
-        known = {*statements.numbers(source), *statements.THRESHOLDS}
-        invented = list(dict.fromkeys(number for number in said if number not in known))
+        said = "\n".join([*answer.bullets, *levels]) if answer.bullets else text
         return AnalyzeReply(
             symbol=situation.symbol,
             as_of=situation.as_of,
@@ -144,8 +142,8 @@ class Analysis:
             indicators=situation.lines(),
             text=text,
             checks=Checks(
-                grounded=statements.grounded("\n".join([*answer.bullets, *levels]) if answer.bullets else text, source),
-                invented=invented,
+                grounded=statements.grounded(said, source),
+                invented=list(dict.fromkeys(statements.invented(said, source))),
                 truth=statements.truth(answer.bullets, situation),
                 problem=problem,
             ),

@@ -102,7 +102,7 @@ class Checks(BaseModel):
     Attributes:
         grounded: share of the numbers in the answer that stand in the numbers that the model was given.
         invented: the others.
-        truth: share of the sentences without a false "above" or "below".
+        truth: share of the sentences in which code could check something and nothing is false.
         problem: why the answer could not be read, or what it lacks; empty where nothing is wrong with it.
     """
 

@@ -1,9 +1,12 @@
-"""What the skills about a decision share: the row of a moment, its situation kept for the scorer, the grounded numbers."""
+"""What the skills about a decision share: the row of a moment, its situation kept for the scorer, the check of its sentences."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from stock_llm import statements
 from stock_llm.answers import Answer
+from stock_llm.claims import Claim
 from stock_llm.dataset.moments import Moment
 from stock_llm.dataset.rows import Row
 from stock_llm.situation import Position, Situation
@@ -42,10 +45,53 @@ def situation_of(row: Row) -> Situation:
     return Situation(**values)
 
 
-def grounded(answer: Answer, source: str) -> float:
-    """Share of the numbers in sentences and levels that stand in `source`, to the digit."""
-    said = [*answer.bullets, *(level for level in (answer.support, answer.resistance) if level)]
-    return statements.grounded("\n".join(said), source)
+@dataclass(frozen=True)
+class Checked:
+    """What became of an answer's sentences.
+
+    Attributes:
+        truth: share of the sentences in which something was checked and nothing is false.
+        told: what such a sentence states the value of, and rightly.
+    """
+
+    truth: float
+    told: frozenset[str]
+
+
+def checked(bullets: Iterable[str], row: Row, claimed: Callable[[str], list[Claim]]) -> Checked:
+    """The sentences of an answer's bullets held against `claimed`; a line that is copied from the input whole is no sentence."""
+    lines = f"\n{row.input}\n"
+    right, count = 0, 0
+    told: set[str] = set()
+    for bullet in bullets:
+        for piece in statements.pieces(bullet):
+            count += 1
+            found = [] if f"\n{piece.rstrip('.')}\n" in lines else claimed(piece)
+            if statements.proven(found):
+                right += 1
+                told.update(claim.about for claim in found if claim.value)
+    return Checked(right / count if count else 0.0, frozenset(told))
+
+
+def grounded(answer: Answer, source: str, sentences: Checked) -> float:
+    """Share of the numbers in sentences and levels that stand in `source`, to the digit.
+
+    0.0 where no value is told rightly: a number without the name that it belongs to says nothing, whether it is known or not.
+    """
+    if not sentences.told:
+        return 0.0
+    levels = (level for level in (answer.support, answer.resistance) if level)
+    return statements.grounded("\n".join((*answer.bullets, *levels)), source)
+
+
+def brier(answer: Answer, right: bool) -> float:
+    """Brier score of the confidence (Brier 1950): its squared distance from what came, 0 at best, 1 at worst.
+
+    It stands beside the mark and is no part of it. A proper rule pays the one who knows better, and who recommends in hindsight,
+    as the taught answers do, should be sure; they state the odds of the training time instead. In the mark the rule would put
+    every taught answer below an overconfident one.
+    """
+    return ((answer.confidence or 0) / 100 - right) ** 2
 
 
 def worded(choices: tuple[str, ...], phrasing: int, **names: str) -> str:

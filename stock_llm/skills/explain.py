@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from stock_llm import statements
 from stock_llm.answers import Answer, AnswerError, Language, parse
+from stock_llm.claims import Claim, claims
 from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.situation import Situation
-from stock_llm.skills.decision import facts, grounded, situation_of, worded
+from stock_llm.skills.decision import checked, facts, grounded, situation_of, worded
 
 NAME = "explain"
 
@@ -23,12 +24,14 @@ class Textbook:
 
     Attributes:
         line: the line of the situation's block that it reads.
+        values: the situation's attributes one of which an explanation has to tell.
         reading: situation → word of the answer.
         sentence: situation → true sentence.
         meaning: reading → what it means, without numbers.
     """
 
     line: str
+    values: tuple[str, ...]
     reading: Callable[[Situation], str]
     sentence: Callable[[Situation, Language], str]
     meaning: dict[str, dict[Language, str]]
@@ -59,11 +62,13 @@ def _volume_reading(s: Situation) -> str:
 
 
 TEXTBOOK: dict[str, Textbook] = {
-    "RSI14": Textbook("RSI14", statements.rsi_reading, statements.rsi, _MOMENTUM),
-    "MACD": Textbook("MACD", lambda s: "BULLISH" if s.macd > s.macd_signal else "BEARISH", statements.macd, _DIRECTION),
-    "SMA50": Textbook("SMA50", lambda s: "BULLISH" if s.close > s.sma50 else "BEARISH", statements.sma50, _DIRECTION),
-    "Bands": Textbook("Bands", _band_reading, statements.bands, _MOMENTUM),
-    "Volume": Textbook("Volume", _volume_reading, statements.volume, _ACTIVITY),
+    "RSI14": Textbook("RSI14", ("rsi14",), statements.rsi_reading, statements.rsi, _MOMENTUM),
+    "MACD": Textbook(
+        "MACD", ("macd",), lambda s: "BULLISH" if s.macd > s.macd_signal else "BEARISH", statements.macd, _DIRECTION
+    ),
+    "SMA50": Textbook("SMA50", ("sma50",), lambda s: "BULLISH" if s.close > s.sma50 else "BEARISH", statements.sma50, _DIRECTION),
+    "Bands": Textbook("Bands", ("bands", "band_low", "band_high"), _band_reading, statements.bands, _MOMENTUM),
+    "Volume": Textbook("Volume", ("volume",), _volume_reading, statements.volume, _ACTIVITY),
 }
 
 
@@ -98,21 +103,30 @@ def row(situation: Situation, indicator: str, language: Language, phrasing: int)
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the textbook's reading, grounded numbers, true comparisons, the indicator's value told, the language."""
+    """Marks: the textbook's reading, grounded numbers, true sentences, the indicator's value told, the language.
+
+    What the reading means can only be checked in the textbook's own words, and then it has to be the meaning of this reading.
+    """
     try:
         given = parse(text)
     except AnswerError:
         return UNPARSED
     if not (given.reading and given.insights):
         return UNPARSED
-    situation = situation_of(row)
-    expected = TEXTBOOK[row.facts["indicator"]].sentence(situation, given.language)
-    told = set(statements.numbers(expected)) & set(statements.numbers("\n".join(given.insights)))
+    situation, book = situation_of(row), TEXTBOOK[row.facts["indicator"]]
+    meanings = {text: reading for reading, texts in book.meaning.items() for text in texts.values()}
+
+    def claimed(piece: str) -> list[Claim]:
+        if piece in meanings:
+            return [Claim("meaning", meanings[piece] == row.label)]
+        return claims(piece, situation)
+
+    sentences = checked(given.bullets, row, claimed)
     return mean_of(
         given.reading,
         reading=float(given.reading == row.label),
-        grounded=grounded(given, row.input),
-        truth=statements.truth(given.bullets, situation),
-        value=float(bool(told)),
+        grounded=grounded(given, row.input, sentences),
+        truth=sentences.truth,
+        value=float(not sentences.told.isdisjoint(book.values)),
         language=float(given.language == row.language),
     )

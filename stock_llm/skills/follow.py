@@ -1,8 +1,9 @@
 """Follow the user: what they accepted or wrote themselves, learnt as the answer to the same question."""
 
+from collections import Counter
 from difflib import SequenceMatcher
 
-from stock_llm.answers import AnswerError, parse
+from stock_llm.answers import VERDICTS, Answer, AnswerError, parse
 from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.feedback_item import FeedbackItem
 
@@ -26,8 +27,7 @@ def row(item: FeedbackItem, answer: str) -> Row:
     """One row; it looks at nothing after the moment that the question was about."""
     as_of = item.as_of or item.created_at.date().isoformat()
     try:
-        given = parse(answer)
-        label = given.recommendation or given.trend or given.reading or given.outcome or TEXT
+        label = _stated(parse(answer)) or TEXT
     except AnswerError:
         label = TEXT
     return Row(
@@ -46,10 +46,25 @@ def row(item: FeedbackItem, answer: str) -> Row:
     )
 
 
-def score(row: Row, text: str) -> Score:
-    """Marks against the user's own wording: the same recommendation, and the share of their lines that the answer has.
+def _stated(answer: Answer) -> str:
+    """The class that an answer is about: of its words, the one that says most; empty for none."""
+    return (
+        answer.recommendation
+        or answer.trend
+        or answer.reading
+        or answer.outcome
+        or answer.concentration
+        or answer.sentiment
+        or ""
+    )
 
-    Free text, which has no labelled lines, is marked by its similarity alone (difflib's ratio over words).
+
+def score(row: Row, text: str) -> Score:
+    """Marks against the user's own wording: the same class ("recommendation", whichever label it has), lines and language.
+
+    `lines` is the share of lines that both have, of the longer list: what the user did not write costs as much as what is left
+    out. `verdicts`, `confidence` and `levels` are marked where either answer has such lines: the labels' words that agree, and
+    the very numbers. Free text, which has no labelled lines, is marked by its similarity alone (difflib's ratio over words).
     """
     if row.label == TEXT:
         return mean_of(TEXT, similar=SequenceMatcher(None, row.output.split(), text.split(), autojunk=False).ratio())
@@ -57,10 +72,18 @@ def score(row: Row, text: str) -> Score:
         given, right = parse(text), parse(row.output)
     except AnswerError:
         return UNPARSED
-    said = given.recommendation or given.trend or given.reading or given.outcome or ""
-    return mean_of(
-        said,
-        recommendation=float(said == row.label),
-        lines=sum(line in given.bullets for line in right.bullets) / len(right.bullets) if right.bullets else 1.0,
-        language=float(given.language == right.language),
-    )
+    said = _stated(given)
+    checks = {"recommendation": float(said == row.label), "lines": _common(given.bullets, right.bullets)}
+    verdicts = [(getattr(given, name), getattr(right, name)) for name in VERDICTS]
+    if len(asked := [(mine, theirs) for mine, theirs in verdicts if mine or theirs]) > 1:
+        checks["verdicts"] = sum(mine == theirs for mine, theirs in asked) / len(asked)
+    if (given.confidence, right.confidence) != (None, None):
+        checks["confidence"] = float(given.confidence == right.confidence)
+    if given.support or right.support:
+        checks["levels"] = float((given.support, given.resistance) == (right.support, right.resistance))
+    return mean_of(said, **checks, language=float(given.language == right.language))
+
+
+def _common(mine: tuple[str, ...], theirs: tuple[str, ...]) -> float:
+    longer = max(len(mine), len(theirs))
+    return (Counter(mine) & Counter(theirs)).total() / longer if longer else 1.0

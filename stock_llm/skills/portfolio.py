@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from stock_llm import statements
 from stock_llm.answers import Answer, AnswerError, Language, parse
+from stock_llm.claims import Claim
 from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.figures import Figure, figures
 from stock_llm.situation import percent, price, ratio
-from stock_llm.skills.decision import grounded, worded
+from stock_llm.skills.decision import checked, grounded, worded
 
 NAME = "portfolio"
 
@@ -153,7 +154,7 @@ def facts(portfolio: Portfolio) -> dict[str, Any]:
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: gain or loss, concentration, largest holding and return told, grounded numbers at the right names, the language."""
+    """Marks: gain or loss, concentration, largest holding and return told, grounded numbers, true sentences, the language."""
     try:
         given = parse(text)
     except AnswerError:
@@ -161,28 +162,114 @@ def score(row: Row, text: str) -> Score:
     if not (given.outcome and given.concentration and given.insights):
         return UNPARSED
     portfolio = Portfolio(row.as_of, tuple(Held(**one) for one in row.facts["held"]))
-    largest = portfolio.held[0]
-    told = [
-        any(_names(bullet, largest) and portfolio.weight(largest) in bullet for bullet in given.bullets),
-        any(portfolio.result.lstrip("+-") in bullet for bullet in given.bullets),
-    ]
+    sentences = checked(_undotted(given.bullets, portfolio), row, lambda piece: claimed(piece, portfolio))
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == ("GAIN" if portfolio.result.startswith("+") else "LOSS")),
         concentration=float(given.concentration == portfolio.concentration),
-        told=sum(told) / len(told),
-        grounded=grounded(given, row.input),
-        truth=sum(_at_its_name(bullet, portfolio) for bullet in given.bullets) / len(given.bullets),
+        told=len(sentences.told & {"largest", "result"}) / 2,
+        grounded=grounded(given, row.input, sentences),
+        truth=sentences.truth,
         language=float(given.language == row.language),
     )
 
 
-def _at_its_name(bullet: str, portfolio: Portfolio) -> bool:
-    """Whether a sentence that names holdings has no number but theirs; a symbol may itself have digits, such as 0700.HK."""
-    lines = portfolio.lines()
-    named = [f"{one.symbol} {lines[one.symbol]}" for one in portfolio.held[:SHOWN] if _names(bullet, one)]
-    return not named or statements.grounded(bullet, " ".join(named)) == 1.0
+_DOT = "\u2024"
+"""Stands for a symbol's last full stop (BP.), which ends no sentence."""
 
 
-def _names(bullet: str, one: Held) -> bool:
-    return re.search(rf"(?<!\w){re.escape(one.symbol)}(?!\w)", bullet) is not None
+def _undotted(bullets: tuple[str, ...], portfolio: Portfolio) -> list[str]:
+    dotted = [one.symbol for one in portfolio.held[:SHOWN] if one.symbol.endswith(".")]
+    told = list(bullets)
+    for symbol in dotted:
+        told = [bullet.replace(f"{symbol} ", f"{symbol[:-1]}{_DOT} ") for bullet in told]
+    return told
+
+
+_WORD = re.compile(r"[^\s,;:()฀-๿]+")
+_EQUAL = re.compile(r"(?<![\d.])([\d.]+)(?= equal|\s?ตัวเท่า)")
+_TWO = re.compile(r"largest two|two largest|top two|สองตัวใหญ่")
+_RANK = re.compile(r"(?P<largest>\blargest(?! two)|\bbiggest|(?<!สองตัว)ใหญ่ที่สุด)|(?P<best>\bbest|ดีที่สุด)|(?P<worst>\bworst|แย่ที่สุด)")
+_NEXT = re.compile(r"(?:(?!\band\b|และ)[^,])*")
+_MOVE = re.compile(
+    r"(?P<no>\bnot |n['’]t |\bnever |ไม่)?(?:ได้)?(?:(?P<gain>\bgain|\bprofit|\bearn|กำไร)|(?P<loss>\blos[ts]|ขาดทุน))"
+)
+_RETURN = re.compile(r"\breturn|ผลตอบแทน")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The words of a sentence from a holding's symbol to the next; those before the first have none."""
+
+    one: Held | None
+    text: str
+
+    @cached_property
+    def gained(self) -> bool | None:
+        """What a word such as "lost" says; None without one."""
+        match = _MOVE.search(self.text)
+        return None if match is None else bool(match["gain"]) != bool(match["no"])
+
+
+def claimed(piece: str, portfolio: Portfolio) -> list[Claim]:
+    """What a sentence claims about a portfolio.
+
+    A number belongs to the symbol before it, else to the one after it; without a symbol to the return, to the largest two where
+    they are named, or to the equal holdings. A percentage with a sign is a return; one without is a share of the value, or with a
+    word such as "lost" a return. "largest" is the largest holding's weight, "result" the return of the whole.
+    """
+    found: list[Claim] = []
+    if equal := _EQUAL.search(piece):
+        found.append(Claim("equal", equal[1] == f"{portfolio.equal_holdings:.1f}", value=True))
+        piece = piece[: equal.start()] + piece[equal.end() :]
+    parts = _parts(piece, portfolio)
+    both = portfolio.weight(*portfolio.held[:2]) if _TWO.search(piece.lower()) else ""
+    for number, part in enumerate(parts):
+        later = parts[number + 1].one if number + 1 < len(parts) else None
+        for match in _RANK.finditer(part.text):
+            about = later if later and _NEXT.fullmatch(part.text, match.end()) else part.one
+            if about:
+                found.append(Claim("rank", _ranks(about, match.lastgroup or "", portfolio)))
+        owner = part.one or (later if part.gained is None else None)
+        if part.gained is not None:
+            change = percent(owner.close, owner.cost) if owner else portfolio.result
+            found.append(Claim("outcome", part.gained == change.startswith("+")))
+        for figure in figures(part.text):
+            if both and str(figure) == both:
+                found.append(Claim("two", True, value=True))
+            elif owner:
+                found.append(_of_holding(figure, owner, part.gained, portfolio))
+            elif part.gained is not None or _RETURN.search(part.text):
+                known = (portfolio.result, portfolio.result.lstrip("+-") if part.gained is not None else "")
+                found.append(Claim("result", str(figure) in known, value=True))
+            elif both and figure.unit == "%":
+                found.append(Claim("two", False))
+    return found
+
+
+def _parts(piece: str, portfolio: Portfolio) -> list[_Part]:
+    held = {one.symbol: one for one in portfolio.held[:SHOWN]}
+    parts, start, one = [], 0, None
+    for match in _WORD.finditer(piece):
+        word = match[0].replace(_DOT, ".")
+        if other := held.get(word) or held.get(word.rstrip(".")):
+            parts.append(_Part(one, piece[start : match.start()].lower()))
+            start, one = match.end(), other
+    return [*parts, _Part(one, piece[start:].lower())]
+
+
+def _ranks(one: Held, rank: str, portfolio: Portfolio) -> bool:
+    """Whether a holding is the largest, or has the best or worst return of those listed; as printed, so that ties are both."""
+    if rank == "largest":
+        return portfolio.weight(one) == portfolio.weight(portfolio.held[0])
+    first = (max if rank == "best" else min)(portfolio.held[:SHOWN], key=lambda other: other.close / other.cost)
+    return percent(one.close, one.cost) == percent(first.close, first.cost)
+
+
+def _of_holding(figure: Figure, one: Held, gained: bool | None, portfolio: Portfolio) -> Claim:
+    change, weight = percent(one.close, one.cost), portfolio.weight(one)
+    said = str(figure)
+    if said == weight and gained is None:
+        return Claim("largest" if one is portfolio.held[0] else one.symbol, True, value=True)
+    known = (change, price(one.cost), price(one.close)) if gained is None else (change, change.lstrip("+-"))
+    return Claim(one.symbol, said in known, value=True)

@@ -1,12 +1,15 @@
 """Review of the user's own closed trade: what came of it, and how it was entered."""
 
+import re
 from dataclasses import dataclass
 
 from stock_llm import statements
 from stock_llm.answers import Answer, AnswerError, Language, parse
+from stock_llm.claims import Claim, claims
 from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
+from stock_llm.figures import figures
 from stock_llm.situation import Situation, percent, price
-from stock_llm.skills.decision import facts, grounded, situation_of, worded
+from stock_llm.skills.decision import checked, facts, grounded, situation_of, worded
 
 NAME = "review"
 
@@ -96,21 +99,52 @@ def row(trade: ClosedTrade, language: Language, phrasing: int) -> Row:
     )
 
 
+_TOLD = re.compile(
+    r"(?P<no>\bnot |n['’]t |\bnever |ไม่)?(?:ได้|bought |entered )?"
+    r"(?:(?P<gain>\bgain|\bprofit|\bmade\b|\bearn|กำไร)|(?P<loss>\blos[tsei]|ขาดทุน)"
+    r"|(?P<with>\bwith the trend|ตามแนวโน้ม)|(?P<against>\bagainst the trend|สวนแนวโน้ม))"
+)
+_RETURN = re.compile(r"\breturn|ผลตอบแทน")
+
+
+def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
+    """What a sentence claims about the trade and its entry.
+
+    "result" is the return, told by a sign, or by a word such as "lost"; "days" how long it was held. Facts of the row know both.
+    """
+    found, low = claims(piece, entry), piece.lower()
+    gain: bool | None = None
+    for match in _TOLD.finditer(low):
+        if match.lastgroup in ("gain", "loss"):
+            gain = (match.lastgroup == "gain") != bool(match["no"])
+            found.append(Claim("outcome", gain == (row.label == "GAIN")))
+        else:
+            way = match.lastgroup == ("with" if entry.close > entry.sma50 else "against")
+            found.append(Claim("way", way != bool(match["no"])))
+    for number in figures(piece):
+        if number.unit == "day":
+            found.append(Claim("days", number.digits == row.facts["days"], value=True))
+        elif number.unit == "%" and (gain is not None or _RETURN.search(low)):
+            signed = number.sign == ("+" if row.label == "GAIN" else "-") or (not number.sign and gain is not None)
+            found.append(Claim("result", signed and f"{number.digits}%" == row.facts["result"], value=True))
+    return found
+
+
 def score(row: Row, text: str) -> Score:
-    """Marks: gain or loss, its size and length told, grounded numbers, true comparisons, the language."""
+    """Marks: gain or loss, its size and length told (half each), grounded numbers, true sentences, the language."""
     try:
         given = parse(text)
     except AnswerError:
         return UNPARSED
     if not (given.outcome and given.insights):
         return UNPARSED
-    said = statements.numbers("\n".join(given.bullets))
-    told = [row.facts[name].rstrip("%") in said for name in ("result", "days")]
+    entry = situation_of(row)
+    sentences = checked(given.bullets, row, lambda piece: claimed(piece, row, entry))
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == row.label),
-        told=sum(told) / len(told),
-        grounded=grounded(given, row.input),
-        truth=statements.truth(given.bullets, situation_of(row)),
+        told=len(sentences.told & {"result", "days"}) / 2,
+        grounded=grounded(given, row.input, sentences),
+        truth=sentences.truth,
         language=float(given.language == row.language),
     )

@@ -2,10 +2,11 @@
 
 from stock_llm import statements
 from stock_llm.answers import Answer, AnswerError, Language, parse
+from stock_llm.claims import claims
 from stock_llm.dataset.moments import Moment, Odds
 from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
 from stock_llm.situation import Situation
-from stock_llm.skills.decision import decision_row, grounded, situation_of, worded
+from stock_llm.skills.decision import brier, checked, decision_row, grounded, situation_of, worded
 
 NAME = "signal"
 
@@ -39,17 +40,25 @@ def row(moment: Moment, odds: Odds, language: Language, phrasing: int) -> Row:
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the outcome's recommendation, grounded numbers, true comparisons, the language of the question."""
+    """Marks: the outcome's recommendation, a named value told, grounded numbers, true sentences, the language of the question.
+
+    The confidence has its own score, `Score.brier`.
+    """
     try:
         given = parse(text)
     except AnswerError:
         return UNPARSED
     if not (given.recommendation and given.confidence is not None and given.insights):
         return UNPARSED
+    situation = situation_of(row)
+    sentences = checked(given.bullets, row, lambda piece: claims(piece, situation))
+    right = given.recommendation == row.label
     return mean_of(
         given.recommendation,
-        recommendation=float(given.recommendation == row.label),
-        grounded=grounded(given, row.input),
-        truth=statements.truth(given.bullets, situation_of(row)),
+        brier(given, right),
+        recommendation=float(right),
+        told=float(bool(sentences.told)),
+        grounded=grounded(given, row.input, sentences),
+        truth=sentences.truth,
         language=float(given.language == row.language),
     )
