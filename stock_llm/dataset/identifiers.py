@@ -18,8 +18,11 @@ def hidden(name: str, hashed: Hash | None) -> str:
     return f"{_MARK}{hashed(name) if hashed else digest_of(id=name)}"
 
 
+def stands_for(ref: str, name: str, hashed: Hash | None) -> bool:
+    """Whether a row that names `ref` means `name`."""
+    return ref == name or (ref.startswith(_MARK) and ref == hidden(name, hashed))
+
+
 def shown(ref: str, names: Iterable[str], hashed: Hash | None) -> str:
     """The one of these names that `ref` stands for; `ref` itself where it is an id, or stands for none of them."""
-    if not ref.startswith(_MARK):
-        return ref
-    return next((name for name in names if ref in (name, hidden(name, hashed))), ref)
+    return next((name for name in names if stands_for(ref, name, hashed)), ref) if ref.startswith(_MARK) else ref

@@ -75,7 +75,8 @@ class Redactor:
 
     def ref(self, name: str) -> str:
         """The id or file name as rows may have it: itself, or the hash that `identifiers.shown` leads back."""
-        return name if _RANDOM.fullmatch(name) or self.text(name) == name else identifiers.hidden(name, self._hashed)
+        tells = _WORTH_A_LOOK.search(name) and not _RANDOM.fullmatch(name) and self._finds(name)
+        return identifiers.hidden(name, self._hashed) if tells else name
 
     def _finds(self, text: str) -> list[Find]:
         """What is to go, in order, not overlapping."""
@@ -122,7 +123,10 @@ class _Shadow:
     def __init__(self, text: str):
         self._places: list[int] | None = None
         self.text = text
-        if text.isascii() and not _TO_FOLD.search(text):
+        if not _TO_FOLD.search(text):
+            return
+        self.text = text.translate(_FOLDED)
+        if len(self.text) == len(text) and "  " not in self.text:
             return
         self._places = []
         folded: list[str] = []
@@ -137,7 +141,7 @@ class _Shadow:
         return (start, end) if self._places is None else (self._places[start], self._places[end - 1] + 1)
 
 
-_TO_FOLD = re.compile(r"[\x00-\x1f\x7f]|  ")
+_TO_FOLD = re.compile(r"[^ -~]|  ")
 
 _BLANK = frozenset("\u115f\u1160\u2065\u3164\uffa0")
 """Default_Ignorable_Code_Point of Unicode, where the category does not say so."""

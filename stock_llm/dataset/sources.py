@@ -74,8 +74,9 @@ def mix(settings: Settings, redactor: Redactor, judging: Seen, per_weight: int) 
     for number, source in enumerate(settings.dataset.source):
         check_licence(source)
         root = settings.path(source.path)
-        known = mixed.licences.get(root.name, source.licence)
-        mixed.licences[root.name] = known if known == source.licence else f"({known}) AND ({source.licence})"
+        shown = redactor.ref(root.name)
+        known = mixed.licences.get(shown, source.licence)
+        mixed.licences[shown] = known if known == source.licence else f"({known}) AND ({source.licence})"
         wanted = max(1, round(source.weight * per_weight))
         taken = 0
         for example in _drawn(source, files(source, settings), root, settings.seed, round(wanted * _SPARE) + 20, mixed):
@@ -157,7 +158,7 @@ def _rank(example: Example, seed: int) -> bytes:
 
 def _usable(source: Source, path: Path, root: Path, mixed: Mixed) -> Iterator[Example]:
     """The records of a file that can be learnt from; the others are set aside."""
-    name = path.name if path == root else path.relative_to(root.parent).as_posix()
+    name = _name(path, root)
     bad: list[Rejected] = []
     total = 0
     for row, record in records(path):
@@ -175,6 +176,21 @@ def _usable(source: Source, path: Path, root: Path, mixed: Mixed) -> Iterator[Ex
         raise InputError("there is no row in it", file=path, remedy="Correct the path of the [[dataset.source]] entry")
     refuse_if_mostly_bad(bad, total, path)
     mixed.rejected += bad
+
+
+def names(settings: Settings) -> Iterator[str]:
+    """The files of all sources, as rows name them.
+
+    Raises:
+        InputError: a source has no file any more.
+    """
+    for source in settings.dataset.source:
+        for path in files(source, settings):
+            yield _name(path, settings.path(source.path))
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.name if path == root else path.relative_to(root.parent).as_posix()
 
 
 def _shown(record: Any) -> str:
@@ -195,8 +211,8 @@ def _unfit(example: Example, source: Source) -> str:
 
 def _clean(example: Example, redactor: Redactor) -> Example:
     """The record as it may be written."""
-    texts = (injections.harmless(redactor.text(text)) for text in (example.instruction, example.input, example.output))
-    return Example(example.file, example.row, *texts)
+    texts = (redactor.text(injections.harmless(text)) for text in (example.instruction, example.input, example.output))
+    return Example(redactor.ref(example.file), example.row, *texts)
 
 
 def _row(example: Example, source: Source) -> Row | None:
