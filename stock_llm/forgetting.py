@@ -153,7 +153,7 @@ def _has(history: History, kind: Kind, mark: str) -> bool:
     return pc.any(pc.equal(pq.read_table(history.trades, columns=[column])[column], mark), min_count=0).as_py()
 
 
-def _used(dataset: Dataset, having: set[str], kind: Kind, mark: str, hashed: Hash) -> bool:
+def _used(dataset: Dataset, having: set[str], kind: Kind, mark: str, hashed: Hash | None = None) -> bool:
     """Whether rows were made from it: of an item, one of its own; of trades any, because positions are the sum of all of them."""
     if kind == "feedback":
         return any(identifiers.stands_for(ref, mark, hashed) for ref in (*dataset.feedback_ids, *_preferred(dataset)))

@@ -84,7 +84,7 @@ _TOKEN_BEFORE, _TOKEN_AFTER = re.compile(r"[A-Za-z0-9]*$"), re.compile(r"^[A-Za-
 
 _CURRENCY = r"usd|thb|eur|gbp|jpy"
 _UNIT = rf"(?:shares|units|contracts|{_CURRENCY}|dollars?|baht|บาท|หุ้น|ดอลลาร์|%)"
-_SECURITY = r"\b(?:cusip|sedol|isin|wkn)\b"
+_SECURITY = r"\b(?:cusip|sedol|isin|wkn|cik)\b"
 _BETWEEN = r"(?:[ :=(]|\b(?:is|was|of|at|to|about|around|over|rose|fell|reached|hit)\b|ซื้อขาย|ตลาด|รวม|หุ้น|อยู่ที่|ที่|เป็น)*"
 _SECURITY_BEFORE = re.compile(rf"{_SECURITY}{_BETWEEN}$", re.IGNORECASE)
 _AMOUNT_BEFORE = re.compile(
@@ -111,12 +111,13 @@ _IS = (
 """What stands between the word and the number; `\\K` then leaves the word where it is."""
 
 _NO_AMOUNT = rf"(?! ?{_UNIT})"
-_NO_DATE = r"(?!(?:19|20)\d\d[-/]\d\d(?:[-/]\d\d)?(?![\d/-]))"
+_NO_DATE = r"(?!(?:(?:19|20)\d\d[-/]\d\d(?:[-/]\d\d)?|[0-3]?\d[-/][0-3]?\d[-/](?:19|20)\d\d)(?![\d/-]))"
 _NO_ROUND = r"(?!\d{1,3}0{3,}(?!\d| ?[-/] ?\d))"
 
 _NAMED = (
     r"(?:\b(?:account|acct|acc|a/c|konto|rekening|cuenta|compte|(?<!home )depot|portfolio(?= (?:no|num|id|#))|"
-    r"(?:client|customer|user|member|kunden|klant)(?= ?(?:id|no|num|nr|#|nummer)))s?(?:number|nummer|no|nr|id)?\b|บัญชี|พอร์ต)"
+    r"(?:client|customer|user|member|kunden|klant)(?= ?(?:id|no|num|nr|#|nummer)))s?(?:number|nummer|no|nr|id)?\b"
+    r"|บัญชี|(?<!มูลค่า)พอร์ต)"
     rf"{_IS}\K{_NO_DATE}{_NO_ROUND}"
 )
 
@@ -138,13 +139,14 @@ _PHONE = {
     rf"(?:\(\d{{3}}\) ?\d{{3}}[ .-]\d{{4}}|\d{{3}} ?([-./]) ?\d{{3}} ?\1 ?\d{{4}}){_END}",
     "abroad": rf"(?<![\d.])\+(?=(?:[ ()/-]{{0,3}}\d){{9,15}}(?!\d))\d{{1,3}}(?:[ /-]{{0,3}}\(?\d{{1,12}}\)?){{1,7}}{_END}"
     rf"|(?<![\d.])\+\d{{1,3}}(?:\.\d{{2,4}}){{3,4}}{_END}",
-    "named": r"(?:\b(?:phone|(?!(?-i:TEL) \d{7}(?!\d))tel|telephone|telefon|mobile|cell|whatsapp|fax|call (?:me|us)(?: at| on)?)\b"
-    rf"|โทรศัพท์|โทร|มือถือ|เบอร์)\.?{_IS}\K{_NO_DATE}\+?\d(?:[ ()/-]{{0,3}}\d){{6,14}}{_END}{_NO_AMOUNT}",
+    "named": r"(?:\b(?:phone|(?!(?-i:TEL) \d{7}(?!\d))tel|telephone|telefon|mobile|cell|whatsapp|fax|call (?:me|us)(?: at| on)?)"
+    rf"\b|โทรศัพท์|โทร|มือถือ|เบอร์)\.?{_IS}\K{_NO_DATE}\+?\d(?:[ ()/-]{{0,3}}\d){{6,14}}{_END}{_NO_AMOUNT}",
 }
 
 _NO_SIGN = r"[^\s@,;:<>()\[\]\"'"
 _EMAIL = {
-    "any domain": rf"{_NO_SIGN}\u0e00-\u0e7f]{{1,64}}@{_NO_SIGN}\u0e00-\u0e7f]{{1,190}}\.(?:(?:(?![\u0e00-\u0e7f])\p{{L}}){{2,63}}|xn--[A-Z\d-]{{2,59}})",
+    "any domain": rf"{_NO_SIGN}\u0e00-\u0e7f]{{1,64}}@{_NO_SIGN}\u0e00-\u0e7f]{{1,190}}"
+    r"\.(?:(?:(?![\u0e00-\u0e7f])\p{L}){2,63}|xn--[A-Z\d-]{2,59})",
     "Thai": rf"{_NO_SIGN}]{{0,63}}[\u0e00-\u0e7f]@{_NO_SIGN}]{{1,190}}\.\p{{L}}{_NO_SIGN}]{{1,62}}",
     "of a machine": r"[A-Z\d._%+-]{1,64}@(?:localhost\b|\[?\d{1,3}(?:\.\d{1,3}){3}\b\]?)",
 }
@@ -152,7 +154,9 @@ _EMAIL = {
 _LOCAL, _HOST = r"[A-Z\d._%+-]{1,64}", r"[A-Z\d-]{1,63}"
 _AT, _DOT = r" ?(?:@|[(\[{] ?(?:at|@) ?[)\]}]) ?", r" ?(?:[(\[{] ?(?:dot|\.) ?[)\]}]|\bdot\b) ?"
 _SPELLED_EMAIL = {
-    "with signs": rf"{_LOCAL}{_AT}{_HOST}(?:(?:\.|{_DOT}){_HOST}){{0,3}}?(?:\.|{_DOT}| ?\. ?(?=(?:com|net|org|info|th)\b))[A-Z]{{2,24}}\b",
+    "with signs": rf"{_LOCAL}{_AT}{_HOST}(?:(?:\.|{_DOT}){_HOST}){{0,3}}?"
+    rf"(?:\.|{_DOT}| ?\. ?(?=(?:com|net|org|info|th)\b))[A-Z]{{2,24}}\b",
+    "broken": rf"[A-Z\d]{_LOCAL}@{_HOST} {_HOST}(?:\.{_HOST}){{0,2}}\.[A-Z]{{2,24}}\b",
     "in words": rf"{_LOCAL} at {_HOST}(?:{_DOT}{_HOST}){{0,3}}{_DOT}[A-Z]{{2,24}}\b",
 }
 
@@ -241,6 +245,12 @@ def _recognisers() -> list[_Recogniser]:
     any_case = re.DOTALL | re.MULTILINE | re.IGNORECASE
     apart = [(sign, "") for sign in "-./ "]
     iban, card, thai_id = (forms({"with check": regex}) for regex in (_IBAN_WITH_CHECK, _CARD_WITH_CHECK, _THAI_ID))
+    known_iban = IbanRecognizer(
+        iban,  # type: ignore[arg-type]  # declared as texts, used as patterns
+        supported_entity="IBAN",
+        regex_flags=any_case,
+        replacement_pairs=apart,
+    )
     at_sign, spelled = re.compile("@"), re.compile(r"@|[(\[{] ?[aA][tT]|\b[dD][oO][tT]\b")
     country, long_word, hexadecimal = map(re.compile, (r"(?<![A-Za-z\d])[A-Za-z]{2}\d\d", r"[A-Za-z\d]{25}", "0[xX]"))
     five = re.compile(r"\d(?:\D{0,4}\d){4}|[pP][aA]\d")
@@ -248,7 +258,7 @@ def _recognisers() -> list[_Recogniser]:
     return [
         _Recogniser(ours("EMAIL", _EMAIL), "text", at_sign),
         _Recogniser(SpelledEmail("EMAIL", patterns=forms(_SPELLED_EMAIL)), "text", spelled),
-        _Recogniser(IbanRecognizer(iban, supported_entity="IBAN", regex_flags=any_case, replacement_pairs=apart), "bare", country),
+        _Recogniser(known_iban, "bare", country),
         _Recogniser(ours("IBAN", _IBAN_SHAPE), "bare", country),
         _Recogniser(CreditCardRecognizer(card, supported_entity="CARD", replacement_pairs=apart), "bare", twelve),
         _Recogniser(ours("CARD", _CARD_SHAPE), "bare", twelve),

@@ -56,7 +56,7 @@ class Redactor:
         return text
 
     def item(self, item: FeedbackItem) -> FeedbackItem:
-        """The item as it may be learnt from: texts and id redacted, a symbol that is none left out, who gave it and where forgotten."""
+        """The item as it may be learnt from: texts and id redacted, a symbol only if it is one, not who gave it and where."""
         fits = _SYMBOL.fullmatch(item.symbol) and self.text(item.symbol) == item.symbol
         return replace(
             item,
@@ -93,17 +93,20 @@ class Redactor:
 
     def _own_accounts(self, text: str) -> Iterator[Find]:
         """The user's own accounts, whatever they are joined to with a hyphen or a slash."""
-        if self._hashed is None or not self._accounts:
+        if not self._accounts:
             return
         for token in _TOKEN.finditer(text):
             parts = [(token.start() + part.start(), token.start() + part.end()) for part in _PART.finditer(token[0])]
             for first in range(len(parts)):
                 for last in range(first, min(first + _LONGEST_ID, len(parts))):
                     start, end = parts[first][0], parts[last][1]
-                    form = text[start:end].replace(" ", "")
-                    if len(form) >= 4 and not _NUMBER.fullmatch(form) and any(character.isdigit() for character in form):
-                        if any(self._hashed(one) in self._accounts for one in {form, form.upper()}):
-                            yield Find(start, end, "ACCOUNT")
+                    if self._is_own(text[start:end].replace(" ", "")):
+                        yield Find(start, end, "ACCOUNT")
+
+    def _is_own(self, form: str) -> bool:
+        if self._hashed is None or len(form) < 4 or _NUMBER.fullmatch(form) or not any(one.isdigit() for one in form):
+            return False
+        return any(self._hashed(one) in self._accounts for one in {form, form.upper()})
 
 
 _RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -146,7 +149,18 @@ _TO_FOLD = re.compile(r"[^ -~]|  ")
 _BLANK = frozenset("\u115f\u1160\u2065\u3164\uffa0")
 """Default_Ignorable_Code_Point of Unicode, where the category does not say so."""
 
-_SIGNS = {"\u2212": "-", "\u2043": "-", "\u02d7": "-", "\u2215": "/", "\u2044": "/", "\u00b7": ".", "\u2022": ".", "\u2800": " "}
+_SIGNS = {
+    "\u2212": "-",
+    "\u2043": "-",
+    "\u02d7": "-",
+    "\u2215": "/",
+    "\u2044": "/",
+    "\u00b7": ".",
+    "\u2022": ".",
+    "\u3002": ".",
+    "\uff61": ".",
+    "\u2800": " ",
+}
 """Signs that look like those between the parts of a number."""
 
 
