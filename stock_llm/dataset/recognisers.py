@@ -124,7 +124,7 @@ _NAMED = (
 _ACCOUNT = {
     "named": rf"{_NAMED}(?:[A-Z]{{0,6}}-?(?:\d[A-Z]{{0,2}}(?: ?[-/] ?)?){{5,}}\d[A-Z\d]*|(?:\d(?: ?[-/] ?| )?{_NO_DATE}){{7,}}\d"
     rf"|[A-Z]{{1,6}}-?(?:\d[A-Z]{{0,2}}-?){{4,}}\d[A-Z\d]*){_END}{_NO_AMOUNT}",
-    "broker's form": r"(?<![A-Z\d])(?:(?:DU|DF|U|F(?!\d+ (?:shares|units|contracts)))\d{6,9}|[XYZ]\d{8})(?!\d)"
+    "broker's form": r"(?<![A-Z\d])(?:(?:D[UF] ?|U|F(?!\d+ (?:shares|units|contracts)))\d{6,9}|[XYZ]\d{8})(?!\d)"
     r"|(?<![A-Z\d])(?:PA\d[A-Z\d]{9}|\d[A-Z]{2}\d{5})(?![A-Z\d])",
     "long": rf"{_START}(?!\d{{1,4}}0+(?!\d))\d{{10,}}{_END}",
     "in groups": r"(?<![\d.-])(?!\d{4}-\d\d-\d\d)(?=[\d ]{1,20}-[\d ]{1,20}-)(?=(?:(?: ?- ?| )?\d){10,19}(?![\d-]))"
@@ -133,7 +133,7 @@ _ACCOUNT = {
 
 _PHONE = {
     "Thai mobile": rf"{_START}0[689]{_GAP}\d{_GAP}\d{{3}}{_GAP}\d{{4}}{_END}"
-    rf"|{_START}(?!\d\d[-./]\d\d[-./]\d{{4}}(?!\d))0[689](?:{_GAP}\d){{8}}{_END}",
+    rf"|{_START}(?!\d\d[-./]\d\d[-./]\d{{4}}(?!\d))0 ?[689](?:{_GAP}\d){{8}}{_END}",
     "Thai landline": rf"{_START}0(?:2{_GAP}\d{{3}}{_GAP}\d{{4}}|[3-57]\d{_GAP}\d{{3}}{_GAP}\d{{3}}){_END}",
     "North American": rf"{_START}(?![01]\d[05]-\d\d[05]-\d{{3}}[05]{_END})"
     rf"(?:\(\d{{3}}\) ?\d{{3}}[ .-]\d{{4}}|\d{{3}} ?([-./]) ?\d{{3}} ?\1 ?\d{{4}}){_END}",
@@ -155,7 +155,7 @@ _LOCAL, _HOST = r"[A-Z\d._%+-]{1,64}", r"[A-Z\d-]{1,63}"
 _AT, _DOT = r" ?(?:@|[(\[{] ?(?:at|@) ?[)\]}]) ?", r" ?(?:[(\[{] ?(?:dot|\.) ?[)\]}]|\bdot\b) ?"
 _SPELLED_EMAIL = {
     "with signs": rf"{_LOCAL}{_AT}{_HOST}(?:(?:\.|{_DOT}){_HOST}){{0,3}}?"
-    rf"(?:\.|{_DOT}| ?\. ?(?=(?:com|net|org|info|th)\b))[A-Z]{{2,24}}\b",
+    rf"(?:\.|{_DOT}| ?\. ?(?=(?:co|com|net|org|info|th)\b))[A-Z]{{2,24}}\b",
     "broken": rf"[A-Z\d]{_LOCAL}@{_HOST} {_HOST}(?:\.{_HOST}){{0,2}}\.[A-Z]{{2,24}}\b",
     "in words": rf"{_LOCAL} at {_HOST}(?:{_DOT}{_HOST}){{0,3}}{_DOT}[A-Z]{{2,24}}\b",
 }
