@@ -1,8 +1,8 @@
 """What is learnt from feedback, what is frozen to measure whether corrections are followed, and what waits.
 
 In: feedback items, a redactor, the rows that judge. Out: rows, and the items that preferences may be made of. The items of a
-chain go one way: all of them are learnt, frozen, or wait until the holdout that judges their event is over. Texts are redacted,
-freed of tokens of the prompt format, and learnt once; an answer that looks like an injection is not learnt. Nothing is left out
+chain go one way: all of them are learnt, frozen, or wait until the holdout that judges their event is over. Texts are freed of
+tokens of the prompt format, redacted, and learnt once; an answer that looks like an injection is not learnt. Nothing is left out
 without being counted. Does not know the market.
 """
 

@@ -114,7 +114,7 @@ _RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 _TOKEN = re.compile(r"[A-Za-z0-9]+(?: ?[-_/] ?[A-Za-z0-9]+)*")
 _PART = re.compile(r"[A-Za-z0-9]+")
-_LONGEST_ID = 4
+_LONGEST_ID = 6
 """Parts, as DEMO-0001 has two."""
 _NUMBER = re.compile(r"\d{1,3}|\d{4}-\d\d-\d\d")
 

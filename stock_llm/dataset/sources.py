@@ -2,7 +2,7 @@
 
 In: the `[[dataset.source]]` entries. Out: as many rows of each as its weight asks for, drawn by a hash so that the order of files
 and rows makes no difference; and every row that was set aside, with file, row and reason. A licence that forbids commercial use
-is refused unless it was allowed. Texts are redacted, freed of tokens of the prompt format, and deduplicated. An input that looks
+is refused unless it was allowed. Texts are freed of tokens of the prompt format, redacted, and deduplicated. An input that looks
 like an injection is quoted and flagged; an instruction or an answer that does is set aside. Does not know trades or candles.
 """
 
@@ -210,7 +210,7 @@ def _unfit(example: Example, source: Source) -> str:
 
 
 def _clean(example: Example, redactor: Redactor) -> Example:
-    """The record as it may be written."""
+    """The record as it may be written: redacted last, when nothing joins the parts of a number any more."""
     texts = (redactor.text(injections.harmless(text)) for text in (example.instruction, example.input, example.output))
     return Example(redactor.ref(example.file), example.row, *texts)
 
