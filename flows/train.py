@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -18,9 +19,11 @@ from prefect.artifacts import create_markdown_artifact
 
 from stock_llm import environment, report
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
+from stock_llm.dataset import identifiers
 from stock_llm.feedback import Feedback
 from stock_llm.inputs import open_feedback
 from stock_llm.plan import Outcome, finished, plan_digest, record
+from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
 from tasks.build_dataset import build_dataset
 from tasks.collect import collect
@@ -57,7 +60,7 @@ def train(profile: str | None = None, why: str = "manual", dials: dict[str, Any]
         history = collect(settings)
         dataset = build_dataset(settings, history)
         plan = plan_digest(settings, history.digest)
-        with _taken(settings, plan, dataset) as feedback:
+        with _taken(settings, plan, history, dataset) as feedback:
             adapter = finetune(settings, dataset)
             candidate = quantize(settings, dataset, adapter)
             scorecard = evaluate(settings, dataset, candidate)
@@ -89,10 +92,11 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _taken(settings: Settings, plan: str, dataset: Dataset) -> Iterator[Feedback]:
+def _taken(settings: Settings, plan: str, history: History, dataset: Dataset) -> Iterator[Feedback]:
     """The feedback of the dataset counts as taken inside; an error gives it back, unless it was settled before."""
     feedback = open_feedback(settings)
-    feedback.claim(plan, dataset.feedback_ids)
+    hashed = partial(account_hash, settings=settings)
+    feedback.claim(plan, [identifiers.shown(ref, history.feedback_ids, hashed) for ref in dataset.feedback_ids])
     try:
         yield feedback
     except BaseException as error:

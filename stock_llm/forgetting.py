@@ -9,6 +9,7 @@ written stays on the disk, and a trained model stays as it is until the next run
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stock_llm.artifacts import RECORD, Dataset, History, load
-from stock_llm.dataset import forgotten_marks
+from stock_llm.dataset import forgotten_marks, identifiers
+from stock_llm.dataset.identifiers import Hash
 from stock_llm.dataset.rows import read_rows
 from stock_llm.errors import InputError
 from stock_llm.feedback import Feedback, Forgotten, Kind
@@ -51,7 +53,8 @@ def forget(settings: Settings, kind: Kind, given: str) -> Forgetting:
     """Forgets one thing.
 
     Args:
-        given: an item's id; a trade's id as the file or the ledger has it; an account as the file has it.
+        given: an item's id; a trade's id as the file or the ledger has it, either of them also as a row has it; an account
+            as the file has it.
 
     Raises:
         InputError: nothing that was ever collected has this id, or several trades have it.
@@ -62,7 +65,8 @@ def forget(settings: Settings, kind: Kind, given: str) -> Forgetting:
     fresh = store.forget(kind, mark)
 
     having = [history for history in histories if _has(history, kind, mark)]
-    datasets = [one for one in _artifacts(settings, Dataset) if _used(one, {history.digest for history in having}, kind, mark)]
+    with_it, hashed = {history.digest for history in having}, partial(account_hash, settings=settings)
+    datasets = [one for one in _artifacts(settings, Dataset) if _used(one, with_it, kind, mark, hashed)]
     for dataset in datasets:
         forgotten_marks.add(dataset.folder, f"{kind} {mark}")
     versions = _tag_versions(settings, {dataset.digest: dataset for dataset in datasets})
@@ -110,17 +114,20 @@ def _artifacts(settings: Settings, kind: type[A]) -> Iterator[A]:
             yield found
 
 
-def _item(settings: Settings, store: Feedback, histories: list[History], given: str) -> str:  # noqa: ARG001
+def _item(settings: Settings, store: Feedback, histories: list[History], given: str) -> str:
+    ids = (name for history in histories for name in history.feedback_ids)
+    given = identifiers.shown(given, ids, partial(account_hash, settings=settings))
     if store.has(given) or given in store.forgotten().feedback or any(given in history.feedback_ids for history in histories):
         return given
     raise InputError(f"there is no feedback '{given}'", remedy="A row made from it names it: stock-llm dataset show ROW")
 
 
-def _trade(settings: Settings, store: Feedback, histories: list[History], given: str) -> str:  # noqa: ARG001
+def _trade(settings: Settings, store: Feedback, histories: list[History], given: str) -> str:
     """The ledger's id, which has the name of the file's format before the broker's own id."""
     known = set(store.forgotten().trade)
     for history in histories:
         known.update(pc.unique(pq.read_table(history.trades, columns=["entry_id"])["entry_id"]).to_pylist())
+    given = identifiers.shown(given, known, partial(account_hash, settings=settings))
     meant = [given] if given in known else sorted(one for one in known if one.partition(":")[2] == given)
     if len(meant) == 1:
         return meant[0]
@@ -146,23 +153,25 @@ def _has(history: History, kind: Kind, mark: str) -> bool:
     return pc.any(pc.equal(pq.read_table(history.trades, columns=[column])[column], mark), min_count=0).as_py()
 
 
-def _used(dataset: Dataset, having: set[str], kind: Kind, mark: str) -> bool:
+def _used(dataset: Dataset, having: set[str], kind: Kind, mark: str, hashed: Hash | None = None) -> bool:
     """Whether rows were made from it: of an item, one of its own; of trades any, because positions are the sum of all of them."""
     if kind == "feedback":
-        return mark in dataset.feedback_ids or _is_preferred(dataset, mark)
+        return any(identifiers.stands_for(ref, mark, hashed) for ref in (*dataset.feedback_ids, *_preferred(dataset)))
     if dataset.history:
         return dataset.history in having
     return kind == "trade" and any(
-        row.source["ref"] == mark for file in (dataset.train, dataset.holdout) for row in read_rows(file)
+        identifiers.stands_for(row.source["ref"], mark, hashed)
+        for file in (dataset.train, dataset.holdout)
+        for row in read_rows(file)
     )
 
 
-def _is_preferred(dataset: Dataset, mark: str) -> bool:
+def _preferred(dataset: Dataset) -> Iterator[str]:
+    """The items of its preferences."""
     file = dataset.folder / "preference.jsonl"
-    if not file.exists():
-        return False
-    with file.open(encoding="utf-8") as stream:
-        return any(json.loads(line)["feedback"] == mark for line in stream)
+    if file.exists():
+        with file.open(encoding="utf-8") as stream:
+            yield from (json.loads(line)["feedback"] for line in stream)
 
 
 def _tag_versions(settings: Settings, datasets: dict[str, Dataset]) -> list[int]:

@@ -37,7 +37,7 @@ from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.situation import WARM_UP
 
-RECIPE = 3
+RECIPE = 4
 """Raised whenever this file, or what it calls, makes other rows from the same history."""
 
 
@@ -75,11 +75,11 @@ def split_of(settings: Settings, history: History) -> Split:
 def build(settings: Settings, history: History, digest: str, folder: Path, draw: int = 0) -> Dataset:
     """Writes the files of a dataset into `folder`."""
     split = split_of(settings, history)
-    market = Market.of(history, settings.dataset.amount_scale)
+    redactor = _redactor(settings, history)
+    market = Market.of(history, settings.dataset.amount_scale, redactor.ref)
     train_side, holdout_side = sides(market, split)
     refuse_if_empty(train_side, holdout_side, history, split)
     odds = market.odds(train_side.decisions)
-    redactor = _redactor(settings, history)
     paths = {name: folder / f"{name}.jsonl" for name in NAMES}
     tallies = {name: Tally() for name in NAMES}
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm import forgetting
+from stock_llm.dataset.provenance import find
 from stock_llm.dataset.rows import read_rows
 from stock_llm.feedback_item import FeedbackItem
 from stock_llm.inputs import open_feedback
@@ -32,6 +34,24 @@ CANARIES = {
     "card": "4111 1111 1111 1111",
 }
 
+FEEDBACK_IDS = ["canary.bird@example.co.th", "DE89370400440532013000"]
+BROKER_ACCOUNT = "U7712004"
+"""Begins the ids of trades, and stands in the name of a file."""
+
+BROKEN = {
+    "harbour": "081\n234\n5678",
+    "copper": "0812\U000e0041345678",
+    "lantern": "DE89\n3704\n0044\n0532\n0130\n00",
+    "orchard": "1-1017-\n00230-70-8",
+    "glacier": "4111\t1111\r1111\u20281111",
+    "violin": "081\u202a234\u20665678",
+    "saddle": "account\n77120045",
+    "thunder": "081\u2212234\u22125678",
+}
+"""Canaries that a later stage would join: it puts a text on one line, and takes invisible characters out."""
+
+SAID = "The {0} desk told {0} holders about the {0} results: {1} is what they should all remember of {0} now"
+
 TEXT = "; ".join(CANARIES.values())
 
 HIDDEN = [word for text in CANARIES.values() for word in (text.removeprefix("account "),)]
@@ -48,6 +68,9 @@ def feedback():
         )  # fmt: skip
     yield FeedbackItem(id="up", created_at=when, instruction=f"Liked {TEXT}", response=f"Good, {TEXT}", thumb="up", comment=TEXT)
     yield FeedbackItem(id="down", created_at=when, instruction=f"Bad {TEXT}", response=f"No, {TEXT}", thumb="down", comment=TEXT)
+    for name, question in zip(FEEDBACK_IDS, ("Why are bonds safe?", "How do options expire?"), strict=True):
+        response = f"{question} Because of the contract."
+        yield FeedbackItem(id=name, created_at=when, symbol="12345678", instruction=question, response=response, thumb="up")
     yield FeedbackItem(
         id="attack",
         created_at=when,
@@ -58,7 +81,8 @@ def feedback():
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def built(tmp_path_factory):
+    """The settings of a home where canaries are everywhere, and its dataset."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("privacy") / "home"
         patch.setenv("STOCK_LLM_SECRETS", str(home.parent / "secrets"))
@@ -68,20 +92,28 @@ def dataset(tmp_path_factory):
         with trades.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(lines[0]))
             writer.writeheader()
-            writer.writerows(line | {"account": CANARIES["own account"], "note": f"called {TEXT}"} for line in lines)
+            own = {"account": CANARIES["own account"], "note": f"called {TEXT}"}
+            writer.writerows(line | own | {"trade_id": f"{BROKER_ACCOUNT}-{line['trade_id']}"} for line in lines)
         alpaca = [{"instruction": f"Say {TEXT}", "input": TEXT, "output": f"Said {TEXT}"}, {"instruction": TEXT, "output": ""}]
         reply = "Futures are contracts to trade later at a price that is agreed on now; options give the right without the duty."
         chat = [{"messages": [{"role": "user", "content": f"Hear {TEXT}"}, {"role": "assistant", "content": reply}]}]
         news = [{"text": f"News of {TEXT}", "label": "positive"}]
-        for name, rows in (("alpaca", alpaca), ("chat", chat), ("news", news)):
+        news += [{"text": SAID.format(name, text), "label": "negative"} for name, text in BROKEN.items()]
+        alpaca += [{"instruction": SAID.format(name[::-1], text), "output": f"{name} {text}"} for name, text in BROKEN.items()]
+        for name, rows in (("alpaca", alpaca), ("chat", chat), (f"acct {BROKER_ACCOUNT} news", news)):
             (home / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False))
         entries = [
-            {"path": f"{name}.json", "format": form, "licence": "MIT", "longest": 3000}
-            for name, form in (("alpaca", "alpaca"), ("chat", "chat"), ("news", "sentiment"))
+            {"path": f"{name}.json", "format": form, "licence": "MIT", "longest": 3000, "weight": 1}
+            for name, form in (("alpaca", "alpaca"), ("chat", "chat"), (f"acct {BROKER_ACCOUNT} news", "sentiment"))
         ]
         settings = load_settings(home=home, train_rows=80, holdout_rows=20, dataset={"source": entries})
         open_feedback(settings).add(feedback())
-        return build_dataset.fn(settings, collect.fn(settings))
+        return settings, build_dataset.fn(settings, collect.fn(settings))
+
+
+@pytest.fixture
+def dataset(built):
+    return built[1]
 
 
 def test_no_canary_is_in_any_file_of_lines(dataset):
@@ -90,7 +122,7 @@ def test_no_canary_is_in_any_file_of_lines(dataset):
     for file in [*files, dataset.card, dataset.folder / "artifact.json"]:
         text = file.read_text(encoding="utf-8")
         told = json.dumps(text)  # as escapes, too
-        for canary in HIDDEN:
+        for canary in [*HIDDEN, *FEEDBACK_IDS, BROKER_ACCOUNT, "12345678"]:
             assert canary not in text and json.dumps(canary)[1:-1] not in told, f"{canary} in {file.name}"
 
 
@@ -105,6 +137,40 @@ def test_what_held_them_is_there_with_marks_in_their_place(dataset):
     for said in ("Liked", "Say", "Hear", "News of"):
         assert f"{said} {marks}" in lines["train"]
     assert f"Bad {marks}" in lines["preference"]
+
+
+def test_what_is_broken_is_found_before_anything_joins_it(dataset):
+    rows = [row for row in (*read_rows(dataset.train), *read_rows(dataset.holdout)) if row.source["kind"] == "source"]
+    for name in (*BROKEN, *(name[::-1] for name in BROKEN)):
+        (row,) = (row for row in rows if f"told {name} holders" in row.instruction + row.input)
+        said = f"{row.instruction}\n{row.input}\n{row.output}"
+        assert "[" in said and not any(character.isdigit() for character in said), said
+
+
+def test_ids_that_are_hidden_are_led_back(built):
+    settings, dataset = built
+    rows = {}
+    for row in read_rows(dataset.train):
+        if row.source["ref"].startswith("id:"):
+            rows.setdefault(row.source["kind"], row)
+    told = {kind: {origin.what: origin for origin in find(settings, row.id).origins} for kind, row in rows.items()}
+    assert told["feedback"]["feedback"].ref in FEEDBACK_IDS
+    assert told["source"]["text"].file == f"acct {BROKER_ACCOUNT} news.json"
+    assert told["trade"]["trade"].ref.startswith(f"generic:{BROKER_ACCOUNT}-T") and told["trade"]["trade"].file == "trades.csv"
+    assert set(told) == {"feedback", "source", "trade"}
+
+
+def test_what_a_row_hides_can_be_forgotten(built, registry_home, monkeypatch):
+    given, dataset = built
+    monkeypatch.setenv("STOCK_LLM_SECRETS", str(given.secrets))
+    shutil.copytree(given.home / "data", registry_home / "data")
+    settings = load_settings(home=registry_home)
+    rows = {row.source["kind"]: row for row in read_rows(dataset.train) if row.source["ref"].startswith("id:")}
+    by_row = forgetting.forget(settings, "feedback", rows["feedback"].source["ref"])
+    by_id = forgetting.forget(settings, "feedback", next(name for name in FEEDBACK_IDS if name != by_row.mark))
+    trade = forgetting.forget(settings, "trade", rows["trade"].source["ref"])
+    assert {by_row.mark, by_id.mark} == set(FEEDBACK_IDS) and trade.mark.startswith(f"generic:{BROKER_ACCOUNT}-T")
+    assert by_row.datasets == by_id.datasets == trade.datasets == [dataset.digest]
 
 
 def test_nothing_that_identifies_comes_by_another_field(dataset):

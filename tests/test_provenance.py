@@ -39,7 +39,7 @@ def test_every_row_leads_to_its_lines(built):
     seen = set()
     for file in (dataset.train, dataset.holdout):
         for row in read_rows(file):
-            found = {origin.what: origin for origin in origins(row, history)}
+            found = {origin.what: origin for origin in origins(row, history, settings)}
             seen.add(row.source["kind"])
             if row.source["kind"] == "feedback":
                 assert row.source["ref"] in found["feedback"].said
@@ -64,7 +64,7 @@ def test_every_row_leads_to_its_lines(built):
 def test_a_review_leads_to_the_purchases_that_it_is_about(built):
     settings, history, dataset = built
     row = next(row for row in read_rows(dataset.train) if row.skill == "review")
-    bought = [origin for origin in origins(row, history) if origin.what == "position"]
+    bought = [origin for origin in origins(row, history, settings) if origin.what == "position"]
     first = line_of(settings, bought[0], bought[0].rows[0])
     assert f",{row.symbol},BUY," in first
     assert date.fromisoformat(first.split(",")[1][:10]).isoformat() == row.label_from

@@ -4,7 +4,7 @@ In: candles and the user's fills. Out: `Decisions`, arrays with one entry for ea
 the portfolio that an entry stands for. Does not know skills' wording, languages or the split.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
@@ -68,10 +68,16 @@ class Market:
         self._place = {one.candles.symbol: place for place, one in enumerate(series)}
 
     @classmethod
-    def of(cls, history: History, amount_scale: float = 1.0) -> "Market":
-        """The market of a collected history; quantities times `amount_scale`, so that they need not show how large they are."""
+    def of(cls, history: History, amount_scale: float = 1.0, ref: Callable[[str], str] = str) -> "Market":
+        """The market of a collected history.
+
+        Args:
+            amount_scale: what quantities are multiplied by, so that they need not show how large they are.
+            ref: a trade's id to what may stand for it in rows.
+        """
         series = [situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))]
         fills = holdings.fills(pq.read_table(history.steps))
+        fills = [replace(fill, ref=ref(fill.ref)) for fill in fills]
         if amount_scale != 1.0:
             fills = [replace(fill, quantity=round(fill.quantity * amount_scale, 8)) for fill in fills]
         traded = pq.read_table(history.positions, columns=["instrument", "currency"]).group_by("instrument")

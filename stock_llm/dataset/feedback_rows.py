@@ -1,8 +1,8 @@
 """What is learnt from feedback, what is frozen to measure whether corrections are followed, and what waits.
 
 In: feedback items, a redactor, the rows that judge. Out: rows, and the items that preferences may be made of. The items of a
-chain go one way: all of them are learnt, frozen, or wait until the holdout that judges their event is over. Texts are redacted,
-freed of tokens of the prompt format, and learnt once; an answer that looks like an injection is not learnt. Nothing is left out
+chain go one way: all of them are learnt, frozen, or wait until the holdout that judges their event is over. Texts are freed of
+tokens of the prompt format, redacted, and learnt once; an answer that looks like an injection is not learnt. Nothing is left out
 without being counted. Does not know the market.
 """
 
@@ -43,9 +43,10 @@ class Said:
 
 def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Redactor) -> Said:
     """Sorts the items out; `judging` are the rows of the holdout."""
-    chain = splits.chains(items)
-    edited = {chain[item.id] for item in items if item.edit}
+    first = splits.chains(items)
+    edited = {first[item.id] for item in items if item.edit}
     frozen_chains = {name for name in edited if splits.frozen(name)}
+    chain = {redactor.ref(name): root for name, root in first.items()}
     pairs = [(item, _row(item)) for item in (_clean(item, redactor) for item in items)]
     waiting = {chain[item.id] for item, row in pairs if judging.shares_event(row) or judging.asks(row) or judging.says(row)}
 
@@ -102,9 +103,8 @@ def _asked(item: FeedbackItem) -> tuple[str, str]:
 
 
 def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:
-    """The item as it may be written."""
-    item = redactor.item(item)
-    return replace(
+    """The item as it may be written: redacted last, when nothing joins the parts of a number any more."""
+    item = replace(
         item,
         instruction=injections.harmless(item.instruction),
         input=injections.harmless(item.input),
@@ -112,6 +112,7 @@ def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:
         correction=None if item.correction is None else injections.harmless(item.correction),
         comment=injections.harmless(item.comment),
     )
+    return redactor.item(item)
 
 
 def _row(item: FeedbackItem) -> Row:

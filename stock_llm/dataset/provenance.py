@@ -6,9 +6,10 @@ bytes when a file's lines are in another order. Does not know how rows are made.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,10 +18,11 @@ import pyarrow.parquet as pq
 
 from stock_llm.accounts import holdings
 from stock_llm.artifacts import RECORD, Dataset, History, load
-from stock_llm.dataset import replay
+from stock_llm.dataset import identifiers, replay, sources
 from stock_llm.dataset.rows import Row, read_rows
 from stock_llm.errors import InputError
 from stock_llm.feedback_item import read_parquet
+from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 
 
@@ -77,17 +79,22 @@ def find(settings: Settings, name: str) -> Found:
             for row in read_rows(file):
                 if row.id == name or (len(name) == 8 and row.id.endswith(f"-{name}")):
                     history = load(History, settings.artifacts / "history" / dataset.history)
-                    return Found(row, file, dataset, list(origins(row, history)) if history else [])
+                    return Found(row, file, dataset, list(origins(row, history, settings)) if history else [])
     raise InputError(
         f"no row '{name}' in {len(known)} datasets",
         remedy=f"Ids are the field `id` of the lines in {settings.artifacts / 'dataset'}/*/*.jsonl",
     )
 
 
-def origins(row: Row, history: History) -> Iterator[Origin]:
-    """What a row was made of, from the history of its dataset."""
+def origins(row: Row, history: History, settings: Settings) -> Iterator[Origin]:
+    """What a row was made of, from the history of its dataset; ids that rows hide are led back to those of the user's files."""
     kind, ref = row.source["kind"], row.source["ref"]
+
+    def led_back(ref: str, names: Iterable[str]) -> str:
+        return identifiers.shown(ref, names, partial(account_hash, settings=settings))
+
     if kind == "feedback":
+        ref = led_back(ref, history.feedback_ids)
         for item in read_parquet(history.feedback):
             if item.id == ref:
                 said = f"item {ref}, given by {item.source} on {item.created_at:%Y-%m-%d %H:%M} UTC"
@@ -97,10 +104,12 @@ def origins(row: Row, history: History) -> Iterator[Origin]:
         return
     if kind not in ("trade", "day", "rule", "positions"):
         file, _, line = ref.rpartition(" ")
+        file = led_back(file, sources.names(settings))
         licence = f", licence {row.source['licence']}" if "licence" in row.source else ""
         yield Origin("text", ref, file, (int(line), int(line)) if line.isdigit() else None, f"{kind}{licence}")
         return
     candles, books = pq.read_table(history.candles), _Books(pq.read_table(history.trades), pq.read_table(history.steps))
+    ref = led_back(ref, pc.unique(books.ledger["entry_id"]).to_pylist())
     if kind == "positions":
         yield from _portfolio(row, candles, books)
     elif row.symbol:

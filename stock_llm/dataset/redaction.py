@@ -1,8 +1,8 @@
 """What tells who somebody is, taken out before anything is written.
 
 In: text that people wrote, and the account hashes of the ledger. Out: the same text with marks such as [EMAIL] in place of what
-was found, and how often. Structured fields pass by an allow-list (`Redactor.item`); free text goes through Presidio's pattern
-recognisers, which need no language model, and ours for accounts, phone numbers and Thai identity cards. Tickers, prices, dates
+was found, and how often. Structured fields pass by an allow-list (`Redactor.item`), free text through `recognisers`, which see
+it without what hides a number from a pattern: line breaks, invisible characters, other scripts' digits. Tickers, prices, dates
 and indicator values stay. No pattern finds everything: a name or an address in prose stays. Presidio takes seconds to import
 and is imported when the first text has something that could be found. Does not know rows or files.
 """
@@ -10,22 +10,21 @@ and is imported when the first text has something that could be found. Does not 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
+from stock_llm.dataset import identifiers
+from stock_llm.dataset.recognisers import Find, finds
 from stock_llm.feedback_item import FeedbackItem
-
-if TYPE_CHECKING:
-    from presidio_analyzer import EntityRecognizer
 
 MARKS = ("EMAIL", "IBAN", "CARD", "THAI_ID", "PHONE", "WALLET", "SSN", "ACCOUNT")
 """What stands in brackets in place of what was found; where two finds overlap, the one that comes first here."""
 
-_SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=&-]{0,14}")
+_SYMBOL = re.compile(r"(?!.*\d{7})[A-Z0-9^][A-Z0-9.^=&-]{0,14}")
+"""A ticker, with a market's or a currency's sign; exchanges that number their stocks use six digits at most."""
 
-_WORTH_A_LOOK = re.compile(r"[@＠﹫\d]")
+_WORTH_A_LOOK = re.compile(r"[@＠﹫\d]|[(\[{]\s*at\b|\bdot\b", re.IGNORECASE)
 """Without one of these there is nothing that a recogniser could find."""
 
 
@@ -47,20 +46,21 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The text with a mark in place of every find; untouched, to the byte, where there is none."""
-        while _WORTH_A_LOOK.search(text) and (finds := self._finds(text)):
+        while _WORTH_A_LOOK.search(text) and (found := self._finds(text)):
             pieces, end = [], 0
-            for start, stop, mark in finds:
-                pieces += [text[end:start], f"[{mark}]"]
-                self.counts[mark] += 1
-                end = stop
+            for find in found:
+                pieces += [text[end : find.start], f"[{find.mark}]"]
+                self.counts[find.mark] += 1
+                end = find.end
             text = "".join([*pieces, text[end:]])
         return text
 
     def item(self, item: FeedbackItem) -> FeedbackItem:
-        """The item as it may be learnt from: texts redacted, a symbol that is none left out, who gave it and where forgotten."""
+        """The item as it may be learnt from: texts and id redacted, a symbol only if it is one, not who gave it and where."""
         fits = _SYMBOL.fullmatch(item.symbol) and self.text(item.symbol) == item.symbol
         return replace(
             item,
+            id=self.ref(item.id),
             instruction=self.text(item.instruction),
             input=self.text(item.input),
             response=self.text(item.response),
@@ -73,154 +73,116 @@ class Redactor:
             model_version="",
         )
 
-    def _finds(self, text: str) -> list[tuple[int, int, str]]:
-        """Start, end and mark of what is to go, in order, not overlapping."""
+    def ref(self, name: str) -> str:
+        """The id or file name as rows may have it: itself, or the hash that `identifiers.shown` leads back."""
+        tells = _WORTH_A_LOOK.search(name) and not _RANDOM.fullmatch(name) and self._finds(name)
+        return identifiers.hidden(name, self._hashed) if tells else name
+
+    def _finds(self, text: str) -> list[Find]:
+        """What is to go, in order, not overlapping."""
         shadow = _Shadow(text)
-        found = [(one.start, one.end, one.entity_type) for one in _analyse(shadow)] + self._own_accounts(shadow.text)
-        merged: list[tuple[int, int, str]] = []
-        for start, end, mark in sorted(found):
-            if merged and start < merged[-1][1]:
+        merged: list[Find] = []
+        for find in sorted([*finds(shadow.text), *self._own_accounts(shadow.text)]):
+            if merged and find.start < merged[-1].end:
                 last = merged.pop()
-                merged.append((last[0], max(last[1], end), min(last[2], mark, key=MARKS.index)))
+                mark = min(last.mark, find.mark, key=MARKS.index)
+                merged.append(Find(last.start, max(last.end, find.end), mark))
             else:
-                merged.append((start, end, mark))
-        return [(*shadow.place(start, end), mark) for start, end, mark in merged]
+                merged.append(find)
+        return [Find(*shadow.place(find.start, find.end), find.mark) for find in merged]
 
-    def _own_accounts(self, text: str) -> list[tuple[int, int, str]]:
-        if self._hashed is None or not self._accounts:
-            return []
-        return [
-            (match.start(), match.end(), "ACCOUNT")
-            for match in _TOKEN.finditer(text)
-            if len(match[0]) >= 4
-            and any(character.isdigit() for character in match[0])
-            and not _NUMBER.fullmatch(match[0])
-            and any(self._hashed(form) in self._accounts for form in {match[0], match[0].upper()})
-        ]
+    def _own_accounts(self, text: str) -> Iterator[Find]:
+        """The user's own accounts, whatever they are joined to with a hyphen or a slash."""
+        if not self._accounts:
+            return
+        for token in _TOKEN.finditer(text):
+            parts = [(token.start() + part.start(), token.start() + part.end()) for part in _PART.finditer(token[0])]
+            for first in range(len(parts)):
+                for last in range(first, min(first + _LONGEST_ID, len(parts))):
+                    start, end = parts[first][0], parts[last][1]
+                    if self._is_own(text[start:end].replace(" ", "")):
+                        yield Find(start, end, "ACCOUNT")
+
+    def _is_own(self, form: str) -> bool:
+        if self._hashed is None or len(form) < 4 or _NUMBER.fullmatch(form) or not any(one.isdigit() for one in form):
+            return False
+        return any(self._hashed(one) in self._accounts for one in {form, form.upper()})
 
 
-_TOKEN = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
+_RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id that a program made up."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9]+(?: ?[-_/] ?[A-Za-z0-9]+)*")
+_PART = re.compile(r"[A-Za-z0-9]+")
+_LONGEST_ID = 6
+"""Parts, as DEMO-0001 has two."""
 _NUMBER = re.compile(r"\d{1,3}|\d{4}-\d\d-\d\d")
 
 
 class _Shadow:
-    """The text as recognisers read it: digits of any script as ASCII, any dash as a hyphen, any space as a space, no invisible
-    characters."""
+    """The text as recognisers read it: digits of any script as ASCII, any dash as a hyphen, one space where there is space,
+    nothing that cannot be seen."""
 
     def __init__(self, text: str):
         self._places: list[int] | None = None
         self.text = text
-        if text.isascii():
+        if not _TO_FOLD.search(text):
             return
         self.text = text.translate(_FOLDED)
-        if _HIDDEN.search(self.text):
-            self._places = [place for place, character in enumerate(self.text) if not _HIDDEN.match(character)]
-            self._places.append(len(self.text))
-            self.text = _HIDDEN.sub("", self.text)
+        if len(self.text) == len(text) and "  " not in self.text:
+            return
+        self._places = []
+        folded: list[str] = []
+        for place, character in enumerate(text):
+            if (plain := _FOLDED[ord(character)]) and not (plain == " " and folded and folded[-1] == " "):
+                folded.append(plain)
+                self._places.append(place)
+        self.text = "".join(folded)
 
     def place(self, start: int, end: int) -> tuple[int, int]:
         """Where a find lies in the text as it was given."""
         return (start, end) if self._places is None else (self._places[start], self._places[end - 1] + 1)
 
 
-_HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+_TO_FOLD = re.compile(r"[^ -~]|  ")
+
+_BLANK = frozenset("\u115f\u1160\u2065\u3164\uffa0")
+"""Default_Ignorable_Code_Point of Unicode, where the category does not say so."""
+
+_SIGNS = {
+    "\u2212": "-",
+    "\u2043": "-",
+    "\u02d7": "-",
+    "\u2215": "/",
+    "\u2044": "/",
+    "\u00b7": ".",
+    "\u2022": ".",
+    "\u3002": ".",
+    "\uff61": ".",
+    "\u2800": " ",
+}
+"""Signs that look like those between the parts of a number."""
 
 
 class _Folds(dict[int, str]):
     def __missing__(self, code: int) -> str:
-        character = chr(code)
-        folded = character
-        if (digit := unicodedata.decimal(character, None)) is not None:
-            folded = str(digit)
-        elif (category := unicodedata.category(character)) in ("Pd", "Zs"):
-            folded = "-" if category == "Pd" else " "
-        elif len(wide := unicodedata.normalize("NFKC", character)) == 1 and wide.isascii():
-            folded = wide
-        self[code] = folded
+        self[code] = folded = self._folded(chr(code))
         return folded
+
+    def _folded(self, character: str) -> str:
+        category = unicodedata.category(character)
+        if character.isspace():
+            return " "
+        if category in ("Cf", "Me", "Cc") or character in _BLANK or 0xE0000 <= ord(character) <= 0xE0FFF:
+            return ""
+        if category == "Mn" and not "\u0e00" <= character <= "\u0e7f":
+            return ""
+        if (digit := unicodedata.decimal(character, None)) is not None:
+            return str(digit)
+        if category == "Pd" or character in _SIGNS:
+            return _SIGNS.get(character, "-")
+        wide = unicodedata.normalize("NFKC", character)
+        return wide if len(wide) == 1 and wide.isascii() else character
 
 
 _FOLDED = _Folds()
-
-
-def _analyse(shadow: _Shadow) -> list:
-    """What the recognisers find. Presidio's `\\b` sees no border between a Thai letter and a digit: it gets bars for letters."""
-    text = shadow.text
-    bare = text if text.isascii() else re.sub(r"[^\W\d_]", lambda match: match[0] if match[0].isascii() else "|", text)
-    bare = bare.replace("_", "|")
-    found = []
-    for recogniser, on_bare, needs in _recognisers():
-        if needs in text:
-            # no recogniser here looks at Presidio's language analysis
-            found += recogniser.analyze(bare if on_bare else text, recogniser.supported_entities, None)  # type: ignore[arg-type]
-    return found
-
-
-_START, _END = r"(?<!\d)(?<!\d\.)", r"(?!\d|\.\d|%)"
-"""Around a number that stands alone: it is neither the decimals of a price nor what comes before them."""
-
-_IS = r"(?:\s*(?:number|num\b|no\b\.?|nr\b\.?|id\b|is\b|[#:=]|เลขที่|หมายเลข|เลข|คือ|ที่))*\s*"
-"""What stands between the word and the number; `\\K` then leaves the word where it is."""
-
-_NO_AMOUNT = r"(?!\s*(?:shares|units|usd|thb|eur|dollars?|baht|บาท|หุ้น|ดอลลาร์|%))"
-
-_ACCOUNT = {
-    "named": rf"(?:\b(?:account|acct|acc|a/c|portfolio(?=\s+(?:no|num|id|#)))\b|บัญชี|พอร์ต){_IS}"
-    rf"\K(?!\d{{4}}-\d\d-\d\d)[A-Z]{{0,6}}-?(?:\d[A-Z]{{0,2}}[ -]?){{3,}}\d[A-Z\d]*{_END}{_NO_AMOUNT}",
-    "broker's form": r"(?<![A-Z\d])(?:DU|DF|U|F)\d{6,9}(?!\d)",
-    "long": rf"{_START}(?!\d{{1,4}}0+(?!\d))\d{{10,}}{_END}",
-    "in groups": r"(?<![\d.-])(?!\d{4}-\d\d-\d\d)(?=(?:-?\d){10,19}(?![\d-]))\d{1,6}(?:-\d{1,6}){2,5}(?![\d-]|\.\d)",
-}
-
-_PHONE = {
-    "Thai mobile": rf"{_START}0[689](?:\d[ .-]?\d{{3}}[ .-]?\d{{4}}|[ .-]?\d{{4}}[ .-]?\d{{4}}){_END}",
-    "Thai landline": rf"{_START}0(?:2[ .-]?\d{{3}}[ .-]?\d{{4}}|[3-57]\d[ .-]?\d{{3}}[ .-]?\d{{3}}){_END}",
-    "North American": rf"{_START}(?:\(\d{{3}}\) ?\d{{3}}-\d{{4}}|\d{{3}}([.-])\d{{3}}\1\d{{4}}){_END}",
-    "abroad": rf"(?<![\d.])\+(?=(?:[ ()-]{{0,2}}\d){{9,15}}(?!\d))\d{{1,3}}(?:[ -]?\(?\d{{1,12}}\)?){{1,5}}{_END}",
-    "named": r"(?:\b(?:phone|tel|telephone|mobile|cell|whatsapp|fax|call (?:me|us)(?: at| on)?)\b|โทรศัพท์|โทร|มือถือ|เบอร์)\.?"
-    rf"{_IS}\K\+?\(?\d(?:[ ()-]{{0,2}}\d){{6,14}}{_END}",
-}
-
-_EMAIL = {
-    "any domain": r"[^\s@,;:<>()\[\]\"'\u0e00-\u0e7f]{1,64}@[^\s@,;:<>()\[\]\"'\u0e00-\u0e7f]{1,190}\.[A-Z0-9-]{2,63}",
-    "Thai": r"[^\s@,;:<>()\[\]\"']{0,63}[\u0e00-\u0e7f]@[^\s@,;:<>()\[\]\"']{1,190}\.[^\s@,;:<>()\[\]\"']{1,63}",
-    "one word": r"[A-Z0-9._%+-]{1,64}@(?:localhost|[A-Z0-9-]{2,63}(?![A-Z0-9.-]))",
-}
-
-_IBAN_SHAPE = {"no check": r"(?<![A-Z\d])[A-Z]{2}\d{2}(?=[A-Z]{0,8}\d{6})[A-Z\d]{11,30}(?![A-Z\d])"}
-_WALLET = {"Ethereum": r"(?<![A-Z\d])0x[\dA-F]{40}(?![A-Z\d])"}
-_SSN = {"social security": r"(?<![\d-])\d{3}-\d\d-\d{4}(?![\d-])"}
-_THAI_ID = rf"{_START}[1-8](?:\d{{12}}|([ -])\d{{4}}\1\d{{5}}\1\d\d\1\d){_END}"
-
-
-@cache
-def _recognisers() -> list[tuple["EntityRecognizer", bool, str]]:
-    """Each with whether it reads the text with bars, and what a text must have for it to find anything."""
-    from presidio_analyzer import Pattern, PatternRecognizer
-    from presidio_analyzer.predefined_recognizers import (
-        CreditCardRecognizer,
-        CryptoRecognizer,
-        IbanRecognizer,
-        PhoneRecognizer,
-        ThTninRecognizer,
-    )
-
-    def ours(mark: str, patterns: dict[str, str]) -> PatternRecognizer:
-        return PatternRecognizer(mark, patterns=[Pattern(name, regex, 0.5) for name, regex in patterns.items()])
-
-    any_case = re.DOTALL | re.MULTILINE | re.IGNORECASE
-    thai_id = [Pattern("with separators", _THAI_ID, 0.5)]
-    apart = [("-", ""), (" ", "")]
-    return [
-        (ours("EMAIL", _EMAIL), False, "@"),
-        (IbanRecognizer(supported_entity="IBAN", regex_flags=any_case), True, ""),
-        (ours("IBAN", _IBAN_SHAPE), True, ""),
-        (CreditCardRecognizer(supported_entity="CARD"), True, ""),
-        (ThTninRecognizer(supported_entity="THAI_ID", patterns=thai_id, replacement_pairs=apart), True, ""),
-        (PhoneRecognizer(supported_entity="PHONE", supported_regions=(None,)), True, "+"),
-        (ours("PHONE", _PHONE), False, ""),
-        (CryptoRecognizer(supported_entity="WALLET"), True, ""),
-        (ours("WALLET", _WALLET), True, "0x"),
-        (ours("SSN", _SSN), True, "-"),
-        (ours("ACCOUNT", _ACCOUNT), False, ""),
-    ]

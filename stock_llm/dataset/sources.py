@@ -2,7 +2,7 @@
 
 In: the `[[dataset.source]]` entries. Out: as many rows of each as its weight asks for, drawn by a hash so that the order of files
 and rows makes no difference; and every row that was set aside, with file, row and reason. A licence that forbids commercial use
-is refused unless it was allowed. Texts are redacted, freed of tokens of the prompt format, and deduplicated. An input that looks
+is refused unless it was allowed. Texts are freed of tokens of the prompt format, redacted, and deduplicated. An input that looks
 like an injection is quoted and flagged; an instruction or an answer that does is set aside. Does not know trades or candles.
 """
 
@@ -74,8 +74,9 @@ def mix(settings: Settings, redactor: Redactor, judging: Seen, per_weight: int) 
     for number, source in enumerate(settings.dataset.source):
         check_licence(source)
         root = settings.path(source.path)
-        known = mixed.licences.get(root.name, source.licence)
-        mixed.licences[root.name] = known if known == source.licence else f"({known}) AND ({source.licence})"
+        shown = redactor.ref(root.name)
+        known = mixed.licences.get(shown, source.licence)
+        mixed.licences[shown] = known if known == source.licence else f"({known}) AND ({source.licence})"
         wanted = max(1, round(source.weight * per_weight))
         taken = 0
         for example in _drawn(source, files(source, settings), root, settings.seed, round(wanted * _SPARE) + 20, mixed):
@@ -172,7 +173,7 @@ def _rank(example: Example, seed: int) -> bytes:
 
 def _usable(source: Source, path: Path, root: Path, mixed: Mixed) -> Iterator[Example]:
     """The records of a file that can be learnt from; the others are set aside."""
-    name = path.name if path == root else path.relative_to(root.parent).as_posix()
+    name = _name(path, root)
     bad: list[Rejected] = []
     total = 0
     for row, record in records(path):
@@ -192,6 +193,21 @@ def _usable(source: Source, path: Path, root: Path, mixed: Mixed) -> Iterator[Ex
     mixed.rejected += bad
 
 
+def names(settings: Settings) -> Iterator[str]:
+    """The files of all sources, as rows name them.
+
+    Raises:
+        InputError: a source has no file any more.
+    """
+    for source in settings.dataset.source:
+        for path in files(source, settings):
+            yield _name(path, settings.path(source.path))
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.name if path == root else path.relative_to(root.parent).as_posix()
+
+
 def _shown(record: Any) -> str:
     return str(record)[:_SHOWN]
 
@@ -209,9 +225,9 @@ def _unfit(example: Example, source: Source) -> str:
 
 
 def _clean(example: Example, redactor: Redactor) -> Example:
-    """The record as it may be written."""
-    texts = (injections.harmless(redactor.text(text)) for text in (example.instruction, example.input, example.output))
-    return Example(example.file, example.row, *texts)
+    """The record as it may be written: redacted last, when nothing joins the parts of a number any more."""
+    texts = (redactor.text(injections.harmless(text)) for text in (example.instruction, example.input, example.output))
+    return Example(redactor.ref(example.file), example.row, *texts)
 
 
 def _row(example: Example, source: Source) -> Row | None:
