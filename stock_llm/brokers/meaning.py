@@ -45,11 +45,12 @@ def understand(fields: Fields) -> Meaning:
         hit = open_ & _holds(rule, fields)
         if not hit.any():
             continue
-        kind[hit], skip[hit] = rule.kind, rule.skip
         if rule.asset:
             asset[hit] = rule.asset.value
         fields = _taken(rule, fields, hit)
-        open_ &= ~hit
+        if rule.kind or rule.skip:
+            kind[hit], skip[hit] = rule.kind, rule.skip
+            open_ &= ~hit
     said = fields.text("action").dictionary_encode()
     if open_.any():
         outcomes = [_vocabulary(form, word) for word in said.dictionary.to_pylist()]
