@@ -243,7 +243,8 @@ def day_order(column: pa.ChunkedArray, path: Path) -> str:
 
 
 def read_instants(texts: pa.Array, order: str, zone: str, zones: pa.Array | None, path: Path) -> Instants:
-    """The dates of a slice. `order` is DMY, MDY, YMD (years of two digits first) or empty. `zone` is that of times that do not say theirs; `zones` has one for each row."""
+    """The dates of a slice. `order` is DMY, MDY, YMD (years of two digits first) or empty. `zone` is that of times that do not
+    say theirs; `zones` has one for each row."""
     texts = _with_numbered_months(trimmed(texts))
     texts = pc.replace_substring_regex(texts, r"^.*\bas of ", "")
     texts = pc.replace_substring_regex(texts, r"[,;]\s*", " ")
