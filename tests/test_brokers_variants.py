@@ -109,6 +109,19 @@ CASES = {
         FLEX.format(f"<Trades>{TRADE.format(asset='STK', when='20250617;163000 XYZT', rest=STOCK)}</Trades>"),
         "! 1 the date cannot be read: '2025-06-17T16:30:00 XYZT'",
     ),
+    "times with their zone, CSV": (
+        """
+        Buy/Sell,DateTime,Quantity,TradePrice,TradeMoney,CurrencyPrimary,IBCommission,IBCommissionCurrency,Symbol,ISIN,AssetClass
+        BUY,20250617;103000 EDT,10,5,50,USD,-1,USD,SAMP,US0000000001,STK
+        BUY,"2025-01-17, 10:30:00 EST",10,5,50,USD,-1,USD,SAMP,US0000000001,STK
+        BUY,20250617;103000,10,5,50,USD,-1,USD,SAMP,US0000000001,STK
+        """,
+        """
+        2 BUY STOCK SAMP 10 @ 5 = 50 fee 1 tax 0 USD 2025-06-17T14:30:00Z
+        3 BUY STOCK SAMP 10 @ 5 = 50 fee 1 tax 0 USD 2025-01-17T15:30:00Z
+        4 BUY STOCK SAMP 10 @ 5 = 50 fee 1 tax 0 USD 2025-06-17T14:30:00Z
+        """,
+    ),
     "cash in detail and as a summary, XML": (
         FLEX.format(
             "<CashTransactions>"

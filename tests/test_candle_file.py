@@ -163,6 +163,15 @@ def test_digits_may_be_grouped_in_quotes(tmp_path):
     assert rows(table, "open", "volume") == [(10, 900), (1000.5, 1234567)]
 
 
+def test_beside_decimal_commas_no_digits_are_grouped(tmp_path):
+    found = read(
+        tmp_path,
+        'Date,Open,High,Low,Close,Volume\n2024-03-01,"1,085","1,09","1,08","1,086",5\n2024-03-04,10,11,9,10,900\n',
+    )
+    assert rows(found.table, "open") == [(10,)]
+    assert [row.row for row in found.rejected] == [2]
+
+
 def test_splits_dividends_and_the_day_of_the_snapshot(tmp_path):
     text = (
         "Date,Open,High,Low,Close,Adj Close,Volume,Dividends,Stock Splits,As Of\n"

@@ -209,7 +209,7 @@ _ZONES = {
     "CET": "+01:00", "CEST": "+02:00", "BST": "+01:00", "WET": "+00:00", "ET": "America/New_York",
 }  # fmt: skip
 _SLASHED = r"^(?P<one>\d{1,2})[-/.](?P<two>\d{1,2})[-/.](?:\d{4}|\d{2})(?:\D|$)"
-_ZONED = r"(?:[Zz]|UTC|GMT|\d [+-]\d{2}:?\d{2}|:\d{2}(?:\.\d+)?[+-]\d{2}:?\d{2})$"
+_ZONED = r"(?:[Zz]|UTC|GMT|\d [+-]\d{2}:?\d{2}|(?::\d{2}|[ T]\d{6})(?:\.\d+)?[+-]\d{2}:?\d{2})$"
 
 
 def day_order(column: pa.ChunkedArray, path: Path) -> str:

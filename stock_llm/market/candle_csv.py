@@ -22,8 +22,10 @@ from stock_llm.market.candle_rows import NUMBERS, Layout, Rows, absent, is_wide,
 from stock_llm.quarantine import Rejected
 from stock_llm.text_file import text_blocks
 
-_GROUPED = re.compile(r'"(\d{1,3}(?:,\d{3})+(?:\.\d+)?)"')
+_GROUPED = re.compile(r'"([1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?)"')
 """A number in quotes whose commas group digits: `"1,234,567"`, the only cell of a candle that may hold its separator."""
+_DECIMAL_COMMA = re.compile(r'"(?:[\d.]*\d,(?:\d\d?|\d{4,})|0,\d+)"')
+"""A number in quotes whose comma begins decimals: where there is one, `"1,234"` may be little more than one."""
 
 
 def read_rows(file: Path, name: str) -> Rows:
@@ -115,7 +117,7 @@ def _split(
         return "skip"
 
     places = [str(place) for place in range(width)]
-    if separator == "," and '"' in block:
+    if separator == "," and '"' in block and not _DECIMAL_COMMA.search(block):
         block = _GROUPED.sub(lambda number: number[1].replace(",", ""), block)
     if not block.endswith("\n"):
         block += "\n"
