@@ -1,6 +1,7 @@
 """One item of feedback, and how it is written as JSON and Parquet. Does not know the store, nor what is learnt from an item."""
 
 import json
+import unicodedata
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -12,6 +13,9 @@ from stock_llm.answers import LANGUAGES, Language
 from stock_llm.artifacts import digest_of
 
 Thumb = Literal["up", "down"]
+
+LIKED, DISLIKED = 4, 2
+"""Stars from which on, and up to which, a rating says whether an answer was good; three say neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +80,22 @@ class FeedbackItem:
 
     @property
     def edit(self) -> str | None:
-        """The correction; None where there is none, or where only spaces tell it from the response. In code, those count."""
+        """The correction; None where there is none, or where only spaces (in code, those count) or signs without a shape tell it
+        from the response."""
         wanted, given = (self.correction or "").strip(), self.response.strip()
-        same = wanted == given if "```" in wanted else wanted.split() == given.split()
-        return None if not wanted or same else wanted
+        seen, before = _visible(wanted), _visible(given)
+        same = seen == before if "```" in wanted else seen.split() == before.split()
+        return None if not seen.strip() or same else wanted
+
+    @property
+    def liked(self) -> bool | None:
+        """Whether the answer was good as it was; None where nothing says so, or thumb, rating and edit contradict each other."""
+        votes = {self.thumb == "up"} if self.thumb else set()
+        if self.rating is not None and (self.rating <= DISLIKED or self.rating >= LIKED):
+            votes.add(self.rating >= LIKED)
+        if len(votes) != 1 or (True in votes and self.edit is not None):
+            return None
+        return votes.pop()
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON knows them, the time as ISO 8601 in UTC."""
@@ -103,6 +119,10 @@ class FeedbackItem:
             except (TypeError, ValueError):
                 raise ValueError(f"created_at is {given['created_at']!r}, not an ISO 8601 time") from None
         return cls(**given)
+
+
+def _visible(text: str) -> str:
+    return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
 
 
 _NULLABLE = ("rating", "thumb", "correction")

@@ -32,6 +32,7 @@ class ScriptedOllama:
         breaks_after: words after which the connection breaks; None: never.
         refuses: (status, error) for every generation; None: none.
         garbage: answer with something that is no JSON.
+        lists: what GET /api/tags answers in place of the list; empty: the list.
         context: words that fit; longer prompts are cut, or refused with `truncate: false`.
         asked: (path, body) of everything that was asked.
         said: words that went out.
@@ -47,6 +48,7 @@ class ScriptedOllama:
         self.unfinished = self.garbage = False
         self.breaks_after: int | None = None
         self.refuses: tuple[int, str] | None = None
+        self.lists = ""
         self.context = 4096
         self.asked: list[tuple[str, Any]] = []
         self.said = self.hung_up = self.busy = self.now = 0
@@ -79,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/api/tags":
+            if self.ollama.lists:
+                return self._send(self.ollama.lists, 200, "text/html")
             names = self.ollama.models
             return self._send({"models": [self._listed(name) for name in names]})
         if self.path == "/api/version":
@@ -98,10 +102,15 @@ class _Handler(BaseHTTPRequestHandler):
             return self._generate(body)
         if self.path == "/api/show":
             return self._send({"template": "{{ .Prompt }}", "details": DETAILS, "model_info": {}, "capabilities": ["completion"]})
+        if self.path == "/api/embeddings":
+            return self._send({"embedding": [3.0, 4.0]})
         if self.path == "/api/embed":
             if "embed" not in name:
                 return self._send({"error": "This server does not support embeddings. Start it with `--embeddings`"}, 501)
             texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+            time.sleep(self.ollama.pause)
+            if body.get("truncate") is False and max(len(text.split()) for text in texts) > self.ollama.context:
+                return self._send({"error": "the input length exceeds the context length"}, 400)
             return self._send({"model": name, "embeddings": [[0.6, 0.8] for _ in texts], "prompt_eval_count": 2})
         return self._send("404 page not found", 404, "text/plain")
 

@@ -316,6 +316,8 @@ def test_an_unknown_table_is_refused_with_the_remedy(tmp_path):
     [
         (b"", "the file is empty"),
         (b" \n\n", "the file is empty"),
+        (b"\xef\xbb\xbf", "the file is empty"),
+        (b"\xff\xfe\n\0", "the file is empty"),
         (b"PK\x03\x04rest", "a spreadsheet or a ZIP file"),
         (b'{"activities": [', "not JSON"),
         (b"<html></html>", "XML of the kind 'html' is not known"),

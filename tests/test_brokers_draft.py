@@ -224,3 +224,10 @@ def test_what_was_filled_of_a_cancelled_order_counts(imported):
     read = imported(ORDERS.replace("Shares", "Filled Shares").replace("Sell,30,5", "Sell,0,5"))
     assert [entry[:3] for entry in _entries(read)] == [("BUY", "ACME", D(10)), ("BUY", "ACME", D(20)), ("SELL", "ACME", D(4))]
     assert [row.row for row in read.skipped] == [4]
+
+
+def test_a_table_without_anything_of_a_trade_is_refused(tmp_path):
+    path = tmp_path / "colours.csv"
+    path.write_text("q,w,e\n-,-,-\n?,?,?\n")
+    with pytest.raises(InputError, match=r"no column of it looks like a date"):
+        draft(path)

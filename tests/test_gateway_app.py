@@ -1,6 +1,7 @@
 """The gateway's manners: who may come in, who waits, who is told what, and that nothing goes on for a caller who has gone."""
 
 import json
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -281,3 +282,83 @@ def test_a_hundred_streams_at_once_lose_nothing(tmp_path, backend):
 
         assert all(threads.map(ask, range(100)))
     assert threading.active_count() < 60
+
+
+EMBED = {"model": "nomic-embed-text", "input": ["a b c", "d"]}
+
+
+@pytest.fixture
+def embedder():
+    with ScriptedOllama("mistral:7b", "nomic-embed-text:latest") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/api/embed", EMBED), ("/v1/embeddings", EMBED), ("/api/embeddings", {"model": "nomic-embed-text", "prompt": "a"})],
+)
+def test_vectors_are_recorded_limited_and_told_as_any_answer(embedder, tmp_path, path, body):
+    with gateway(tmp_path, embedder.host) as running:
+        said = running.http.post(path, json=body)
+        assert said.status_code == 200, said.text
+        assert said.headers["x-stock-llm-provider"] == "ollama"
+        assert "asked for" in said.headers["x-stock-llm-rule"]
+        assert metric(running, "gen_ai_client_operation_duration_seconds_count") == 1
+    calls = sqlite3.connect(tmp_path / "data" / "costs.db").execute("SELECT feature, provider, status FROM call").fetchall()
+    assert calls == [("embed", "ollama", "ok")]
+
+
+def test_a_text_that_was_cut_for_its_vector_is_told(embedder, tmp_path):
+    embedder.context = 2
+    with gateway(tmp_path, embedder.host) as running:
+        assert "left a part of it out" in running.http.post("/api/embed", json=EMBED).headers["x-stock-llm-note"]
+        refused = running.http.post("/api/embed", json=EMBED | {"truncate": False})
+        assert (refused.status_code, refused.json()) == (400, {"error": "the input length exceeds the context length"})
+        assert "x-stock-llm-note" not in running.http.post("/api/embed", json=EMBED | {"input": "a"}).headers
+
+
+def test_vectors_that_hang_give_their_turn_back(embedder, tmp_path):
+    embedder.pause = 3.0
+    with gateway(tmp_path, embedder.host, timeout=0.3, parallel=1) as running:
+        late = running.http.post("/api/embed", json=EMBED)
+        assert (late.status_code, "no answer within 0.3 s" in late.json()["error"]) == (503, True)
+        embedder.pause = 0.0
+        assert running.http.post("/api/chat", json=ASK).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/embed", EMBED),
+        ("/api/embeddings", {"model": "nomic-embed-text", "prompt": "a"}),
+        ("/v1/embeddings", EMBED),
+        ("/api/chat", ASK),
+        ("/api/chat", ASK | {"_debug_render_only": True}),
+    ],
+)
+def test_nothing_private_goes_to_an_ollama_elsewhere(tmp_path, path, body):
+    with gateway(tmp_path, "http://192.0.2.1:9", embedded=False) as running:
+        refused = running.http.post(path, json=body, headers={"x-stock-llm-privacy": "local"})
+    assert (refused.status_code, "must stay there" in refused.text) == (503, True), refused.text
+
+
+def test_models_of_ollamas_cloud_are_not_this_machines(tmp_path):
+    with ScriptedOllama("gpt-oss:120b-cloud", "mistral:7b") as backend, gateway(tmp_path, backend.host) as running:
+        for path, body in (("/api/chat", ASK), ("/api/embed", EMBED)):
+            refused = running.http.post(path, json=body | {"model": "gpt-oss:120b-cloud"})
+            assert (refused.status_code, "ollama.com" in refused.json()["error"]) == (400, True), refused.text
+        assert running.http.post("/api/chat", json=ASK | {"model": "auto"}).json()["model"] == "mistral:7b"
+        assert [body["model"] for body in backend.generations()] == ["mistral:7b"]
+
+
+@pytest.mark.parametrize("lists", ["<html>", '{"models": null}', '{"models": [{"size": 1}]}', "[]"])
+def test_a_list_of_models_that_is_none_is_ollamas_fault_and_not_ours(tmp_path, lists):
+    with ScriptedOllama() as backend, gateway(tmp_path, backend.host) as running:
+        backend.lists = lists
+        said = running.http.get("/api/tags")
+    assert (said.status_code, "no list of models" in said.json()["error"]) == (502, True), said.text
+
+
+def test_a_prompt_that_was_cut_because_the_caller_allowed_it_is_told_too(running, backend):
+    backend.context = 3
+    assert "left a part of it out" in running.http.post("/api/chat", json=ASK | {"truncate": True}).headers["x-stock-llm-note"]

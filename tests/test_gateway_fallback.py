@@ -24,6 +24,7 @@ from stock_llm.gateway.failures import (
     UnknownModel,
 )
 from stock_llm.gateway.fallback import TRIES, Gateway
+from stock_llm.gateway.limit import Limit
 from stock_llm.gateway.policy import load_policy
 from stock_llm.gateway.prices import load_prices
 from stock_llm.gateway.query import Choice, Query
@@ -241,7 +242,7 @@ def test_a_rest_is_never_longer_than_a_minute_and_ends_with_an_answer():
         rests.append(breaker.rest(now))
         now += rests[-1] or ROW_LASTS
     assert rests == [0.0] * (IN_A_ROW - 1) + [5, 10, 20, 40, 60, 60, 60]
-    breaker.answered()
+    breaker.answered(now)
     breaker.failed(breaker.ask(now), Unavailable("x", "down"), now)
     assert breaker.rest(now) == 0
 
@@ -261,15 +262,59 @@ def test_calls_that_began_before_a_rest_do_not_make_it_longer():
     assert breaker.rest(opened + REST) == 2 * REST
 
 
+def test_a_wait_that_was_asked_for_is_kept_although_an_older_call_is_answered():
+    breaker = Breaker()
+    older, newer = breaker.ask(0.0), breaker.ask(0.0)
+    assert older == newer
+    breaker.failed(newer, RateLimited("x", "slow down", retry_after=30), 1.0)
+    breaker.answered(2.0)
+    assert (breaker.rest(2.0), breaker.asked_to_wait) == (29.0, True)
+    breaker.answered(31.0)
+    assert (breaker.rest(31.0), breaker.asked_to_wait) == (0.0, False)
+
+
 def test_many_failures_at_one_instant_are_not_a_row():
     breaker = Breaker()
     tickets = [breaker.ask(0.0) for _ in range(64)]
     for ticket in tickets:
         breaker.failed(ticket, Unavailable("x", "no answer within 4 s"), 4.0)
     assert breaker.ask(4.0) is not None
-    breaker.answered()
+    breaker.answered(4.0)
     breaker.failed(breaker.ask(9.0), Unavailable("x", "down"), 9.0)
     assert breaker.rest(9.0) == 0
+
+
+class Queued(Scripted):
+    """A provider with a queue in front of it."""
+
+    def __init__(self, *given, limit: Limit, seconds: float, **more):
+        super().__init__(*given, **more)
+        self.limit, self.seconds = limit, seconds
+
+    async def answer(self, request):
+        async with self.limit.turn(self.name, request.model):
+            await asyncio.sleep(self.seconds)
+            return await super().answer(request)
+
+
+async def test_time_in_our_own_queue_is_not_held_against_the_provider(build):
+    slow = Queued("ollama", repeat("hi"), limit=Limit(1, 50), seconds=0.06)
+    gateway = build(slow, timeout=0.1)
+    answers = await asyncio.gather(*(gateway.answer(asked(), Query()) for _ in range(12)), return_exceptions=True)
+    refused = [one for one in answers if isinstance(one, NobodyAnswered)]
+    assert len(answers) - len(refused) >= 2  # the second waited for 0.06 s and then had its whole tenth
+    assert refused and {one.reasons[-1].kind for one in refused} == {"Busy"}
+    assert gateway.resting() == {}
+    assert (slow.limit.running, slow.limit.waiting) == (0, 0)
+
+
+async def test_over_budget_means_this_machine_before_another_cloud(build):
+    api = Scripted("claude-api", [], "usage", SONNET)
+    here, command = Scripted("ollama", ["here"]), Scripted("claude-cli", ["command"], "fixed")
+    gateway = build(here, command, api, daily=Decimal("0.000001"))
+    served = await gateway.answer(asked(), URGENT)
+    assert served.answer.text == "here"
+    assert [(one.provider, one.kind) for one in served.skipped] == [("claude-api", "over budget")]
 
 
 async def test_usage_is_paid_by_the_token_and_reserved_before(build):

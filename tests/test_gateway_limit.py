@@ -61,6 +61,39 @@ def test_whoever_gives_up_waiting_lets_the_next_one_in():
     run(given_up())
 
 
+def test_all_who_wait_may_leave_in_the_same_instant():
+    async def all_gone():
+        limit = Limit(2, 10)
+
+        async def ask():
+            async with limit.turn("ollama", "a"):
+                await asyncio.Event().wait()
+
+        tasks = [asyncio.create_task(ask()) for _ in range(8)]
+        await asyncio.sleep(0)
+        assert (limit.running, limit.waiting) == (2, 6)
+        for task in tasks:
+            task.cancel()
+        gone = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(one, asyncio.CancelledError) for one in gone), gone
+        assert (limit.running, limit.waiting) == (0, 0)
+        async with limit.turn("ollama", "b"):
+            pass
+
+    run(all_gone())
+
+
+def test_models_of_one_name_at_two_servers_are_two_models():
+    async def both():
+        limit = Limit(2, 0)
+        async with limit.turn("ollama", "m"):
+            with pytest.raises(Busy):
+                async with limit.turn("lm-studio", "m"):
+                    pass
+
+    run(both())
+
+
 def test_a_turn_given_to_somebody_who_has_just_gone_goes_to_the_next():
     async def raced():
         limit = Limit(1, 10)

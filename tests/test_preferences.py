@@ -15,6 +15,7 @@ from stock_llm.dataset.preferences import Outcome, Outcomes, Pair, Vote
 from stock_llm.feedback_item import FeedbackItem
 from stock_llm.prompts import messages, render
 from stock_llm.situation import Candles, compute
+from stock_llm.skills import follow
 
 NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)
 DAYS = np.arange("2024-01-01", "2025-01-01", dtype="datetime64[D]")
@@ -77,7 +78,8 @@ def test_spaces_count_in_code():
     [
         ({"thumb": "up"}, True, "thumb"),
         ({"thumb": "down"}, False, "thumb"),
-        ({"thumb": "down", "rating": 5}, False, "thumb"),
+        ({"thumb": "down", "rating": 1}, False, "thumb"),
+        ({"thumb": "down", "rating": 3}, False, "thumb"),
         ({"rating": 5}, True, "rating"),
         ({"rating": 4}, True, "rating"),
         ({"rating": 2}, False, "rating"),
@@ -92,6 +94,25 @@ def test_thumbs_and_ratings_are_votes(market, given, label, said):
 
 def test_a_rating_in_the_middle_says_nothing(market):
     assert rows(market, item(1, rating=3)) == rows(market, item(1, comment="hm")) == []
+
+
+@pytest.mark.parametrize("given", [{"thumb": "down", "rating": 5}, {"thumb": "up", "rating": 1}])
+def test_contradictions_say_nothing(market, given):
+    assert rows(market, item(1, **given)) == []
+    assert follow.wanted(item(1, **given)) is None
+
+
+@pytest.mark.parametrize("given", [{"thumb": "up"}, {"rating": 5}])
+def test_an_answer_that_was_liked_and_rewritten_is_a_pair_and_no_vote(market, given):
+    (pair,) = rows(market, item(1, correction="Hold it.", **given))
+    assert isinstance(pair, Pair)
+
+
+def test_an_edit_that_nobody_can_see_is_none(market):
+    liked = item(1, response="Hold it.", correction="Hold\u200b it.", thumb="up")
+    assert liked.edit is None
+    (vote,) = rows(market, liked)
+    assert vote.label is True
 
 
 def test_a_correction_with_a_thumb_is_both(market):

@@ -163,7 +163,23 @@ def test_a_path_with_nothing_names_what_it_looked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "licence", ["CC-BY-NC-4.0", "cc-by-nc-sa-4.0", "PolyForm-Noncommercial-1.0.0", "LicenseRef-research-only"]
+    "licence",
+    [
+        "CC-BY-NC-4.0",
+        "cc-by-nc-sa-4.0",
+        "PolyForm-Noncommercial-1.0.0",
+        "LicenseRef-research-only",
+        "CC-BY-NC-4.0 AND (MIT OR Apache-2.0)",
+        "(MIT OR Apache-2.0) AND CC-BY-NC-4.0",
+        "CC-BY-NC-4.0 OR (MIT AND CC-BY-NC-SA-4.0)",
+        "NCGL-UK-2.0",
+        "Aladdin",
+        "LicenseRef-CC-BY-NC4.0",
+        "LicenseRef-CCBYNC",
+        "LicenseRef-NotForCommercialUse",
+        "LicenseRef-academic-use-only",
+        "LicenseRef-personal-use",
+    ],
 )
 def test_a_non_commercial_licence_is_refused_unless_allowed(tmp_path, licence):
     path = write(tmp_path / "a.json", [example(1)])
@@ -172,7 +188,18 @@ def test_a_non_commercial_licence_is_refused_unless_allowed(tmp_path, licence):
     assert len(mixed(tmp_path, entry(path, licence=licence, allow_non_commercial=True)).rows) == 1
 
 
-@pytest.mark.parametrize("licence", ["Apache-2.0", "mit", "CC-BY-4.0", "CC-BY-NC-4.0 OR MIT", "LicenseRef-mine"])
+@pytest.mark.parametrize(
+    "licence",
+    [
+        "Apache-2.0",
+        "mit",
+        "CC-BY-4.0",
+        "CC-BY-NC-4.0 OR MIT",
+        "LicenseRef-mine",
+        "NCSA",
+        "GPL-2.0-only WITH Classpath-exception-2.0",
+    ],
+)
 def test_a_free_licence_is_taken(tmp_path, licence):
     found = mixed(tmp_path, entry(write(tmp_path / "a.json", [example(1)]), licence=licence))
     assert len(found.rows) == 1 and found.licences == {"a.json": licence}

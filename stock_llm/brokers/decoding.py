@@ -20,8 +20,13 @@ def text_of(path: Path) -> str:
 
 def decoded(content: bytes, path: Path) -> str:
     """See `text_of`."""
-    if not content.strip():
+    text = _unicode(content, path)
+    if not text.strip():
         raise InputError("the file is empty", file=path, remedy="Export it again")
+    return text
+
+
+def _unicode(content: bytes, path: Path) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
             return content.decode("utf-16")

@@ -59,6 +59,13 @@ def draft(path: Path) -> str:
     if documents.is_document(text_of(path)):
         raise InputError("this is JSON or XML; drafts are made of tables", file=path, remedy="Export it as CSV")
     guess = guesses.guess(path)
+    if not guess.roles:
+        raise InputError(
+            "no column of it looks like a date, a symbol, a quantity or anything else of a trade",
+            file=path,
+            row=guess.table.at + 1,
+            remedy="Look whether this is the export of your trades",
+        )
     text = _format(guess, path)
     return _verdict(text, path) + text
 

@@ -90,7 +90,7 @@ def _revised(items: Iterable[FeedbackItem]) -> dict[tuple[str, str], set[str]]:
     found: dict[tuple[str, str], set[str]] = {}
     for item in sorted(items, key=lambda item: (item.created_at, item.id)):
         answers = found.setdefault(_asked(item), set())
-        if item.edit is not None or item.thumb == "down" or (item.thumb is None and item.rating is not None and item.rating <= 2):
+        if item.edit is not None or item.liked is False:
             answers.add(item.response)
         elif follow.wanted(item) is not None:
             answers.discard(item.response)

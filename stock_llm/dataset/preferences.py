@@ -23,9 +23,6 @@ from stock_llm.dataset.moments import HORIZON
 from stock_llm.feedback_item import FeedbackItem
 from stock_llm.prompts import Message, messages
 
-LIKED, DISLIKED = 4, 2
-"""Ratings from which and up to which an answer is desirable and undesirable; one in between says neither."""
-
 Said = Literal["correction", "thumb", "rating", "outcome"]
 
 
@@ -115,12 +112,11 @@ def preferences(items: Iterable[FeedbackItem], outcomes: Outcomes) -> list[Pair 
 
 
 def _judged(item: FeedbackItem, outcome: Outcome | None) -> tuple[bool, Said] | None:
-    """Whether the answer was good, and what says so: the thumb before the rating, people before the market."""
-    if item.thumb:
-        return item.thumb == "up", "thumb"
-    if item.rating is not None:
-        return (item.rating >= LIKED, "rating") if item.rating >= LIKED or item.rating <= DISLIKED else None
-    if item.edit is None and outcome and outcome.agrees is not None:
+    """Whether the answer was good, and what says so: people before the market."""
+    if item.liked is not None:
+        return item.liked, "thumb" if item.thumb else "rating"
+    silent = item.thumb is None and item.rating is None and item.edit is None
+    if silent and outcome and outcome.agrees is not None:
         return outcome.agrees, "outcome"
     return None
 

@@ -122,6 +122,7 @@ def check_licence(source: Source) -> None:
     Raises:
         InputError: it names the source and what to write.
     """
+    from license_expression import get_spdx_licensing
     from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
     try:
@@ -132,7 +133,7 @@ def check_licence(source: Source) -> None:
             file=source.path,
             remedy="Write for example Apache-2.0, CC-BY-4.0 or, where SPDX has none, LicenseRef-NAME",
         ) from None
-    if not source.allow_non_commercial and all(_NON_COMMERCIAL.search(choice) for choice in re.split(r" OR ", known)):
+    if not source.allow_non_commercial and _forbids_commerce(get_spdx_licensing().parse(known)):
         raise InputError(
             f"its licence, {known}, forbids commercial use, and the model will be published",
             file=source.path,
@@ -140,8 +141,22 @@ def check_licence(source: Source) -> None:
         )
 
 
-_NON_COMMERCIAL = re.compile(r"-NC\b|non-?commercial|research", re.IGNORECASE)
-"""CC-BY-NC-…, PolyForm-Noncommercial, LicenseRef-…-research-only and their like."""
+def _forbids_commerce(licence: Any) -> bool:
+    """Of licences joined by AND one is enough, of those joined by OR it takes all."""
+    from boolean.boolean import DualBase
+    from license_expression import AND
+
+    if isinstance(licence, DualBase):
+        join = any if isinstance(licence, AND) else all
+        return join(_forbids_commerce(part) for part in licence.args)
+    return bool(_NON_COMMERCIAL.search(str(licence)))
+
+
+_NON_COMMERCIAL = re.compile(
+    r"(?:[-_.]|CC-?BY)-?NC(?![A-Z])|^NCGL|^Aladdin|non-?commercial|not-?for-?commercial|research|academic|educational|personal",
+    re.IGNORECASE,
+)
+"""CC-BY-NC-…, PolyForm-Noncommercial, NCGL-UK-2.0, LicenseRef-…-research-only and their like."""
 
 
 def _drawn(source: Source, paths: list[Path], root: Path, seed: int, count: int, mixed: Mixed) -> list[Example]:

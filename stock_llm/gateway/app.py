@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     app = FastAPI(title="stock-llm gateway", description=_ABOUT, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_api_route("/docs", docs_page.page, include_in_schema=False)
-    app.include_router(ollama_routes(desk, backends, dials.manage_models or is_loopback(dials.host)))
+    app.include_router(ollama_routes(desk, backends, dials.manage_models or is_loopback(dials.host), dials.timeout))
     app.include_router(service_routes(desk, settings))  # before /v1/models/{name}
     app.include_router(openai_routes(desk, backends))
     _add_state(app, backends, gateway, metrics)

@@ -44,6 +44,8 @@ class Run:
     """The last of each provider."""
     reasons: dict[str, Reason] = field(default_factory=dict)
     """Why each provider has not answered yet."""
+    passed_over: list[Reason] = field(default_factory=list)
+    """Providers that were not asked when it was their turn."""
     reserved: Reservation | None = None
     """For the attempt under way."""
     kept: list[Reservation] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Run:
         """Notes that a provider was not asked."""
         self.path.append(f"{provider}: {kind}")
         self.reasons[provider] = Reason(provider, kind, text)
+        self.passed_over.append(self.reasons[provider])
 
 
 class Books:
@@ -126,7 +129,7 @@ class Books:
         seconds = self._record(run, "ok", choice, answer.model, answer.usage, notional)
         return Served(
             run.id, run.query, run.decision, tuple(run.attempts), answer, run.charged, run.route_seconds, run.provider_seconds,
-            seconds,
+            seconds, tuple(run.passed_over),
         )  # fmt: skip
 
     def give_up(self, run: Run, status: Status, streamed: int | None = None) -> None:

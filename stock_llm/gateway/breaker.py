@@ -57,9 +57,11 @@ class Breaker:
         self._probing = self._resting
         return self._ticket
 
-    def answered(self) -> None:
-        """A call was answered: nothing is held against the provider, whenever it was asked."""
+    def answered(self, now: float) -> None:
+        """A call was answered: nothing is held against the provider, whenever it was asked. A wait it asked for still counts."""
+        until = self._until if self._asked_to_wait and now < self._until else 0.0
         self._well()
+        self._until, self._asked_to_wait = until, until > 0
 
     def failed(self, ticket: int, failure: GatewayFailure, now: float) -> None:
         """A call failed. That a request was wrong, refused or not let through says nothing against the provider."""

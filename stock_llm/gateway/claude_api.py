@@ -31,6 +31,9 @@ from stock_llm.gateway.provider import Health, Kind, Latency
 
 KEY = "ANTHROPIC_API_KEY"
 
+_PATIENCE = 3600.0
+"""Seconds. The fallback's own limit is shorter; but without one of ours the client refuses long answers that are not streamed."""
+
 _FINISH: dict[str, Finish] = {"max_tokens": "length", "model_context_window_exceeded": "length", "tool_use": "tool_calls"}
 _STATUS: dict[int, type[GatewayFailure]] = {
     400: BadRequest, 404: UnknownModel, 408: TimedOut, 413: BadRequest, 422: BadRequest, 429: RateLimited, 503: Overloaded,
@@ -93,7 +96,7 @@ class ClaudeApi:
 
         if not os.environ.get(KEY):
             raise Unavailable(self.name, f"{KEY} is not set")
-        return anthropic.AsyncAnthropic(api_key=os.environ[KEY], base_url=self._url, max_retries=0)
+        return anthropic.AsyncAnthropic(api_key=os.environ[KEY], base_url=self._url, max_retries=0, timeout=_PATIENCE)
 
     def _asked(self, request: ChatRequest) -> dict[str, Any]:
         turns = [message for message in request.messages if message.role in ("user", "assistant") and message.content]
@@ -138,12 +141,15 @@ class ClaudeApi:
             failure = ours
         except anthropic.APIStatusError as error:
             kind = _STATUS.get(error.status_code, Unavailable)
+            if kind is BadRequest and "credit balance" in _reason(error):
+                kind = Unavailable  # nothing is wrong with the request, and another provider may take it
             after = error.response.headers.get("retry-after", "")
             failure = kind(self.name, _reason(error), retry_after=float(after) if after.isdigit() else None)
         except anthropic.APITimeoutError:
             failure = TimedOut(self.name, "no answer in time", charged=True)
         except anthropic.APIConnectionError as error:
-            failure = Unavailable(self.name, f"the connection broke: {error.__cause__ or error}")
+            unsent = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+            failure = Unavailable(self.name, f"the connection broke: {error.__cause__ or error}", charged=not unsent)
         except (anthropic.AnthropicError, httpx2.HTTPError, ValueError, AttributeError, TypeError, AssertionError) as error:
             failure = Unavailable(self.name, f"answered with something that is no answer: {error}", charged=True)
         else:

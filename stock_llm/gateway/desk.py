@@ -107,8 +107,24 @@ class Desk:
             if isinstance(failure, GatewayFailure):
                 self.metrics.failed(type(failure).__name__)
             raise
-        story = Story(self.kept.sign(stream.id), stream.decision, stream.choice, stream.attempts)
+        story = Story(self.kept.sign(stream.id), stream.decision, stream.choice, stream.attempts, stream.skipped)
         return Opened(self, stream, about, key, story)
+
+    async def embed(self, request: ChatRequest, query: Query) -> Outcome:
+        """Vectors of texts. There is nothing to say about them, so nothing is kept for feedback.
+
+        Raises:
+            GatewayFailure: nobody answered; it says why.
+        """
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                served = await self.gateway.embed(request, query)
+            except GatewayFailure as failure:
+                self.metrics.failed(type(failure).__name__)
+                raise
+        self.metrics.answered(served)
+        story = Story(self.kept.sign(served.id), served.decision, served.choice, served.attempts, served.skipped, served)
+        return Outcome(served.answer, story)
 
     def forget(self) -> None:
         """Empties the cache: a model's name means another model now."""
@@ -117,7 +133,8 @@ class Desk:
 
     def _key(self, request: ChatRequest, query: Query) -> bytes | None:
         """What makes two requests the same; None where they do not ask for the same answer."""
-        if self._cache is None or (request.options.temperature != 0 and request.options.seed is None):
+        seed = request.options.seed
+        if self._cache is None or (request.options.temperature != 0 and (seed is None or seed < 0)):  # below 0: another each time
             return None
         extra = {name: value for name, value in request.extra.items() if name != "keep_alive"}
         asked = (request.messages, request.model, request.options, request.format, request.stream, extra)
@@ -136,12 +153,12 @@ class Desk:
     def _told(self, served: Served, about: About, first: float | None = None) -> Story:
         self.metrics.answered(served, first)
         self._keep(served.id, served, about)
-        return Story(self.kept.sign(served.id), served.decision, served.choice, served.attempts, served)
+        return Story(self.kept.sign(served.id), served.decision, served.choice, served.attempts, served.skipped, served)
 
     def _again(self, request: ChatRequest, query: Query, answer: Answer, about: About) -> Story:
         served = self.gateway.repeat(request, query, answer)
         self._keep(served.id, served, about)
-        return Story(self.kept.sign(served.id), served.decision, served.choice, (), served, cached=True)
+        return Story(self.kept.sign(served.id), served.decision, served.choice, (), (), served, cached=True)
 
     def _keep(self, id: str, served: Served, about: About) -> None:
         answer, query = served.answer, served.query

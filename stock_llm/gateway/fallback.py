@@ -9,9 +9,10 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -32,9 +33,10 @@ from stock_llm.gateway.failures import (
     Unavailable,
     UnknownModel,
 )
+from stock_llm.gateway.limit import WAITS
 from stock_llm.gateway.policy import Policy
 from stock_llm.gateway.prices import Prices
-from stock_llm.gateway.provider import Provider
+from stock_llm.gateway.provider import Embedder, Provider
 from stock_llm.gateway.query import Choice, Decision, Query, Served, Status
 from stock_llm.gateway.route import Offer, decide
 from stock_llm.gateway.stream import Stream, close
@@ -64,13 +66,18 @@ class _Skipped(Exception):
     """The provider was not asked this time; the reason is noted in the run."""
 
 
+class _TooDear(_Skipped):
+    """What it can cost at most is more than a budget has left."""
+
+
 class Gateway:
     """Providers behind one door.
 
     Args:
         providers: those that are switched on; of several on this machine, the first is preferred.
         max_tokens: longest answer of a usage-priced provider where the request sets no limit.
-        timeout: seconds that one provider has for a whole answer, or for the next piece of a stream.
+        timeout: seconds that one provider has for a whole answer, or for the next piece of a stream; and that a request waits for
+            its turn at one.
         clock, seconds, sleep: wall clock (UTC), stopwatch and pause; tests put their own.
     """
 
@@ -121,6 +128,21 @@ class Gateway:
         run = self._books.begin(request, query)
         return self._books.serve(run, await self._ask_all(run, ask))
 
+    async def embed(self, request: ChatRequest, query: Query) -> Served:
+        """Vectors of texts, from the model that was asked for and no other; `query` needs `route.EMBED`.
+
+        Raises:
+            GatewayFailure: as `answer`.
+        """
+
+        async def ask(provider: Provider, asked: ChatRequest) -> Answer:
+            if asked.model != query.model and query.model not in ("auto", provider.name):
+                raise _no_vectors(provider.name, query.model)
+            return await cast(Embedder, provider).embed(asked)
+
+        run = self._books.begin(request, query)
+        return self._books.serve(run, await self._ask_all(run, ask))
+
     async def open(self, request: ChatRequest, query: Query) -> Stream:
         """The same answer in pieces, once the first piece is there.
 
@@ -167,9 +189,13 @@ class Gateway:
             run.reasons[name] = Reason(name, "left out", why)
         row = [run.decision.choice, *run.decision.fallback]
         for _ in range(ROUNDS):
-            for choice in row:
+            left = list(row)
+            while left:
+                choice = left.pop(0)
                 try:
                     return await self._ask_patiently(run, choice, ask)
+                except _TooDear:
+                    left.sort(key=lambda choice: not self.providers[choice.provider].local)
                 except _Skipped:
                     continue
                 except GatewayFailure as failure:
@@ -211,11 +237,14 @@ class Gateway:
         provider, breaker = self.providers[choice.provider], self._breakers[choice.provider]
         ticket, request = await self._let_through(run, choice, breaker)
         began = self._seconds()
+        turn = _Turn(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with turn.time():
                 found = await ask(provider, request)
         except TimeoutError:
             failure: GatewayFailure = TimedOut(choice.provider, f"no answer within {self._timeout:g} s", charged=True)
+            if turn.waits:
+                failure = Busy(choice.provider, f"no turn within {self._timeout:g} s", retry_after=self._timeout)
         except GatewayFailure as error:
             failure = error
         except Exception as error:  # a fault of ours in one provider does not keep the others from answering
@@ -226,7 +255,7 @@ class Gateway:
             run.tried(choice, self._seconds() - began, type(error).__name__)
             raise
         else:
-            breaker.answered()
+            breaker.answered(self._seconds())
             run.provider_seconds = self._seconds() - began
             run.tried(choice, run.provider_seconds)
             return found
@@ -252,8 +281,9 @@ class Gateway:
             return ticket, await self._books.reserve(run, choice)
         except (OverBudget, InputError) as error:
             breaker.let_go(ticket)
-            run.skipped(choice.provider, "over budget" if isinstance(error, OverBudget) else "cannot be paid", str(error))
-            raise _Skipped from None
+            dear = isinstance(error, OverBudget)
+            run.skipped(choice.provider, "over budget" if dear else "cannot be paid", str(error))
+            raise (_TooDear if dear else _Skipped) from None
         except BaseException:
             breaker.let_go(ticket)
             raise
@@ -273,6 +303,35 @@ class Gateway:
         waits = [failure.retry_after for failure in run.failures.values() if failure.retry_after]
         waits += [rest for name in run.reasons if name in self._breakers and (rest := self._breakers[name].rest(now)) > 0]
         return NobodyAnswered(tuple(run.reasons.values()), retry_after=min(waits, default=None))
+
+
+class _Turn:
+    """The time that one provider has for one try. It begins anew when a call that waited for its turn has it."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._deadline: asyncio.Timeout | None = None
+        self.waits = False
+
+    @asynccontextmanager
+    async def time(self) -> AsyncIterator[None]:
+        told = WAITS.set(self._told)
+        try:
+            async with asyncio.timeout(self._seconds) as self._deadline:
+                yield
+        finally:
+            WAITS.reset(told)
+
+    def _told(self, waits: bool) -> None:
+        self.waits = waits
+        if not waits and self._deadline:
+            self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+
+def _no_vectors(provider: str, model: str) -> GatewayFailure:
+    failure = BadRequest(provider, f"the provider of '{model}' does not support embeddings")
+    failure.status = 501
+    return failure
 
 
 def _final(failure: GatewayFailure, query: Query) -> bool:

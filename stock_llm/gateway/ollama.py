@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from stock_llm.gateway.chat import Answer, ChatRequest, Chunk
-from stock_llm.gateway.failures import GatewayFailure, Unavailable
+from stock_llm.gateway.chat import Answer, ChatRequest, Chunk, Timings, Usage
+from stock_llm.gateway.failures import BadRequest, GatewayFailure, Unavailable
 from stock_llm.gateway.limit import Limit
-from stock_llm.gateway.ollama_wire import GENERATE, Reading, body_of, cut_note, failure_of, path_of
+from stock_llm.gateway.ollama_wire import GENERATE, Reading, body_of, cut_note, error_text, failure_of, path_of, tokens_of
 from stock_llm.gateway.provider import Health, Kind, Latency
+from stock_llm.gateway.vectors import OLD, body_for_ollama
 
 ANSWERS_WITHIN = 2.0
 """Seconds that a server has to say that it is there."""
@@ -76,7 +77,7 @@ class Ollama:
             body = body_of(request, stream=False)
             notes: tuple[str, ...] = ()
             status, raw, retry_after = await self._post(path_of(request), body)
-            if status != 200 and "truncate" not in request.extra and (note := cut_note(status, raw)):
+            if status != 200 and request.extra.get("truncate") is not False and (note := cut_note(status, raw)):
                 notes = (note,)
                 status, raw, retry_after = await self._post(path_of(request), body | {"truncate": True})
             if status != 200:
@@ -90,7 +91,7 @@ class Ollama:
             body = body_of(request, stream=True)
             async with self._posted(path_of(request), body) as response:
                 raw = b"" if response.status == 200 else await response.read()
-                note = cut_note(response.status, raw) if raw and "truncate" not in request.extra else None
+                note = cut_note(response.status, raw) if raw and request.extra.get("truncate") is not False else None
                 if note is None:
                     if response.status != 200:
                         raise failure_of(self.name, response.status, raw, response.headers.get("Retry-After"))
@@ -117,28 +118,27 @@ class Ollama:
         except (httpx.HTTPError, ollama.ResponseError, ValueError, TimeoutError):
             return Health(False, f"what answers at {self.url} is no Ollama, or one in trouble", self.models)
         self._there = True
-        self.digests = {one.model: one.digest or "" for one in listed if one.model}
+        self.digests = {one.model: one.digest or "" for one in listed if one.model and not runs_elsewhere(one.model)}
         self.models = tuple(sorted(self.digests, key=lambda name: (name not in self.models, *_place(self.models, name))))
         return Health(True, f"Ollama at {self.url} has {len(self.models)} models", self.models)
 
-    async def embed(self, model: str, texts: list[str], extra: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What /api/embed answers.
-
-        Raises:
-            GatewayFailure: Ollama refuses, or is not there.
-        """
-        import httpx
-        import ollama
-
-        async with self._limit.turn(self.name, model):
-            try:
-                return (await self._client.embed(model, texts, **extra)).model_dump()
-            except ollama.ResponseError as error:
-                failure = failure_of(self.name, error.status_code, orjson.dumps({"error": error.error}))
-                failure.status = error.status_code
-                raise failure from None
-            except (httpx.HTTPError, ConnectionError, ValueError) as error:
-                raise Unavailable(self.name, f"did not answer: {error}") from None
+    async def embed(self, request: ChatRequest) -> Answer:
+        """The vectors of the texts; see `provider.Embedder`. `Answer.raw` is what Ollama wrote."""
+        self._check(request)
+        path, body = body_for_ollama(request)
+        notes: tuple[str, ...] = ()
+        async with self._limit.turn(self.name, request.model) as queued:
+            uncut = {"truncate": False} if OLD not in request.extra and "truncate" not in request.extra else {}
+            status, raw, retry_after = await self._post(path, body | uncut)
+            if uncut and status == 400 and "exceeds" in error_text(raw):
+                notes = ("a text was longer than the model's context: Ollama left a part of it out",)
+                status, raw, retry_after = await self._post(path, body | {"truncate": True})
+        if status != 200:
+            failure = failure_of(self.name, status, raw, retry_after)
+            failure.status = status
+            raise failure
+        tokens, model = tokens_of(self.name, raw), request.model
+        return Answer("", model, Usage(tokens), timings=Timings(queued), notes=notes, raw=raw)
 
     async def forward(self, method: str, path: str, body: AsyncIterator[bytes] | bytes | None) -> Forwarded:
         """Passes a request on, body and answer as they are; the answer's iterator must be read to its end or closed.
@@ -173,7 +173,9 @@ class Ollama:
         return ollama.AsyncClient(self.url)
 
     def _check(self, request: ChatRequest) -> None:
-        """Where there is no model, the router has none to choose."""
+        """Where there is no model, the router has none to choose; and a model of Ollama's cloud is not on this machine."""
+        if runs_elsewhere(request.model):
+            raise BadRequest(self.name, f"'{request.model}' runs at ollama.com, not on this machine: ask it without the gateway")
         if not request.model:
             lacking = "has no model; run: ollama pull mistral:7b" if self._there else "does not answer"
             raise Unavailable(self.name, f"the Ollama at {self.url} {lacking}")
@@ -212,9 +214,12 @@ _JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 
 
 async def _passed(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    async with response:
-        async for piece in response.content.iter_any():
-            yield piece
+    try:
+        async with response:
+            async for piece in response.content.iter_any():
+                yield piece
+    except aiohttp.ClientError as error:
+        raise Unavailable("ollama", f"the connection broke: {error or type(error).__name__}") from None
 
 
 def _place(preferred: tuple[str, ...], name: str) -> tuple[int, str]:
@@ -228,6 +233,12 @@ def url_of(host: str) -> str:
     name = f"[{name}]" if ":" in name else "127.0.0.1" if name == "0.0.0.0" else name
     port = parts.port or (443 if parts.scheme == "https" else 80 if "://" in host else _PORT)
     return f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/')}"
+
+
+def runs_elsewhere(model: str) -> bool:
+    """Whether a name is that of a cloud model, which Ollama passes on to ollama.com: its tag is `cloud`, or ends so."""
+    tag = model.rpartition(":")[2]
+    return ":" in model and (tag == "cloud" or tag.endswith("-cloud"))
 
 
 def is_loopback(url: str) -> bool:

@@ -5,6 +5,7 @@ passed on as it is. The model `auto` asks the router, any other goes to where it
 for this machine alone unless the settings say otherwise. Does not know routing, costs or providers' dialects.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -15,14 +16,16 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from stock_llm.gateway import api_docs, ollama_replies
 from stock_llm.gateway.backends import Backends
+from stock_llm.gateway.chat import ChatRequest
 from stock_llm.gateway.desk import About, Desk, unless_gone
 from stock_llm.gateway.door import BLOBS
 from stock_llm.gateway.embedded import Embedded
-from stock_llm.gateway.failures import BadRequest, GatewayFailure, Unavailable, UnknownModel
+from stock_llm.gateway.failures import NobodyAnswered, Reason, TimedOut, Unavailable, UnknownModel
 from stock_llm.gateway.ollama import Ollama
 from stock_llm.gateway.ollama_requests import chat_request, generate_request, is_management, model_of, read_json, stream_of
-from stock_llm.gateway.scores import AUTO, query_of
+from stock_llm.gateway.scores import AUTO, query_of, stays_here, vectors_query
 from stock_llm.gateway.streamed import Streamed
+from stock_llm.gateway.vectors import embed_request, old_request
 
 LIKE = "0.32.15"
 """The version of Ollama whose answers are given where none answers behind the gateway."""
@@ -31,14 +34,15 @@ _JSON = "application/json; charset=utf-8"
 _NDJSON = "application/x-ndjson"
 
 
-def ollama_routes(desk: Desk, backends: Backends, may_manage: bool) -> APIRouter:
+def ollama_routes(desk: Desk, backends: Backends, may_manage: bool, timeout: float) -> APIRouter:
     """The routes of Ollama's API.
 
     Args:
         may_manage: whether requests that change Ollama's models are passed on.
+        timeout: seconds that Ollama has to say what it has, or to load a model.
     """
     routes = APIRouter(tags=["Ollama"])
-    here = _Here(backends)
+    here = _Here(backends, timeout)
     since = ollama_replies.now()
 
     @routes.head("/", include_in_schema=False)
@@ -65,7 +69,7 @@ def ollama_routes(desk: Desk, backends: Backends, may_manage: bool) -> APIRouter
     async def answer(request: Request, generate: bool) -> Response:
         body = read_json(await request.body())
         if is_management(body):
-            return await here.managed(body, generate)
+            return await here.managed(body, generate, stays_here(request.headers))
         asked = generate_request(body) if generate else chat_request(body)
         query = query_of(request.headers, asked, "generate" if generate else "chat")
         about = About(asked.messages[-1].content)
@@ -83,20 +87,16 @@ def ollama_routes(desk: Desk, backends: Backends, may_manage: bool) -> APIRouter
     @routes.post("/api/embed", **api_docs.EMBED)
     async def embed(request: Request) -> Response:
         """Vectors of texts."""
-        body = read_json(await request.body())
-        given = body.get("input", "")
-        texts = [given] if isinstance(given, str) else given
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise BadRequest("gateway", "invalid input type")
-        extra = {name: body[name] for name in ("truncate", "dimensions", "options", "keep_alive") if body.get(name) is not None}
-        return _json(await unless_gone(request.receive, here.embed(model_of(body), texts, extra)))
+        return await vectors(request, embed_request(read_json(await request.body())))
 
     @routes.post("/api/embeddings", **api_docs.EMBEDDINGS)
     async def embeddings(request: Request) -> Response:
         """The vector of one text, as older clients ask for it."""
-        body = read_json(await request.body())
-        model_of(body)
-        return (await here.asked("POST", request.url.path, await request.body())) or _unsupported("embeddings")
+        return await vectors(request, old_request(read_json(await request.body())))
+
+    async def vectors(request: Request, asked: ChatRequest) -> Response:
+        outcome = await unless_gone(request.receive, desk.embed(asked, vectors_query(request.headers, asked)))
+        return Response(outcome.answer.raw, media_type=_JSON, headers=outcome.story.headers())
 
     @routes.head("/api/tags", include_in_schema=False)
     @routes.get("/api/tags", **api_docs.TAGS)
@@ -151,16 +151,19 @@ _MANAGED = {
 class _Here:
     """The Ollama behind the gateway, or the folder where there is none."""
 
-    def __init__(self, backends: Backends):
-        self._backends = backends
+    def __init__(self, backends: Backends, timeout: float):
+        self._backends, self._timeout = backends, timeout
 
     async def asked(self, method: str, path: str, body: bytes | None) -> Response | None:
         """Ollama's own answer; None where there is no Ollama."""
         if self._backends.ollama is None:
             return None
         try:
-            passed = await self._backends.ollama.forward(method, path, body)
-            return Response(await _whole(passed.body), passed.status, media_type=passed.kind or None)
+            async with asyncio.timeout(self._timeout):
+                passed = await self._backends.ollama.forward(method, path, body)
+                return Response(await _whole(passed.body), passed.status, media_type=passed.kind or None)
+        except TimeoutError:
+            raise TimedOut("ollama", f"no answer within {self._timeout:g} s") from None
         except Unavailable:
             if self._backends.embedded is None:
                 raise
@@ -170,15 +173,18 @@ class _Here:
         """The models of this machine, as /api/tags has them."""
         said = await self.asked("GET", "/api/tags", None)
         if said is not None and said.status_code == 200:
-            return orjson.loads(said.body)["models"]
+            return _models(bytes(said.body))
         embedded, found = self._backends.embedded, []
         for name in embedded.models if embedded else ():
             with suppress(UnknownModel):  # half of it is missing
                 found.append(ollama_replies.stored(self.stored(name)))
         return found
 
-    async def managed(self, body: dict[str, Any], generate: bool) -> Response:
+    async def managed(self, body: dict[str, Any], generate: bool, private: bool) -> Response:
         """Loading, unloading, rendering: nothing is generated, so nothing is routed."""
+        if private and self._backends.ollama and not self._backends.ollama.local:
+            why = "is not on this machine, and the request must stay there"
+            raise NobodyAnswered((Reason(self._backends.ollama.name, "left out", why),))
         name = model_of(body)
         path = "/api/generate" if generate else "/api/chat"
         owner = self._backends.owner(name)
@@ -190,13 +196,6 @@ class _Here:
         said_nothing = ollama_replies.silent(name, reason, generate)
         kind = _NDJSON if stream_of(body) else _JSON
         return Response(said_nothing + (b"\n" if kind == _NDJSON else b""), media_type=kind)
-
-    async def embed(self, model: str, texts: list[str], extra: dict[str, Any]) -> Any:
-        """Vectors from whoever has the model."""
-        owner = self._backends.owner(model) or self._backends.ollama
-        if owner is None or not hasattr(owner, "embed"):
-            raise UnknownModel("gateway", f"model '{model}' not found") if owner is None else _no_embeddings(owner.name)
-        return await owner.embed(model, texts, extra)
 
     def stored(self, name: str) -> Any:
         """A model of the folder.
@@ -210,14 +209,15 @@ class _Here:
         return embedded.find(name)
 
 
-def _no_embeddings(provider: str) -> GatewayFailure:
-    failure = BadRequest(provider, "this provider does not support embeddings")
-    failure.status = 501
-    return failure
-
-
-def _unsupported(what: str) -> Response:
-    return _json({"error": f"there is no Ollama behind the gateway, and nothing else that has {what}"}, 501)
+def _models(raw: bytes) -> list[dict[str, Any]]:
+    try:
+        said = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        said = None
+    models = said.get("models") if isinstance(said, dict) else None
+    if not isinstance(models, list) or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in models):
+        raise Unavailable("ollama", f"answered with something that is no list of models: {raw[:80]!r}")
+    return models
 
 
 async def _whole(body: AsyncIterator[bytes]) -> bytes:

@@ -29,7 +29,7 @@ def path_of(request: ChatRequest) -> str:
 
 
 def body_of(request: ChatRequest, *, stream: bool) -> dict[str, Any]:
-    """The JSON of a request. A prompt that is too long is to be refused, not cut, unless the caller says otherwise."""
+    """The JSON of a request. A prompt that is too long is to be refused first, so that it can be told when it is cut."""
     options = dict(request.options.extra)
     given = {
         "temperature": request.options.temperature,
@@ -44,7 +44,7 @@ def body_of(request: ChatRequest, *, stream: bool) -> dict[str, Any]:
         body["options"] = options
     if request.format is not None:
         body["format"] = request.format
-    own = dict(request.extra)
+    own = {name: value for name, value in request.extra.items() if name != "truncate"}
     if (generate := own.pop(GENERATE, None)) is None:
         body["messages"] = [{"role": each.role, "content": each.content, **each.extra} for each in request.messages]
     else:
@@ -75,9 +75,26 @@ def failure_of(provider: str, status: int, raw: bytes, retry_after: str | None =
         return RateLimited(provider, reason, retry_after=seconds)
     if status == 503:
         return Overloaded(provider, reason, retry_after=seconds)
+    if status in (401, 403):  # we may not ask it; another provider may
+        return Unavailable(provider, f"status {status}: {reason}")
     if 400 <= status < 500 or any(mistake in reason for mistake in _MISTAKES):
         return BadRequest(provider, reason)
     return Unavailable(provider, f"status {status}: {reason}")
+
+
+def tokens_of(provider: str, raw: bytes) -> int:
+    """How many tokens the texts of an answer of vectors had.
+
+    Raises:
+        Unavailable: it is no such answer.
+    """
+    try:
+        said = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        said = None
+    if not isinstance(said, dict) or not isinstance(said.get("embeddings", said.get("embedding")), list):
+        raise Unavailable(provider, f"answered with something that has no vectors: {raw[:80]!r}", charged=True)
+    return _count(said, "prompt_eval_count")
 
 
 def error_text(raw: bytes) -> str:

@@ -16,11 +16,12 @@ from stock_llm.gateway.backends import Backends
 from stock_llm.gateway.chat import Chunk
 from stock_llm.gateway.desk import About, Desk, unless_gone
 from stock_llm.gateway.failures import BadRequest, UnknownModel
-from stock_llm.gateway.ollama_requests import model_of, read_json
+from stock_llm.gateway.ollama_requests import read_json
 from stock_llm.gateway.openai_replies import DONE, Replies
-from stock_llm.gateway.openai_requests import chat_request, completion_request, texts_of, wants_usage
-from stock_llm.gateway.scores import AUTO, query_of
+from stock_llm.gateway.openai_requests import chat_request, completion_request, wants_usage
+from stock_llm.gateway.scores import AUTO, query_of, vectors_query
 from stock_llm.gateway.streamed import Streamed
+from stock_llm.gateway.vectors import openai_request
 
 
 def openai_routes(desk: Desk, backends: Backends) -> APIRouter:
@@ -75,25 +76,15 @@ def openai_routes(desk: Desk, backends: Backends) -> APIRouter:
     async def embeddings(request: Request) -> Response:
         """Vectors of texts."""
         body = read_json(await request.body())
-        name, texts = model_of(body), texts_of(body)
         if body.get("encoding_format") not in (None, "float", "base64"):
             raise BadRequest("gateway", "encoding_format must be float or base64")
-        owner: Any = backends.owner(name) or backends.ollama
-        if owner is None or not hasattr(owner, "embed"):
-            raise UnknownModel("gateway", f"there is no model '{name}' that makes embeddings")
-        said = await unless_gone(request.receive, owner.embed(name, texts, _dimensions(body)))
-        return _json(openai_replies.embeddings(name, said, body.get("encoding_format") == "base64"))
+        asked = openai_request(body)
+        outcome = await unless_gone(request.receive, desk.embed(asked, vectors_query(request.headers, asked)))
+        said = orjson.loads(outcome.answer.raw)
+        packed = body.get("encoding_format") == "base64"
+        return _json(openai_replies.embeddings(outcome.answer.model, said, packed), headers=outcome.story.headers())
 
     return routes
-
-
-def _dimensions(body: dict[str, Any]) -> dict[str, int]:
-    wanted = body.get("dimensions")
-    if wanted is None:
-        return {}
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or not 1 <= wanted <= 2**16:
-        raise BadRequest("gateway", "dimensions must be a whole number above 0")
-    return {"dimensions": wanted}
 
 
 def _json(value: Any, headers: dict[str, str] | None = None) -> Response:

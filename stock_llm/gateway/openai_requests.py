@@ -72,19 +72,6 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def texts_of(body: Mapping[str, Any]) -> list[str]:
-    """What /v1/embeddings is to embed.
-
-    Raises:
-        BadRequest: it is neither a text nor a list of texts.
-    """
-    given = body.get("input")
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise _bad("input must be a text or a list of texts")
-    return texts
-
-
 def _options(body: Mapping[str, Any], limits: tuple[str, ...]) -> Options:
     if body.get("n") not in (None, 1):
         raise _bad("n must be 1")

@@ -18,6 +18,7 @@ from stock_llm.gateway.failures import UnknownModel as Unknown
 from stock_llm.gateway.limit import Limit
 from stock_llm.gateway.ollama import ANSWERS_WITHIN, is_loopback
 from stock_llm.gateway.provider import Health, Kind, Latency
+from stock_llm.gateway.vectors import OLD
 
 _FINISH: dict[str, Finish] = {"length": "length", "tool_calls": "tool_calls"}
 _STATUS: dict[int, type[GatewayFailure]] = {400: BadRequest, 404: Unknown, 413: BadRequest, 422: BadRequest, 429: RateLimited}
@@ -97,18 +98,18 @@ class OpenAIServer:
             self.models = listed
         return Health(True, f"{self._url} has {len(listed)} models", listed)
 
-    async def embed(self, model: str, texts: list[str], extra: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Vectors as Ollama's /api/embed gives them.
-
-        Raises:
-            GatewayFailure: the server refuses, or is not there.
-        """
-        kept = {name: extra[name] for name in ("dimensions",) if extra.get(name)}
-        async with self._limit.turn(self.name, model):
+    async def embed(self, request: ChatRequest) -> Answer:
+        """The vectors of the texts; see `provider.Embedder`."""
+        if OLD in request.extra:
+            raise BadRequest(self.name, "this provider answers /api/embed and /v1/embeddings, not /api/embeddings")
+        kept = {name: request.extra[name] for name in ("dimensions",) if request.extra.get(name)}
+        texts = [message.content for message in request.messages]
+        async with self._limit.turn(self.name, request.model) as queued:
             with self._translated():
-                said = await self._client.embeddings.create(model=model, input=texts, encoding_format="float", **kept)
-                vectors = [one.embedding for one in said.data]
-        return {"model": model, "embeddings": vectors, "prompt_eval_count": said.usage.prompt_tokens if said.usage else 0}
+                said = await self._client.embeddings.create(model=request.model, input=texts, encoding_format="float", **kept)
+                vectors, tokens = [one.embedding for one in said.data], said.usage.prompt_tokens if said.usage else 0
+        raw = orjson.dumps({"model": request.model, "embeddings": vectors, "prompt_eval_count": tokens})
+        return Answer("", request.model, Usage(tokens), timings=Timings(queued), raw=raw)
 
     async def close(self) -> None:
         """Closes every connection."""

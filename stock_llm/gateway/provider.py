@@ -27,6 +27,17 @@ class Health:
     """Names of the models that it has, as it calls them."""
 
 
+class Embedder(Protocol):
+    """A backend that can "embed"."""
+
+    async def embed(self, request: ChatRequest) -> Answer:
+        """The vectors of the texts that are the request's messages: `Answer.raw` is JSON as Ollama's /api/embed writes it.
+
+        Raises:
+            GatewayFailure: it did not answer; the class says what to do.
+        """
+
+
 class Provider(Protocol):
     """One backend."""
 

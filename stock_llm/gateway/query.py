@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from stock_llm.gateway.chat import Answer
+from stock_llm.gateway.failures import Reason
 
 Type = Literal["analysis", "code", "translation", "chat"]
 TYPES: tuple[Type, ...] = ("analysis", "code", "translation", "chat")
@@ -94,6 +95,8 @@ class Served:
     route_seconds: float
     provider_seconds: float
     total_seconds: float
+    skipped: tuple[Reason, ...] = ()
+    """Providers that came before it in the row and were not asked, each with the reason."""
 
     @property
     def choice(self) -> Choice:

@@ -13,6 +13,9 @@ from stock_llm.gateway.policy import Policy, Rule
 from stock_llm.gateway.provider import Kind
 from stock_llm.gateway.query import Choice, Decision, Query
 
+EMBED = "embed"
+"""What a provider must be able to do that is asked for vectors of texts."""
+
 LOCAL = "local"
 """Any provider of this machine, as a rule names it."""
 
@@ -56,6 +59,8 @@ def decide(query: Query, policy: Policy, offers: Sequence[Offer], left: Left) ->
     wanted, rule, notes = _first_choice(query, policy, offers, left)
     choice, more = _place(wanted, query, policy, open_to, dict(left_out))
     rest = tuple(_choice(offer, query, policy) for offer in _order(open_to, choice.provider))
+    if EMBED in query.needs:
+        rest = ()  # vectors of another model mean nothing beside those of this one
     return Decision(choice, rule, policy.name, (*notes, *more), rest, tuple(left_out))
 
 

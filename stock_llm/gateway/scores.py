@@ -9,6 +9,7 @@ In: headers and a request. Out: a `Query`. Does not know rules.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from stock_llm.gateway import estimate
@@ -16,6 +17,7 @@ from stock_llm.gateway.chat import ChatRequest
 from stock_llm.gateway.failures import BadRequest
 from stock_llm.gateway.ollama_requests import needs_of
 from stock_llm.gateway.query import Privacy, Query, Type
+from stock_llm.gateway.route import EMBED
 
 AUTO = "auto"
 """The model name that asks the router."""
@@ -37,6 +39,25 @@ def query_of(headers: Mapping[str, str], request: ChatRequest, feature: str, **k
     model = AUTO if request.model in (AUTO, f"{AUTO}:latest") else request.model
     known.setdefault("data_length", len(request.text))
     return estimate.complete(request.question, **(known | given), model=model, feature=feature, needs=needs_of(request))
+
+
+def stays_here(headers: Mapping[str, str]) -> bool:
+    """Whether what was sent must not leave this machine.
+
+    Raises:
+        BadRequest: the header has a value that it cannot have.
+    """
+    said = headers.get("x-stock-llm-privacy")
+    return bool(said) and _read("privacy", str(said)) == "local"
+
+
+def vectors_query(headers: Mapping[str, str], request: ChatRequest) -> Query:
+    """The query of a request for vectors: what it needs is known, and nothing about its words.
+
+    Raises:
+        BadRequest: a header has a value that it cannot have.
+    """
+    return replace(query_of(headers, request, "embed"), needs=frozenset({EMBED}))
 
 
 def _read(name: str, text: str) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from stock_llm.gateway.failures import Reason
 from stock_llm.gateway.query import Attempt, Choice, Decision, Served
 
 _PREFIX = "x-stock-llm-"
@@ -20,6 +21,7 @@ class Story:
 
     Attributes:
         response_id: signed; what feedback refers to.
+        skipped: who was not asked although it was their turn, and why.
         served: None while the answer is still coming.
         cached: whether the answer was given before and is given again.
     """
@@ -28,6 +30,7 @@ class Story:
     decision: Decision
     choice: Choice
     attempts: Sequence[Attempt]
+    skipped: Sequence[Reason] = ()
     served: Served | None = None
     cached: bool = False
 
@@ -89,7 +92,8 @@ class Story:
         return self.served.answer.model if self.served else self.choice.model
 
     def _failed(self) -> list[str]:
-        return [f"{one.choice.provider} ({one.failure}): {one.reason}" for one in self.attempts if one.failure]
+        failed = [f"{one.choice.provider} ({one.failure}): {one.reason}" for one in self.attempts if one.failure]
+        return failed + [f"{one.provider} ({one.kind}): {one.text}" for one in self.skipped]
 
     def _notes(self) -> list[str]:
         return [*self.decision.notes, *(self.served.answer.notes if self.served else ())]

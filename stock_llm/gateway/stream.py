@@ -11,7 +11,7 @@ from dataclasses import replace
 from stock_llm.gateway.books import Books, Run
 from stock_llm.gateway.breaker import Breaker
 from stock_llm.gateway.chat import Chunk
-from stock_llm.gateway.failures import Cut, GatewayFailure
+from stock_llm.gateway.failures import Cut, GatewayFailure, Reason
 from stock_llm.gateway.query import Attempt, Choice, Decision, Served, Status
 
 _log = logging.getLogger(__name__)
@@ -53,6 +53,11 @@ class Stream:
     def attempts(self) -> tuple[Attempt, ...]:
         """The last one answers."""
         return tuple(self._run.attempts)
+
+    @property
+    def skipped(self) -> tuple[Reason, ...]:
+        """Providers that were not asked when it was their turn."""
+        return tuple(self._run.passed_over)
 
     @property
     def choice(self) -> Choice:

@@ -19,8 +19,7 @@ def wanted(item: FeedbackItem) -> str | None:
     """The answer that the user wants: their edit, else a response that they liked; None where they only disliked it."""
     if item.edit is not None:
         return item.edit
-    liked = item.thumb == "up" if item.thumb else item.rating is not None and item.rating >= 4
-    return item.response.strip() if liked else None
+    return item.response.strip() if item.liked else None
 
 
 def row(item: FeedbackItem, answer: str) -> Row:
