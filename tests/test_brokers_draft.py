@@ -206,6 +206,26 @@ def test_what_needs_or_makes_no_draft(tmp_path, text, says):
         draft(path)
 
 
+ORDERS = """Placed On,Ticker,Direction,Shares,Average Price,Order Status
+2024-01-15,ACME,Buy,10,5,Executed
+2024-01-16,ACME,Buy,20,5,Cancelled
+2024-01-17,ACME,Sell,30,5,Storniert
+2024-01-18,ACME,Sell,4,5,Executed
+"""
+
+
+def test_orders_that_were_not_carried_out_are_no_trades(imported):
+    read = imported(ORDERS)
+    assert [entry[:3] for entry in _entries(read)] == [("BUY", "ACME", D(10)), ("SELL", "ACME", D(4))]
+    assert {row.reason for row in read.skipped} == {"the order was not carried out"}
+
+
+def test_what_was_filled_of_a_cancelled_order_counts(imported):
+    read = imported(ORDERS.replace("Shares", "Filled Shares").replace("Sell,30,5", "Sell,0,5"))
+    assert [entry[:3] for entry in _entries(read)] == [("BUY", "ACME", D(10)), ("BUY", "ACME", D(20)), ("SELL", "ACME", D(4))]
+    assert [row.row for row in read.skipped] == [4]
+
+
 def test_a_table_without_anything_of_a_trade_is_refused(tmp_path):
     path = tmp_path / "colours.csv"
     path.write_text("q,w,e\n-,-,-\n?,?,?\n")

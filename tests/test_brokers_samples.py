@@ -171,8 +171,8 @@ ROWS = {
     """,
     "cgt_calc/trading212/2024_transactions.csv": """
         5 DEPOSIT CASH - - @ - = 0.75 fee 0 tax 0 GBP 2024-01-04T13:12:49Z
-        7 SELL STOCK FOO 24 @ 164.01 = 3936.24 fee 0 tax 0 USD 2024-04-29T13:20:03Z
         7 FEE CASH FOO - @ - = 4.71 fee 0 tax 0 GBP 2024-04-29T13:20:03Z
+        7 SELL STOCK FOO 24 @ 164.01 = 3936.24 fee 0 tax 0 USD 2024-04-29T13:20:03Z
     """,
     "cgt_calc/trading212/2026_transactions.csv": """
         4 SELL STOCK ACME 10 @ 160 = 1600 fee 0.05 tax 0 USD 2024-06-27T15:45:10Z

@@ -229,3 +229,16 @@ def test_postgresql(fills):
     with pytest.raises(InputError, match="nowhere") as caught:
         sql.read(Source("warehouse", fills, "SELECT * FROM nowhere"), _hash)
     assert "does not exist" in str(caught.value)
+
+
+def test_orders_that_were_not_carried_out_are_no_trades(tmp_path):
+    path = tmp_path / "orders.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE orders (date, symbol, side, quantity, price, status)")
+        states = ("Filled", "Cancelled", "Rejected", "Open")
+        connection.executemany(
+            "INSERT INTO orders VALUES ('2024-05-06', 'ACME', 'BUY', 1, 10, ?)", [(state,) for state in states]
+        )
+    read = sql.read(Source("orders", f"sqlite:///{path}", "SELECT * FROM orders"), _hash).imported
+    assert read.rows_kept == 1
+    assert [row.row for row in read.skipped] == [2, 3, 4]

@@ -155,6 +155,23 @@ def test_what_has_no_volume_has_none(tmp_path):
     assert table.select(["symbol", "close", "volume"]).to_pylist() == [{"symbol": "EURUSD=X", "close": 1.085, "volume": 0.0}]
 
 
+def test_digits_may_be_grouped_in_quotes(tmp_path):
+    table = read(
+        tmp_path,
+        'Date,Open,High,Low,Close,Volume\n2024-03-01,"1,000.50","1,010.00",990,1005.00,"1,234,567"\n2024-03-04,10,11,9,10,"900"\n',
+    ).table
+    assert rows(table, "open", "volume") == [(10, 900), (1000.5, 1234567)]
+
+
+def test_beside_decimal_commas_no_digits_are_grouped(tmp_path):
+    found = read(
+        tmp_path,
+        'Date,Open,High,Low,Close,Volume\n2024-03-01,"1,085","1,09","1,08","1,086",5\n2024-03-04,10,11,9,10,900\n',
+    )
+    assert rows(found.table, "open") == [(10,)]
+    assert [row.row for row in found.rejected] == [2]
+
+
 def test_splits_dividends_and_the_day_of_the_snapshot(tmp_path):
     text = (
         "Date,Open,High,Low,Close,Adj Close,Volume,Dividends,Stock Splits,As Of\n"

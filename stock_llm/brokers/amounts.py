@@ -50,9 +50,10 @@ def amounts_of(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> Amounts:
     net, gross = fields.number("net"), fields.number("amount")
     symbol = fields.text("symbol")
     wallet = pc.and_(cash, is_money(symbol))  # cash that is written as units of a currency
-    gross = pc.if_else(pc.and_(wallet, pc.and_(pc.is_valid(quantity), pc.is_null(net))), quantity, gross)
-
     named = fields.text("currency")
+    units = _money_units(quantity, price, symbol, named)
+    gross = pc.if_else(pc.and_(wallet, pc.and_(pc.is_valid(quantity), pc.is_null(net))), units, gross)
+
     from_net = pc.and_(pc.is_null(gross), pc.is_valid(net))
     priced = pc.and_(trade, pc.is_valid(price))
     currency = pc.if_else(pc.and_(from_net, pc.invert(priced)), fields.text("net_currency"), named)
@@ -91,6 +92,13 @@ def amounts_of(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> Amounts:
     price = pc.if_else(pc.and_(keep, pc.or_(trade, pc.and_(per_unit, pc.greater(price, ZERO)))), price, none)
     symbol = pc.if_else(cash, "", symbol)
     return Amounts(quantity, price, amount, fee, tax, currency, symbol, worth, apart)
+
+
+def _money_units(quantity: pa.Array, price: pa.Array, symbol: pa.Array, currency: pa.Array) -> pa.Array:
+    """Units of a currency: 5000 of it at 1, or once 5000; a price in another currency is what they were worth, not how many."""
+    own = pc.or_(pc.equal(pc.utf8_upper(symbol), currency), pc.equal(currency, ""))
+    priced = pc.and_(own, pc.fill_null(pc.greater(price, ZERO), False))
+    return pc.if_else(priced, product(pc.abs(quantity), price), quantity)
 
 
 def units_behind(quantity: pa.Array, fields: Fields) -> pa.Array:

@@ -42,14 +42,14 @@ _SENTENCES = tuple(
         ),
         (r"reserv|rezerw", "reservation"),
         (
-            r"(?:transact|transac|transaz|transak|transaktions|kosten van derden|third part|courtage|parties tierces"
-            r"|terceiros|terceros|terzi|drittanbieter|dritter)"
-            r"(?!.*(?:\btax\b|belasting|impôt|steuer|taxe sur|imposta))",
+            r"^(?!.*(?:\btax\b|belasting|impôt|steuer|\btaxe\b|\btassa\b|impost|impuesto))"
+            r".*(?:transact|transac|transaz|transak|kosten van derden|third part|courtage|parties tierces"
+            r"|terceiros|terceros|terzi|drittanbieter|dritter)",
             "order costs",
         ),
         (
-            r"belasting|\btax\b|stamp duty|impôt|imposto|impuesto|retenci|retenç|steuer|ritenuta|imposta|taxe sur|\bftt\b"
-            r"|podatek|källskatt|kildeskat|kildeskatt|\bskat\b|srážková|vero\b",
+            r"belasting|\btax\b|stamp duty|impôt|imposto|impuesto|retenci|retenç|steuer|ritenuta|imposta"
+            r"|\btaxe\b|\btassa\b|\bftt\b|podatek|källskatt|kildeskat|kildeskatt|\bskat\b|srážková|vero\b",
             "tax",
         ),
         (
@@ -59,7 +59,7 @@ _SENTENCES = tuple(
         ),
         (
             r"kosten|\bcosts?\b|\bfees?\b|\bfrais\b|comiss|comisi|gebühr|commission|\bcosto\b|\bcosti\b|custo|koszt|opłat|avgift"
-            r"|gebyr|poplatek|tarif|kulut",
+            r"|gebyr|poplatek|tarif|kulut|handelsmodalitäten",
             "fee",
         ),
         (

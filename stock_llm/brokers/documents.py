@@ -7,6 +7,7 @@ field means.
 
 import dataclasses
 import json
+import re
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ _FLEX = {
     "Transfers": ("Transfer",),
 }
 """Sections of a Flex statement that hold events, and which of their elements do: orders and summaries repeat the trades."""
+
+_ZONED = re.compile(r"^(?P<time>\d.*\d\d:?\d\d:?\d\d) (?P<zone>(?![AP]M$)[A-Z]{2,5})$")
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
                 if element.tag not in _FLEX.get(section.tag, ()):
                     yield _Record(number, {}, raw, skip=f"{section.tag}/{element.tag} is no event")
                     continue
+                zones = _without_zones(element)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # attributes that IBKR added since: they are not needed
                     try:
@@ -195,18 +199,29 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
                         yield _Record(number, {}, raw, f"not a Flex {element.tag}: {error}"[:200], section.tag)
                         continue
                 if parsed is not None:
-                    yield _Record(number, dict(_attributes(parsed)), raw, "", section.tag)
+                    yield _Record(number, dict(_attributes(parsed, zones)), raw, "", section.tag)
 
 
-def _attributes(element: Any) -> Iterator[tuple[str, str]]:
+def _without_zones(element: ElementTree.Element) -> dict[str, str]:
+    """Takes the zone from times such as `20250617;103000 EDT`, which ibflex does not read: attribute → zone."""
+    zones = {}
+    for name, text in element.items():
+        if (zoned := _ZONED.match(text)) and re.search("date|time|when", name, re.IGNORECASE):
+            element.set(name, zoned["time"])
+            zones[name] = zoned["zone"]
+    return zones
+
+
+def _attributes(element: Any, zones: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The fields of an element as text; a time that named its zone does so again."""
     for item in dataclasses.fields(element):
         value = getattr(element, item.name)
         if isinstance(value, Enum):
             value = value.name
-        elif isinstance(value, datetime) and value.time() == time():
+        elif isinstance(value, datetime) and value.time() == time() and item.name not in zones:
             value = value.date().isoformat()  # ibflex makes a midnight of a date
         elif hasattr(value, "isoformat"):
-            value = value.isoformat()
+            value = f"{value.isoformat()} {zones.get(item.name, '')}".rstrip()
         elif isinstance(value, tuple):
             value = ";".join(one.name if isinstance(one, Enum) else str(one) for one in value)
         yield item.name, "" if value is None else str(value)

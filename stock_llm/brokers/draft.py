@@ -36,6 +36,7 @@ _COLUMNS = {
     "trade_id": "the broker's own number of each execution: of rows with the same one only one counts",
     "order_id": "number of an order; if no two executions ever share one, write trade_id",
     "balance": "of the account; not imported",
+    "status": "what became of an order",
 }
 """Role → what it is, in the order in which a draft names them."""
 
@@ -136,6 +137,8 @@ def _conventions(guess: Guess) -> list[str]:
     lines.append('# asset = "CRYPTO"  # or FUND, OPTION, BOND, OTHER; without this line it is STOCK')
     if guess.sign == "quantity":
         lines.append('sign = "quantity"  # units with a minus were sold')
+    if "status" in guess.roles:
+        lines.append('more = ["status"]')
     return lines
 
 
@@ -163,16 +166,34 @@ def _name_in_sentence(guess: Guess) -> list[str]:
 
 
 def _rules(guess: Guess) -> list[str]:
-    """Where no column says what happened, the sign of the units or of the cash does."""
+    """Orders that were not carried out; where no column says what happened, the sign of the units or of the cash does."""
+    lines = []
+    if guess.undone:
+        filled = _is_filled(guess)
+        nothing = ', quantity = ["=0", ""]' if filled else ""
+        lines = [
+            "# An order that was not carried out is no trade" + ("; what was filled before counts." if filled else "."),
+            "[[rules]]",
+            f"if = {{ status = {json.dumps(guess.undone, ensure_ascii=False)}{nothing} }}",
+            'skip = "the order was not carried out"',
+            "",
+        ]
     if "action" in guess.roles or not guess.sign:
-        return []
+        return lines
     return [
+        *lines,
         "# No column says what happened: a row with units is a purchase or a sale, as the sign says.",
         "[[rules]]",
         'if = { quantity = [">0", "<0"] }',
         'kind = "BUY/SELL"',
         "",
     ]
+
+
+def _is_filled(guess: Guess) -> bool:
+    """Whether the units are those that were traded, not those that were ordered."""
+    name = guess.table.header[guess.roles["quantity"]] if "quantity" in guess.roles else ""
+    return re.search(r"fill|exec|ausgef", name, re.IGNORECASE) is not None
 
 
 def _vocabulary(guess: Guess) -> list[str]:

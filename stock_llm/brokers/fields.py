@@ -146,18 +146,18 @@ def _combined(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _extract(form: Format, one: Extract, texts: dict[str, pa.Array], size: int) -> None:
-    source = _place_of(form, one.source)
+    source = place_of(form, one.source)
     if source not in texts:
         return
     found = pc.extract_regex(texts[source], one.pattern)
     for group in one.groups:
-        role = _place_of(form, group)
+        role = place_of(form, group)
         value = values.trimmed(pc.fill_null(pc.struct_field(found, group), ""))
         old = texts.get(role, pa.array([""] * size, pa.string()))
         texts[role] = pc.if_else(pc.equal(value, ""), old, value)
 
 
-def _place_of(form: Format, role: str) -> str:
+def place_of(form: Format, role: str) -> str:
     """Where the text of a role is kept: `fee` and `fee_currency` with the first fee of the format, `tax` likewise."""
     kind, _, rest = role.partition("_")
     if kind not in ("fee", "tax") or rest not in ("", "currency"):

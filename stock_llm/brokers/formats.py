@@ -86,7 +86,10 @@ class Extract(_Part):
 
 
 class Rule(_Part):
-    """What a row means when all of its conditions hold: text patterns, `>0`, `<0`, `=0`, `@money`, or "" for empty."""
+    """What a row means when all of its conditions hold: text patterns, `>0`, `<0`, `=0`, `@money`, or "" for empty.
+
+    A rule with neither a kind nor a reason only sets fields or the class: what comes after it says what the row means.
+    """
 
     when: dict[str, str | tuple[str, ...]] = Field(alias="if")
     kind: str = ""
@@ -97,8 +100,10 @@ class Rule(_Part):
 
     @model_validator(mode="after")
     def _one_outcome(self) -> "Rule":
-        if bool(self.kind) == bool(self.skip):
+        if self.kind and self.skip:
             raise ValueError("a rule has either a kind or a reason to skip")
+        if not (self.kind or self.skip or self.take or self.asset):
+            raise ValueError("a rule has a kind, a reason to skip, or something to set (take, asset)")
         if self.kind and self.kind not in (*Kind, *SPECIAL):
             raise ValueError(f"'{self.kind}' is not one of {', '.join((*Kind, *SPECIAL))}")
         return self
@@ -125,8 +130,8 @@ class Format(_Part):
     """The function of orders.py that makes one row an event of them."""
     decimal: str = Field(default="", pattern="^[.,]?$")
     """What `1,234` or `1.234` means where nothing else in the file tells."""
-    dates: str = Field(default="", pattern="^(DMY|MDY)?$")
-    """Order of `3/4/2024`; empty: the file must show it."""
+    dates: str = Field(default="", pattern="^(DMY|MDY|YMD)?$")
+    """Order of `3/4/2024`; empty: the file must show it. YMD: of `24-07-25`, a year without its century first."""
     timezone: str = ""
     """IANA zone of times without one; empty: UTC."""
     currency: str = ""

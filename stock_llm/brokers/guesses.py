@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 
 from stock_llm.brokers import values
 from stock_llm.brokers.decoding import text_of
+from stock_llm.brokers.formats import glob
 from stock_llm.brokers.headers import SEPARATORS, cells
-from stock_llm.brokers.words import ROLES, kind_of, likeness
+from stock_llm.brokers.words import ROLES, UNDONE, kind_of, likeness
 from stock_llm.errors import InputError
 
 _ROWS = 50_000
@@ -57,6 +58,7 @@ class Guess:
         words: action → how many rows have it.
         kinds: action → kind, `~` for one to leave out, "" where nothing is known.
         currency: the only one that the header names.
+        undone: what the status of an order is that was not carried out; empty where no column has it.
     """
 
     table: Table
@@ -68,6 +70,7 @@ class Guess:
     words: dict[str, int]
     kinds: dict[str, str]
     currency: str
+    undone: tuple[str, ...]
 
 
 def guess(path: Path) -> Guess:
@@ -92,7 +95,8 @@ def guess(path: Path) -> Guess:
     sign = "" if directed else "quantity" if "quantity" in roles and _is_signed(table.columns[roles["quantity"]]) else "net"
     if sign == "net" and "net" not in roles:
         sign = ""
-    return Guess(table, roles, decimal, dates, unsure, sign, words, kinds, _currency_of_header(table.header))
+    undone = _undone(table.columns[roles["status"]]) if "status" in roles else ()
+    return Guess(table, roles, decimal, dates, unsure, sign, words, kinds, _currency_of_header(table.header), undone)
 
 
 def _table(text: str, path: Path) -> Table:
@@ -180,6 +184,8 @@ def _fits(role: str, traits: _Traits) -> bool:
         return traits.currencies > 0.7
     if role == "action":
         return traits.kinds > 0.2 and traits.numbers < 0.3
+    if role == "status":
+        return traits.numbers < 0.1 and traits.dates < 0.1 and traits.isins < 0.1 and 0 < traits.distinct <= 20
     if role in ("symbol", "name"):
         return traits.dates < 0.3 and traits.numbers < 0.5 and traits.isins < 0.5 and traits.currencies < 0.9
     return traits.filled > 0 and traits.dates < 0.3
@@ -281,6 +287,11 @@ def _is_signed(column: pa.Array) -> bool:
     minus = pc.starts_with(texts, "-")
     plus = pc.match_substring_regex(texts, r"^\+?[\d.,]*[1-9]")
     return bool(pc.any(minus, min_count=0).as_py() and pc.any(plus, min_count=0).as_py())
+
+
+def _undone(column: pa.Array) -> tuple[str, ...]:
+    seen = sorted({word for word in column.to_pylist() if kind_of(word) == "~"})
+    return (*UNDONE, *(word for word in seen if not any(glob(pattern).fullmatch(word) for pattern in UNDONE)))
 
 
 def _words(column: pa.Array) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.accounts.ledger import AssetClass, Kind
-from stock_llm.brokers.fields import Fields, charge_role, is_money
+from stock_llm.brokers.fields import Fields, charge_role, is_money, place_of
 from stock_llm.brokers.formats import Format, Rule, glob
 from stock_llm.brokers.values import FACTOR, MONEY, ZERO, mapped, product, quotient, total
 
@@ -45,11 +45,12 @@ def understand(fields: Fields) -> Meaning:
         hit = open_ & _holds(rule, fields)
         if not hit.any():
             continue
-        kind[hit], skip[hit] = rule.kind, rule.skip
         if rule.asset:
             asset[hit] = rule.asset.value
         fields = _taken(rule, fields, hit)
-        open_ &= ~hit
+        if rule.kind or rule.skip:
+            kind[hit], skip[hit] = rule.kind, rule.skip
+            open_ &= ~hit
     said = fields.text("action").dictionary_encode()
     if open_.any():
         outcomes = [_vocabulary(form, word) for word in said.dictionary.to_pylist()]
@@ -93,7 +94,7 @@ def _matches(fields: Fields, role: str, patterns: tuple[str, ...]) -> np.ndarray
                 there = pc.is_valid(fields.number(role)).to_numpy(zero_copy_only=False)
                 found |= there if pattern else ~there
         return found
-    texts = fields.text(role).dictionary_encode()
+    texts = fields.text(place_of(fields.format, role)).dictionary_encode()
     words = texts.dictionary.to_pylist()
     money = is_money(texts.dictionary).to_pylist()
     fit = np.array(
@@ -149,7 +150,7 @@ def _number(fields: Fields, source: str) -> pa.Array:
 def _text(fields: Fields, source: str) -> pa.Array:
     if source.startswith("'") or not source:
         return pa.array([source.strip("'")] * len(fields.rows), pa.string())
-    return fields.text(source)
+    return fields.text(place_of(fields.format, source))
 
 
 def _directed(meaning: Meaning) -> Meaning:

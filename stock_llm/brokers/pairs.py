@@ -34,12 +34,14 @@ def kraken_ledgers(sheet: Sheet, reading: Reading, name: str) -> Sheet:
 
 
 def binance_transactions(sheet: Sheet, reading: Reading, name: str) -> Sheet:
-    """Rows of a trade have the same second; costs are rows."""
+    """Rows of a trade have the same second; costs are rows. Conversions of one second stand one below the other."""
     trades = (
         "buy", "sell", "transaction related", "transaction buy", "transaction spend", "transaction sold", "transaction revenue",
         "binance convert", "large otc trading", "buy crypto", "buy crypto with fiat", "auto-invest transaction",
+        "small assets exchange bnb", "small assets exchange bnb (spot)",
     )  # fmt: skip
-    return _paired(sheet, reading, name, trades=trades, costs=("fee", "transaction fee"), asset=str)
+    costs = ("fee", "transaction fee")
+    return _paired(sheet, reading, name, trades=trades, costs=costs, asset=str, split=_in_twos)
 
 
 def coinbase_pro_account(sheet: Sheet, reading: Reading, name: str) -> Sheet:
@@ -61,8 +63,16 @@ def _kraken_asset(code: str) -> str:
 
 
 def _paired(
-    sheet: Sheet, reading: Reading, name: str, *, trades: Sequence[str], costs: Sequence[str], asset: Callable[[str], str]
+    sheet: Sheet,
+    reading: Reading,
+    name: str,
+    *,
+    trades: Sequence[str],
+    costs: Sequence[str],
+    asset: Callable[[str], str],
+    split: Callable[[list[_Row]], list[list[_Row]]] = lambda group: [group],
 ) -> Sheet:
+    """`split` parts rows that share a mark but are several trades."""
     rows = _rows(sheet, asset)
     groups: dict[str, list[_Row]] = {}
     for row, shared in zip(rows, cells_of(sheet, "group"), strict=True):
@@ -72,7 +82,8 @@ def _paired(
     joined: set[int] = set()
     for group in groups.values():
         joined |= {row.at for row in group}
-        _settle(group, costs, swaps, sheet, reading, name)
+        for trade in split(group):
+            _settle(trade, costs, swaps, sheet, reading, name)
     kept = [row.at for row in rows if row.at not in joined or row.at in swaps]
     added: dict[str, list[str]] = {column: [] for column in _ADDED}
     for at in kept:
@@ -82,6 +93,22 @@ def _paired(
         added["Known asset"].append(row.asset)
         added["Moved"].append("" if row.amount is None else str(row.amount - row.cost))
     return with_columns(sheet, kept, added)
+
+
+def _in_twos(group: list[_Row]) -> list[list[_Row]]:
+    """Conversions whose every two rows give one asset for another, apart; anything else, one trade too, stays together."""
+    moved = [amount for amount in _sums(group).values() if amount]
+    one_trade = sum(amount < 0 for amount in moved) == 1 == sum(amount > 0 for amount in moved)
+    twos = [group[at : at + 2] for at in range(0, len(group), 2)]
+    if one_trade or not all(_is_exchange(two) for two in twos):
+        return [group]
+    return twos
+
+
+def _is_exchange(rows: Sequence[_Row]) -> bool:
+    if len(rows) != 2 or rows[0].asset == rows[1].asset or rows[0].action != rows[1].action:
+        return False
+    return (rows[0].amount or 0) * (rows[1].amount or 0) < 0
 
 
 def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:

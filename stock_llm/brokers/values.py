@@ -209,7 +209,7 @@ _ZONES = {
     "CET": "+01:00", "CEST": "+02:00", "BST": "+01:00", "WET": "+00:00", "ET": "America/New_York",
 }  # fmt: skip
 _SLASHED = r"^(?P<one>\d{1,2})[-/.](?P<two>\d{1,2})[-/.](?:\d{4}|\d{2})(?:\D|$)"
-_ZONED = r"(?:[Zz]|UTC|GMT|\d [+-]\d{2}:?\d{2}|:\d{2}(?:\.\d+)?[+-]\d{2}:?\d{2})$"
+_ZONED = r"(?:[Zz]|UTC|GMT|\d [+-]\d{2}:?\d{2}|(?::\d{2}|[ T]\d{6})(?:\.\d+)?[+-]\d{2}:?\d{2})$"
 
 
 def day_order(column: pa.ChunkedArray, path: Path) -> str:
@@ -243,12 +243,15 @@ def day_order(column: pa.ChunkedArray, path: Path) -> str:
 
 
 def read_instants(texts: pa.Array, order: str, zone: str, zones: pa.Array | None, path: Path) -> Instants:
-    """The dates of a slice. `zone` is that of times that do not say theirs; `zones` has one for each row."""
+    """The dates of a slice. `order` is DMY, MDY, YMD (years of two digits first) or empty. `zone` is that of times that do not
+    say theirs; `zones` has one for each row."""
     texts = _with_numbered_months(trimmed(texts))
     texts = pc.replace_substring_regex(texts, r"^.*\bas of ", "")
     texts = pc.replace_substring_regex(texts, r"[,;]\s*", " ")
     texts = pc.replace_substring_regex(texts, r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}) ?: ?", r"\1 ")
-    if order:
+    if order == "YMD":
+        texts = pc.replace_substring_regex(texts, r"^(\d\d)([-/.]\d{1,2}[-/.]\d{1,2})(\D|$)", r"20\1\2\3")
+    elif order:
         swapped = r"\4-\2-\1\5" if order == "DMY" else r"\4-\1-\2\5"
         texts = pc.replace_substring_regex(texts, r"^(\d{1,2})[-/.](\d{1,2})([-/.])(\d\d)(\D|$)", r"\1\3\2\320\4\5")
         texts = pc.replace_substring_regex(texts, r"^(\d{1,2})[-/.](\d{1,2})([-/.])(\d{4})(\D|$)", swapped)

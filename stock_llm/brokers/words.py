@@ -31,8 +31,12 @@ ROLES = {
     "account": "account iban rekeningnummer depot konto kontonummer depotnummer cuenta compte conto rekening portfolio",
     "trade_id": "id reference referenz ref order orden ordre ordernummer auftragsnummer transaktionsnummer number nummer nr",
     "balance": "balance saldo guthaben solde",
+    "status": "status orderstatus auftragsstatus zustand stato estado statut state",
 }
 """Role → words of a column's name."""
+
+UNDONE = ("cancel*", "reject*", "expired", "open", "new", "pending*")
+"""What an order that is no trade, or not yet one, has for a status."""
 
 _KINDS = (
     ("~", r"cancel|storn|annul|reject|abgelehnt|failed|pending|offen|expired order"),

@@ -7,6 +7,7 @@ values. It is read in blocks, so that memory holds numbers and not text. Does no
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from stock_llm.errors import InputError
 from stock_llm.market.candle_rows import NUMBERS, Layout, Rows, absent, is_wide, layouts, wide_layouts
 from stock_llm.quarantine import Rejected
 from stock_llm.text_file import text_blocks
+
+_GROUPED = re.compile(r'"([1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?)"')
+"""A number in quotes whose commas group digits: `"1,234,567"`, the only cell of a candle that may hold its separator."""
+_DECIMAL_COMMA = re.compile(r'"(?:[\d.]*\d,(?:\d\d?|\d{4,})|0,\d+)"')
+"""A number in quotes whose comma begins decimals: where there is one, `"1,234"` may be little more than one."""
 
 
 def read_rows(file: Path, name: str) -> Rows:
@@ -111,6 +117,8 @@ def _split(
         return "skip"
 
     places = [str(place) for place in range(width)]
+    if separator == "," and '"' in block and not _DECIMAL_COMMA.search(block):
+        block = _GROUPED.sub(lambda number: number[1].replace(",", ""), block)
     if not block.endswith("\n"):
         block += "\n"
     if block.count("\n") == top:
