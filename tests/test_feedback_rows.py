@@ -8,7 +8,7 @@ import pytest
 from test_skills import SITUATION, item, moment
 
 from stock_llm.dataset.feedback_rows import FLAGGED, REPEATED, REVISED, WAITS, feedback_rows
-from stock_llm.dataset.leakage import Judging
+from stock_llm.dataset.judging import Judging
 from stock_llm.dataset.moments import Odds
 from stock_llm.dataset.redaction import Redactor
 from stock_llm.feedback_item import read_line
