@@ -111,19 +111,26 @@ def visible(text: str) -> str:
     Compatibility forms, case, accents, invisible characters and look-alikes of Latin letters (the common ones of Unicode TS 39's
     confusables) make no difference. Thai keeps its vowels and tone marks.
     """
-    plain = text.casefold()
-    if not plain.isascii():
-        kept = (character for character in unicodedata.normalize("NFKD", plain) if not _unseen(character))
-        plain = unicodedata.normalize("NFKC", "".join(kept)).casefold().translate(_LOOK_ALIKES)
-    return " ".join(plain.split())
+    words = text.casefold().split()
+    return " ".join(words if text.isascii() else " ".join(word if word.isascii() else _latin(word) for word in words).split())
 
 
-def _unseen(character: str) -> bool:
-    """Format characters, marks on other letters than Thai, and letters that are blank."""
-    if "\u0e00" <= character <= "\u0e7f":
-        return False
-    return unicodedata.category(character) in ("Cf", "Mn", "Me") or character in "\u115f\u1160\u3164"
+def _latin(word: str) -> str:
+    seen = unicodedata.normalize("NFKD", word).translate(_SEEN)
+    return unicodedata.normalize("NFKC", seen).casefold().translate(_LOOK_ALIKES)
 
+
+class _Seen(dict[int, int | None]):
+    """For `str.translate`: away with format characters, marks on other letters than Thai, and letters that are blank."""
+
+    def __missing__(self, code: int) -> int | None:
+        thai = 0x0E00 <= code <= 0x0E7F
+        unseen = not thai and (unicodedata.category(chr(code)) in ("Cf", "Mn", "Me") or chr(code) in "\u115f\u1160\u3164")
+        self[code] = None if unseen else code
+        return self[code]
+
+
+_SEEN = _Seen()
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _BETWEEN_WORDS = re.compile(r"[^\w\s+=<>|~^$*/%&#@\\\u0e00-\u0e7f]+|_+")

@@ -147,10 +147,15 @@ _DAY = re.compile(r"(?<!\d)(\d{4})[-/.‐-―](\d{1,2})[-/.‐-―](\d{1,2})(?!\
 def shows_later_day(row: Row) -> bool:
     """Whether what a row shows is of a later day than its own; people may well ask about days to come."""
     if row.skill in TEMPLATED:
-        return row.skill != code.NAME and any(
-            day > row.as_of for day in _ISO.findall(f"{row.instruction}\n{row.input}\n{row.output}")
-        )
+        texts = (row.instruction, row.input, row.output) if row.skill != code.NAME else ()
+        return any(_day_until(text, found.end()) > row.as_of for text in texts for found in _MONTH.finditer(text))
     return row.skill == follow.NAME and any(day > row.as_of for day in days(row.input))
 
 
-_ISO = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
+_MONTH = re.compile(r"-\d\d-\d\d(?!\d)")
+"""An ISO date from its month on: found much faster than one that begins with any digit."""
+
+
+def _day_until(text: str, end: int) -> str:
+    day = text[max(0, end - len("2025-01-01")) : end]
+    return day if day[:4].isdigit() else ""

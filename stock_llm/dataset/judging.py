@@ -73,7 +73,8 @@ class Judging:
 
     def says(self, row: Row) -> bool:
         """Whether anything that somebody wrote in the row is a judging row's, or nearly."""
-        return bool(self._texts) and any(self._texts.look(text) for text in own_words(row))
+        seen = self._texts
+        return seen is not None and any(seen.look(text) for text in own_words(row))
 
 
 def window(row: Row) -> tuple[str, str]:

@@ -1,13 +1,15 @@
 """Every row of a market, made again from the market: does it show, ask and answer what the close allows, and nothing else?
 
 In: candles with their indicators, the user's fills, how often outcomes followed. Out: what is wrong with a row. A row may be
-nothing but what its builder makes of the close, the position held then, the trade or the portfolio that it names; the label may be
-nothing but what came after. That the indicators themselves know nothing later is proved on some rows, from candles that end at
-the close. Does not know the split, nor what people wrote.
+nothing but what its builder makes of the close, the position held then, the trade or the portfolio that it names; its label may
+be nothing but what came after. That the indicators themselves know nothing later is proved on some rows, from candles that end
+at the close. Does not know the split, nor what people wrote.
 """
 
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from stock_llm.dataset import moments
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.moments import Odds
 from stock_llm.dataset.rows import Row
-from stock_llm.situation import Candles, Indicators, Position, compute
+from stock_llm.situation import WARM_UP, Candles, Indicators, Position, Situation, compute
 from stock_llm.skills import SKILLS, analyse, code, explain, portfolio, review, signal
 from stock_llm.skills.review import ClosedTrade
 
@@ -103,7 +105,7 @@ class Recomputed:
         if series is None or index < 0 or str(series.candles.day[index]) != row.as_of:
             return
         for position, source in self._held(row, index):
-            situation = series.at(index, position)
+            situation = _seen(row, series, index, position)
             if situation is None:
                 continue
             if row.skill == explain.NAME:
@@ -140,6 +142,38 @@ class Recomputed:
         columns = (full.day, full.open, full.high, full.low, full.close, full.volume)
         then = compute(Candles(full.symbol, *(column[:size] for column in columns))).at(size - 1)
         return then is not None and vars(then) == told | {"position": None}
+
+
+def _seen(row: Row, series: Indicators, index: int, position: Position | None) -> Situation | None:
+    """The situation at a close. The row's own where it is that one as printed: to print the indicators again takes longer."""
+    told = row.facts.get("situation", {})
+    if index < WARM_UP or told.keys() != _FIELDS or not _as_printed(told, series, index):
+        return series.at(index, position)
+    return Situation(**told | {"position": position})
+
+
+_FIELDS = {field.name for field in fields(Situation)}
+
+
+def _as_printed(told: dict[str, Any], series: Indicators, index: int) -> bool:
+    """Whether each value is an indicator's, no further away than half its last printed digit."""
+    for name, half in _HALF_DIGITS.items():
+        value = float((series.candles if name == "close" else series).__dict__[name][index])
+        if half == _CENT and -1 < value < 1:
+            half = _CENT / 100
+        if not abs((value if value == value else 0.0) - told[name]) <= half:  # no volume is printed as 0
+            return False
+    return True
+
+
+_CENT = 0.005 + 1e-9
+_PRICES = ("close", "sma20", "sma50", "atr14", "band_low", "band_high", "support", "resistance")
+_HALF_DIGITS = dict.fromkeys(_PRICES, _CENT) | {
+    "macd": 0.005 + 2e-9,
+    "macd_signal": 0.005 + 2e-9,
+    "rsi14": 0.05 + 1e-9,
+    "volume": 0.05 + 1e-9,
+}
 
 
 def _phrasing(row: Row) -> int:
