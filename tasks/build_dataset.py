@@ -130,7 +130,7 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
         counts={name: tallies[name].skills for name in ("train", "holdout")},
         purged=purged,
         holdout_digest=holdout_digest,
-        feedback_ids=sorted({*(row.source["ref"] for row in said.frozen), *(item.id for item in preferable)}),
+        feedback_ids=sorted({*(row.source["ref"] for row in said.frozen), *(item.id for item in said.preferred)}),
         history=history.digest,
         holdout_until=split.until.isoformat() if split.until else "",
         draw=draw,

@@ -6,6 +6,7 @@ be nothing but what came after. That the indicators themselves know nothing late
 at the close. Does not know the split, nor what people wrote.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import date, timedelta
@@ -157,23 +158,20 @@ _FIELDS = {field.name for field in fields(Situation)}
 
 def _as_printed(told: dict[str, Any], series: Indicators, index: int) -> bool:
     """Whether each value is an indicator's, no further away than half its last printed digit."""
-    for name, half in _HALF_DIGITS.items():
-        value = float((series.candles if name == "close" else series).__dict__[name][index])
-        if half == _CENT and -1 < value < 1:
-            half = _CENT / 100
-        if not abs((value if value == value else 0.0) - told[name]) <= half:  # no volume is printed as 0
+    for name in _PRICES:
+        value = series.candles.close.item(index) if name == "close" else getattr(series, name).item(index)
+        if not abs(value - told[name]) <= (_HALF_CENT if abs(value) >= 1 else _HALF_CENT / 100):
+            return False
+    for name, half in _OTHERS.items():
+        value = getattr(series, name).item(index)
+        if not abs((value if math.isfinite(value) else 0.0) - told[name]) <= half:  # no volume is printed as 0
             return False
     return True
 
 
-_CENT = 0.005 + 1e-9
+_HALF_CENT = 0.005 + 1e-9
 _PRICES = ("close", "sma20", "sma50", "atr14", "band_low", "band_high", "support", "resistance")
-_HALF_DIGITS = dict.fromkeys(_PRICES, _CENT) | {
-    "macd": 0.005 + 2e-9,
-    "macd_signal": 0.005 + 2e-9,
-    "rsi14": 0.05 + 1e-9,
-    "volume": 0.05 + 1e-9,
-}
+_OTHERS = {"macd": _HALF_CENT, "macd_signal": _HALF_CENT, "rsi14": 0.05 + 1e-9, "volume": 0.05 + 1e-9}
 
 
 def _phrasing(row: Row) -> int:
