@@ -22,8 +22,10 @@ from stock_llm.dataset import drawing, leakage, preferences, replay, sources, sp
 from stock_llm.dataset.card import NAMES, Tally, write_card
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.drawing import Draw, Planned, sides
-from stock_llm.dataset.duplicates import Seen
-from stock_llm.dataset.feedback_rows import Said, feedback_rows
+from stock_llm.dataset.duplicates import ACROSS, Seen
+from stock_llm.dataset.feedback_rows import Said, feedback_rows, repeats
+from stock_llm.dataset.free_text import own_words
+from stock_llm.dataset.judging import Judging, mark
 from stock_llm.dataset.looks import Looks
 from stock_llm.dataset.moments import HORIZON
 from stock_llm.dataset.redaction import Redactor
@@ -86,14 +88,14 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
     judge = Draw(market, holdout_side, odds, f"{settings.seed} holdout{f' {draw}' if draw else ''}", settings.holdout_rows)
     questions = judge.plan()
     holdout = list(_made(judge, questions))
-    said = feedback_rows(read_parquet(history.feedback), leakage.Judging(holdout), redactor)
+    said = feedback_rows(read_parquet(history.feedback), Judging(holdout), redactor)
     mixed = sources.mix(settings, redactor, _texts(said.frozen), settings.train_rows)
     texts, mixed_in = drawing.judging_texts(mixed.rows, settings.holdout_rows)
     write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
     write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
     general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
-    judged = leakage.Judging([*holdout, *texts, *said.frozen])
+    judged = Judging([*holdout, *texts, *said.frozen])
     words = _unjudged([*said.learnt, *mixed_in, *general], judged)
 
     learn = Draw(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
@@ -101,9 +103,11 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
     random.Random(settings.seed).shuffle(plan)
     unasked = (row for row in _made(learn, plan) if not judged.asks(row))  # a frozen correction may be about such a row
     write_rows(tallies["train"].counting(unasked), paths["train"])
-    wishes = preferences.preferences(said.preferred, preferences.Outcomes(market, split.train_before))
+    also_judging = Judging(texts)  # they were drawn after the feedback was sorted out
+    preferable = [item for item in said.preferred if not repeats(item, also_judging)]
+    wishes = preferences.preferences(preferable, preferences.Outcomes(market, split.train_before))
     preferred = preferences.write(wishes, folder / "preference.jsonl")
-    leakage.check(paths["train"], paths["holdout"], paths["corrections"], split, market)
+    leakage.check(leakage.Written(**paths, preference=folder / "preference.jsonl"), split, market)
 
     purged = len(market.decisions) - len(train_side.decisions) - len(holdout_side.decisions)
     holdout_digest = file_sha256(paths["holdout"])[:16]
@@ -163,18 +167,22 @@ def _made(draw: Draw, plan: list[Planned] | list[Planned | Row]) -> Iterator[Row
         yield one if isinstance(one, Row) else draw.row(one)
 
 
-def _unjudged(rows: list[Row], judging: leakage.Judging) -> list[Row]:
-    """Those rows that neither judge by another name nor stand there twice."""
-    kept = {leakage.mark(row): row for row in reversed(rows) if not judging.says(row) and not judging.asks(row)}
+def _unjudged(rows: list[Row], judging: Judging) -> list[Row]:
+    """Those rows that are about nothing that judges, neither judge by another name, nor stand there twice."""
+
+    def judges(row: Row) -> bool:
+        return judging.shares_event(row) or judging.says(row) or judging.asks(row)
+
+    kept = {mark(row): row for row in reversed(rows) if not judges(row)}
     return list(reversed(kept.values()))
 
 
 def _texts(rows: list[Row]) -> Seen:
-    """The free texts of rows that judge."""
-    seen = Seen()
+    """What people wrote in rows that judge."""
+    seen = Seen(ACROSS)
     for row in rows:
-        if text := leakage.free_text(row):
-            seen.add(row.id, text)
+        for number, text in enumerate(own_words(row)):
+            seen.keep(f"{row.id} {number}", text)
     return seen
 
 

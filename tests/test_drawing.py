@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_decisions import DAYS, market, market_of
 
 from stock_llm.dataset.drawing import SHARES, THAI_SHARE, Draw, judging_texts, sides, strategies
-from stock_llm.dataset.leakage import Judging, window
+from stock_llm.dataset.judging import Judging, window
 from stock_llm.dataset.splits import Split
 from stock_llm.skills import sentiment
 

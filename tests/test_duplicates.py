@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from stock_llm.dataset.duplicates import Repeats, Seen, normalised
+from stock_llm.dataset.duplicates import ACROSS, Repeats, Seen, normalised, visible
 
 ENGLISH = (
     "The company raised its forecast for the year after strong sales in Asia, and said that it would buy back shares worth two "
@@ -20,9 +20,12 @@ THAI = "บริษัทปรับเพิ่มประมาณการ
         ENGLISH.upper(),
         f"  {ENGLISH.replace(' ', '  ')}\n",
         ENGLISH.replace("company", "ｃｏｍｐａｎｙ"),
+        ENGLISH.replace("a", "a\u200b").replace("e", "e\u0301\ufe0f"),
+        ENGLISH.replace("a", "а").replace("o", "ο"),
+        ENGLISH.replace(" ", ", ").replace("forecast", "fore\u00adcast"),
     ],
 )
-def test_case_and_spaces_make_no_difference(again):
+def test_case_spaces_and_how_it_is_written_make_no_difference(again):
     seen = Seen()
     assert seen.add("a", ENGLISH) is None
     assert seen.add("b", again) == seen.look(again) == Repeats("a", exact=True)
@@ -32,6 +35,47 @@ def test_numbers_make_no_difference():
     seen = Seen()
     seen.add("a", "Revenue of 1,234.5 million, up 7% on 2024.")
     assert seen.look("Revenue of 98 million, up 12.5% on 2025.") == Repeats("a", exact=True)
+
+
+def test_thai_keeps_its_marks():
+    assert visible("กำ\u200bไร ๑๒  น้ำ") == visible("กำไร ๑๒ น้ำ") != visible("กาไร ๑๒ นา")
+    assert normalised("ขาดทุน") != normalised("ขาดทน")
+
+
+def test_programs_are_told_apart_by_their_operators():
+    seen = Seen()
+    seen.add("a", "return a + b")
+    assert seen.look("return a * b") != Repeats("a", exact=True)
+
+
+WISH = "Never buy a stock the day before its earnings, however good the chart may look to you."
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "Never buy any stock on the day before earnings, however good charts may look to you.",
+        "Do not buy a stock the day before earnings, however good its chart may look.",
+        "Never ever buy any stock on the day before its earnings, however good the chart looks to you.",
+    ],
+)
+def test_reworded_is_the_same_across_the_split_alone(again):
+    inside, across = Seen(), Seen(ACROSS)
+    for seen in (inside, across):
+        seen.keep("a", WISH)
+        seen.keep("b", THAI)
+    assert inside.look(again) is None
+    assert across.look(again) == Repeats("a", exact=False)
+    assert across.look("Sell a stock on the day after its earnings, unless the dividend is raised for the whole year.") is None
+
+
+def test_what_judges_is_kept_although_it_is_like_another():
+    """Else a copy of the second text would be found only as far as it is like the first."""
+    seen = Seen(ACROSS)
+    seen.keep("a", WISH)
+    near = "Do not buy a stock the day before earnings, however good its chart may look."
+    seen.keep("b", near)
+    assert seen.look(near) == Repeats("b", exact=True)
 
 
 @pytest.mark.parametrize("text", [ENGLISH, THAI])
@@ -67,7 +111,7 @@ def test_what_repeats_is_not_remembered_and_names_are_one():
 
 
 def test_normalised_is_idempotent():
-    for text in (ENGLISH, THAI, "ＡＢＣ 1,234.5 ๑๒๓\n\tx"):
+    for text in (ENGLISH, THAI, "ＡＢＣ 1,234.5 ๑๒๓\n\tx", "1'2 a_b ´x İ"):
         assert normalised(normalised(text)) == normalised(text)
 
 

@@ -1,18 +1,19 @@
 """Feedback goes one way: learnt, frozen, or waiting; and nothing of it is learnt that should not be."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from test_skills import SITUATION, item, moment
+from test_skills import HELD, SITUATION, item, moment
 
-from stock_llm.dataset.feedback_rows import FLAGGED, REPEATED, REVISED, WAITS, feedback_rows
-from stock_llm.dataset.leakage import Judging
+from stock_llm.dataset import splits
+from stock_llm.dataset.feedback_rows import FLAGGED, LATER, REPEATED, REVISED, WAITS, feedback_rows
+from stock_llm.dataset.judging import Judging
 from stock_llm.dataset.moments import Odds
 from stock_llm.dataset.redaction import Redactor
 from stock_llm.feedback_item import read_line
-from stock_llm.skills import follow, signal
+from stock_llm.skills import follow, portfolio, signal
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "feedback.jsonl"
 
@@ -45,6 +46,89 @@ def test_feedback_about_an_event_of_the_holdout_waits():
         assert (len(said.learnt), said.left_out[WAITS], len(said.preferred)) == (1 - waits, waits, 1 - waits), day
     other = sorted_out([replace(liked, symbol="WREN", as_of="2025-03-14")], judging)
     assert len(other.learnt) == 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"symbol": "orca"},
+        {"symbol": ""},
+        {"symbol": "", "as_of": ""},
+        {"as_of": ""},
+        {"symbol": "orca", "as_of": "", "input": SITUATION.block() + " "},
+        {"symbol": "", "as_of": "", "input": SITUATION.block().replace("1", "7").replace("2025-03-74", "2025-03-14").upper()},
+        {"symbol": "", "as_of": "", "input": SITUATION.block().replace("2025-03-14", "2568/3/14").replace("ORCA", "ＯＲＣＡ")},
+        {"symbol": "", "as_of": "", "input": "orca closed at 99.99 on 2025-03-14."},
+    ],
+)
+def test_feedback_about_an_event_of_the_holdout_waits_in_whatever_form(form):
+    judging = signal.row(moment(SITUATION), Odds(), "en", 0)
+    liked = item(thumb="up", instruction="And?", created_at=datetime(2025, 9, 1, tzinfo=UTC))
+    said = sorted_out([replace(liked, **form)], judging)
+    assert (said.learnt, said.preferred, said.left_out[WAITS]) == ([], [], 1)
+    other = {
+        "input": form.get("input", SITUATION.block()).replace("ORCA", "WREN").replace("ＯＲＣＡ", "wren").replace("orca", "wren")
+    }
+    other["symbol"] = form.get("symbol", "ORCA") and "wren"
+    assert len(sorted_out([replace(liked, **form | other)], judging).learnt) == 1
+
+
+def test_feedback_about_a_judged_portfolio_waits():
+    judging = portfolio.row(portfolio.portfolio_of("2025-03-14", HELD), "en", 0)
+    liked = item(thumb="up", symbol="", as_of="", instruction="And?", created_at=datetime(2025, 9, 1, tzinfo=UTC))
+    for day, waits in (("2025-03-14", 1), ("2025-04-14", 0)):
+        shown = judging.input.replace("2025-03-14", day).replace("104.20", "777.70")
+        said = sorted_out([replace(liked, input=shown)], judging)
+        assert (len(said.learnt), said.left_out[WAITS]) == (1 - waits, waits)
+
+
+def test_what_shows_a_later_day_than_its_own_is_not_learnt():
+    shown = item(thumb="up", input="Close 2025-03-14: 104.20\nNext close 2025-03-17: 777.77")
+    said = sorted_out([shown])
+    assert (said.learnt, said.preferred, said.left_out) == ([], [], {LATER: 1})
+    assert len(sorted_out([replace(shown, input="Close 2025-03-14: 104.20", instruction="And on 2025-03-17?")]).learnt) == 1
+
+
+WISH = "Never buy a stock the day before its earnings, however good the chart may look to you."
+
+
+def in_the_format(wish):
+    return f"Recommendation: HOLD\nConfidence: 50%\nInsights:\n- {wish}\nNot investment advice."
+
+
+@pytest.mark.parametrize(
+    "again", [WISH, WISH.replace("before its", "before"), WISH.replace("e", "е"), WISH.replace("a", "a\u200b")]
+)
+@pytest.mark.parametrize("field", ["correction", "response"])
+def test_a_wish_of_a_frozen_correction_is_neither_learnt_nor_preferred(again, field):
+    name = next(f"user-{number}" for number in range(100) if splits.frozen(f"user-{number}"))
+    frozen = item(id=name, correction=in_the_format(WISH))
+    other = next(f"other-{number}" for number in range(100) if not splits.frozen(f"other-{number}"))
+    liked = item(
+        id=other,
+        instruction="What about WREN?",
+        input="",
+        symbol="WREN",
+        rating=5,
+        **{field: in_the_format(again).replace("50%", "60%")},
+    )
+    if field == "response":
+        liked = replace(liked, correction="Wait.")
+    said = sorted_out([frozen, liked])
+    assert [row.source["ref"] for row in said.frozen] == [name]
+    assert (said.learnt, said.preferred, said.left_out) == ([], [], {REPEATED: 1})
+
+
+def test_a_frozen_question_in_other_words_is_not_learnt():
+    name = next(f"user-{number}" for number in range(100) if splits.frozen(f"user-{number}"))
+    other = next(f"other-{number}" for number in range(100) if not splits.frozen(f"other-{number}"))
+    asked = "Should I sell all of my shares before a long weekend, or only some of them?"
+    frozen = item(id=name, instruction=asked, input="", correction="Only some.")
+    again = item(id=other, instruction=asked.replace("Should", "Shall"), input="", correction="All of them.")
+    said = sorted_out([frozen, again])
+    assert (len(said.frozen), said.learnt, said.left_out) == (1, [], {REPEATED: 1})
+    about = replace(again, input=SITUATION.block())  # the same words about a stock's block are another question
+    assert len(sorted_out([frozen, about]).learnt) == 1
 
 
 def test_a_chain_of_corrections_goes_one_way(items):

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from stock_llm.dataset import injections, splits
 from stock_llm.dataset.duplicates import Seen
-from stock_llm.dataset.leakage import Judging, free_text, mark
+from stock_llm.dataset.free_text import free_text, shows_later_day
+from stock_llm.dataset.judging import Judging, mark
 from stock_llm.dataset.redaction import Redactor
 from stock_llm.dataset.rows import Row
 from stock_llm.feedback_item import FeedbackItem
@@ -20,6 +21,7 @@ from stock_llm.skills import follow
 
 WAITS = "wait: the holdout judges the same event"
 FLAGGED = "are not learnt: the answer looks like an injection"
+LATER = "are not learnt: what they show is of a later day than their own"
 REPEATED = "are not learnt: they repeat another's words"
 REVISED = "are not learnt: somebody judged the same answer otherwise later"
 
@@ -48,7 +50,7 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
     frozen_chains = {name for name in edited if splits.frozen(name)}
     chain = {redactor.ref(name): root for name, root in first.items()}
     pairs = [(item, _row(item)) for item in (_clean(item, redactor) for item in items)]
-    waiting = {chain[item.id] for item, row in pairs if judging.shares_event(row) or judging.asks(row) or judging.says(row)}
+    waiting = {chain[item.id] for item, row in pairs if judging.shares_event(row) or repeats(item, judging)}
 
     said = Said([], [], [], Counter())
     open_to_all: list[tuple[FeedbackItem, Row]] = []
@@ -57,19 +59,18 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
             said.left_out[WAITS] += follow.wanted(item) is not None
         elif injections.found(row.output):
             said.left_out[FLAGGED] += 1
+        elif shows_later_day(row):
+            said.left_out[LATER] += 1
         elif chain[item.id] not in frozen_chains:
             open_to_all.append((item, row))
         elif item.edit:
             said.frozen.append(row)
 
     revised = _revised(item for item, _ in open_to_all)
-    kept, texts, marks = Seen(), Seen(), set()
-    for row in said.frozen:
-        if text := free_text(row):
-            kept.add(row.id, text)
+    kept, texts, marks = Judging(said.frozen), Seen(), set()
     for item, row in open_to_all:
         text = free_text(row)
-        if text and kept.look(text):
+        if repeats(item, kept):
             said.left_out[REPEATED] += 1
             continue
         said.preferred.append(item)
@@ -84,6 +85,12 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
         marks.add(mark(row))
         said.learnt.append(row)
     return said
+
+
+def repeats(item: FeedbackItem, judging: Judging) -> bool:
+    """Whether the question judges, or any words of the item do, in the answer that is wished for or in the one that was given."""
+    row = _row(item)
+    return judging.asks(row) or judging.says(row) or (item.edit is not None and judging.says(follow.row(item, item.response)))
 
 
 def _revised(items: Iterable[FeedbackItem]) -> dict[tuple[str, str], set[str]]:
