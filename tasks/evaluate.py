@@ -35,7 +35,7 @@ from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.decision import situation_of
 from stock_llm.statements import rsi_reading
 
-RECIPE = 2
+RECIPE = 3
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)
@@ -225,6 +225,7 @@ def _summary(holdout: list[Row], corrections: list[Row], model: Judged) -> dict[
         "parsed": fmean(score.parsed for score in scores),
         "signal accuracy": fmean(hits) if hits else None,
         "follows corrections": fmean(score.value for score in model.scores[size:]) if corrections else None,
+        "Brier": fmean(stated) if (stated := [score.brier for score in scores if score.brier is not None]) else None,
         "tokens/s": model.tokens_per_second,
         **by_skill,
     }

@@ -137,7 +137,7 @@ def smoke_faults(row: Row, reply: Reply) -> list[str]:
     if not score.parsed:
         faults.append("the answer is not in the format")
     elif score.checks["grounded"] < 1:
-        faults.append(f"{1 - score.checks['grounded']:.0%} of the numbers in the answer are not in the question")
+        faults.append("numbers of the answer are not in the question, or none is told with its name")
     return faults
 
 

@@ -237,7 +237,7 @@ def _row(example: Example, source: Source) -> Row | None:
     flags = injections.found(example.input)
     if source.format == "sentiment":
         labelled = sentiment.Labelled(example.input, example.output, KIND, ref)
-        row = sentiment.row(labelled, language, int(hashlib.sha256(ref.encode()).hexdigest()[:4], 16))
+        row = sentiment.row(labelled, language, int(hashlib.sha256(example.input.encode()).hexdigest()[:4], 16))
         if row is None:
             return None
     else:
