@@ -122,7 +122,7 @@ class FeedbackItem:
 
 
 def _visible(text: str) -> str:
-    return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+    return text if text.isascii() else "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
 
 
 _NULLABLE = ("rating", "thumb", "correction")

@@ -50,7 +50,8 @@ BROKEN = {
 }
 """Canaries that a later stage would join: it puts a text on one line, and takes invisible characters out."""
 
-SAID = "The {0} desk told {0} holders about the {0} results: {1} is what they should all remember of {0} now"
+SAID = "{0}{0} {0}-{0}{0} told {0} holders {1} {0} {0}{0} {0}/{0}{0}{0}"
+"""Texts that are unlike each other, so that none is left out because another judges."""
 
 TEXT = "; ".join(CANARIES.values())
 

@@ -159,7 +159,7 @@ NONSENSE = "Buy! To the moon."
 
 @pytest.mark.parametrize(
     ("says", "fault"),
-    [(NONSENSE, "the answer is not in the format"), (UNGROUNDED, "of the numbers in the answer are not in the question")],
+    [(NONSENSE, "the answer is not in the format"), (UNGROUNDED, "numbers of the answer are not in the question")],
 )
 def test_a_failed_smoke_prompt_leaves_latest_and_champion(settings, made, registry, says, fault):
     assert ROW.output != UNGROUNDED

@@ -94,9 +94,12 @@ class Seen:
         self._values[name] = signature.hashvalues.astype(np.uint32)
 
     def _like(self, signature: "MinHash") -> Repeats | None:
-        shares = {name: float(np.mean(self._values[name] == signature.hashvalues)) for name in self._near.query(signature)}
-        near = [name for name, share in shares.items() if share >= self._threshold]
-        return Repeats(max(sorted(near), key=shares.__getitem__), exact=False) if near else None
+        names = sorted(self._near.query(signature))
+        if not names:
+            return None
+        shares = np.mean([self._values[name] for name in names] == signature.hashvalues.astype(np.uint32), axis=1)
+        best = int(np.argmax(shares))
+        return Repeats(names[best], exact=False) if shares[best] >= self._threshold else None
 
 
 def normalised(text: str) -> str:

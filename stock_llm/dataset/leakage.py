@@ -49,9 +49,10 @@ def check(files: Written, split: Split, market: Market) -> None:
         found.setdefault(what, []).append(row)
 
     known = Recomputed(market, market.odds(np.flatnonzero(split.learnt(market.decisions.until))))
-    judging, frozen = Judging(), Judging()
+    judging, frozen, both = Judging(), Judging(), Judging()
     for row, closely in _rows(files.holdout):
         judging.add(row)
+        both.add(row)
         if _outside(row, split):
             report("holdout rows lie outside of it", row.id)
         for what in _knows(row, known, closely):
@@ -59,7 +60,13 @@ def check(files: Written, split: Split, market: Market) -> None:
     refs = set()
     for row in read_rows(files.corrections):
         frozen.add(row)
+        both.add(row)
         refs.add(row.source["ref"])
+
+    def straddles(side: str, row: Row) -> Iterable[str]:
+        """One look at all that judges; which of it is meant is asked where there is anything."""
+        found = both.shares_event(row) or both.asks(row) or both.says(row)
+        return _straddles(side, row, judging, frozen) if found else ()
 
     seen: set[bytes] = set()
     for row, closely in _rows(files.train):
@@ -68,12 +75,12 @@ def check(files: Written, split: Split, market: Market) -> None:
         if (said := mark(row)) in seen:
             report("train rows stand there twice", row.id)
         seen.add(said)
-        for what in (*_straddles("train", row, judging, frozen), *_knows(row, known, closely)):
+        for what in (*straddles("train", row), *_knows(row, known, closely)):
             report(what, row.id)
     for row in _preferred(files.preference):
         if row.source["ref"] in refs:
             report("preference rows are of a frozen correction", row.source["ref"])
-        for what in _straddles("preference", row, judging, frozen):
+        for what in straddles("preference", row):
             report(what, row.source["ref"])
     if found:
         raise LeakageError(found)
