@@ -273,6 +273,19 @@ def test_a_wait_that_was_asked_for_is_kept_although_an_older_call_is_answered():
     assert (breaker.rest(31.0), breaker.asked_to_wait) == (0.0, False)
 
 
+def test_calls_that_hang_while_others_are_answered_are_not_a_row():
+    breaker = Breaker()
+    hanging = [breaker.ask(0.0) for _ in range(64)]
+    breaker.answered(4.0)
+    for number, ticket in enumerate(hanging):
+        breaker.failed(ticket, Unavailable("x", "no answer within 8 s"), 8.0 + number / 4)
+    assert breaker.rest(24.0) == 0
+    later = [breaker.ask(24.0) for _ in range(IN_A_ROW)]  # after the last answer, and none of them is answered
+    for number, ticket in enumerate(later):
+        breaker.failed(ticket, Unavailable("x", "no answer within 8 s"), 32.0 + number)
+    assert breaker.rest(32.0 + len(later) - 1) == REST
+
+
 def test_many_failures_at_one_instant_are_not_a_row():
     breaker = Breaker()
     tickets = [breaker.ask(0.0) for _ in range(64)]

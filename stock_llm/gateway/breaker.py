@@ -4,6 +4,8 @@ In: what became of each call, and the time. Out: whether the next may be made. A
 it is answered, the provider is back. One object for each provider; reads no clock, so that it can be tested to the second.
 """
 
+from typing import NamedTuple
+
 from stock_llm.gateway.failures import BadRequest, Busy, GatewayFailure, Overloaded, RateLimited, Refused
 
 IN_A_ROW, ROW_LASTS = 6, 1.0
@@ -17,15 +19,22 @@ LONGEST_WAIT = 600.0
 """Most seconds that a Retry-After is believed."""
 
 
+class Ticket(NamedTuple):
+    """When a call began: after how many rests, and after how many answers."""
+
+    rests: int
+    answers: int
+
+
 class Breaker:
     """One provider's state. Times are seconds of any clock that never goes back.
 
     A call takes a ticket (`ask`) and brings it back (`answered`, `failed` or `let_go`): what fails that had been asked before a
-    rest began says nothing new.
+    rest began, or before others were answered, says nothing new.
     """
 
     def __init__(self) -> None:
-        self._ticket = 0
+        self._ticket = Ticket(0, 0)
         self._until = 0.0
         self._well()
 
@@ -41,7 +50,7 @@ class Breaker:
         return max(self._until - now, 0.0)
 
     @property
-    def ticket(self) -> int:
+    def ticket(self) -> Ticket:
         """What a call that began just now would hold."""
         return self._ticket
 
@@ -50,7 +59,7 @@ class Breaker:
         """Whether it rests because it said how long to wait, and will then be well."""
         return self._asked_to_wait
 
-    def ask(self, now: float) -> int | None:
+    def ask(self, now: float) -> Ticket | None:
         """A ticket for a call, None while it rests; until it is known to be well again, one at a time."""
         if self.rest(now) > 0:
             return None
@@ -59,30 +68,34 @@ class Breaker:
 
     def answered(self, now: float) -> None:
         """A call was answered: nothing is held against the provider, whenever it was asked. A wait it asked for still counts."""
+        self._ticket = self._ticket._replace(answers=self._ticket.answers + 1)
         until = self._until if self._asked_to_wait and now < self._until else 0.0
         self._well()
         self._until, self._asked_to_wait = until, until > 0
 
-    def failed(self, ticket: int, failure: GatewayFailure, now: float) -> None:
+    def failed(self, ticket: Ticket, failure: GatewayFailure, now: float) -> None:
         """A call failed. That a request was wrong, refused or not let through says nothing against the provider."""
-        if ticket != self._ticket:
+        if ticket.rests != self._ticket.rests:
             return
         self._probing = False
         if isinstance(failure, BadRequest | Busy | Refused):
             return
+        told = failure.retry_after if isinstance(failure, RateLimited | Overloaded) else None
+        if ticket != self._ticket and not told:
+            return
         self._first = self._first if self._failures else now
         self._failures += 1
         in_a_row = self._failures >= IN_A_ROW and now - self._first >= ROW_LASTS
-        if isinstance(failure, RateLimited | Overloaded) and failure.retry_after:
-            self._until = max(self._until, now + min(failure.retry_after, LONGEST_WAIT))
+        if told:
+            self._until = max(self._until, now + min(told, LONGEST_WAIT))
             self._asked_to_wait = True
         elif in_a_row or self._resting:
             self._until = now + min(REST * 2**self._rests, LONGEST_REST)
             self._rests += 1
-            self._ticket += 1
+            self._ticket = self._ticket._replace(rests=self._ticket.rests + 1)
             self._resting, self._asked_to_wait = True, False
 
-    def let_go(self, ticket: int) -> None:
+    def let_go(self, ticket: Ticket) -> None:
         """A call was given up before it was known what became of it."""
-        if ticket == self._ticket:
+        if ticket.rests == self._ticket.rests:
             self._probing = False

@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from stock_llm.errors import InputError
 from stock_llm.gateway.books import Books, Run
-from stock_llm.gateway.breaker import Breaker
+from stock_llm.gateway.breaker import Breaker, Ticket
 from stock_llm.gateway.chat import Answer, ChatRequest, Chunk, Usage
 from stock_llm.gateway.costs import Costs, OverBudget
 from stock_llm.gateway.failures import (
@@ -269,7 +269,7 @@ class Gateway:
         self._books.fail(run, charged=failure.charged)
         raise failure
 
-    async def _let_through(self, run: Run, choice: Choice, breaker: Breaker) -> tuple[int, ChatRequest]:
+    async def _let_through(self, run: Run, choice: Choice, breaker: Breaker) -> tuple[Ticket, ChatRequest]:
         """The breaker's ticket and the request as the provider gets it, if it may be asked at all now."""
         now = self._seconds()
         if now - run.began > LATE * self._timeout:
