@@ -24,7 +24,9 @@ _TURN = {
     "required": ["role", "content"],
     "properties": {"role": {"enum": ["system", "user", "assistant"]}, "content": _TEXT},
 }
-_PRIVACY = {"enum": ["any", "local"], "description": "local: the request never leaves the machine"}
+_STAYS = "local: the request never leaves the machine"
+_PRIVACIES = {"enum": ["any", "local"]}
+_PRIVACY = _PRIVACIES | {"description": _STAYS}
 _TURNS = {"type": "array", "items": _TURN, "minItems": 1}
 SCORES = [
     {"name": f"x-stock-llm-{name}", "in": "header", "required": False, "schema": schema, "description": said}
@@ -32,7 +34,7 @@ SCORES = [
         ("type", {"enum": ["analysis", "code", "translation", "chat"]}, "What is wanted; estimated where it is not said"),
         ("complexity", {"type": "integer", "minimum": 1, "maximum": 10}, "How hard it is; estimated where it is not said"),
         ("urgency", {"type": "integer", "minimum": 1, "maximum": 10}, "How urgent it is; estimated where it is not said"),
-        ("privacy", {"enum": ["any", "local"]}, "local: the request never leaves the machine"),
+        ("privacy", _PRIVACIES, _STAYS),
     )
 ]
 """Header parameters of every route that asks the router."""

@@ -6,7 +6,7 @@ story. The same for every API that the gateway speaks. Does not know which one t
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -81,12 +81,7 @@ class Desk:
         if key and (answer := self._look(key)):
             story = self._again(request, query, answer, about)
             return Outcome(answer, story)
-        with self.metrics.in_flight.track_inprogress():
-            try:
-                served = await self.gateway.answer(request, query)
-            except GatewayFailure as failure:
-                self.metrics.failed(type(failure).__name__)
-                raise
+        served = await self._counted(self.gateway.answer(request, query))
         self._remember(key, served)
         return Outcome(served.answer, self._told(served, about))
 
@@ -116,15 +111,8 @@ class Desk:
         Raises:
             GatewayFailure: nobody answered; it says why.
         """
-        with self.metrics.in_flight.track_inprogress():
-            try:
-                served = await self.gateway.embed(request, query)
-            except GatewayFailure as failure:
-                self.metrics.failed(type(failure).__name__)
-                raise
-        self.metrics.answered(served)
-        story = Story(self.kept.sign(served.id), served.decision, served.choice, served.attempts, served.skipped, served)
-        return Outcome(served.answer, story)
+        served = await self._counted(self.gateway.embed(request, query))
+        return Outcome(served.answer, self._story(served))
 
     def forget(self) -> None:
         """Empties the cache: a model's name means another model now."""
@@ -150,9 +138,21 @@ class Desk:
         if key and self._cache is not None and not served.fell_back and _size(served.answer) <= self._cache.maxsize:
             self._cache[key] = served.answer
 
+    async def _counted(self, work: Awaitable[Served]) -> Served:
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                return await work
+            except GatewayFailure as failure:
+                self.metrics.failed(type(failure).__name__)
+                raise
+
     def _told(self, served: Served, about: About, first: float | None = None) -> Story:
-        self.metrics.answered(served, first)
+        story = self._story(served, first)
         self._keep(served.id, served, about)
+        return story
+
+    def _story(self, served: Served, first: float | None = None) -> Story:
+        self.metrics.answered(served, first)
         return Story(self.kept.sign(served.id), served.decision, served.choice, served.attempts, served.skipped, served)
 
     def _again(self, request: ChatRequest, query: Query, answer: Answer, about: About) -> Story:

@@ -109,6 +109,11 @@ class Patience:
 
     @asynccontextmanager
     async def time(self) -> AsyncIterator[None]:
+        """The time of the try.
+
+        Raises:
+            TimeoutError: it is over; `waits` says whether it went by before there was a turn.
+        """
         told = _WAITS.set(self._told)
         try:
             async with asyncio.timeout(self._seconds) as self._deadline:

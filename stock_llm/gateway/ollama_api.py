@@ -23,6 +23,7 @@ from stock_llm.gateway.embedded import Embedded
 from stock_llm.gateway.failures import NobodyAnswered, Reason, TimedOut, Unavailable, UnknownModel
 from stock_llm.gateway.ollama import Ollama
 from stock_llm.gateway.ollama_requests import chat_request, generate_request, is_management, model_of, read_json, stream_of
+from stock_llm.gateway.ollama_wire import object_of
 from stock_llm.gateway.scores import AUTO, privacy_of, query_of, stays_here, vectors_query
 from stock_llm.gateway.streamed import Streamed
 from stock_llm.gateway.vectors import embed_request, old_request
@@ -212,11 +213,7 @@ class _Here:
 
 
 def _models(raw: bytes) -> list[dict[str, Any]]:
-    try:
-        said = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        said = None
-    models = said.get("models") if isinstance(said, dict) else None
+    models = object_of(raw).get("models")
     if not isinstance(models, list) or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in models):
         raise Unavailable("ollama", f"answered with something that is no list of models: {raw[:80]!r}")
     return models

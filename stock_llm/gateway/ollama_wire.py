@@ -88,13 +88,19 @@ def tokens_of(provider: str, raw: bytes) -> int:
     Raises:
         Unavailable: it is no such answer.
     """
+    said = object_of(raw)
+    if not isinstance(said.get("embeddings", said.get("embedding")), list):
+        raise Unavailable(provider, f"answered with something that has no vectors: {raw[:80]!r}", charged=True)
+    return _count(said, "prompt_eval_count")
+
+
+def object_of(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a body; empty where it is none."""
     try:
         said = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        said = None
-    if not isinstance(said, dict) or not isinstance(said.get("embeddings", said.get("embedding")), list):
-        raise Unavailable(provider, f"answered with something that has no vectors: {raw[:80]!r}", charged=True)
-    return _count(said, "prompt_eval_count")
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def error_text(raw: bytes) -> str:
