@@ -96,7 +96,7 @@ def _taken(settings: Settings, plan: str, history: History, dataset: Dataset) ->
     """The feedback of the dataset counts as taken inside; an error gives it back, unless it was settled before."""
     feedback = open_feedback(settings)
     hashed = partial(account_hash, settings=settings)
-    feedback.claim(plan, [identifiers.shown(ref, history.feedback_ids, hashed) for ref in dataset.feedback_ids])
+    feedback.claim(plan, identifiers.all_shown(dataset.feedback_ids, history.feedback_ids, hashed))
     try:
         yield feedback
     except BaseException as error:

@@ -155,14 +155,13 @@ def _has(history: History, kind: Kind, mark: str) -> bool:
 
 def _used(dataset: Dataset, having: set[str], kind: Kind, mark: str, hashed: Hash | None = None) -> bool:
     """Whether rows were made from it: of an item, one of its own; of trades any, because positions are the sum of all of them."""
+    meant = identifiers.forms(mark, hashed)
     if kind == "feedback":
-        return any(identifiers.stands_for(ref, mark, hashed) for ref in (*dataset.feedback_ids, *_preferred(dataset)))
+        return not meant.isdisjoint(dataset.feedback_ids) or not meant.isdisjoint(_preferred(dataset))
     if dataset.history:
         return dataset.history in having
     return kind == "trade" and any(
-        identifiers.stands_for(row.source["ref"], mark, hashed)
-        for file in (dataset.train, dataset.holdout)
-        for row in read_rows(file)
+        row.source["ref"] in meant for file in (dataset.train, dataset.holdout) for row in read_rows(file)
     )
 
 

@@ -4,7 +4,7 @@ In: an id, the hash of this machine (`secrets.account_hash`). Out: "id:" and 16 
 this machine's salt nobody can try telephone numbers until one fits. Does not know which ids have to be hidden.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from stock_llm.artifacts import digest_of
 
@@ -18,11 +18,19 @@ def hidden(name: str, hashed: Hash | None) -> str:
     return f"{_MARK}{hashed(name) if hashed else digest_of(id=name)}"
 
 
-def stands_for(ref: str, name: str, hashed: Hash | None) -> bool:
-    """Whether a row that names `ref` means `name`."""
-    return ref == name or (ref.startswith(_MARK) and ref == hidden(name, hashed))
+def forms(name: str, hashed: Hash | None) -> frozenset[str]:
+    """What rows may name an id by."""
+    return frozenset((name, hidden(name, hashed)))
 
 
 def shown(ref: str, names: Iterable[str], hashed: Hash | None) -> str:
     """The one of these names that `ref` stands for; `ref` itself where it is an id, or stands for none of them."""
-    return next((name for name in names if stands_for(ref, name, hashed)), ref) if ref.startswith(_MARK) else ref
+    return all_shown([ref], names, hashed)[0]
+
+
+def all_shown(refs: Sequence[str], names: Iterable[str], hashed: Hash | None) -> list[str]:
+    """`shown` for each of them; every name is hashed once, and none where nothing is hidden."""
+    if not any(ref.startswith(_MARK) for ref in refs):
+        return list(refs)
+    known = {hidden(name, hashed): name for name in names}
+    return [known.get(ref, ref) for ref in refs]
