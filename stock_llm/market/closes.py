@@ -49,12 +49,6 @@ class Series:
                 found *= split.ratio
         return found
 
-    def close_on(self, day: date) -> float | None:
-        """The close of that day or the last one before it, a week back at most."""
-        wanted = np.datetime64(day, "D")
-        at = int(np.searchsorted(self.day, wanted, side="right")) - 1
-        return float(self.close[at]) if at >= 0 and (wanted - self.day[at]).astype(int) <= WINDOW else None
-
 
 def by_symbol(table: pa.Table, elsewhere: Mapping[str, Sequence[Split]]) -> dict[str, Series]:
     """Every symbol of a table that is sorted by symbol and day.
