@@ -1,7 +1,7 @@
 # make run      install into .venv and run the main job on data/sample
 # make test     install and run the tests
 # make check    formatting, lint, types, import arrows
-# make soak     10,000 broken exports, and 50,000 requests through the gateway, one in ten of which goes wrong
+# make soak     10,000 broken exports; 50,000 requests through the gateway, one in ten of which goes wrong; new random examples
 # make bench    the measurements that the documents quote
 # make up       Prefect server, MLflow server and a worker, to look at in the browser
 # make docs     write docs/cli.md from the commands' own help
@@ -24,6 +24,7 @@ test: install
 soak: install
 	$(BIN)/pytest -s -m soak
 	FUZZ=10000 $(BIN)/pytest --timeout 3600 tests/test_brokers_fuzz.py
+	$(BIN)/pytest --hypothesis-profile default -m hypothesis
 
 check: install
 	$(BIN)/ruff check .

@@ -9,10 +9,15 @@ from pathlib import Path
 import postgres_server
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from stock_llm import environment
 
 environment.prepare()
+
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
+"""The same examples on every run, so that what passed once passes again; `make soak` looks for new ones."""
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Real exports, candles and reference series; not part of the project."""

@@ -230,11 +230,15 @@ def test_a_number_broken_across_lines_is_found_whatever_else_breaks_it():
         assert not any(character.isdigit() for character in Redactor().text(text)), text
 
 
+def without_unseen(text):
+    return "".join(sign for sign in text if sign.isprintable() or sign.isspace())
+
+
 @RELAXED
 @given(st.lists(st.one_of(secrets, market, around, st.sampled_from("\n\t \u2028\u200b\U000e0041\r\v")), max_size=10).map("".join))
 def test_what_later_stages_do_to_a_text_brings_nothing_back(text):
     once = Redactor().text(harmless(text))
-    for later in (once, harmless(once), quoted(once), " ".join(once.split()), "".join(filter(str.isprintable, once))):
+    for later in (once, harmless(once), quoted(once), " ".join(once.split()), without_unseen(once)):
         assert Redactor().text(later) == later
 
 
