@@ -13,5 +13,5 @@ mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlflow/
 until curl -sf "$PREFECT_API_URL/health" >/dev/null; do sleep 1; done
 prefect work-pool inspect stock-llm >/dev/null 2>&1 || prefect work-pool create --type process stock-llm
 prefect --no-prompt deploy --all
-printf '\nPrefect: http://127.0.0.1:4200   MLflow: http://127.0.0.1:5000   (Ctrl-C stops both)\n\n'
+printf '\nPrefect: http://127.0.0.1:4200\nMLflow:  http://127.0.0.1:5000/#/models/stock-llm?workflowType=machine_learning\n(Ctrl-C stops both)\n\n'
 prefect worker start --pool stock-llm

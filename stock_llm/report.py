@@ -1,6 +1,6 @@
 """What people read at the end: the holdout table, how a run ended, which versions there are.
 
-In: a scorecard's table, an `Outcome`, versions. Out: Markdown for files and artifacts, plain text for the terminal. Computes
+In: a scorecard, an `Outcome`, versions. Out: Markdown for files and artifacts, plain text for the terminal. Computes
 nothing.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stock_llm.artifacts import History
+from stock_llm.artifacts import History, Scorecard
 from stock_llm.plan import Outcome
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def differences(found: dict[str, dict[str, float]]) -> str:
     return "\n".join(f"- {name}: {_interval(gap)}" for name, gap in found.items())
 
 
+def judgement(scorecard: Scorecard) -> str:
+    """A version for people who compare it in MLflow: the verdict with its reasons, then the table."""
+    overall = "; ".join(f"{name} {_interval(gap)}" for name, gap in _overall(scorecard.differences))
+    return f"**{scorecard.verdict}**: {'; '.join(scorecard.reasons)}\n\n{holdout_table(scorecard.table)}\n\n{overall}"
+
+
 def markdown(outcome: Outcome) -> str:
     """A run for people who look at it in Prefect or MLflow."""
     notes = "\n".join(f"- {note}" for note in [*outcome.reasons, *outcome.notes])
@@ -53,7 +59,7 @@ Unparseable answers count as wrong. Differences of the challenger's score, 95 % 
 - learnt from {outcome.train_rows} rows, {outcome.feedback} of them feedback; {outcome.tokens} tokens in {outcome.seconds:.0f} s,
   loss {outcome.loss:.3f}
 - published as {", ".join(f"`{name}`" for name in outcome.names)} at `{outcome.where}`
-- MLflow: [version {outcome.version}]({_mlflow(outcome)}/#/models/stock-llm/versions/{outcome.version}), run `{outcome.run_id}`
+- MLflow: [version {outcome.version}]({_mlflow(outcome, f"models/stock-llm/versions/{outcome.version}")}), run `{outcome.run_id}`
 - Modelfile: [{Path(outcome.modelfile).name}]({Path(outcome.modelfile).as_uri()})
 - GGUF: `{outcome.gguf}`
 """
@@ -160,9 +166,10 @@ def versions_table(found: "Sequence[VersionInfo]") -> "Table":
     return table
 
 
-def _mlflow(found: Outcome) -> str:
-    """Where a browser finds the registry: its server, or the one that `make up` starts."""
-    return found.registry.rstrip("/") if found.registry.startswith("http") else "http://127.0.0.1:5000"
+def _mlflow(found: Outcome, page: str) -> str:
+    """A page of the registry's server, or of the one that `make up` starts; MLflow hides runs and models from GenAI's view."""
+    server = found.registry.rstrip("/") if found.registry.startswith("http") else "http://127.0.0.1:5000"
+    return f"{server}/#/{page}?workflowType=machine_learning"
 
 
 def _next(found: Outcome) -> str:

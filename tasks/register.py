@@ -45,7 +45,9 @@ def register(
     if run.info.status != "FINISHED" or run.data.tags.get("scorecard") != scorecard.digest:
         _log(client, run, settings, history, dataset, adapter, candidate, scorecard, tags)
     number = _version(client, settings, run, candidate, tags)
+    client.update_model_version(MODEL, str(number), description=report.judgement(scorecard))
     client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
+    client.update_run(run.info.run_id, name=f"v{number}")
     client.set_terminated(run.info.run_id, "FINISHED")
     return Version(candidate.digest, number, run.info.run_id, settings.mlflow_uri)
 
@@ -78,12 +80,14 @@ def _log(
 ) -> None:
     """Parameters, metrics, dataset, lineage and evidence of the run; done twice it is the same, unless it was judged anew."""
     from mlflow.entities import Param, RunTag
+    from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
     run_id = run.info.run_id
     judged_again = run.data.tags.get("scorecard") not in (None, scorecard.digest)
     moment = round(time.time() * 1000) if judged_again else run.info.start_time
     client.update_run(run_id, "RUNNING")
     lineage = tags | {"history": history.digest, "base": adapter.base_digest, "holdout": dataset.holdout_digest} | _origin()
+    lineage[MLFLOW_RUN_NOTE] = report.judgement(scorecard)
     client.log_batch(
         run_id,
         params=[Param(name, str(value)) for name, value in _parameters(settings, dataset)],
@@ -179,8 +183,8 @@ def _dataset_inputs(dataset: Dataset) -> "Iterator[DatasetInput]":
 
 def _write_evidence(folder: Path, dataset: Dataset, scorecard: Scorecard, adapter: Adapter) -> None:
     """Small files that a person wants beside the numbers."""
-    table = f"{report.holdout_table(scorecard.table)}\n\n{report.differences(scorecard.differences)}\n"
-    (folder / "holdout.md").write_text(f"{table}\n{scorecard.verdict}: {'; '.join(scorecard.reasons)}\n", encoding="utf-8")
+    told = f"{report.judgement(scorecard)}\n\n{report.differences(scorecard.differences)}\n"
+    (folder / "holdout.md").write_text(told, encoding="utf-8")
     (folder / "dataset.md").write_bytes(dataset.card.read_bytes())
     if (plots := dataset.card.with_suffix(".png")).exists():
         (folder / plots.name).write_bytes(plots.read_bytes())
