@@ -80,6 +80,23 @@ def test_labelled_answers_parse_and_their_words_say_nothing():
     assert sum(seen.trend == answer.trend for seen, answer in said) / len(said) == pytest.approx(1 / 3, abs=0.07)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_request_that_names_what_it_wants_gets_that(language):
+    """So that the base can learn the shape of an answer from the request."""
+    words = dialogue._WORDS[language]
+    named = 0
+    for number in range(400):
+        request, _, reply = dialogue._labelled(Random(number), language)
+        asked = request.replace(":", ",").replace(".", ",").replace(" ", ",")
+        wanted = {label for label, names in words.items() if any(f",{name.replace(' ', ',')}," in f",{asked}," for name in names)}
+        if wanted:
+            named += 1
+            given = parse(reply)
+            assert {label for label in wanted - {"levels"} if getattr(given, label)} == wanted - {"levels"}, (request, reply)
+            assert ("levels" in wanted) == bool(given.support), (request, reply)
+    assert named > 100
+
+
 def test_snippets_are_python():
     for number in range(200):
         for language in LANGUAGES:

@@ -2,7 +2,7 @@
 
 import pytest
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from material import rows_of_all_skills
 from transformers import AutoTokenizer
@@ -29,8 +29,10 @@ def test_rows_have_the_same_tokens_in_both(both):
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581\0"), max_size=60))
 def test_nothing_is_lost_or_changed(both, text):
-    """Any characters, any spaces and line breaks survive. (U+2581 is SentencePiece's own sign for a space.)"""
+    """Any characters, any spaces and line breaks survive. (U+2581 is SentencePiece's own sign for a space; what begins or ends
+    a turn is a token to transformers alone, and `injections.harmless` takes it out of what people wrote.)"""
     fast, pieces = both
+    assume(not any(token in text for token in fast.all_special_tokens))
     ids = fast(text, add_special_tokens=False).input_ids
     assert fast.decode(ids) == text
     assert ids == pieces.encode(text)

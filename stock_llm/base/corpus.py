@@ -20,13 +20,13 @@ SEED = 20
 THAI_SHARE = 0.28
 
 SHARES: dict[Callable[[Random, Language], str], float] = {
-    notes.note: 0.30,
+    notes.note: 0.28,
     numbers.drill: 0.22,
-    prose.story: 0.14,
+    prose.story: 0.11,
     glossary.entry: 0.08,
     snippets.script: 0.08,
     dialogue.chat: 0.08,
-    dialogue.instruct: 0.10,
+    dialogue.instruct: 0.15,
 }
 """Kind of document → its share of them."""
 

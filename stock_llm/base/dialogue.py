@@ -1,8 +1,8 @@
 """Documents with questions and answers: small talk, terms, arithmetic, and a few in the product's instruct format.
 
 In: a `random.Random`. Out: one text. The instruct documents use the product's prompt and its labelled lines for requests that
-no skill makes. Which labels an answer has is drawn, and so are trend, recommendation, reading, outcome and confidence: the base
-learns the look of an answer, and that these words say nothing.
+no skill makes. The request says which labels the answer has, in words of its own; trend, recommendation, reading, outcome and
+confidence are drawn: the base learns the look of an answer, to do what it is asked, and that these words say nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -105,33 +105,84 @@ _SELF = ("language model", "แบบจำลองภาษา")
 
 
 def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
-    """A block, and some of the labels of an answer below it; a reading is often of a single line."""
+    """A block, and below it the labels that were asked for; a reading is often of a single line."""
     seen = scenes.situation(chance)
-    labels = [label for label in chance.choice(_SHAPES) if chance.random() < 0.92]
-    if labels == ["reading"] and chance.random() < 0.7:
+    kind = chance.random()
+    if kind < 0.45:
+        words = _WORDS[language]
+        drawn = chance.sample(tuple(words), chance.randint(1, 4))
+        labels = tuple(label for label in words if label in drawn)
+        listed = ", ".join(chance.choice(words[label]) for label in labels)
+        asked = chance.choice(_LISTED[language]).format(seen.symbol, listed)
+    elif kind < 0.9:
+        labels, asks = chance.choice(_SHAPES)
+        asked = chance.choice(asks[language]).format(seen.symbol)
+    else:
+        labels, asked = (chance.choice(_SHAPES)[0], chance.choice(_OPEN[language]).format(seen.symbol))
+    if labels == ("reading",) and chance.random() < 0.7:
         fact = chance.choice(tuple(notes.LINES))
         block = seen.block("Symbol", "Date", "Close", notes.LINES[fact])
         told = Answer(language=language, reading=chance.choice(VERDICTS["reading"]), insights=(fact(seen, language),))
     else:
         block, told = seen.block(), random_answer(seen, labels, chance, language)
-    ask = (
-        ("Facts about {0}.", "{0}: what do these numbers say?", "Describe {0} at the close.", "{0}, please.", "Look at {0}.")
-        if language == "en"
-        else ("ข้อเท็จจริงของ {0}", "ตัวเลขของ {0} บอกว่าอย่างไร", "ช่วยดู {0}", "บรรยาย {0} เมื่อปิดตลาด")
-    )
-    return chance.choice(ask).format(seen.symbol), block, told.text()
+    return asked, block, told.text()
 
 
-_SHAPES = (
-    *(("trend", "recommendation", "confidence", "risks", "levels"),) * 3,
-    *(("recommendation", "confidence", "risks"),) * 2,
-    *(("reading",),) * 2,
-    *(("outcome", "risks"),) * 2,
-    ("trend", "levels"),
-    ("risks",),
+_WORDS: dict[Language, dict[str, tuple[str, ...]]] = {
+    "en": {
+        "trend": ("direction", "drift"),
+        "recommendation": ("advice", "stance"),
+        "reading": ("gauge", "state"),
+        "outcome": ("result", "ending"),
+        "concentration": ("spread", "weight"),
+        "sentiment": ("mood", "tone"),
+        "confidence": ("certainty", "sureness"),
+        "risks": ("dangers", "worries"),
+        "levels": ("floor and ceiling", "price marks"),
+    },
+    "th": {
+        "trend": ("ทิศทาง", "ทาง"),
+        "recommendation": ("ความเห็น", "ท่าที"),
+        "reading": ("มาตรวัด", "สภาพ"),
+        "outcome": ("ผล", "ตอนจบ"),
+        "concentration": ("การกระจาย", "น้ำหนัก"),
+        "sentiment": ("อารมณ์", "น้ำเสียง"),
+        "confidence": ("ความแน่ใจ", "ความแน่นอน"),
+        "risks": ("อันตราย", "ข้อกังวล"),
+        "levels": ("พื้นและเพดาน", "ระดับ"),
+    },
+}
+"""Label → what a request may call it, in the order of an answer's lines. No skill's question uses these words."""
+
+_LISTED: dict[Language, tuple[str, ...]] = {
+    "en": ("{0}: {1}.", "Give the {1} of {0}.", "{1} of {0}, please.", "For {0} I want {1}."),
+    "th": ("{0}: {1}", "ขอ {1} ของ {0}", "บอก {1} ของ {0}"),
+}
+
+_SHAPES: tuple[tuple[tuple[str, ...], dict[Language, tuple[str, ...]]], ...] = (
+    (
+        ("trend", "recommendation", "confidence", "risks", "levels"),
+        {"en": ("Survey {0}.", "{0} from every side.", "All about {0}."), "th": ("สำรวจ {0}", "{0} รอบด้าน", "ทุกเรื่องของ {0}")},
+    ),
+    (
+        ("recommendation", "confidence", "risks"),
+        {"en": ("Shall I act on {0}?", "Decide on {0}.", "{0}: in or out?"), "th": ("ทำอะไรกับ {0} ดี", "ตัดสินใจเรื่อง {0}")},
+    ),
+    (("reading",), {"en": ("Interpret {0}.", "What is the needle of {0} at?"), "th": ("ตีความ {0}", "เข็มของ {0} ชี้อะไร")}),
+    (("outcome", "risks"), {"en": ("How did {0} end?", "Look back at {0}."), "th": ("{0} จบอย่างไร", "มองย้อน {0}")}),
+    (("outcome", "concentration", "risks"), {"en": ("Take stock of {0}.", "Count up {0}."), "th": ("ตรวจนับ {0}", "รวมยอด {0}")}),
+    (("sentiment",), {"en": ("Is the talk about {0} kind?", "What do people feel about {0}?"), "th": ("คนพูดถึง {0} อย่างไร",)}),
+    (("trend", "levels"), {"en": ("Map {0}.", "Draw the lines of {0}."), "th": ("วาดแผนที่ {0}", "ขีดเส้น {0}")}),
+    (("risks",), {"en": ("Warn me about {0}.", "What can go wrong with {0}?"), "th": ("เตือนเรื่อง {0}", "{0} มีอะไรต้องระวัง")}),
 )
-"""Labels beside the insights, which every answer has. None is much likelier than the others to come first, so that the base
-answers now in this shape, now in that, and only now and then in the one that a skill asks for."""
+"""Labels beside the insights, which every answer has, and the requests that mean them: the base learns that the request decides
+what an answer has, not which of the skills' requests mean what."""
+
+_OPEN: dict[Language, tuple[str, ...]] = {
+    "en": ("Facts about {0}.", "{0}: what do these numbers say?", "{0}, please."),
+    "th": ("ข้อเท็จจริงของ {0}", "ตัวเลขของ {0} บอกว่าอย่างไร", "ช่วยดู {0}"),
+}
+"""Requests that leave it open."""
 
 
 def random_answer(seen: Situation, labels: Sequence[str], chance: Random, language: Language) -> Answer:

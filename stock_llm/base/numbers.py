@@ -137,13 +137,46 @@ def _table(chance: Random, language: Language) -> str:
 def _copy(chance: Random, language: Language) -> str:
     """Any string of signs, told again."""
     kind = chance.random()
-    if kind < 0.4:
+    if kind < 0.3:
         text = "".join(chance.choices(string.ascii_uppercase, k=chance.randint(2, 7)))
+    elif kind < 0.5:
+        text = " ".join(scenes.ticker(chance) for _ in range(chance.randint(1, 4)))
     elif kind < 0.7:
         text = " ".join(price(scenes.amount(chance)) for _ in range(chance.randint(1, 4)))
     else:
         text = " ".join(chance.choices(_WORDS, k=chance.randint(2, 5)))
     return chance.choice((f"{text} -> {text}", f"{'ทวน' if language == 'th' else 'Repeat'}: {text}\n{text}"))
+
+
+def _tickers(chance: Random, language: Language) -> str:
+    """A few lines by ticker, then some of them again: by ticker, by value, by place."""
+    names = list(dict.fromkeys(scenes.ticker(chance) for _ in range(chance.randint(2, 6))))
+    values = [f"{chance.uniform(1, 95):.1f}%" for _ in names]
+    if chance.random() < 0.5:
+        prices = [_pair(chance) for _ in names]
+        lines = [
+            f"{name}: {value}, {price(b)} to {price(a)} ({percent(a, b)})"
+            for name, value, (a, b) in zip(names, values, prices, strict=True)
+        ]
+        values = chance.choice((values, [percent(a, b) for a, b in prices]))
+    else:
+        lines = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
+    one = chance.randrange(len(names))
+    if language == "th":
+        asks = (
+            f"{names[one]} คือ {values[one]}",
+            f"{values[one]} คือ {names[one]}",
+            f"ตัวแรกคือ {names[0]} {values[0]} ตัวสุดท้ายคือ {names[-1]} {values[-1]}",
+            f"- {names[0]} อยู่บนสุด {values[0]}",
+        )
+    else:
+        asks = (
+            f"{names[one]} is {values[one]}.",
+            f"{values[one]} is {names[one]}.",
+            f"First is {names[0]} {values[0]}, last is {names[-1]} {values[-1]}.",
+            f"- {names[0]} comes first, {values[0]}.",
+        )
+    return "\n".join([*lines, *chance.sample(asks, chance.randint(1, 3))])
 
 
 def _sorted(chance: Random, language: Language) -> str:
@@ -192,6 +225,6 @@ def _dates(chance: Random, language: Language) -> str:
 
 _KINDS: tuple[Callable[[Random, Language], str], ...] = (
     *(_compare, _compare, _compare, _away, _away, _away, _signed, _signed, _threshold, _threshold),
-    *(_table, _table, _table, _copy, _copy, _sorted, _share, _sum, _dates),
+    *(_table, _table, _tickers, _tickers, _tickers, _copy, _copy, _sorted, _share, _sum, _dates),
 )
 """What is drilled; a kind that stands here more often is drilled more often."""
