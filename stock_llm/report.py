@@ -39,7 +39,7 @@ def differences(found: dict[str, dict[str, float]]) -> str:
 def judgement(scorecard: Scorecard) -> str:
     """A version for people who compare it in MLflow: the verdict with its reasons, then the table."""
     overall = "; ".join(f"{name} {_interval(gap)}" for name, gap in _overall(scorecard.differences))
-    return f"**{scorecard.verdict}**: {'; '.join(scorecard.reasons)}\n\n{holdout_table(scorecard.table)}\n\n{overall}"
+    return f"{scorecard.verdict}: {'; '.join(scorecard.reasons)}\n\n{holdout_table(scorecard.table)}\n\n{overall}"
 
 
 def markdown(outcome: Outcome) -> str:
@@ -147,21 +147,23 @@ def waiting(unused: int, retrain_after: int) -> str:
 
 def versions_table(found: "Sequence[VersionInfo]") -> "Table":
     """The versions for the terminal, the newest first."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("version", "made (UTC)", "base", "feedback", "score", "against", "verdict", "is", title="stock-llm")
+    heads = ("", "made (UTC)", "base", "feedback", "score", "against", "verdict", "is")
+    table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for one in found:
         rival = f"v{one.champion_then}" if one.champion_then else "base"
         against = one.scores.get("champion" if one.champion_then else "base")
         table.add_row(
             f"v{one.number}",
-            f"{one.created_at:%Y-%m-%d %H:%M}",
+            f"{one.created_at:%Y-%m-%d}",
             one.profile,
             str(one.feedback),
             _cell("score", one.scores.get("challenger")),
             f"{rival} {_cell('score', against)}",
             one.verdict,
-            ", ".join(one.aliases),
+            "\n".join(one.aliases),
         )
     return table
 

@@ -74,7 +74,7 @@ def test_a_version_leads_to_all_that_made_it(settings, client):
     assert registered.tags["gguf.uri"] == given.candidate.gguf.as_uri()
     assert registered.tags["gguf.sha256"] == given.candidate.gguf_sha256
     assert registered.tags["gguf.bytes"] == "7"
-    assert registered.description.startswith("**promote**: ") and "| challenger | 0.700 |" in registered.description
+    assert registered.description.startswith("promote: ") and "| challenger | 0.700 |" in registered.description
     assert (run.info.run_name, tags["mlflow.note.content"]) == ("v1", registered.description)
     (model,) = models(client)
     assert (model.status, registered.source) == (LoggedModelStatus.READY, f"models:/{model.model_id}")
@@ -124,7 +124,7 @@ def test_judged_again_it_is_the_same_version_with_the_new_verdict(settings, clie
     version = register.fn(settings, **vars(replace(again, scorecard=replace(again.scorecard, table=worse))))
     (known,) = registry.versions(settings)
     assert (known.verdict, known.champion_then, known.scores["challenger"]) == ("keep", 1, 0.3)
-    assert client.get_model_version(registry.MODEL, "1").description.startswith("**keep**: ")
+    assert client.get_model_version(registry.MODEL, "1").description.startswith("keep: ")
     assert client.get_run(version.run_id).data.metrics["challenger/score"] == 0.3
     assert "| challenger | 0.300 |" in next((settings.home / "mlflow").rglob("holdout.md")).read_text()
 
