@@ -55,9 +55,10 @@ Unparseable answers count as wrong. Differences of the challenger's score, 95 % 
 
 {differences(outcome.differences)}
 
+How it was made, and where it is:
+
 - set off by: {outcome.why}
-- learnt from {outcome.train_rows} rows, {outcome.feedback} of them feedback; {outcome.tokens} tokens in {outcome.seconds:.0f} s,
-  loss {outcome.loss:.3f}
+- learnt from {outcome.train_rows} rows, {outcome.feedback} of them feedback: {outcome.tokens} tokens, loss {outcome.loss:.3f}
 - published as {", ".join(f"`{name}`" for name in outcome.names)} at `{outcome.where}`
 - MLflow: [version {outcome.version}]({_mlflow(outcome, f"models/stock-llm/versions/{outcome.version}")}), run `{outcome.run_id}`
 - Modelfile: [{Path(outcome.modelfile).name}]({Path(outcome.modelfile).as_uri()})
