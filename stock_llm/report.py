@@ -1,7 +1,6 @@
 """What people read at the end: the holdout table, how a run ended, which versions there are.
 
-In: a scorecard, an `Outcome`, versions. Out: Markdown for files and artifacts, plain text for the terminal. Computes
-nothing.
+In: a scorecard, an `Outcome`, versions. Out: Markdown for files and artifacts, plain text for the terminal. Computes nothing.
 """
 
 from collections.abc import Sequence
@@ -37,9 +36,9 @@ def differences(found: dict[str, dict[str, float]]) -> str:
 
 
 def judgement(scorecard: Scorecard) -> str:
-    """A version for people who compare it in MLflow: the verdict with its reasons, then the table."""
-    overall = "; ".join(f"{name} {_interval(gap)}" for name, gap in _overall(scorecard.differences))
-    return f"{scorecard.verdict}: {'; '.join(scorecard.reasons)}\n\n{holdout_table(scorecard.table)}\n\n{overall}"
+    """A version for people who compare it in MLflow: the verdict with its reasons, the table, the differences."""
+    head = f"{scorecard.verdict}: {'; '.join(scorecard.reasons)}"
+    return f"{head}\n\n{holdout_table(scorecard.table)}\n\n{differences(scorecard.differences)}\n"
 
 
 def markdown(outcome: Outcome) -> str:
@@ -60,7 +59,7 @@ How it was made, and where it is:
 - set off by: {outcome.why}
 - learnt from {outcome.train_rows} rows, {outcome.feedback} of them feedback: {outcome.tokens} tokens, loss {outcome.loss:.3f}
 - published as {", ".join(f"`{name}`" for name in outcome.names)} at `{outcome.where}`
-- MLflow: [version {outcome.version}]({_mlflow(outcome, f"models/stock-llm/versions/{outcome.version}")}), run `{outcome.run_id}`
+- MLflow: [version {outcome.version}]({_version_page(outcome)}), run `{outcome.run_id}`
 - Modelfile: [{Path(outcome.modelfile).name}]({Path(outcome.modelfile).as_uri()})
 - GGUF: `{outcome.gguf}`
 """
@@ -169,10 +168,10 @@ def versions_table(found: "Sequence[VersionInfo]") -> "Table":
     return table
 
 
-def _mlflow(found: Outcome, page: str) -> str:
-    """A page of the registry's server, or of the one that `make up` starts; MLflow hides runs and models from GenAI's view."""
+def _version_page(found: Outcome) -> str:
+    """On the registry's server, or on the one that `make up` starts; MLflow hides versions from its first view, GenAI's."""
     server = found.registry.rstrip("/") if found.registry.startswith("http") else "http://127.0.0.1:5000"
-    return f"{server}/#/{page}?workflowType=machine_learning"
+    return f"{server}/#/models/stock-llm/versions/{found.version}?workflowType=machine_learning"
 
 
 def _next(found: Outcome) -> str:

@@ -183,8 +183,7 @@ def _dataset_inputs(dataset: Dataset) -> "Iterator[DatasetInput]":
 
 def _write_evidence(folder: Path, dataset: Dataset, scorecard: Scorecard, adapter: Adapter) -> None:
     """Small files that a person wants beside the numbers."""
-    told = f"{report.judgement(scorecard)}\n\n{report.differences(scorecard.differences)}\n"
-    (folder / "holdout.md").write_text(told, encoding="utf-8")
+    (folder / "holdout.md").write_text(report.judgement(scorecard), encoding="utf-8")
     (folder / "dataset.md").write_bytes(dataset.card.read_bytes())
     if (plots := dataset.card.with_suffix(".png")).exists():
         (folder / plots.name).write_bytes(plots.read_bytes())

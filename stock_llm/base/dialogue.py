@@ -2,7 +2,7 @@
 
 In: a `random.Random`. Out: one text. The instruct documents use the product's prompt and its labelled lines for requests that
 no skill makes. The request says which labels the answer has, in words of its own; trend, recommendation, reading, outcome and
-confidence are drawn: the base learns the look of an answer, to do what it is asked, and that these words say nothing.
+confidence are drawn: the base is shown the look of an answer, that a request decides it, and that these words say nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -118,7 +118,8 @@ def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
         labels, asks = chance.choice(_SHAPES)
         asked = chance.choice(asks[language]).format(seen.symbol)
     else:
-        labels, asked = (chance.choice(_SHAPES)[0], chance.choice(_OPEN[language]).format(seen.symbol))
+        labels, _ = chance.choice(_SHAPES)
+        asked = chance.choice(_OPEN[language]).format(seen.symbol)
     if labels == ("reading",) and chance.random() < 0.7:
         fact = chance.choice(tuple(notes.LINES))
         block = seen.block("Symbol", "Date", "Close", notes.LINES[fact])
@@ -175,8 +176,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], dict[Language, tuple[str, ...]]], ...] = (
     (("trend", "levels"), {"en": ("Map {0}.", "Draw the lines of {0}."), "th": ("วาดแผนที่ {0}", "ขีดเส้น {0}")}),
     (("risks",), {"en": ("Warn me about {0}.", "What can go wrong with {0}?"), "th": ("เตือนเรื่อง {0}", "{0} มีอะไรต้องระวัง")}),
 )
-"""Labels beside the insights, which every answer has, and the requests that mean them: the base learns that the request decides
-what an answer has, not which of the skills' requests mean what."""
+"""Labels beside the insights, which every answer has, and the requests that mean them, none of them a skill's."""
 
 _OPEN: dict[Language, tuple[str, ...]] = {
     "en": ("Facts about {0}.", "{0}: what do these numbers say?", "{0}, please."),
