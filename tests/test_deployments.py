@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prefect.client.base import PrefectHttpxSyncClient
 
 from stock_llm import registry
 from stock_llm.settings import load_settings
@@ -24,7 +25,7 @@ class Server:
     """A server, a worker, and what the UI asks of them."""
 
     def __init__(self, url, environment):
-        self.api = httpx.Client(base_url=url, timeout=60)
+        self.api = PrefectHttpxSyncClient(base_url=url, timeout=60)  # asks again when the server's database is busy (503)
         self.environment = environment
 
     def prefect(self, *arguments):

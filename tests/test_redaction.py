@@ -254,6 +254,7 @@ def test_what_later_stages_do_to_a_text_brings_nothing_back(text):
         ("my account, 12345678", "my account, [ACCOUNT]"),
         ("account – 12345678", "account – [ACCOUNT]"),
         ("account 123456", "account [ACCOUNT]"),
+        ("0010000000", "[ACCOUNT]"),
         ("account 1234 5678", "account [ACCOUNT]"),
         ("บัญชีหุ้น 0012345-6", "บัญชีหุ้น [ACCOUNT]"),
         ("พอร์ต 12345678", "พอร์ต [ACCOUNT]"),
