@@ -9,7 +9,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from scripted_ollama import ScriptedOllama
 
 EXAMPLES = settings(
-    max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck), derandomize=True,
+    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )  # fmt: skip
 
