@@ -23,7 +23,7 @@ test: install
 
 soak: install
 	$(BIN)/pytest -s -m soak
-	FUZZ=10000 $(BIN)/pytest --timeout 3600 tests/test_brokers_fuzz.py
+	FUZZ=10000 $(BIN)/pytest --timeout 3600 tests/importers/test_fuzz.py
 	$(BIN)/pytest --hypothesis-profile default -m hypothesis
 
 check: install

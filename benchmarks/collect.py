@@ -24,16 +24,30 @@ SESSIONS = 2500
 
 def main() -> None:
     """Prints a table with one line per size, and how the time grew."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trades", type=int, default=20_000)
     parser.add_argument("--candles", type=int, default=50_000)
-    parser.add_argument("--times", type=int, default=4, help="how much larger the second size is; 1: measure one size")
+    parser.add_argument(
+        "--times",
+        type=int,
+        default=4,
+        help="how much larger the second size is; 1: measure one size",
+    )
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(_measure(given.measure)))
         return
-    heads = ("trades", 10), ("candles", 11), ("seconds", 9), ("CPU s", 9), ("rows/s", 11), ("peak MiB", 10)
+    heads = (
+        ("trades", 10),
+        ("candles", 11),
+        ("seconds", 9),
+        ("CPU s", 9),
+        ("rows/s", 11),
+        ("peak MiB", 10),
+    )
     print("".join(name.rjust(width) for name, width in heads) + "   nothing new  one file new")
     seconds, cpu = [], []
     for times in sorted({1, given.times}):
@@ -41,7 +55,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             _make(Path(folder), trades, candles)
             ran = subprocess.run(
-                [sys.executable, __file__, "--measure", folder], stdout=subprocess.PIPE, stderr=None, text=True, check=True
+                [sys.executable, __file__, "--measure", folder],
+                stdout=subprocess.PIPE,
+                stderr=None,
+                text=True,
+                check=True,
             )
         found = json.loads(ran.stdout.splitlines()[-1])
         seconds.append(found["seconds"])
@@ -84,7 +102,10 @@ def _make(home: Path, trades: int, candles: int) -> None:
             }
         )
         frame.to_csv(home / "candles" / f"{symbol}.csv", index=False, float_format="%.6f")
-    session, number = np.sort(chance.integers(0, SESSIONS, trades)), chance.integers(0, len(symbols), trades)
+    session, number = (
+        np.sort(chance.integers(0, SESSIONS, trades)),
+        chance.integers(0, len(symbols), trades),
+    )
     at = days[session] + pd.to_timedelta(chance.integers(52_200, 75_600, trades), unit="s")
     price = closes[number, session] * np.exp(chance.normal(0, 0.005, trades))
     pd.DataFrame(

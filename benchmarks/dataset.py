@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stock_llm import environment, history
-from stock_llm.feedback_item import FeedbackItem
-from stock_llm.inputs import open_feedback
+from stock_llm import environment
+from stock_llm.feedback.item import FeedbackItem
+from stock_llm.pipeline import history
+from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.settings import Settings, load_settings
 
 environment.prepare()
@@ -39,13 +40,22 @@ never always often early late soon again before after above below while because 
 
 
 def main(rows: int) -> None:
-    print(f"{'rows':>10}{'free text':>11}{'seconds':>9}{'CPU s':>8}{'rows/s':>9}{'peak MiB':>10}{'file MiB':>10}")
+    print(
+        f"{'rows':>10}{'free text':>11}{'seconds':>9}{'CPU s':>8}{'rows/s':>9}{'peak MiB':>10}{'file MiB':>10}"
+    )
     took = []
     for size in (rows // 4, rows):
         with tempfile.TemporaryDirectory() as home:
             make_inputs(Path(home), size)
-            for step in ("collect", "measure"):  # in a process of its own, so that its memory is its own
-                done = subprocess.run([sys.executable, __file__, step, home, str(size)], check=True, stdout=subprocess.PIPE)
+            for step in (
+                "collect",
+                "measure",
+            ):  # in a process of its own, so that its memory is its own
+                done = subprocess.run(
+                    [sys.executable, __file__, step, home, str(size)],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                )
             told = json.loads(done.stdout.splitlines()[-1])
         took.append(told)
         print(
@@ -72,8 +82,17 @@ def make_inputs(home: Path, rows: int) -> None:
         opening = close * np.exp(chance.normal(0, 0.004, SESSIONS))
         high, low = np.maximum(opening, close) * 1.004, np.minimum(opening, close) * 0.996
         volume = np.round(chance.uniform(1e5, 2e5, SESSIONS))
-        columns = {"date": days, "open": opening, "high": high, "low": low, "close": close, "volume": volume}
-        pd.DataFrame(columns).to_csv(home / "candles" / f"{symbol}.csv", index=False, float_format="%.4f")
+        columns = {
+            "date": days,
+            "open": opening,
+            "high": high,
+            "low": low,
+            "close": close,
+            "volume": volume,
+        }
+        pd.DataFrame(columns).to_csv(
+            home / "candles" / f"{symbol}.csv", index=False, float_format="%.4f"
+        )
     trades = rows // 100
     stock = np.arange(trades) // 2 % min(10, len(stocks))  # bought and sold in turn
     session = np.linspace(250, SESSIONS - 50, trades).astype(int)
@@ -89,7 +108,15 @@ def make_inputs(home: Path, rows: int) -> None:
     words, free = random.Random(3), round(rows * FREE_TEXT)
     with (home / "texts.jsonl").open("w", encoding="utf-8") as stream:
         for _ in range(free - free // 2 + 1000):  # some repeat another
-            stream.write(json.dumps({"text": text(words, 25), "label": words.choice(("positive", "negative", "neutral"))}) + "\n")
+            stream.write(
+                json.dumps(
+                    {
+                        "text": text(words, 25),
+                        "label": words.choice(("positive", "negative", "neutral")),
+                    }
+                )
+                + "\n"
+            )
 
 
 def text(chance: random.Random, words: int) -> str:
@@ -112,8 +139,17 @@ def items(count: int, chance: random.Random) -> list[FeedbackItem]:
 
 def settings_of(home: Path, rows: int) -> Settings:
     """The settings of one size."""
-    source = {"path": "texts.jsonl", "format": "sentiment", "licence": "CC0-1.0", "weight": FREE_TEXT / 2}
-    wanted = {"train_rows": round(rows * (1 - FREE_TEXT)), "holdout_rows": 1000, "dataset": {"source": [source]}}
+    source = {
+        "path": "texts.jsonl",
+        "format": "sentiment",
+        "licence": "CC0-1.0",
+        "weight": FREE_TEXT / 2,
+    }
+    wanted = {
+        "train_rows": round(rows * (1 - FREE_TEXT)),
+        "holdout_rows": 1000,
+        "dataset": {"source": [source]},
+    }
     return load_settings(home=home, trades=Path("trades.csv"), candles=Path("candles"), **wanted)
 
 
@@ -136,7 +172,9 @@ def measure(home: Path, rows: int) -> None:
     made = build(settings, known, "bench", out)
     told = {
         "rows": made.train_rows + made.holdout_rows + made.correction_rows,
-        "free": made.counts["train"].get("follow", 0) + made.correction_rows + made.counts["train"].get("sentiment", 0),
+        "free": made.counts["train"].get("follow", 0)
+        + made.correction_rows
+        + made.counts["train"].get("sentiment", 0),
         "seconds": time.monotonic() - started,
         "cpu": time.process_time() - cpu,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

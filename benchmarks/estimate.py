@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from stock_llm.gateway.estimate import Guess, guess
-from stock_llm.gateway.policy import load_policy
 from stock_llm.gateway.query import Query
-from stock_llm.gateway.route import Left, Offer, decide
+from stock_llm.gateway.routing.classifier import QueryClassification, classify
+from stock_llm.gateway.routing.policy import load_policy
+from stock_llm.gateway.routing.router import ProviderProfile, RemainingBudget, decide
 
 QUESTIONS = Path(__file__).parent / "questions.csv"
 
-OFFERS = (Offer("ollama", "free", True), Offer("claude-cli", "fixed", False), Offer("claude-api", "usage", False))
-PLENTY = Left(Decimal(15), Decimal(30))
+OFFERS = (
+    ProviderProfile("ollama", "free", True),
+    ProviderProfile("claude-cli", "fixed", False),
+    ProviderProfile("claude-api", "usage", False),
+)
+PLENTY = RemainingBudget(Decimal(15), Decimal(30))
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,19 @@ def questions() -> list[Question]:
     """Every labelled question."""
     with QUESTIONS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [Question(**{**row, "complexity": int(row["complexity"]), "urgency": int(row["urgency"])}) for row in rows]
+    return [
+        Question(**{**row, "complexity": int(row["complexity"]), "urgency": int(row["urgency"])})
+        for row in rows
+    ]
 
 
-def measure(asked: Sequence[Question], guess: Callable[[str], Guess] = guess) -> Accuracy:
+def measure(
+    asked: Sequence[Question], guess: Callable[[str], QueryClassification] = classify
+) -> Accuracy:
     """How often the rules are right about these."""
-    policies = {name: load_policy(name, {"keep_back": Decimal(10)}) for name in ("service", "orchestrator")}
+    policies = {
+        name: load_policy(name, {"keep_back": Decimal(10)}) for name in ("service", "orchestrator")
+    }
     right = dict.fromkeys(("type", "language", "complexity", "urgency", *policies), 0)
     away = {name: [0, 0, 0] for name in policies}
     for question in asked:
@@ -69,7 +80,12 @@ def measure(asked: Sequence[Question], guess: Callable[[str], Guess] = guess) ->
         right["language"] += found.language == question.language
         right["complexity"] += abs(found.complexity - question.complexity) <= 2
         right["urgency"] += abs(found.urgency - question.urgency) <= 2
-        guessed = Query(type=found.type, complexity=found.complexity, urgency=found.urgency, data_length=len(question.text))
+        guessed = Query(
+            type=found.type,
+            complexity=found.complexity,
+            urgency=found.urgency,
+            data_length=len(question.text),
+        )
         labelled = Query(
             type=question.type,  # type: ignore[arg-type]
             complexity=question.complexity,
@@ -77,24 +93,43 @@ def measure(asked: Sequence[Question], guess: Callable[[str], Guess] = guess) ->
             data_length=len(question.text),
         )
         for name, policy in policies.items():
-            by_guess, by_label = (decide(query, policy, OFFERS, PLENTY).choice for query in (guessed, labelled))
+            by_guess, by_label = (
+                decide(query, policy, OFFERS, PLENTY).choice for query in (guessed, labelled)
+            )
             right[name] += by_guess == by_label
             goes = by_label.provider != "ollama", by_guess.provider != "ollama"
-            away[name] = [count + one for count, one in zip(away[name], (*goes, all(goes)), strict=True)]
+            away[name] = [
+                count + one for count, one in zip(away[name], (*goes, all(goes)), strict=True)
+            ]
     shares = {name: count / len(asked) for name, count in right.items()}
-    return Accuracy(len(asked), **shares, away={name: (a, b, c) for name, (a, b, c) in away.items()})
+    return Accuracy(
+        len(asked), **shares, away={name: (a, b, c) for name, (a, b, c) in away.items()}
+    )
 
 
 def main() -> None:
     asked = questions()
-    print(f"{'':28}{'n':>4}  type  language  complexity±2  urgency±2  routed as labelled: service, orchestrator")
+    print(
+        f"{'':28}{'n':>4}  type  language  complexity±2  urgency±2  routed as labelled: service, orchestrator"
+    )
     for half in ("tuning", "held-out"):
         for language in ("en", "th", ""):
-            chosen = [each for each in asked if each.half == half and (not language or each.language == language)]
+            chosen = [
+                each
+                for each in asked
+                if each.half == half and (not language or each.language == language)
+            ]
             print(_line(f"{half:10} {language or 'both'}", measure(chosen)))
-    print(_line("held-out   without rules", measure(chosen, lambda _: Guess("chat", 3, 3, "en"))))
+    print(
+        _line(
+            "held-out   without rules",
+            measure(chosen, lambda _: QueryClassification("chat", 3, 3, "en")),
+        )
+    )
     for name, (labelled, guessed, both) in measure(chosen).away.items():
-        print(f"held-out, {name}: {labelled} belong to a cloud provider; the rules send {guessed} there, {both} of them rightly")
+        print(
+            f"held-out, {name}: {labelled} belong to a cloud provider; the rules send {guessed} there, {both} of them rightly"
+        )
 
 
 def _line(name: str, found: Accuracy) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stock_llm import environment
-from stock_llm.profiles import Profile
+from stock_llm.llm.profiles import Profile
 
 environment.prepare()
 
@@ -40,9 +40,14 @@ def main(rows: int) -> None:
         make_base(Path(home))
         for way in WAYS:
             command = [sys.executable, __file__, home, way, str(rows)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            done = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
             told = json.loads(done.stdout.splitlines()[-1])
-            print(f"{way:30}{told['per_second']:10,.0f}{told['per_cpu_second']:11,.0f}{told['peak_mib']:10,.0f}", flush=True)
+            print(
+                f"{way:30}{told['per_second']:10,.0f}{told['per_cpu_second']:11,.0f}{told['peak_mib']:10,.0f}",
+                flush=True,
+            )
 
 
 def make_base(home: Path) -> None:
@@ -64,8 +69,12 @@ def make_base(home: Path) -> None:
         pad_token_id=0,
     )
     MistralForCausalLM(config).to(torch.bfloat16).save_pretrained(home / "base")
-    words = Tokenizer(models.WordLevel({f"w{index}": index for index in range(4096)}, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w2").save_pretrained(home / "base")
+    words = Tokenizer(
+        models.WordLevel({f"w{index}": index for index in range(4096)}, unk_token="w0")
+    )
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w2").save_pretrained(
+        home / "base"
+    )
 
 
 def profile() -> Profile:
@@ -87,8 +96,8 @@ def measure(home: Path, way: str, rows: int) -> None:
     """Prints one line of JSON about one way."""
     import torch
 
-    from stock_llm.answer_trainer import Example
-    from stock_llm.base_model import load_base
+    from stock_llm.llm.base import load_base
+    from stock_llm.llm.trainer import TokenizedRow
     from stock_llm.settings import load_settings
 
     settings = load_settings(home=home)
@@ -97,7 +106,9 @@ def measure(home: Path, way: str, rows: int) -> None:
     examples = []
     for _ in range(rows):
         length = chance.randrange(150, 350)
-        examples.append(Example([chance.randrange(5, 4096) for _ in range(length)], length // 2))
+        examples.append(
+            TokenizedRow([chance.randrange(5, 4096) for _ in range(length)], length // 2)
+        )
 
     step = WAYS.index(way)
     base = load_base(profile(), settings, four_bit=True)
@@ -119,11 +130,11 @@ def measure(home: Path, way: str, rows: int) -> None:
 
 
 def ours(base: Any, examples: list[Any], home: Path, seed: int) -> Callable[[], Any]:
-    from stock_llm.answer_trainer import answer_trainer
+    from stock_llm.llm.trainer import make_trainer
     from tasks.finetune import schedule
 
     plan = schedule(examples, [1.0] * len(examples), profile(), seed)
-    return answer_trainer(base, profile(), examples, plan, home / "checkpoints", "bench", seed).train
+    return make_trainer(base, profile(), examples, plan, home / "checkpoints", "bench", seed).train
 
 
 def with_trl(base: Any, examples: list[Any], home: Path, step: int) -> Callable[[], Any]:
@@ -151,11 +162,16 @@ def with_trl(base: Any, examples: list[Any], home: Path, step: int) -> Callable[
         train_dataset=Dataset.from_dict(
             {
                 "input_ids": [example.ids for example in examples],
-                "completion_mask": [[0] * example.prompt + [1] * (len(example.ids) - example.prompt) for example in examples],
+                "completion_mask": [
+                    [0] * example.prompt + [1] * (len(example.ids) - example.prompt)
+                    for example in examples
+                ],
             }
         ),
         processing_class=base.tokenizer,
-        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+        peft_config=LoraConfig(
+            r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
     )
     if step >= 2:
         for weight in trainer.model.parameters():
@@ -169,7 +185,9 @@ def bare_loop(model: Any, examples: list[Any]) -> Callable[[], None]:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")).train()
+    adapted = get_peft_model(
+        model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    ).train()
     weights = [weight for weight in adapted.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, 1e-3, fused=True)
     examples = sorted(examples, key=lambda example: len(example.ids))
@@ -177,11 +195,15 @@ def bare_loop(model: Any, examples: list[Any]) -> Callable[[], None]:
     def train() -> None:
         for start in range(0, len(examples), BATCH):
             batch = examples[start : start + BATCH]
-            ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row.ids) for row in batch], batch_first=True)
+            ids = torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(row.ids) for row in batch], batch_first=True
+            )
             lengths = torch.tensor([len(row.ids) for row in batch])[:, None]
             prompts = torch.tensor([row.prompt for row in batch])[:, None]
             at = torch.arange(ids.shape[1])[None]
-            hidden = adapted.base_model.model.model(input_ids=ids, attention_mask=(at < lengths).long(), use_cache=False)
+            hidden = adapted.base_model.model.model(
+                input_ids=ids, attention_mask=(at < lengths).long(), use_cache=False
+            )
             answer = ((at >= prompts) & (at < lengths))[:, 1:]
             logits = model.lm_head(hidden.last_hidden_state[:, :-1][answer])
             torch.nn.functional.cross_entropy(logits, ids[:, 1:][answer]).backward()

@@ -56,7 +56,9 @@ class Load:
         return len(self.seconds) / self.wall
 
     def __add__(self, other: "Load") -> "Load":
-        return Load([*self.seconds, *other.seconds], self.failed + other.failed, self.wall + other.wall)
+        return Load(
+            [*self.seconds, *other.seconds], self.failed + other.failed, self.wall + other.wall
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ async def at_rate(target: Target, rate: float, seconds: float) -> Load:
         async def one(number: int, due: float) -> None:
             nonlocal failed
             try:
-                async with session.post(target.url + target.path, json=target.body(number), headers=target.headers) as response:
+                async with session.post(
+                    target.url + target.path, json=target.body(number), headers=target.headers
+                ) as response:
                     await response.read()
                     assert response.status == 200, await response.text()
                 took.append(loop.time() - due)
@@ -120,7 +124,9 @@ async def flat_out(target: Target, at_once: int, seconds: float) -> Load:
             while time.perf_counter() - begin < seconds:
                 number += at_once
                 asked = time.perf_counter()
-                async with session.post(target.url + target.path, json=target.body(number), headers=target.headers) as response:
+                async with session.post(
+                    target.url + target.path, json=target.body(number), headers=target.headers
+                ) as response:
                     await response.read()
                     failed += response.status != 200
                 took.append(time.perf_counter() - asked)
@@ -129,12 +135,16 @@ async def flat_out(target: Target, at_once: int, seconds: float) -> Load:
         return Load(took, failed, time.perf_counter() - begin)
 
 
-async def streams(target: Target, at_once: int, pause: float, process: psutil.Process) -> tuple[int, int, float, float]:
+async def streams(
+    target: Target, at_once: int, pause: float, process: psutil.Process
+) -> tuple[int, int, float, float]:
     """Opens many streams at once: how many ended whole, the pieces of all, the most MiB that the process held, seconds."""
     whole = pieces = 0
     most = 0.0
     timeout = aiohttp.ClientTimeout(total=300)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), timeout=timeout
+    ) as session:
 
         async def one(number: int) -> None:
             nonlocal whole, pieces
@@ -161,10 +171,14 @@ async def streams(target: Target, at_once: int, pause: float, process: psutil.Pr
 
 
 @contextmanager
-def running(command: Sequence[str], url: str, **environment: str) -> Iterator[tuple[psutil.Process, float]]:
+def running(
+    command: Sequence[str], url: str, **environment: str
+) -> Iterator[tuple[psutil.Process, float]]:
     """A process that answers at `url`, and the seconds until it did."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         while True:
             try:
@@ -172,7 +186,9 @@ def running(command: Sequence[str], url: str, **environment: str) -> Iterator[tu
                 break
             except OSError:
                 if process.poll() is not None:
-                    raise SystemExit(f"{command[0]} ended: {process.stderr.read().decode()[-2000:]}") from None  # type: ignore[union-attr]
+                    raise SystemExit(
+                        f"{command[0]} ended: {process.stderr.read().decode()[-2000:]}"
+                    ) from None  # type: ignore[union-attr]
                 time.sleep(0.02)
         yield psutil.Process(process.pid), time.perf_counter() - began
     finally:
@@ -181,7 +197,9 @@ def running(command: Sequence[str], url: str, **environment: str) -> Iterator[tu
 
 
 def _mib(process: psutil.Process) -> float:
-    return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]) / 2**20
+    return (
+        sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]) / 2**20
+    )
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -195,7 +213,9 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-async def in_turns(direct: Target, through: Target, rate: float, seconds: float) -> tuple[Load, Load]:
+async def in_turns(
+    direct: Target, through: Target, rate: float, seconds: float
+) -> tuple[Load, Load]:
     """Both at a rate, in four turns each, so that what else the machine does meets both."""
     await at_rate(direct, rate, 1)
     await at_rate(through, rate, 2)
@@ -215,7 +235,9 @@ def report(name: str, rate: float, direct: Load, through: Load) -> None:
     )
 
 
-async def measure_gateway(direct: Target, through: Target, process: psutil.Process, started: float, seconds: float) -> None:
+async def measure_gateway(
+    direct: Target, through: Target, process: psutil.Process, started: float, seconds: float
+) -> None:
     """Everything about the gateway."""
     print(
         f"gateway: first answer {started:.2f} s after its start ({_cpu(process):.2f} s of CPU), {_mib(process):.0f} MiB",
@@ -226,14 +248,19 @@ async def measure_gateway(direct: Target, through: Target, process: psutil.Proce
     for rate in (200, 300, 400, 500):
         load = await at_rate(through, rate, seconds / 2)
         times = f"p50 {load.p50:.1f} p99 {load.p99:.1f} ms"
-        print(f"gateway at {rate} requests/s: {load.rate:.0f}/s answered, {times}, {load.failed} failed", flush=True)
+        print(
+            f"gateway at {rate} requests/s: {load.rate:.0f}/s answered, {times}, {load.failed} failed",
+            flush=True,
+        )
         if load.p99 > 1000 or load.failed:
             break
     before = _cpu(process)
     load = await flat_out(through, 32, seconds / 2)
     spent = 1000 * (_cpu(process) - before) / len(load.seconds)
     times = f"p50 {load.p50:.1f} p99 {load.p99:.1f} ms"
-    print(f"gateway, 32 callers who never wait: {load.rate:.0f} requests/s, {times}, {spent:.2f} ms of CPU each")
+    print(
+        f"gateway, 32 callers who never wait: {load.rate:.0f} requests/s, {times}, {spent:.2f} ms of CPU each"
+    )
     print(f"gateway: {_mib(process):.0f} MiB after that", flush=True)
     whole, pieces, most, took = await streams(through, 1000, 0.25, process)
     print(
@@ -253,12 +280,26 @@ async def measure_litellm(direct: Target, backend: str, seconds: float, folder: 
         "model_list:\n  - model_name: mistral\n    litellm_params:\n      model: ollama_chat/mistral:7b\n"
         f"      api_base: {backend}\nlitellm_settings:\n  telemetry: false\n"
     )
-    command = [str(folder / "venv/bin/litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        str(folder / "venv/bin/litellm"),
+        "--config",
+        str(config),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     url = f"http://127.0.0.1:{port}"
     key = "sk-of-this-benchmark-0123456789"
     environment = {"LITELLM_MASTER_KEY": key, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    with running([*command, "--num_workers", "1"], f"{url}/health/liveliness", **environment) as (process, started):
-        print(f"LiteLLM: first answer {started:.1f} s after its start, {_mib(process):.0f} MiB", flush=True)
+    with running([*command, "--num_workers", "1"], f"{url}/health/liveliness", **environment) as (
+        process,
+        started,
+    ):
+        print(
+            f"LiteLLM: first answer {started:.1f} s after its start, {_mib(process):.0f} MiB",
+            flush=True,
+        )
         through = Target(url, "/v1/chat/completions", "mistral", key)
         report("LiteLLM", 30, *await in_turns(direct, through, 30, seconds))
 
@@ -272,13 +313,25 @@ def count_records(home: Path) -> int:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=10, help="of each measurement")
-    arguments.add_argument("--litellm", type=Path, metavar="FOLDER", help="measure LiteLLM's proxy beside it, installed here")
+    arguments.add_argument(
+        "--litellm",
+        type=Path,
+        metavar="FOLDER",
+        help="measure LiteLLM's proxy beside it, installed here",
+    )
     given = arguments.parse_args()
     backend, door = _free_port(), _free_port()
     direct = Target(f"http://127.0.0.1:{backend}", "/api/chat", "mistral:7b")
     through = Target(f"http://127.0.0.1:{door}", "/api/chat", "auto")
     mock = [sys.executable, str(HERE / "mock_backends.py"), str(backend)]
-    serve = [sys.executable, "-c", "from stock_llm.cli import main; main()", "serve", "--port", str(door)]
+    serve = [
+        sys.executable,
+        "-c",
+        "from stock_llm.cli.main import main; main()",
+        "serve",
+        "--port",
+        str(door),
+    ]
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start")
     with tempfile.TemporaryDirectory() as folder, running(mock, f"{direct.url}/api/version"):
         home = Path(folder)

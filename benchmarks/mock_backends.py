@@ -23,7 +23,13 @@ END = {
     "done": True, "done_reason": "stop", "total_duration": 2_000_000, "load_duration": 1_000_000, "prompt_eval_count": 20,
     "prompt_eval_duration": 500_000, "eval_count": WORDS, "eval_duration": 500_000,
 }  # fmt: skip
-DETAILS = {"format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "7B", "quantization_level": "Q4_K_M"}
+DETAILS = {
+    "format": "gguf",
+    "family": "llama",
+    "families": ["llama"],
+    "parameter_size": "7B",
+    "quantization_level": "Q4_K_M",
+}
 
 
 KINDS = ("503", "garbage", "hang")
@@ -62,7 +68,14 @@ class MockBackends:
 
     async def tags(self, _: web.Request) -> web.Response:
         listed = [
-            {"name": name, "model": name, "modified_at": STAMP, "size": 1, "digest": f"{number:064x}", "details": DETAILS}
+            {
+                "name": name,
+                "model": name,
+                "modified_at": STAMP,
+                "size": 1,
+                "digest": f"{number:064x}",
+                "details": DETAILS,
+            }
             for number, name in enumerate(MODELS)
         ]
         return _json({"models": listed})
@@ -83,7 +96,9 @@ class MockBackends:
         pause = float((body.get("options") or {}).get("x-pause", 0))
         cut = self._random.random() < self._cuts
         for number in range(WORDS):
-            await response.write(orjson.dumps(_piece(body["model"], chat, "word ") | {"done": False}) + b"\n")
+            await response.write(
+                orjson.dumps(_piece(body["model"], chat, "word ") | {"done": False}) + b"\n"
+            )
             if cut:
                 self._told["cut"] += 1
                 request.transport.abort()  # type: ignore[union-attr]
@@ -112,19 +127,35 @@ class MockBackends:
             return _json(message)
         events = [
             {"type": "message_start", "message": message | {"content": [], "stop_reason": None}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+            {
+                "type": "content_block_start",
+                "index": 0,
+                "content_block": {"type": "text", "text": ""},
+            },
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": text},
+            },
             {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": usage},
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+                "usage": usage,
+            },
             {"type": "message_stop"},
         ]
-        sent = "".join(f"event: {event['type']}\ndata: {orjson.dumps(event).decode()}\n\n" for event in events)
+        sent = "".join(
+            f"event: {event['type']}\ndata: {orjson.dumps(event).decode()}\n\n" for event in events
+        )
         return web.Response(text=sent, content_type="text/event-stream")
 
     async def _fault(self, kind: str) -> web.Response:
         self._told[kind] += 1
         if kind == "503":
-            return _json({"error": "server busy, please try again.  maximum pending requests exceeded"}, 503)
+            return _json(
+                {"error": "server busy, please try again.  maximum pending requests exceeded"}, 503
+            )
         if kind == "garbage":
             return web.Response(text="<html>bad gateway</html>", content_type="text/html")
         await asyncio.sleep(self._hang)
@@ -146,5 +177,10 @@ if __name__ == "__main__":
     uvloop.install()
     port, *shares = sys.argv[1:]
     web.run_app(
-        MockBackends(*map(float, shares)).app(), host="127.0.0.1", port=int(port), print=None, access_log=None, backlog=4096
+        MockBackends(*map(float, shares)).app(),
+        host="127.0.0.1",
+        port=int(port),
+        print=None,
+        access_log=None,
+        backlog=4096,
     )

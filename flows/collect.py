@@ -10,9 +10,10 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from stock_llm import changes, environment, report
+from stock_llm import environment
 from stock_llm.artifacts import History
-from stock_llm.inputs import open_feedback
+from stock_llm.pipeline import changes, report
+from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.settings import load_settings
 from tasks import collect as stage
 
@@ -29,9 +30,9 @@ def collect(dials: dict[str, Any] | None = None) -> History:
     history = stage.collect(settings)
     unused = open_feedback(settings).unused(settings.uses_sample)
     create_markdown_artifact(
-        report.history(history, changes.since_told(settings, history), unused),
+        report.history(history, changes.changes_since_report(settings, history), unused),
         key="collect",
         description=f"{history.first_day} to {history.last_day}",
     )
-    changes.remember(settings, history, datetime.now(UTC).isoformat(timespec="seconds"))
+    changes.mark_reported(settings, history, datetime.now(UTC).isoformat(timespec="seconds"))
     return history

@@ -10,14 +10,15 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.train import train
-from stock_llm import environment, report
-from stock_llm.inputs import open_feedback
-from stock_llm.plan import Outcome
+from stock_llm import environment
+from stock_llm.pipeline import report
+from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.pipeline.run_record import RunRecord
 from stock_llm.settings import load_settings
 
 
 @flow(name="retrain")
-def retrain(dials: dict[str, Any] | None = None) -> Outcome | None:
+def retrain(dials: dict[str, Any] | None = None) -> RunRecord | None:
     """Trains if more than `retrain_after` feedback items are unused.
 
     Args:

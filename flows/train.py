@@ -17,12 +17,13 @@ from filelock import FileLock, Timeout
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from stock_llm import environment, report
+from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
-from stock_llm.dataset import identifiers
-from stock_llm.feedback import Feedback
-from stock_llm.inputs import open_feedback
-from stock_llm.plan import Outcome, finished, plan_digest, record
+from stock_llm.dataset.privacy import pseudonyms
+from stock_llm.feedback.store import FeedbackStore
+from stock_llm.pipeline import report
+from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
 from tasks.build_dataset import build_dataset
@@ -36,13 +37,15 @@ from tasks.register import register
 ARTIFACT = "train"
 
 
-def train_with(settings: Settings, why: str) -> Outcome:
+def train_with(settings: Settings, why: str) -> RunRecord:
     """The flow with these settings, which a flow can only be given as JSON."""
     return train(why=why, dials=json.loads(settings.model_dump_json(exclude_unset=True)))
 
 
 @flow(name="train", flow_run_name="train: {why}")
-def train(profile: str | None = None, why: str = "manual", dials: dict[str, Any] | None = None) -> Outcome:
+def train(
+    profile: str | None = None, why: str = "manual", dials: dict[str, Any] | None = None
+) -> RunRecord:
     """Collect, build the dataset, fine-tune, quantize, evaluate, register, publish.
 
     Args:
@@ -54,12 +57,14 @@ def train(profile: str | None = None, why: str = "manual", dials: dict[str, Any]
     settings = load_settings(**(dials or {}) | ({"profile": profile} if profile else {}))
     with _alone(settings):
         if known := finished(settings):
-            create_markdown_artifact(report.nothing_new(known), key=ARTIFACT, description="nothing new")
+            create_markdown_artifact(
+                report.nothing_new(known), key=ARTIFACT, description="nothing new"
+            )
             return known
 
         history = collect(settings)
         dataset = build_dataset(settings, history)
-        plan = plan_digest(settings, history.digest)
+        plan = run_digest(settings, history.digest)
         with _taken(settings, plan, history, dataset) as feedback:
             adapter = finetune(settings, dataset)
             candidate = quantize(settings, dataset, adapter)
@@ -68,8 +73,14 @@ def train(profile: str | None = None, why: str = "manual", dials: dict[str, Any]
             release = publish(settings, dataset, candidate, scorecard, version)
             feedback.settle(plan, scorecard.verdict, "; ".join(scorecard.reasons))
 
-        outcome = _outcome(why, plan, history, dataset, adapter, candidate, scorecard, version, release)
-        create_markdown_artifact(report.markdown(outcome), key=ARTIFACT, description=f"v{version.number}: {scorecard.verdict}")
+        outcome = _outcome(
+            why, plan, history, dataset, adapter, candidate, scorecard, version, release
+        )
+        create_markdown_artifact(
+            report.markdown(outcome),
+            key=ARTIFACT,
+            description=f"v{version.number}: {scorecard.verdict}",
+        )
         record(settings, outcome)
         return outcome
 
@@ -92,11 +103,13 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _taken(settings: Settings, plan: str, history: History, dataset: Dataset) -> Iterator[Feedback]:
+def _taken(
+    settings: Settings, plan: str, history: History, dataset: Dataset
+) -> Iterator[FeedbackStore]:
     """The feedback of the dataset counts as taken inside; an error gives it back, unless it was settled before."""
     feedback = open_feedback(settings)
     hashed = partial(account_hash, settings=settings)
-    feedback.claim(plan, identifiers.all_shown(dataset.feedback_ids, history.feedback_ids, hashed))
+    feedback.claim(plan, pseudonyms.resolve_all(dataset.feedback_ids, history.feedback_ids, hashed))
     try:
         yield feedback
     except BaseException as error:
@@ -114,8 +127,8 @@ def _outcome(
     scorecard: Scorecard,
     version: Version,
     release: Release,
-) -> Outcome:
-    return Outcome(
+) -> RunRecord:
+    return RunRecord(
         why=why,
         plan=plan,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),

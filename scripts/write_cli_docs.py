@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
-from stock_llm.cli import app
+from stock_llm.cli.main import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 
@@ -15,7 +15,12 @@ def page() -> str:
     """The Markdown. Typer escapes it for HTML, which the examples, being code, must not be."""
     command = typer.main.get_command(app)
     context = typer.Context(command, info_name="stock-llm")
-    return html.unescape(get_docs_for_click(obj=command, ctx=context, name="stock-llm", title="Commands")).rstrip() + "\n"
+    return (
+        html.unescape(
+            get_docs_for_click(obj=command, ctx=context, name="stock-llm", title="Commands")
+        ).rstrip()
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

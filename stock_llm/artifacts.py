@@ -187,7 +187,9 @@ def file_sha256(path: Path) -> str:
 def files_sha256(paths: Iterable[Path], root: Path) -> str:
     """One SHA-256 over the names (relative to `root`) and bytes of several files, whatever order they come in."""
     return hashlib.sha256(
-        "".join(sorted(f"{path.relative_to(root).as_posix()}\0{file_sha256(path)}\n" for path in paths)).encode()
+        "".join(
+            sorted(f"{path.relative_to(root).as_posix()}\0{file_sha256(path)}\n" for path in paths)
+        ).encode()
     ).hexdigest()
 
 
@@ -203,7 +205,7 @@ def load(kind: type[A], folder: Path) -> A | None:
     return kind(**values)
 
 
-def produce(kind: type[A], root: Path, digest: str, work: Callable[[Path], A]) -> A:
+def load_or_make(kind: type[A], root: Path, digest: str, work: Callable[[Path], A]) -> A:
     """The artifact of `digest`: read if it is there, else made by `work(partial_folder)` and put in place by one rename.
 
     `work` may find files of an interrupted attempt in the folder; paths in what it returns lie inside it.
@@ -215,7 +217,9 @@ def produce(kind: type[A], root: Path, digest: str, work: Callable[[Path], A]) -
     partial.mkdir(parents=True, exist_ok=True)
     made = work(partial)
     values = {
-        item.name: str(value.relative_to(partial)) if isinstance(value := getattr(made, item.name), Path) else value
+        item.name: str(value.relative_to(partial))
+        if isinstance(value := getattr(made, item.name), Path)
+        else value
         for item in dataclasses.fields(kind)
     }
     with (partial / RECORD).open("w") as stream:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.errors import StockLLMError
-from stock_llm.profiles import base_folder, load_profile
+from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _LIBRARIES = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing that was looked at.
 
     Attributes:
@@ -54,7 +54,7 @@ class Finding:
     remedy: str = ""
 
 
-def examine(settings: Settings) -> list[Finding]:
+def run_checks(settings: Settings) -> list[Check]:
     """Everything that the main job and its consumers stand on."""
     return [
         *(_library(*library) for library in _LIBRARIES),
@@ -64,122 +64,186 @@ def examine(settings: Settings) -> list[Finding]:
         _gpu(),
         _profile(settings),
         *_data(settings),
-        _server("Ollama", settings.ollama_host, f"models are published to {settings.ollama_store} and asked in this process"),
-        _server("Prefect", os.environ.get("PREFECT_API_URL", ""), "flows run in Prefect's embedded mode; no schedule runs"),
+        _server(
+            "Ollama",
+            settings.ollama_host,
+            f"models are published to {settings.ollama_store} and asked in this process",
+        ),
+        _server(
+            "Prefect",
+            os.environ.get("PREFECT_API_URL", ""),
+            "flows run in Prefect's embedded mode; no schedule runs",
+        ),
         _store(settings),
         _secrets(settings.secrets),
     ]
 
 
-def table(findings: list[Finding]) -> "Table":
+def table(findings: list[Check]) -> "Table":
     """The findings for a terminal."""
     from rich.table import Table
 
     shown = Table("", "what", "found", "what to do")
     for finding in findings:
-        mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.fatal else "[yellow]note[/]"
+        mark = (
+            "[green]ok[/]"
+            if finding.good
+            else "[red]missing[/]"
+            if finding.fatal
+            else "[yellow]note[/]"
+        )
         shown.add_row(mark, finding.name, finding.found, finding.remedy)
     return shown
 
 
-def _library(name: str, extra: str, cost: str) -> Finding:
+def _library(name: str, extra: str, cost: str) -> Check:
     try:
-        return Finding(name, version(name), good=True)
+        return Check(name, version(name), good=True)
     except PackageNotFoundError:
-        return Finding(name, f"not installed: {cost}", False, True, f"pip install -c constraints.txt -e '.[{extra}]'")
+        return Check(
+            name,
+            f"not installed: {cost}",
+            False,
+            True,
+            f"pip install -c constraints.txt -e '.[{extra}]'",
+        )
 
 
-def _compiler() -> Finding:
+def _compiler() -> Check:
     path = shutil.which("c++")
     if path:
-        return Finding("C++ compiler", path, good=True)
-    return Finding(
-        "C++ compiler", "none: llama.cpp cannot be compiled, should its wheel be lost", False, remedy="apt install g++"
+        return Check("C++ compiler", path, good=True)
+    return Check(
+        "C++ compiler",
+        "none: llama.cpp cannot be compiled, should its wheel be lost",
+        False,
+        remedy="apt install g++",
     )
 
 
-def _memory() -> Finding:
+def _memory() -> Check:
     import psutil
 
     memory = psutil.virtual_memory()
     found = f"{memory.available / (1 << 30):.1f} of {memory.total / (1 << 30):.1f} GiB free"
     enough = memory.available >= MEMORY_NEEDED
-    return Finding("memory", found, enough, not enough, "" if enough else "The embedded base needs 3 GiB: close something")
+    return Check(
+        "memory",
+        found,
+        enough,
+        not enough,
+        "" if enough else "The embedded base needs 3 GiB: close something",
+    )
 
 
-def _disk(home: Path) -> Finding:
+def _disk(home: Path) -> Check:
     free = shutil.disk_usage(home).free
     enough = free >= DISK_NEEDED
     remedy = "" if enough else "Free some space: data/artifacts of old runs can go (make clean)"
-    return Finding("disk", f"{free / (1 << 30):.1f} GiB free at {home}", enough, not enough, remedy)
+    return Check("disk", f"{free / (1 << 30):.1f} GiB free at {home}", enough, not enough, remedy)
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     try:
         cards = sorted(Path("/proc/driver/nvidia/gpus").iterdir())
     except OSError:
         cards = []
     if cards:
-        return Finding("GPU", f"{len(cards)} from NVIDIA", good=True)
-    return Finding("GPU", "none: the embedded base trains in minutes on CPU, a 7B base does not", good=True)
-
-
-def _profile(settings: Settings) -> Finding:
-    try:
-        profile = load_profile(settings)
-    except StockLLMError as error:
-        return Finding("profile", str(error), False, fatal=True)
-    folder = base_folder(profile, settings)
-    if folder:
-        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        found = f"{profile.name}: {folder}, {size / 1e6:.1f} MB"
-        return Finding("base model", found, size > 0, size == 0, "" if size else "stock-llm base build")
-    if profile.revision:
-        return Finding("base model", f"{profile.name}: {profile.path}, downloaded when first used", good=True)
-    return Finding(
-        "base model", f"{profile.path} is not there", False, True, "stock-llm base build, or pin a revision in the profile"
+        return Check("GPU", f"{len(cards)} from NVIDIA", good=True)
+    return Check(
+        "GPU", "none: the embedded base trains in minutes on CPU, a 7B base does not", good=True
     )
 
 
-def _data(settings: Settings) -> list[Finding]:
+def _profile(settings: Settings) -> Check:
+    try:
+        profile = load_profile(settings)
+    except StockLLMError as error:
+        return Check("profile", str(error), False, fatal=True)
+    folder = local_base(profile, settings)
+    if folder:
+        size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        found = f"{profile.name}: {folder}, {size / 1e6:.1f} MB"
+        return Check(
+            "base model", found, size > 0, size == 0, "" if size else "stock-llm base build"
+        )
+    if profile.revision:
+        return Check(
+            "base model", f"{profile.name}: {profile.path}, downloaded when first used", good=True
+        )
+    return Check(
+        "base model",
+        f"{profile.path} is not there",
+        False,
+        True,
+        "stock-llm base build, or pin a revision in the profile",
+    )
+
+
+def _data(settings: Settings) -> list[Check]:
     findings = []
-    for name, path in (("trades", settings.path(settings.trades)), ("candles", settings.path(settings.candles))):
+    for name, path in (
+        ("trades", settings.path(settings.trades)),
+        ("candles", settings.path(settings.candles)),
+    ):
         sample = " (the fictional sample)" if settings.uses_sample else ""
         there = path.exists()
         remedy = "" if there else f"Set STOCK_LLM_{name.upper()} or {name} in stock-llm.toml"
-        findings.append(Finding(name, f"{path}{sample}" if there else f"{path} does not exist", there, not there, remedy))
+        findings.append(
+            Check(
+                name,
+                f"{path}{sample}" if there else f"{path} does not exist",
+                there,
+                not there,
+                remedy,
+            )
+        )
     return findings
 
 
-def _server(name: str, url: str, cost: str) -> Finding:
+def _server(name: str, url: str, cost: str) -> Check:
     """Whether something answers there; not answering is no fault, it costs something."""
     if not url:
-        return Finding(name, f"not set: {cost}", good=True)
+        return Check(name, f"not set: {cost}", good=True)
     address = url if "://" in url else f"http://{url}"
     try:
         with urllib.request.urlopen(address.removesuffix("/api"), timeout=2) as answer:
-            return Finding(name, f"answers at {address} ({answer.status})", good=True)
+            return Check(name, f"answers at {address} ({answer.status})", good=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return Finding(name, f"nothing at {address} ({reason}): {cost}", good=True)
+        return Check(name, f"nothing at {address} ({reason}): {cost}", good=True)
 
 
-def _store(settings: Settings) -> Finding:
-    from stock_llm.publishing.ollama_store import Store
+def _store(settings: Settings) -> Check:
+    from stock_llm.ollama.store import OllamaStore
 
     root = settings.path(settings.ollama_store)
     if not root.is_dir():
-        return Finding("published models", "none yet", good=True, remedy="stock-llm run")
-    store = Store(root)
+        return Check("published models", "none yet", good=True, remedy="stock-llm run")
+    store = OllamaStore(root)
     if faults := store.verify():
-        return Finding("published models", "; ".join(faults[:3]), False, remedy="Publish that version again: stock-llm run")
-    return Finding("published models", ", ".join(store.list_models()) or "none yet", good=True)
+        return Check(
+            "published models",
+            "; ".join(faults[:3]),
+            False,
+            remedy="Publish that version again: stock-llm run",
+        )
+    return Check("published models", ", ".join(store.list_models()) or "none yet", good=True)
 
 
-def _secrets(folder: Path) -> Finding:
+def _secrets(folder: Path) -> Check:
     if not folder.exists():
-        return Finding("secrets", f"{folder} is made when first needed", good=True)
-    loose = [path.name for path in (folder, *folder.iterdir()) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+        return Check("secrets", f"{folder} is made when first needed", good=True)
+    loose = [
+        path.name
+        for path in (folder, *folder.iterdir())
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
     if loose:
-        return Finding("secrets", f"others can read {', '.join(loose)} in {folder}", False, remedy=f"chmod -R go= {folder}")
-    return Finding("secrets", f"{folder}, readable by you alone", good=True)
+        return Check(
+            "secrets",
+            f"others can read {', '.join(loose)} in {folder}",
+            False,
+            remedy=f"chmod -R go= {folder}",
+        )
+    return Check("secrets", f"{folder}, readable by you alone", good=True)

@@ -26,10 +26,19 @@ class InputError(StockLLMError):
         remedy: what to write or run instead.
     """
 
-    def __init__(self, problem: str, *, file: Path | str | None = None, row: int | None = None, remedy: str = ""):
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: Path | str | None = None,
+        row: int | None = None,
+        remedy: str = "",
+    ):
         where = f"{file}" if file else ""
         where += f", row {row}" if row else ""
-        super().__init__((f"{where}: " if where else "") + problem + (f". {remedy}" if remedy else ""))
+        super().__init__(
+            (f"{where}: " if where else "") + problem + (f". {remedy}" if remedy else "")
+        )
         self.problem, self.file, self.row, self.remedy = problem, file, row, remedy
 
 
@@ -45,8 +54,13 @@ class LeakageError(StockLLMError):
     """
 
     def __init__(self, found: dict[str, list[str]]):
-        told = (f"{len(ids)} {what}: {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}" for what, ids in found.items())
-        super().__init__(f"leakage: {'; '.join(told)}. Please report this: rows are made so that it cannot happen")
+        told = (
+            f"{len(ids)} {what}: {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"
+            for what, ids in found.items()
+        )
+        super().__init__(
+            f"leakage: {'; '.join(told)}. Please report this: rows are made so that it cannot happen"
+        )
         self.found = found
 
 
@@ -54,7 +68,9 @@ class MissingExtra(StockLLMError):
     """A library of an optional extra is not installed."""
 
     def __init__(self, library: str, extra: str):
-        super().__init__(f"{library} is not installed. Run: pip install -c constraints.txt 'stock-llm[{extra}]'")
+        super().__init__(
+            f"{library} is not installed. Run: pip install -c constraints.txt 'stock-llm[{extra}]'"
+        )
 
 
 class ParityError(StockLLMError):

@@ -21,7 +21,9 @@ def account_hash(account: str, settings: Settings) -> str:
     """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an empty id."""
     if not account:
         return ""
-    return hmac.new(_secret(settings.secrets / _SALT), account.encode(), hashlib.sha256).hexdigest()[:16]
+    return hmac.new(
+        _secret(settings.secrets / _SALT), account.encode(), hashlib.sha256
+    ).hexdigest()[:16]
 
 
 def signing_key(settings: Settings) -> bytes:

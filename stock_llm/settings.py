@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from stock_llm.errors import InputError
-from stock_llm.gateway.dials import GatewayDials
+from stock_llm.gateway.config import GatewaySettings
 
 CONFIG_FILE = "stock-llm.toml"
 
@@ -24,7 +29,7 @@ def _home() -> Path:
     return Path(os.environ.get("STOCK_LLM_HOME", Path.cwd())).resolve()
 
 
-class Source(BaseModel):
+class SourceSettings(BaseModel):
     """Other people's data that is mixed in: an entry `[[dataset.source]]` of stock-llm.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,12 +58,12 @@ class Source(BaseModel):
     where the licence lets it be."""
 
 
-class DatasetDials(BaseModel):
+class DatasetSettings(BaseModel):
     """The table `[dataset]` of stock-llm.toml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: tuple[Source, ...] = ()
+    source: tuple[SourceSettings, ...] = ()
     """Other people's data to mix in."""
 
     amount_scale: float = Field(default=1.0, gt=0)
@@ -68,7 +73,9 @@ class DatasetDials(BaseModel):
 class Settings(BaseSettings):
     """Everything a person may set. `Settings()` reads environment and file; keyword arguments win over both."""
 
-    model_config = SettingsConfigDict(env_prefix="STOCK_LLM_", env_nested_delimiter="__", extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STOCK_LLM_", env_nested_delimiter="__", extra="forbid", validate_default=True
+    )
 
     home: Path = Field(default_factory=_home)
     """The folder that data/, models/ and mlflow/ are in. Default: the current one."""
@@ -119,7 +126,7 @@ class Settings(BaseSettings):
     holdout_rows: int = Field(default=160, ge=20)
     """How many rows judge a model. 160 tell a difference of 10 points from chance; 50 hardly one of 20."""
 
-    dataset: DatasetDials = DatasetDials()
+    dataset: DatasetSettings = DatasetSettings()
     """What is mixed into the dataset, and what is made smaller or larger in it."""
 
     seed: int = 7
@@ -134,13 +141,15 @@ class Settings(BaseSettings):
     ollama_store: Path = Path("models/ollama")
     """Folder in Ollama's on-disk format that is published to when no server answers at OLLAMA_HOST."""
 
-    ollama_host: str = Field(default_factory=lambda: os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434"))
+    ollama_host: str = Field(
+        default_factory=lambda: os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434")
+    )
     """Ollama server that is published to when it answers. The empty string: never ask, use the folder."""
 
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """CPU threads for training and generation."""
 
-    gateway: GatewayDials = GatewayDials()
+    gateway: GatewaySettings = GatewaySettings()
     """The table `[gateway]`: what `stock-llm serve` listens on, asks and may spend."""
 
     @field_validator("home")
@@ -157,7 +166,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, _home() / CONFIG_FILE)
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, _home() / CONFIG_FILE),
+        )
 
     def path(self, path: Path | str) -> Path:
         """`path`, taken from `home` unless absolute."""
@@ -166,7 +179,11 @@ class Settings(BaseSettings):
     def url(self, url: str) -> str:
         """`url` with the relative file of a `sqlite:///…` URL taken from `home`."""
         prefix = "sqlite:///"
-        if not url.startswith(prefix) or url.startswith(prefix + "/") or url == "sqlite:///:memory:":
+        if (
+            not url.startswith(prefix)
+            or url.startswith(prefix + "/")
+            or url == "sqlite:///:memory:"
+        ):
             return url
         return prefix + str(self.path(url.removeprefix(prefix)))
 
@@ -183,7 +200,9 @@ class Settings(BaseSettings):
     @property
     def uses_sample(self) -> bool:
         """Whether the trades are the committed, fictional ones."""
-        return not self.trades_sql and self.path(self.trades).resolve().is_relative_to(self.path("data/sample").resolve())
+        return not self.trades_sql and self.path(self.trades).resolve().is_relative_to(
+            self.path("data/sample").resolve()
+        )
 
 
 def load_settings(**given: object) -> Settings:

@@ -16,28 +16,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm import quarantine
-from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, produce
-from stock_llm.dataset import drawing, leakage, preferences, replay, sources, splits
+from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, load_or_make
+from stock_llm.dataset import preferences, sampling, splits
 from stock_llm.dataset.card import NAMES, Tally, write_card
 from stock_llm.dataset.decisions import Market
-from stock_llm.dataset.drawing import Draw, Planned, sides
-from stock_llm.dataset.duplicates import ACROSS, Seen
-from stock_llm.dataset.feedback_rows import Said, feedback_rows, repeats
-from stock_llm.dataset.free_text import own_words
-from stock_llm.dataset.judging import Judging, mark
-from stock_llm.dataset.looks import Looks
-from stock_llm.dataset.moments import HORIZON
-from stock_llm.dataset.redaction import Redactor
-from stock_llm.dataset.rows import Row, write_rows
-from stock_llm.dataset.sources import Mixed
-from stock_llm.dataset.splits import Split
+from stock_llm.dataset.feedback_rows import FeedbackRows, feedback_rows, repeats
+from stock_llm.dataset.holdout_usage import HoldoutUsage
+from stock_llm.dataset.leakage import check
+from stock_llm.dataset.leakage.duplicates import ACROSS, DuplicateIndex
+from stock_llm.dataset.leakage.free_text import own_words
+from stock_llm.dataset.leakage.overlap import OverlapIndex, row_identity
+from stock_llm.dataset.privacy.redaction import Redactor
+from stock_llm.dataset.sampling import PlannedRow, Sampler, split_sides
+from stock_llm.dataset.sources import mixing, replay
+from stock_llm.dataset.sources.mixing import MixedRows
+from stock_llm.dataset.splits import TimeSplit
 from stock_llm.errors import InputError
-from stock_llm.feedback_item import read_parquet
-from stock_llm.prompts import PROMPT_VERSION
+from stock_llm.feedback.item import read_parquet
+from stock_llm.llm.prompts import PROMPT_VERSION
+from stock_llm.market.situation import WARM_UP
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
-from stock_llm.situation import WARM_UP
+from stock_llm.skills.decision_point import HORIZON
+from stock_llm.skills.row import Row, write_rows
+from stock_llm.storage import quarantine
 
 RECIPE = 4
 """Raised whenever this file, or what it calls, makes other rows from the same history."""
@@ -52,67 +54,97 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
         LeakageError: a row stands where it may not.
     """
     split = split_of(settings, history)
-    looks = Looks(settings)
+    looks = HoldoutUsage(settings)
     draw = looks.draw(split.period)
     digest = digest_of(
         history=history.digest,
         holdout_from=settings.holdout_from,
         rows=(settings.train_rows, settings.holdout_rows),
-        mixed=(sources.digest(settings), settings.dataset.amount_scale),
+        mixed=(mixing.digest(settings), settings.dataset.amount_scale),
         seed=settings.seed,
         draw=draw,
         prompt=PROMPT_VERSION,
         recipe=RECIPE,
     )
-    dataset = produce(Dataset, settings.artifacts, digest, lambda folder: build(settings, history, digest, folder, draw))
+    dataset = load_or_make(
+        Dataset,
+        settings.artifacts,
+        digest,
+        lambda folder: build(settings, history, digest, folder, draw),
+    )
     looks.freeze(split.period, dataset.holdout_digest)
     return dataset
 
 
-def split_of(settings: Settings, history: History) -> Split:
+def split_of(settings: Settings, history: History) -> TimeSplit:
     """Where the settings, or else the policy, cut this history."""
-    return splits.split_of(date.fromisoformat(history.first_day), date.fromisoformat(history.last_day), settings.holdout_from)
+    return splits.split_of(
+        date.fromisoformat(history.first_day),
+        date.fromisoformat(history.last_day),
+        settings.holdout_from,
+    )
 
 
-def build(settings: Settings, history: History, digest: str, folder: Path, draw: int = 0) -> Dataset:
+def build(
+    settings: Settings, history: History, digest: str, folder: Path, draw: int = 0
+) -> Dataset:
     """Writes the files of a dataset into `folder`."""
     split = split_of(settings, history)
     redactor = _redactor(settings, history)
     market = Market.of(history, settings.dataset.amount_scale, redactor.ref)
-    train_side, holdout_side = sides(market, split)
+    train_side, holdout_side = split_sides(market, split)
     refuse_if_empty(train_side, holdout_side, history, split)
     odds = market.odds(train_side.decisions)
     paths = {name: folder / f"{name}.jsonl" for name in NAMES}
     tallies = {name: Tally() for name in NAMES}
 
-    judge = Draw(market, holdout_side, odds, f"{settings.seed} holdout{f' {draw}' if draw else ''}", settings.holdout_rows)
+    judge = Sampler(
+        market,
+        holdout_side,
+        odds,
+        f"{settings.seed} holdout{f' {draw}' if draw else ''}",
+        settings.holdout_rows,
+    )
     questions = judge.plan()
     holdout = list(_made(judge, questions))
-    said = feedback_rows(read_parquet(history.feedback), Judging(holdout), redactor)
-    mixed = sources.mix(settings, redactor, _texts(said.frozen), settings.train_rows)
-    texts, mixed_in = drawing.judging_texts(mixed.rows, settings.holdout_rows)
+    said = feedback_rows(read_parquet(history.feedback), OverlapIndex(holdout), redactor)
+    mixed = mixing.mix(settings, redactor, _texts(said.frozen), settings.train_rows)
+    texts, mixed_in = sampling.holdout_texts(mixed.rows, settings.holdout_rows)
     write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
     write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
     general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
-    judged = Judging([*holdout, *texts, *said.frozen])
+    judged = OverlapIndex([*holdout, *texts, *said.frozen])
     words = _unjudged([*said.learnt, *mixed_in, *general], judged)
 
-    learn = Draw(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
-    plan: list[Planned | Row] = [*learn.plan(drawing.strategies(questions)), *words]
+    learn = Sampler(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
+    plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *words]
     random.Random(settings.seed).shuffle(plan)
-    unasked = (row for row in _made(learn, plan) if not judged.asks(row))  # a frozen correction may be about such a row
+    unasked = (
+        row for row in _made(learn, plan) if not judged.asks(row)
+    )  # a frozen correction may be about such a row
     write_rows(tallies["train"].counting(unasked), paths["train"])
-    also_judging = Judging(texts)  # they were drawn after the feedback was sorted out
+    also_judging = OverlapIndex(texts)  # they were drawn after the feedback was sorted out
     preferable = [item for item in said.preferred if not repeats(item, also_judging)]
-    wishes = preferences.preferences(preferable, preferences.Outcomes(market, split.train_before))
+    wishes = preferences.preferences(
+        preferable, preferences.OutcomeLookup(market, split.train_before)
+    )
     preferred = preferences.write(wishes, folder / "preference.jsonl")
-    leakage.check(leakage.Written(**paths, preference=folder / "preference.jsonl"), split, market)
+    check.check(check.DatasetFiles(**paths, preference=folder / "preference.jsonl"), split, market)
 
     purged = len(market.decisions) - len(train_side.decisions) - len(holdout_side.decisions)
     holdout_digest = file_sha256(paths["holdout"])[:16]
     card = folder / "card.md"
-    write_card(card, history, split, holdout_digest, draw, tallies, purged, _notes(said, mixed, redactor, preferred))
+    write_card(
+        card,
+        history,
+        split,
+        holdout_digest,
+        draw,
+        tallies,
+        purged,
+        _notes(said, mixed, redactor, preferred),
+    )
     return Dataset(
         digest=digest,
         folder=folder,
@@ -130,7 +162,9 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
         counts={name: tallies[name].skills for name in ("train", "holdout")},
         purged=purged,
         holdout_digest=holdout_digest,
-        feedback_ids=sorted({*(row.source["ref"] for row in said.frozen), *(item.id for item in said.preferred)}),
+        feedback_ids=sorted(
+            {*(row.source["ref"] for row in said.frozen), *(item.id for item in said.preferred)}
+        ),
         history=history.digest,
         holdout_until=split.until.isoformat() if split.until else "",
         draw=draw,
@@ -139,7 +173,9 @@ def build(settings: Settings, history: History, digest: str, folder: Path, draw:
     )
 
 
-def refuse_if_empty(train: drawing.Side, holdout: drawing.Side, history: History, split: Split) -> None:
+def refuse_if_empty(
+    train: sampling.SplitSide, holdout: sampling.SplitSide, history: History, split: TimeSplit
+) -> None:
     """Asks for a longer history.
 
     Raises:
@@ -161,40 +197,54 @@ def _redactor(settings: Settings, history: History) -> Redactor:
     return Redactor(set(accounts) - {""}, partial(account_hash, settings=settings))
 
 
-def _made(draw: Draw, plan: list[Planned] | list[Planned | Row]) -> Iterator[Row]:
+def _made(draw: Sampler, plan: list[PlannedRow] | list[PlannedRow | Row]) -> Iterator[Row]:
     """The rows of a plan, built as they are asked for."""
     for one in plan:
         yield one if isinstance(one, Row) else draw.row(one)
 
 
-def _unjudged(rows: list[Row], judging: Judging) -> list[Row]:
+def _unjudged(rows: list[Row], judging: OverlapIndex) -> list[Row]:
     """Those rows that are about nothing that judges, neither judge by another name, nor stand there twice."""
 
     def judges(row: Row) -> bool:
         return judging.shares_event(row) or judging.says(row) or judging.asks(row)
 
-    kept = {mark(row): row for row in reversed(rows) if not judges(row)}
+    kept = {row_identity(row): row for row in reversed(rows) if not judges(row)}
     return list(reversed(kept.values()))
 
 
-def _texts(rows: list[Row]) -> Seen:
+def _texts(rows: list[Row]) -> DuplicateIndex:
     """What people wrote in rows that judge."""
-    seen = Seen(ACROSS)
+    seen = DuplicateIndex(ACROSS)
     for row in rows:
         for number, text in enumerate(own_words(row)):
             seen.keep(f"{row.id} {number}", text)
     return seen
 
 
-def _notes(said: Said, mixed: Mixed, redactor: Redactor, preferred: int) -> list[str]:
+def _notes(said: FeedbackRows, mixed: MixedRows, redactor: Redactor, preferred: int) -> list[str]:
     """What the card says about feedback, other people's data and privacy."""
-    found = [f"{count} feedback items {reason}." for reason, count in sorted(said.left_out.items()) if count]
+    found = [
+        f"{count} feedback items {reason}."
+        for reason, count in sorted(said.left_out.items())
+        if count
+    ]
     found.append(f"{preferred} preference rows (DPO and KTO) stand in preference.jsonl.")
-    found += [f"Mixed in: `{name}`, licence {licence}." for name, licence in sorted(mixed.licences.items())]
-    found += [f"{count} rows of other people's data {reason}." for reason, count in sorted(mixed.left_out.items())]
+    found += [
+        f"Mixed in: `{name}`, licence {licence}."
+        for name, licence in sorted(mixed.licences.items())
+    ]
+    found += [
+        f"{count} rows of other people's data {reason}."
+        for reason, count in sorted(mixed.left_out.items())
+    ]
     if mixed.rejected:
-        found.append(f"{len(mixed.rejected)} of them could not be used: quarantine.parquet says why.")
+        found.append(
+            f"{len(mixed.rejected)} of them could not be used: quarantine.parquet says why."
+        )
     if mixed.flagged:
-        found.append(f"{mixed.flagged} of them are flagged: their input looks like an injection, and is quoted.")
+        found.append(
+            f"{mixed.flagged} of them are flagged: their input looks like an injection, and is quoted."
+        )
     marks = ", ".join(f"{count} [{mark}]" for mark, count in sorted(redactor.counts.items()))
     return [*found, f"Redacted: {marks}." if marks else "Nothing had to be redacted."]

@@ -1,13 +1,13 @@
 """Stage 1: the user's exports, candles, rates and feedback become one checked history.
 
-In: settings. Out: `History`, read from disk when nothing is new. What is read and how is stock_llm/history.py's, which asking and
+In: settings. Out: `History`, read from disk when nothing is new. What is read and how is stock_llm/pipeline/history.py's, which asking and
 the command line need without Prefect.
 """
 
 from prefect import task
 
-from stock_llm import history
 from stock_llm.artifacts import History
+from stock_llm.pipeline import history
 from stock_llm.settings import Settings
 
 

@@ -15,25 +15,26 @@ from typing import Any
 
 from prefect import task
 
-from stock_llm import gate, registry
-from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, produce
-from stock_llm.base_model import base_digest, base_path
-from stock_llm.dataset.looks import Looks
-from stock_llm.dataset.rows import Row, Score, read_rows
-from stock_llm.dataset.splits import Split
-from stock_llm.gate import Interval
-from stock_llm.gguf import quantize_gguf, write_gguf
-from stock_llm.llama import Model
-from stock_llm.profiles import Profile, load_profile
+from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, load_or_make
+from stock_llm.dataset.holdout_usage import HoldoutUsage
+from stock_llm.dataset.splits import TimeSplit
+from stock_llm.evaluation import gate
+from stock_llm.evaluation.gate import Interval
+from stock_llm.llm.base import base_digest, fetch_base
+from stock_llm.llm.gguf import quantize_gguf, write_gguf
+from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.profiles import Profile, load_profile
+from stock_llm.llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
+from stock_llm.ollama import rendering
+from stock_llm.ollama.modelfile import parse_modelfile
+from stock_llm.pipeline import registry
+from stock_llm.pipeline.registry import VersionInfo
 from stock_llm.progress import progress
-from stock_llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
-from stock_llm.publishing import ollama_prompt
-from stock_llm.publishing.modelfile import parse_modelfile
-from stock_llm.registry import VersionInfo
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
-from stock_llm.skills.decision import situation_of
-from stock_llm.statements import rsi_reading
+from stock_llm.skills.decision_rows import situation_of
+from stock_llm.skills.row import Row, Score, read_rows
+from stock_llm.skills.statements import rsi_reading
 
 RECIPE = 3
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
@@ -53,7 +54,7 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ModelAnswers:
     """One model's answers to the same rows, in their order."""
 
     name: str
@@ -75,13 +76,21 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
         champion=champion.gguf_sha256 if champion else None,
         recipe=RECIPE,
     )
-    return produce(
-        Scorecard, settings.artifacts, digest, lambda folder: judge(settings, dataset, candidate, champion, digest, folder)
+    return load_or_make(
+        Scorecard,
+        settings.artifacts,
+        digest,
+        lambda folder: judge(settings, dataset, candidate, champion, digest, folder),
     )
 
 
 def judge(
-    settings: Settings, dataset: Dataset, candidate: Candidate, champion: VersionInfo | None, digest: str, folder: Path
+    settings: Settings,
+    dataset: Dataset,
+    candidate: Candidate,
+    champion: VersionInfo | None,
+    digest: str,
+    folder: Path,
 ) -> Scorecard:
     """Asks every contestant every question and compares the marks."""
     profile = load_profile(settings)
@@ -101,7 +110,9 @@ def judge(
     marks = {name: [score.value for score in model.scores[:size]] for name, model in judged.items()}
     reference = "champion" if champion else "base"
     overall = {
-        f"challenger - {name}": gate.difference(marks["challenger"], marks[name], clusters, settings.seed)
+        f"challenger - {name}": gate.difference(
+            marks["challenger"], marks[name], clusters, settings.seed
+        )
         for name in judged
         if name != "challenger"
     }
@@ -115,36 +126,51 @@ def judge(
         for skill in sorted({row.skill for row in holdout})
     }
     verdict = gate.judge(
-        overall[f"challenger - {reference}"], slices, f"champion v{champion.number}" if champion else "the untuned base"
+        overall[f"challenger - {reference}"],
+        slices,
+        f"champion v{champion.number}" if champion else "the untuned base",
     )
     return Scorecard(
         digest=digest,
         folder=folder,
         items=items,
         table=table,
-        differences={name: asdict(gap) for name, gap in (overall | slices | _both_parsed(judged, size, clusters)).items()},
+        differences={
+            name: asdict(gap)
+            for name, gap in (overall | slices | _both_parsed(judged, size, clusters)).items()
+        },
         verdict=verdict.word,
         reasons=[*verdict.reasons, *_caveats(settings, profile, dataset, candidate, holdout)],
         champion=champion.number if champion else None,
     )
 
 
-def _caveats(settings: Settings, profile: Profile, dataset: Dataset, candidate: Candidate, holdout: list[Row]) -> list[str]:
+def _caveats(
+    settings: Settings, profile: Profile, dataset: Dataset, candidate: Candidate, holdout: list[Row]
+) -> list[str]:
     """What else to know about a verdict: how often this holdout has judged, and what of it the base may have read."""
-    period = Split.parse(dataset.holdout_from, dataset.holdout_until).period
-    look = Looks(settings).look(period, dataset.holdout_digest, candidate.digest)
+    period = TimeSplit.parse(dataset.holdout_from, dataset.holdout_until).period
+    look = HoldoutUsage(settings).count_candidate(period, dataset.holdout_digest, candidate.digest)
     found = [f"look {look} at the holdout of {period}"]
     cutoff = profile.knowledge_cutoff.isoformat()
     if early := sum(bool(row.as_of) and row.as_of <= cutoff for row in holdout):
-        found.append(f"in-sample: {early} of {len(holdout)} holdout rows are from before the base's knowledge cutoff, {cutoff}")
+        found.append(
+            f"in-sample: {early} of {len(holdout)} holdout rows are from before the base's knowledge cutoff, {cutoff}"
+        )
     return found
 
 
-def _contestants(settings: Settings, profile: Profile, candidate: Candidate, champion: VersionInfo | None) -> list[Contestant]:
+def _contestants(
+    settings: Settings, profile: Profile, candidate: Candidate, champion: VersionInfo | None
+) -> list[Contestant]:
     untuned = _untuned(settings, profile)
     found = [Contestant("base", untuned, file_sha256(untuned), render)]
     if champion:
-        found.append(Contestant("champion", champion.gguf, champion.gguf_sha256, _as_published(champion.gguf)))
+        found.append(
+            Contestant(
+                "champion", champion.gguf, champion.gguf_sha256, _as_published(champion.gguf)
+            )
+        )
     return [*found, Contestant("challenger", candidate.gguf, candidate.gguf_sha256, render)]
 
 
@@ -156,7 +182,7 @@ def _untuned(settings: Settings, profile: Profile) -> Path:
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
         f16 = made.with_suffix(".f16")
-        write_gguf(base_path(profile, settings), f16, profile.name, CHAT_TEMPLATE)
+        write_gguf(fetch_base(profile, settings), f16, profile.name, CHAT_TEMPLATE)
         quantize_gguf(f16, made, kind, settings.threads)
         f16.unlink()
     return made
@@ -167,19 +193,31 @@ def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
     modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text(encoding="utf-8"))
 
     def prompt(turns: list[Message]) -> str:
-        said = [{"role": turn["role"], "content": turn["content"]} for turn in turns if turn["role"] != "system"]
-        return ollama_prompt.render(modelfile.template, said, modelfile.system)
+        said = [
+            {"role": turn["role"], "content": turn["content"]}
+            for turn in turns
+            if turn["role"] != "system"
+        ]
+        return rendering.render(modelfile.template, said, modelfile.system)
 
     return prompt
 
 
-def _ask(settings: Settings, profile: Profile, contestant: Contestant, rows: list[Row]) -> Judged:
+def _ask(
+    settings: Settings, profile: Profile, contestant: Contestant, rows: list[Row]
+) -> ModelAnswers:
     """All answers of a contestant; the answers of a file to the same prompts are kept, and asked for once."""
     prompts = [contestant.prompt(messages(row.instruction, row.input)) for row in rows]
     limit = profile.serving.num_predict
-    kept = settings.artifacts / "answers" / f"{digest_of(model=contestant.sha256, prompts=prompts, limit=limit)}.json"
+    kept = (
+        settings.artifacts
+        / "answers"
+        / f"{digest_of(model=contestant.sha256, prompts=prompts, limit=limit)}.json"
+    )
     if not kept.exists():
-        with Model(contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx) as model:
+        with LlamaModel(
+            contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx
+        ) as model:
             told = [
                 model.generate(prompt, max_tokens=limit, stop=STOP)
                 for prompt in progress(prompts, f"asking the {contestant.name}")
@@ -189,15 +227,20 @@ def _ask(settings: Settings, profile: Profile, contestant: Contestant, rows: lis
         spent = sum(answer.seconds for answer in told)
         speed = sum(answer.tokens_out for answer in told) / spent if spent else 0.0
         fresh.write_text(
-            json.dumps({"answers": [answer.text for answer in told], "tokens_per_second": speed}, ensure_ascii=False)
+            json.dumps(
+                {"answers": [answer.text for answer in told], "tokens_per_second": speed},
+                ensure_ascii=False,
+            )
         )
         fresh.rename(kept)
     said = json.loads(kept.read_text())
-    scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, said["answers"], strict=True)]
-    return Judged(contestant.name, said["answers"], scores, said["tokens_per_second"])
+    scores = [
+        SKILLS[row.skill].score(row, text) for row, text in zip(rows, said["answers"], strict=True)
+    ]
+    return ModelAnswers(contestant.name, said["answers"], scores, said["tokens_per_second"])
 
 
-def _write_items(path: Path, rows: list[Row], judged: list[Judged]) -> None:
+def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for model in judged:
             for row, answer, score in zip(rows, model.answers, model.scores, strict=True):
@@ -212,20 +255,29 @@ def _write_items(path: Path, rows: list[Row], judged: list[Judged]) -> None:
                 stream.write(json.dumps(item, ensure_ascii=False, sort_keys=True) + "\n")
 
 
-def _summary(holdout: list[Row], corrections: list[Row], model: Judged) -> dict[str, Any]:
+def _summary(holdout: list[Row], corrections: list[Row], model: ModelAnswers) -> dict[str, Any]:
     """One line of the holdout table; shares and scores in [0, 1]."""
     size = len(holdout)
     scores = model.scores[:size]
     by_skill = {
-        skill: fmean(_only([score.value for score in scores], holdout, skill)) for skill in sorted({row.skill for row in holdout})
+        skill: fmean(_only([score.value for score in scores], holdout, skill))
+        for skill in sorted({row.skill for row in holdout})
     }
-    hits = [float(score.said == row.label) for row, score in zip(holdout, scores, strict=True) if row.skill in DECISIONS]
+    hits = [
+        float(score.said == row.label)
+        for row, score in zip(holdout, scores, strict=True)
+        if row.skill in DECISIONS
+    ]
     return {
         "score": fmean(score.value for score in scores),
         "parsed": fmean(score.parsed for score in scores),
         "signal accuracy": fmean(hits) if hits else None,
-        "follows corrections": fmean(score.value for score in model.scores[size:]) if corrections else None,
-        "Brier": fmean(stated) if (stated := [score.brier for score in scores if score.brier is not None]) else None,
+        "follows corrections": fmean(score.value for score in model.scores[size:])
+        if corrections
+        else None,
+        "Brier": fmean(stated)
+        if (stated := [score.brier for score in scores if score.brier is not None])
+        else None,
         "tokens/s": model.tokens_per_second,
         **by_skill,
     }
@@ -246,15 +298,25 @@ def _baselines(holdout: list[Row], train: list[Row]) -> dict[str, dict[str, Any]
     }
 
 
-def _both_parsed(judged: dict[str, Judged], size: int, clusters: list[str]) -> dict[str, Interval]:
+def _both_parsed(
+    judged: dict[str, ModelAnswers], size: int, clusters: list[str]
+) -> dict[str, Interval]:
     """The differences again, among the questions that both models answered in the format: the lift that is not format."""
     found = {}
     challenger = judged["challenger"].scores[:size]
     for name, model in judged.items():
-        both = [index for index in range(size) if challenger[index].parsed and model.scores[index].parsed]
+        both = [
+            index
+            for index in range(size)
+            if challenger[index].parsed and model.scores[index].parsed
+        ]
         if name != "challenger" and both:
-            mine, theirs = ([scores[index].value for index in both] for scores in (challenger, model.scores))
-            found[f"challenger - {name}, both parsed"] = gate.difference(mine, theirs, [clusters[index] for index in both])
+            mine, theirs = (
+                [scores[index].value for index in both] for scores in (challenger, model.scores)
+            )
+            found[f"challenger - {name}, both parsed"] = gate.difference(
+                mine, theirs, [clusters[index] for index in both]
+            )
     return found
 
 

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from stock_llm.artifacts import Adapter, Dataset, digest_of, produce
-from stock_llm.base_model import base_digest, load_base
-from stock_llm.checkpoints import newest_whole
-from stock_llm.dataset.rows import Row, read_rows
+from stock_llm.artifacts import Adapter, Dataset, digest_of, load_or_make
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
-from stock_llm.profiles import Profile, load_profile
-from stock_llm.prompts import messages, render
+from stock_llm.llm.base import base_digest, load_base
+from stock_llm.llm.checkpoints import latest_checkpoint
+from stock_llm.llm.profiles import Profile, load_profile
+from stock_llm.llm.prompts import messages, render
 from stock_llm.settings import Settings
+from stock_llm.skills.row import Row, read_rows
 
 if TYPE_CHECKING:
-    from stock_llm.answer_trainer import Example, Schedule
+    from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule
 
 RECIPE = 2
 """Raised whenever this file trains another adapter from the same rows."""
@@ -58,10 +58,17 @@ def finetune(settings: Settings, dataset: Dataset) -> Adapter:
         libraries=_versions(),
         recipe=RECIPE,
     )
-    return produce(Adapter, settings.artifacts, digest, lambda folder: train(settings, profile, dataset, digest, folder))
+    return load_or_make(
+        Adapter,
+        settings.artifacts,
+        digest,
+        lambda folder: train(settings, profile, dataset, digest, folder),
+    )
 
 
-def train(settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path) -> Adapter:
+def train(
+    settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path
+) -> Adapter:
     """Trains inside `folder`, from the last whole checkpoint there if there is one."""
     base = load_base(profile, settings, four_bit=True)
     longest = base.model.config.max_position_embeddings
@@ -80,17 +87,19 @@ def train(settings: Settings, profile: Profile, dataset: Dataset, digest: str, f
 
     import torch
 
-    from stock_llm.answer_trainer import adapter_weights, answer_trainer
+    from stock_llm.llm.trainer import make_trainer, trainable_weights
 
     torch.set_num_threads(settings.threads)
     checkpoints = folder / "checkpoints"
-    trainer = answer_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
-    _need_room(sum(weight.numel() for weight in adapter_weights(trainer)), folder)
-    found = newest_whole(checkpoints, digest)
+    trainer = make_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
+    _need_room(sum(weight.numel() for weight in trainable_weights(trainer)), folder)
+    found = latest_checkpoint(checkpoints, digest)
     try:
         trainer.train(resume_from_checkpoint=str(found) if found else None)
         model: Any = trainer.model
-        model.peft_config["default"].base_model_name_or_path = profile.path  # not a path of this machine
+        model.peft_config[
+            "default"
+        ].base_model_name_or_path = profile.path  # not a path of this machine
         model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)
     except (OSError, RuntimeError) as error:
         raise _disk_full(error, folder) or error from error
@@ -118,22 +127,28 @@ def train(settings: Settings, profile: Profile, dataset: Dataset, digest: str, f
     )
 
 
-def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> list["Example"]:
+def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> list["TokenizedRow"]:
     """The rows as tokens.
 
     Raises:
         InputError: a row is too long; the tokens of prompt and answer, one after the other, are not those of the conversation
             in one piece; or a text holds a token of the format, such as `[INST]`.
     """
-    from stock_llm.answer_trainer import Example
+    from stock_llm.llm.trainer import TokenizedRow
 
     prompts = tokenizer([render(messages(row.instruction, row.input)) for row in rows]).input_ids
     answers = tokenizer([f" {row.output}</s>" for row in rows], add_special_tokens=False).input_ids
-    wholes = tokenizer([render(messages(row.instruction, row.input, row.output)) for row in rows]).input_ids
+    wholes = tokenizer(
+        [render(messages(row.instruction, row.input, row.output)) for row in rows]
+    ).input_ids
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    format_only = [token for token in tokenizer(render(messages("", "", ""))).input_ids if token in special]
+    format_only = [
+        token for token in tokenizer(render(messages("", "", ""))).input_ids if token in special
+    ]
     examples = []
-    for number, (row, prompt, answer, whole) in enumerate(zip(rows, prompts, answers, wholes, strict=True), start=1):
+    for number, (row, prompt, answer, whole) in enumerate(
+        zip(rows, prompts, answers, wholes, strict=True), start=1
+    ):
         if len(whole) > max_tokens:
             problem = f"{len(whole)} tokens, max_tokens is {max_tokens}"
             remedy = "Shorten its texts, or raise max_tokens in the profile of the base model"
@@ -144,13 +159,15 @@ def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> l
             problem = "the prompt has other tokens when the answer follows; training and serving would differ"
             remedy = "The tokenizer of the base does not fit the prompt format"
         else:
-            examples.append(Example(whole, len(prompt)))
+            examples.append(TokenizedRow(whole, len(prompt)))
             continue
         raise InputError(f"row '{row.id}': {problem}", file=file, row=number, remedy=remedy)
     return examples
 
 
-def schedule(examples: list["Example"], weights: list[float], profile: Profile, seed: int) -> "Schedule":
+def schedule(
+    examples: list["TokenizedRow"], weights: list[float], profile: Profile, seed: int
+) -> "TrainingSchedule":
     """Which rows are seen when: fixed by the seed before training starts, so that a resumed training cannot see others.
 
     A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. The rows of a step are drawn at
@@ -160,7 +177,7 @@ def schedule(examples: list["Example"], weights: list[float], profile: Profile, 
     Raises:
         InputError: the weights leave no row.
     """
-    from stock_llm.answer_trainer import Schedule
+    from stock_llm.llm.trainer import TrainingSchedule
 
     chance = random.Random(seed)
     order: list[int] = []
@@ -177,16 +194,22 @@ def schedule(examples: list["Example"], weights: list[float], profile: Profile, 
 
     batch = profile.training.batch
     longest = max(len(examples[index].ids) for index in order)
-    rows = max(rows for rows in range(1, batch + 1) if batch % rows == 0 and (rows == 1 or rows * longest <= TOKENS_AT_ONCE))
+    rows = max(
+        rows
+        for rows in range(1, batch + 1)
+        if batch % rows == 0 and (rows == 1 or rows * longest <= TOKENS_AT_ONCE)
+    )
     block = batch * profile.training.accumulate
     sorted_order: list[int] = []
     for start in range(0, len(order), block):
         by_length = sorted(order[start : start + block], key=lambda index: len(examples[index].ids))
-        short = len(by_length) % rows  # only in the last block; the part that is not full comes last
+        short = (
+            len(by_length) % rows
+        )  # only in the last block; the part that is not full comes last
         groups = [by_length[at : at + rows] for at in range(short, len(by_length), rows)]
         chance.shuffle(groups)
         sorted_order += [index for group in groups for index in group] + by_length[:short]
-    return Schedule(sorted_order, rows, profile.training.accumulate * batch // rows)
+    return TrainingSchedule(sorted_order, rows, profile.training.accumulate * batch // rows)
 
 
 def _versions() -> dict[str, str]:
@@ -210,5 +233,7 @@ def _disk_full(error: OSError | RuntimeError, folder: Path) -> StockLLMError | N
     """`error` as one line, if a full disk is behind it; torch does not say so, and wraps it in a RuntimeError."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or shutil.disk_usage(folder).free < 1 << 20:
-        return StockLLMError(f"the disk filled up while fine-tuning ({folder}). Free some space and run again: it will go on")
+        return StockLLMError(
+            f"the disk filled up while fine-tuning ({folder}). Free some space and run again: it will go on"
+        )
     return None

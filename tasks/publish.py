@@ -17,16 +17,17 @@ from pathlib import Path
 
 from prefect import task
 
-from stock_llm import prompts, registry
 from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version, file_sha256
-from stock_llm.dataset.rows import Row, read_rows
 from stock_llm.errors import InputError, PublishError
-from stock_llm.profiles import Profile, base_folder, load_profile
-from stock_llm.publishing.modelfile import Modelfile
-from stock_llm.publishing.ollama_server import Reply
-from stock_llm.publishing.published import LATEST, MODEL, Folder, Running, published
+from stock_llm.llm import prompts
+from stock_llm.llm.profiles import Profile, load_profile, local_base
+from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.publish_target import LATEST, MODEL, ServerTarget, StoreTarget, publish_target
+from stock_llm.ollama.server import ChatReply
+from stock_llm.pipeline import registry
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
+from stock_llm.skills.row import Row, read_rows
 
 RECORD = "release.json"
 
@@ -35,22 +36,34 @@ SMOKE_SECONDS = 30.0
 
 
 @task(task_run_name="publish")
-def publish(settings: Settings, dataset: Dataset, candidate: Candidate, scorecard: Scorecard, version: Version) -> Release:
+def publish(
+    settings: Settings,
+    dataset: Dataset,
+    candidate: Candidate,
+    scorecard: Scorecard,
+    version: Version,
+) -> Release:
     """The release of this version; nothing happens where it was published before.
 
     Raises:
         PublishError: refused, or the smoke prompt failed although the verdict was "promote". `:latest` is where it was.
     """
-    target = published(settings)
+    target = publish_target(settings)
     _follow_champion(settings, target)
     name, record = f"{MODEL}:v{version.number}", scorecard.folder / RECORD
     known = _recorded(record)
-    if known and known.where == target.where and known.manifests.get(name, "none") == target.digest(name):
+    if (
+        known
+        and known.where == target.where
+        and known.manifests.get(name, "none") == target.digest(name)
+    ):
         return _as_it_stands(settings, target, known)
 
     modelfile = build_modelfile(settings, candidate)
     if (found := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
-        raise PublishError(f"{candidate.gguf} was changed after it was judged: its SHA-256 is {found}. Quantize again")
+        raise PublishError(
+            f"{candidate.gguf} was changed after it was judged: its SHA-256 is {found}. Quantize again"
+        )
     digest = target.put(name, candidate.gguf, modelfile)
     _write_whole(candidate.gguf.with_name("Modelfile"), modelfile.write())
     row = smoke_row(dataset)
@@ -66,7 +79,9 @@ def publish(settings: Settings, dataset: Dataset, candidate: Candidate, scorecar
             f"It said: {reply.text[:300]!r}"
         )
     elif (champion := _champion(settings)) not in (scorecard.champion, version.number, None):
-        reasons.append(f"v{champion} became champion after this was judged: {LATEST} stays. Run again to be judged against it")
+        reasons.append(
+            f"v{champion} became champion after this was judged: {LATEST} stays. Run again to be judged against it"
+        )
     else:
         _promote(settings, target, version.number)
     made = Release(
@@ -89,7 +104,7 @@ def roll_back(settings: Settings, number: int) -> None:
     Raises:
         PublishError: that version is not published where we publish to now.
     """
-    target = published(settings)
+    target = publish_target(settings)
     if target.digest(f"{MODEL}:v{number}") is None:
         raise PublishError(f"there is no {MODEL}:v{number} at {target.where}")
     _promote(settings, target, number)
@@ -109,7 +124,7 @@ def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
 
 def _licence(profile: Profile, settings: Settings) -> str:
     """The text that came with the base, else the licence's name."""
-    folder = base_folder(profile, settings)
+    folder = local_base(profile, settings)
     file = folder / "LICENSE" if folder else None
     return file.read_text(encoding="utf-8") if file and file.is_file() else profile.licence
 
@@ -123,10 +138,12 @@ def smoke_row(dataset: Dataset) -> Row:
     for skill in (signal.NAME, analyse.NAME):
         if row := next((row for row in read_rows(dataset.holdout) if row.skill == skill), None):
             return row
-    raise InputError(f"no row asks for a '{signal.NAME}' or an '{analyse.NAME}'", file=dataset.holdout)
+    raise InputError(
+        f"no row asks for a '{signal.NAME}' or an '{analyse.NAME}'", file=dataset.holdout
+    )
 
 
-def smoke_faults(row: Row, reply: Reply) -> list[str]:
+def smoke_faults(row: Row, reply: ChatReply) -> list[str]:
     """What is wrong with the answer to the smoke prompt; empty: nothing."""
     faults = []
     if reply.prompt != prompts.render(prompts.messages(row.instruction, row.input)):
@@ -137,7 +154,9 @@ def smoke_faults(row: Row, reply: Reply) -> list[str]:
     if not score.parsed:
         faults.append("the answer is not in the format")
     elif score.checks["grounded"] < 1:
-        faults.append("numbers of the answer are not in the question, or none is told with its name")
+        faults.append(
+            "numbers of the answer are not in the question, or none is told with its name"
+        )
     return faults
 
 
@@ -146,12 +165,12 @@ def _champion(settings: Settings) -> int | None:
     return champion.number if champion else None
 
 
-def _promote(settings: Settings, target: Folder | Running, number: int) -> None:
+def _promote(settings: Settings, target: StoreTarget | ServerTarget, number: int) -> None:
     registry.promote(settings, number)
     _follow_champion(settings, target)
 
 
-def _follow_champion(settings: Settings, target: Folder | Running) -> None:
+def _follow_champion(settings: Settings, target: StoreTarget | ServerTarget) -> None:
     """Let `:latest` be the champion, where that is published here; it is not after a kill between the two moves."""
     champion = _champion(settings)
     published = target.digest(f"{MODEL}:v{champion}") if champion else None
@@ -159,12 +178,16 @@ def _follow_champion(settings: Settings, target: Folder | Running) -> None:
         target.tag(f"{MODEL}:v{champion}", LATEST)
 
 
-def _as_it_stands(settings: Settings, target: Folder | Running, made: Release) -> Release:
+def _as_it_stands(settings: Settings, target: StoreTarget | ServerTarget, made: Release) -> Release:
     """The release with what `:latest` is now: it may have moved since."""
     name = made.names[0]
-    promoted = target.digest(LATEST) == made.manifests[name] and name == f"{MODEL}:v{_champion(settings)}"
+    promoted = (
+        target.digest(LATEST) == made.manifests[name] and name == f"{MODEL}:v{_champion(settings)}"
+    )
     names = [name, LATEST] if promoted else [name]
-    return replace(made, names=names, manifests=dict.fromkeys(names, made.manifests[name]), promoted=promoted)
+    return replace(
+        made, names=names, manifests=dict.fromkeys(names, made.manifests[name]), promoted=promoted
+    )
 
 
 def _recorded(file: Path) -> Release | None:

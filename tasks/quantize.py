@@ -18,16 +18,16 @@ from typing import Any
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from prefect import task
 
-from stock_llm.artifacts import Adapter, Candidate, Dataset, digest_of, file_sha256, produce
-from stock_llm.base_model import BaseModel, base_path, load_base
-from stock_llm.dataset.rows import Row, read_rows
+from stock_llm.artifacts import Adapter, Candidate, Dataset, digest_of, file_sha256, load_or_make
 from stock_llm.errors import ParityError, StockLLMError
-from stock_llm.gguf import quantize_gguf, write_gguf
-from stock_llm.llama import Model
-from stock_llm.profiles import Profile, load_profile
+from stock_llm.llm.base import LoadedBase, fetch_base, load_base
+from stock_llm.llm.gguf import quantize_gguf, write_gguf
+from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.profiles import Profile, load_profile
+from stock_llm.llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, render
 from stock_llm.progress import progress
-from stock_llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, render
 from stock_llm.settings import Settings
+from stock_llm.skills.row import Row, read_rows
 
 RECIPE = 1
 """Raised whenever this file makes another model from the same adapter."""
@@ -59,14 +59,24 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         prompt=PROMPT_VERSION,
         recipe=RECIPE,
     )
-    return produce(
-        Candidate, settings.artifacts, digest, lambda folder: make(settings, profile, dataset, adapter, digest, folder)
+    return load_or_make(
+        Candidate,
+        settings.artifacts,
+        digest,
+        lambda folder: make(settings, profile, dataset, adapter, digest, folder),
     )
 
 
-def make(settings: Settings, profile: Profile, dataset: Dataset, adapter: Adapter, digest: str, folder: Path) -> Candidate:
+def make(
+    settings: Settings,
+    profile: Profile,
+    dataset: Dataset,
+    adapter: Adapter,
+    digest: str,
+    folder: Path,
+) -> Candidate:
     """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in the end."""
-    _need_room(base_path(profile, settings), folder)
+    _need_room(fetch_base(profile, settings), folder)
     rows = list(read_rows(dataset.train))
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
     merged = folder / "merged"
@@ -79,7 +89,7 @@ def make(settings: Settings, profile: Profile, dataset: Dataset, adapter: Adapte
     tokens = _tokenizer(merged)
     losses = dict(merge.losses)
     for name, file in (("f16", f16), ("quantized", gguf)):
-        with Model(file, threads=settings.threads, context=profile.serving.num_ctx) as model:
+        with LlamaModel(file, threads=settings.threads, context=profile.serving.num_ctx) as model:
             check_prompts(questions, tokens, model, profile.serving.num_ctx)
             losses[name] = _gguf_loss(sample, tokens, model)
     check_losses(losses)
@@ -116,15 +126,19 @@ class _Merge:
     losses: dict[str, float]
 
 
-def _merge(settings: Settings, profile: Profile, adapter: Adapter, sample: list[Row], out: Path) -> _Merge:
+def _merge(
+    settings: Settings, profile: Profile, adapter: Adapter, sample: list[Row], out: Path
+) -> _Merge:
     """Writes the better of the two merges as safetensors, with the base's config and tokenizer, to `out`."""
     import torch
 
     torch.set_num_threads(settings.threads)
     four_bit = load_base(profile, settings, four_bit=True)
-    seen = _dequantized(four_bit.model)  # before anything is computed: some CPUs repack the weights then
+    seen = _dequantized(
+        four_bit.model
+    )  # before anything is computed: some CPUs repack the weights then
     losses = {"base": _torch_loss(sample, four_bit, "measuring the base")}
-    trained = BaseModel(_adapted(four_bit, adapter), four_bit.tokenizer)
+    trained = LoadedBase(_adapted(four_bit, adapter), four_bit.tokenizer)
     losses["adapter"] = _torch_loss(sample, trained, "measuring the adapter")
     del four_bit, trained
 
@@ -133,17 +147,19 @@ def _merge(settings: Settings, profile: Profile, adapter: Adapter, sample: list[
         plain = load_base(profile, settings, four_bit=False)
         if weights:
             plain.model.load_state_dict(weights, strict=False)
-        merged = BaseModel(_adapted(plain, adapter).merge_and_unload(), plain.tokenizer)
-        losses[f"merged into {base}"] = _torch_loss(sample, merged, f"measuring the merge into the {base} base")
+        merged = LoadedBase(_adapted(plain, adapter).merge_and_unload(), plain.tokenizer)
+        losses[f"merged into {base}"] = _torch_loss(
+            sample, merged, f"measuring the merge into the {base} base"
+        )
         if not best or losses[f"merged into {base}"] < losses[f"merged into {best}"]:
             best, best_weights = base, merged.model.state_dict()
         del plain, merged
     losses["merged"] = losses[f"merged into {best}"]
-    _save(base_path(profile, settings), best_weights, out)
+    _save(fetch_base(profile, settings), best_weights, out)
     return _Merge(best, losses)
 
 
-def _adapted(base: BaseModel, adapter: Adapter) -> Any:
+def _adapted(base: LoadedBase, adapter: Adapter) -> Any:
     """The base with the adapter in it: a PeftModel, which is called as the model that it wraps."""
     from peft import PeftModel
 
@@ -173,7 +189,11 @@ def _save(base: Path, weights: dict[str, Any], out: Path) -> None:
         if (base / name).exists():
             shutil.copy(base / name, out / name)
     tied = json.loads((base / "config.json").read_text()).get("tie_word_embeddings", False)
-    kept = {name: tensor.contiguous() for name, tensor in weights.items() if not (tied and name == "lm_head.weight")}
+    kept = {
+        name: tensor.contiguous()
+        for name, tensor in weights.items()
+        if not (tied and name == "lm_head.weight")
+    }
     save_file(kept, out / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -194,7 +214,7 @@ def _split(row: Row, tokens: Tokens) -> tuple[list[int], list[int]]:
     return prompt, tokens(render(messages(row.instruction, row.input, row.output)))[len(prompt) :]
 
 
-def _torch_loss(sample: list[Row], base: BaseModel, description: str) -> float:
+def _torch_loss(sample: list[Row], base: LoadedBase, description: str) -> float:
     """Mean loss over all answer tokens of the sample, in nats."""
     import torch
 
@@ -204,17 +224,19 @@ def _torch_loss(sample: list[Row], base: BaseModel, description: str) -> float:
             prompt, answer = _split(row, lambda text: base.tokenizer(text).input_ids)
             ids = torch.tensor([prompt + answer], device=base.model.device)
             logits = base.model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
-            total += torch.nn.functional.cross_entropy(logits, ids[0, len(prompt) :], reduction="sum").item()
+            total += torch.nn.functional.cross_entropy(
+                logits, ids[0, len(prompt) :], reduction="sum"
+            ).item()
             count += len(answer)
     return total / count
 
 
-def _gguf_loss(sample: list[Row], tokens: Tokens, model: Model) -> float:
+def _gguf_loss(sample: list[Row], tokens: Tokens, model: LlamaModel) -> float:
     summed = [model.answer_loss(*_split(row, tokens)) for row in sample]
     return sum(loss for loss, _ in summed) / sum(count for _, count in summed)
 
 
-def check_prompts(rows: list[Row], tokens: Tokens, model: Model, context: int) -> None:
+def check_prompts(rows: list[Row], tokens: Tokens, model: LlamaModel, context: int) -> None:
     """Every prompt has one text in Jinja and Python, one list of tokens in training and GGUF, and fits the context.
 
     Raises:
@@ -225,11 +247,17 @@ def check_prompts(rows: list[Row], tokens: Tokens, model: Model, context: int) -
         turns = messages(row.instruction, row.input)
         text = render(turns)
         if (other := jinja.render(messages=turns)) != text:
-            raise ParityError(f"{row.id}: the chat template renders {other!r}, training saw {text!r}")
+            raise ParityError(
+                f"{row.id}: the chat template renders {other!r}, training saw {text!r}"
+            )
         ours, theirs = tokens(text), model.tokenize(text)
         if ours != theirs:
             at = next(
-                (index for index, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+                (
+                    index
+                    for index, pair in enumerate(zip(ours, theirs, strict=False))
+                    if pair[0] != pair[1]
+                ),
                 min(len(ours), len(theirs)),
             )
             raise ParityError(
@@ -237,7 +265,9 @@ def check_prompts(rows: list[Row], tokens: Tokens, model: Model, context: int) -
                 f"the GGUF gives {theirs[max(0, at - 3) : at + 4]}"
             )
         if len(ours) >= context:
-            raise ParityError(f"{row.id}: the prompt has {len(ours)} tokens, num_ctx is {context}: it would be cut silently")
+            raise ParityError(
+                f"{row.id}: the prompt has {len(ours)} tokens, num_ctx is {context}: it would be cut silently"
+            )
 
 
 def check_losses(losses: dict[str, float]) -> None:
@@ -246,7 +276,10 @@ def check_losses(losses: dict[str, float]) -> None:
     Raises:
         ParityError: names the step with both losses.
     """
-    for step, before, bound in (("f16", "merged", F16_BOUND), ("quantized", "f16", QUANTIZED_BOUND)):
+    for step, before, bound in (
+        ("f16", "merged", F16_BOUND),
+        ("quantized", "f16", QUANTIZED_BOUND),
+    ):
         loss, allowed = losses[step], losses[before] * (1 + bound) + 1e-3
         if not math.isfinite(loss) or loss > allowed:
             raise ParityError(

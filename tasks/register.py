@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from stock_llm import registry, report
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Scorecard, Version
-from stock_llm.profiles import load_profile
-from stock_llm.registry import CANDIDATE, CHALLENGER, MODEL
+from stock_llm.llm.profiles import load_profile
+from stock_llm.pipeline import registry, report
+from stock_llm.pipeline.registry import CANDIDATE, CHALLENGER, MODEL
 from stock_llm.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,12 +31,27 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "stock-llm"
 
-LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "llama-cpp-python", "gguf", "mlflow", "prefect")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "bitsandbytes",
+    "llama-cpp-python",
+    "gguf",
+    "mlflow",
+    "prefect",
+)
 
 
 @task(task_run_name="register")
 def register(
-    settings: Settings, history: History, dataset: Dataset, adapter: Adapter, candidate: Candidate, scorecard: Scorecard
+    settings: Settings,
+    history: History,
+    dataset: Dataset,
+    adapter: Adapter,
+    candidate: Candidate,
+    scorecard: Scorecard,
 ) -> Version:
     """The version of this candidate: a new one, or the one that it has."""
     client = registry.connect(settings)
@@ -57,14 +72,18 @@ def _run(client: "MlflowClient", settings: Settings, candidate: Candidate) -> "R
     experiment = _experiment(client, settings)
     if found := client.search_runs([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
         return found[0]
-    return client.create_run(experiment, tags={CANDIDATE: candidate.digest}, run_name=f"candidate {candidate.digest}")
+    return client.create_run(
+        experiment, tags={CANDIDATE: candidate.digest}, run_name=f"candidate {candidate.digest}"
+    )
 
 
 def _experiment(client: "MlflowClient", settings: Settings) -> str:
     if found := client.get_experiment_by_name(EXPERIMENT):
         return found.experiment_id
     local = settings.mlflow_uri.startswith("sqlite:")
-    return client.create_experiment(EXPERIMENT, settings.path("mlflow/artifacts").as_uri() if local else None)
+    return client.create_experiment(
+        EXPERIMENT, settings.path("mlflow/artifacts").as_uri() if local else None
+    )
 
 
 def _log(
@@ -86,7 +105,15 @@ def _log(
     judged_again = run.data.tags.get("scorecard") not in (None, scorecard.digest)
     moment = round(time.time() * 1000) if judged_again else run.info.start_time
     client.update_run(run_id, "RUNNING")
-    lineage = tags | {"history": history.digest, "base": adapter.base_digest, "holdout": dataset.holdout_digest} | _origin()
+    lineage = (
+        tags
+        | {
+            "history": history.digest,
+            "base": adapter.base_digest,
+            "holdout": dataset.holdout_digest,
+        }
+        | _origin()
+    )
     lineage[MLFLOW_RUN_NOTE] = report.judgement(scorecard)
     client.log_batch(
         run_id,
@@ -138,7 +165,9 @@ def _origin() -> dict[str, str]:
     return found
 
 
-def _metrics(moment: int, adapter: Adapter, candidate: Candidate, scorecard: Scorecard) -> "Iterator[Metric]":
+def _metrics(
+    moment: int, adapter: Adapter, candidate: Candidate, scorecard: Scorecard
+) -> "Iterator[Metric]":
     """All at one moment (milliseconds since 1970), because MLflow takes the same value at the same moment once."""
     from mlflow.entities import Metric
 
@@ -146,12 +175,18 @@ def _metrics(moment: int, adapter: Adapter, candidate: Candidate, scorecard: Sco
         return Metric(re.sub(r"[^\w./ -]", "", name), float(value), moment, step)
 
     for model, row in scorecard.table.items():
-        yield from (metric(f"{model}/{name}", value) for name, value in row.items() if value is not None)
+        yield from (
+            metric(f"{model}/{name}", value) for name, value in row.items() if value is not None
+        )
     for name, gap in scorecard.differences.items():
         yield from (metric(f"difference/{name}/{part}", value) for part, value in gap.items())
     yield from (metric(f"loss after/{step}", value) for step, value in candidate.losses.items())
     for entry in adapter.loss_curve:
-        yield from (metric(f"training/{name}", entry[name], int(entry["step"])) for name in entry if name != "step")
+        yield from (
+            metric(f"training/{name}", entry[name], int(entry["step"]))
+            for name in entry
+            if name != "step"
+        )
     yield metric("training/tokens", adapter.tokens)
     yield metric("training/total seconds", adapter.seconds)
     yield metric("training/final loss", adapter.train_loss)
@@ -168,7 +203,11 @@ def _dataset_inputs(dataset: Dataset) -> "Iterator[DatasetInput]":
         (dataset.holdout, dataset.holdout_digest, dataset.holdout_rows, "evaluation"),
         (dataset.corrections, dataset.digest, dataset.correction_rows, "evaluation of corrections"),
     ):
-        profile = {"num_rows": rows, "counts": dataset.counts.get(file.stem, {}), "history": dataset.history}
+        profile = {
+            "num_rows": rows,
+            "counts": dataset.counts.get(file.stem, {}),
+            "history": dataset.history,
+        }
         yield DatasetInput(
             LoggedDataset(
                 name=file.name,
@@ -187,7 +226,9 @@ def _write_evidence(folder: Path, dataset: Dataset, scorecard: Scorecard, adapte
     (folder / "dataset.md").write_bytes(dataset.card.read_bytes())
     if (plots := dataset.card.with_suffix(".png")).exists():
         (folder / plots.name).write_bytes(plots.read_bytes())
-    (folder / "feedback_ids.txt").write_text("".join(f"{name}\n" for name in dataset.feedback_ids), encoding="utf-8")
+    (folder / "feedback_ids.txt").write_text(
+        "".join(f"{name}\n" for name in dataset.feedback_ids), encoding="utf-8"
+    )
     _plot(scorecard, adapter).savefig(folder / "holdout.png", dpi=120)
 
 
@@ -202,18 +243,31 @@ def _plot(scorecard: Scorecard, adapter: Adapter) -> "Figure":
     width = 0.8 / len(models)
     for at, model in enumerate(models):
         values = [scorecard.table[model].get(metric) or 0.0 for metric in metrics]
-        scores.bar([place + at * width for place in range(len(metrics))], values, width, label=model)
-    scores.set_xticks([place + 0.4 - width / 2 for place in range(len(metrics))], metrics, rotation=30, ha="right")
+        scores.bar(
+            [place + at * width for place in range(len(metrics))], values, width, label=model
+        )
+    scores.set_xticks(
+        [place + 0.4 - width / 2 for place in range(len(metrics))], metrics, rotation=30, ha="right"
+    )
     scores.set_ylim(0, 1)
     scores.set_title(f"holdout: {scorecard.verdict}")
     scores.legend()
-    loss.plot([entry["step"] for entry in adapter.loss_curve], [entry["loss"] for entry in adapter.loss_curve])
+    loss.plot(
+        [entry["step"] for entry in adapter.loss_curve],
+        [entry["loss"] for entry in adapter.loss_curve],
+    )
     loss.set_title("training loss (nats/token)")
     loss.set_xlabel("step")
     return figure
 
 
-def _version(client: "MlflowClient", settings: Settings, run: "Run", candidate: Candidate, tags: dict[str, str]) -> int:
+def _version(
+    client: "MlflowClient",
+    settings: Settings,
+    run: "Run",
+    candidate: Candidate,
+    tags: dict[str, str],
+) -> int:
     """The number of the candidate's version; its tags say what was judged last."""
     if known := registry.find(settings, candidate.digest):
         for name, value in tags.items():
@@ -221,7 +275,9 @@ def _version(client: "MlflowClient", settings: Settings, run: "Run", candidate: 
         return known.number
     _ensure_model(client)
     model_id = _logged_model(client, run, candidate, tags)
-    made = client.create_model_version(MODEL, source=f"models:/{model_id}", run_id=run.info.run_id, model_id=model_id, tags=tags)
+    made = client.create_model_version(
+        MODEL, source=f"models:/{model_id}", run_id=run.info.run_id, model_id=model_id, tags=tags
+    )
     return int(made.version)
 
 
@@ -229,23 +285,33 @@ def _ensure_model(client: "MlflowClient") -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(MODEL, description="Fine-tuned on the user's own trades and feedback; served by Ollama.")
+        client.create_registered_model(
+            MODEL, description="Fine-tuned on the user's own trades and feedback; served by Ollama."
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
-def _logged_model(client: "MlflowClient", run: "Run", candidate: Candidate, tags: dict[str, str]) -> str:
+def _logged_model(
+    client: "MlflowClient", run: "Run", candidate: Candidate, tags: dict[str, str]
+) -> str:
     """Id of the candidate's logged model, made as external: its weights are outside of MLflow."""
     import mlflow
     from mlflow.entities import LoggedModelStatus
 
     experiment = run.info.experiment_id
-    for found in client.search_logged_models([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
+    for found in client.search_logged_models(
+        [experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"
+    ):
         if found.status == LoggedModelStatus.READY:
             return found.model_id
         client.delete_logged_model(found.model_id)  # killed before it was whole
     made = mlflow.create_external_model(
-        name=MODEL, source_run_id=run.info.run_id, tags=tags, model_type="gguf", experiment_id=experiment
+        name=MODEL,
+        source_run_id=run.info.run_id,
+        tags=tags,
+        model_type="gguf",
+        experiment_id=experiment,
     )
     return made.model_id

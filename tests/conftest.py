@@ -6,9 +6,9 @@ import shutil
 import uuid
 from pathlib import Path
 
-import postgres_server
 import pytest
 import sqlalchemy as sa
+from fakes import postgres_server
 from hypothesis import settings
 
 from stock_llm import environment
@@ -65,16 +65,19 @@ def _private(monkeypatch, tmp_path):
 def tiny_base(tmp_path_factory) -> Path:
     """A home folder whose profile `tiny` is a random Mistral of 0.4 M parameters with a real SentencePiece tokenizer."""
     import torch
-    from material import rows_of_all_skills
+    from factories.rows import rows_of_all_skills
     from transformers import MistralConfig, MistralForCausalLM
 
-    from stock_llm.base.tokenizer import train_tokenizer
+    from stock_llm.synthetic.stock_tiny.tokenizer import train_tokenizer
 
     home = tmp_path_factory.mktemp("tiny")
     (home / "models" / "profiles").mkdir(parents=True)
     (home / "models" / "profiles" / "tiny.toml").write_text(TINY_PROFILE)
     lines = [
-        line for row in rows_of_all_skills(400) for line in f"{row.instruction}\n{row.input}\n{row.output}".split("\n") if line
+        line
+        for row in rows_of_all_skills(400)
+        for line in f"{row.instruction}\n{row.input}\n{row.output}".split("\n")
+        if line
     ]
     random.Random(1).shuffle(lines)
     folder = home / "models" / "tiny"
@@ -91,7 +94,7 @@ def tiny_base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def _empty_registry(tmp_path_factory) -> Path:
     """MLflow's database with nothing in it: making one takes MLflow seconds, copying it none."""
-    from stock_llm import registry
+    from stock_llm.pipeline import registry
     from stock_llm.settings import load_settings
 
     home = tmp_path_factory.mktemp("registry")
@@ -118,7 +121,10 @@ def registry_home(bare_home, _empty_registry) -> Path:
 
 @pytest.fixture(scope="session")
 def _postgres_server():
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'")
+    pytest.importorskip(
+        "psycopg",
+        reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'",
+    )
     programs = postgres_server.folder_of_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
@@ -130,7 +136,9 @@ def _postgres_server():
 def postgres(_postgres_server):
     """URL of a new, empty PostgreSQL database."""
     name = f"test_{uuid.uuid4().hex}"
-    server = sa.create_engine(f"{_postgres_server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+    server = sa.create_engine(
+        f"{_postgres_server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
+    )
     with server.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     yield f"{_postgres_server}/{name}"

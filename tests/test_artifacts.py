@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from stock_llm.artifacts import RECORD, Adapter, digest_of, files_sha256, produce
+from stock_llm.artifacts import RECORD, Adapter, digest_of, files_sha256, load_or_make
 
 
 def adapter(folder, **changes):
@@ -26,8 +26,8 @@ def test_work_is_done_once(tmp_path):
         calls.append(folder)
         return make(folder)
 
-    first = produce(Adapter, tmp_path, "d", work)
-    second = produce(Adapter, tmp_path, "d", work)
+    first = load_or_make(Adapter, tmp_path, "d", work)
+    second = load_or_make(Adapter, tmp_path, "d", work)
     assert first == second
     assert len(calls) == 1
     assert first.weights == tmp_path / "adapter" / "d" / "weights"
@@ -40,27 +40,27 @@ def test_interrupted_work_leaves_no_artifact_and_finds_its_files_again(tmp_path)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        produce(Adapter, tmp_path, "d", killed)
+        load_or_make(Adapter, tmp_path, "d", killed)
     assert not (tmp_path / "adapter" / "d").exists()
 
     def again(folder):
         assert (folder / "half").read_text() == "checkpoint"
         return make(folder)
 
-    assert produce(Adapter, tmp_path, "d", again).steps == 3
+    assert load_or_make(Adapter, tmp_path, "d", again).steps == 3
 
 
 def test_a_folder_without_its_record_is_made_again(tmp_path):
-    produce(Adapter, tmp_path, "d", make)
+    load_or_make(Adapter, tmp_path, "d", make)
     (tmp_path / "adapter" / "d" / RECORD).unlink()
-    assert produce(Adapter, tmp_path, "d", make).weights.exists()
+    assert load_or_make(Adapter, tmp_path, "d", make).weights.exists()
 
 
 def test_a_moved_home_is_no_other_artifact(tmp_path):
     """Paths are kept relative to the folder, so that a project can be moved or copied."""
-    produce(Adapter, tmp_path / "here", "d", make)
+    load_or_make(Adapter, tmp_path / "here", "d", make)
     (tmp_path / "here").rename(tmp_path / "there")
-    found = produce(Adapter, tmp_path / "there", "d", lambda _: pytest.fail("made again"))
+    found = load_or_make(Adapter, tmp_path / "there", "d", lambda _: pytest.fail("made again"))
     assert found.weights.read_text() == "w"
     assert "here" not in json.dumps(json.loads((found.folder / RECORD).read_text()))
 

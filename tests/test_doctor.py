@@ -16,7 +16,7 @@ def settings(tmp_path):
 
 
 def found(settings, name):
-    return next(finding for finding in doctor.examine(settings) if finding.name == name)
+    return next(finding for finding in doctor.run_checks(settings) if finding.name == name)
 
 
 def test_an_empty_home_is_told_what_to_do(settings):
@@ -27,7 +27,9 @@ def test_an_empty_home_is_told_what_to_do(settings):
 
 
 def test_a_missing_library_names_its_extra_and_its_cost(settings, monkeypatch):
-    monkeypatch.setattr(doctor, "_LIBRARIES", (("no-such-library", "train", "nothing can be trained"),))
+    monkeypatch.setattr(
+        doctor, "_LIBRARIES", (("no-such-library", "train", "nothing can be trained"),)
+    )
     finding = found(settings, "no-such-library")
     assert finding.fatal
     assert "nothing can be trained" in finding.found
@@ -57,7 +59,17 @@ def test_a_server_that_does_not_answer_is_no_fault(settings):
 
 
 def test_a_damaged_store_is_seen(settings, tmp_path):
-    manifests = tmp_path / "models" / "ollama" / "manifests" / "registry.ollama.ai" / "library" / "stock-llm"
+    manifests = (
+        tmp_path
+        / "models"
+        / "ollama"
+        / "manifests"
+        / "registry.ollama.ai"
+        / "library"
+        / "stock-llm"
+    )
     manifests.mkdir(parents=True)
-    (manifests / "v1").write_text('{"schemaVersion":2,"config":{"digest":"sha256:' + "0" * 64 + '","size":1},"layers":[]}')
+    (manifests / "v1").write_text(
+        '{"schemaVersion":2,"config":{"digest":"sha256:' + "0" * 64 + '","size":1},"layers":[]}'
+    )
     assert not found(settings, "published models").good

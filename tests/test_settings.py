@@ -1,7 +1,7 @@
 import pytest
 
 from stock_llm.errors import InputError
-from stock_llm.profiles import load_profile
+from stock_llm.llm.profiles import load_profile
 from stock_llm.settings import CONFIG_FILE, load_settings
 
 
@@ -28,7 +28,9 @@ def test_the_sample_is_known_as_such(tmp_path):
     assert not load_settings(home=tmp_path, trades="mine/trades.csv").uses_sample
 
 
-@pytest.mark.parametrize(("dial", "value"), [("seed", "seven"), ("retrain_after", "0"), ("holdout_from", "soon")])
+@pytest.mark.parametrize(
+    ("dial", "value"), [("seed", "seven"), ("retrain_after", "0"), ("holdout_from", "soon")]
+)
 def test_a_wrong_value_names_the_dial(dial, value):
     with pytest.raises(InputError, match=dial):
         load_settings(**{dial: value})

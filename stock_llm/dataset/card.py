@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.artifacts import History
-from stock_llm.dataset.moments import HORIZON
-from stock_llm.dataset.rows import Row
-from stock_llm.dataset.splits import EMBARGO_DAYS, FROZEN_CORRECTIONS, Split
+from stock_llm.dataset.splits import EMBARGO_DAYS, FROZEN_CORRECTIONS, TimeSplit
+from stock_llm.skills.decision_point import HORIZON
+from stock_llm.skills.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,14 @@ class Tally:
 
 
 def write_card(
-    path: Path, history: History, split: Split, digest: str, draw: int, tallies: dict[str, Tally], purged: int, notes: list[str]
+    path: Path,
+    history: History,
+    split: TimeSplit,
+    digest: str,
+    draw: int,
+    tallies: dict[str, Tally],
+    purged: int,
+    notes: list[str],
 ) -> None:
     """The card, and its plots beside it as a PNG of the same name.
 
@@ -102,14 +109,20 @@ def write_card(
         "|---|---|--:|--:|",
     ]
     keys = sorted(train.labels | holdout.labels)
-    lines += [f"| {skill} | {label} | {train.labels[skill, label]} | {holdout.labels[skill, label]} |" for skill, label in keys]
+    lines += [
+        f"| {skill} | {label} | {train.labels[skill, label]} | {holdout.labels[skill, label]} |"
+        for skill, label in keys
+    ]
     lines += [
         f"| all | | {train.rows} | {holdout.rows} |",
         f"| of them Thai | | {train.languages['th']} | {holdout.languages['th']} |",
         "",
         "| made from | train | holdout |",
         "|---|--:|--:|",
-        *(f"| {kind} | {train.sources[kind]} | {holdout.sources[kind]} |" for kind in sorted(train.sources | holdout.sources)),
+        *(
+            f"| {kind} | {train.sources[kind]} | {holdout.sources[kind]} |"
+            for kind in sorted(train.sources | holdout.sources)
+        ),
         "",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -121,9 +134,16 @@ def _plot(path: Path, tallies: dict[str, Tally]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 14), layout="constrained")
-    parts = figure.subplot_mosaic([["task", "label"], ["symbol", "symbol"], ["time", "time"], ["length", "length"]])
+    parts = figure.subplot_mosaic(
+        [["task", "label"], ["symbol", "symbol"], ["time", "time"], ["length", "length"]]
+    )
     symbols = sum((one.symbols for one in tallies.values()), Counter())
-    common = [symbol for symbol, _ in sorted(symbols.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_SYMBOLS]]
+    common = [
+        symbol
+        for symbol, _ in sorted(symbols.items(), key=lambda item: (-item[1], item[0]))[
+            :SHOWN_SYMBOLS
+        ]
+    ]
     labels: dict[str, Counter[str]] = {name: Counter() for name in tallies}
     for name, one in tallies.items():
         for (_, label), count in one.labels.items():
@@ -134,21 +154,37 @@ def _plot(path: Path, tallies: dict[str, Tally]) -> None:
     _bars(
         parts["symbol"],
         shown,
-        "rows by symbol" if len(symbols) <= len(common) else f"rows of the {len(common)} commonest symbols",
+        "rows by symbol"
+        if len(symbols) <= len(common)
+        else f"rows of the {len(common)} commonest symbols",
     )
-    _bars(parts["time"], {name: one.months for name, one in tallies.items()}, "rows by month of the last known close")
-    lengths = {name: {f"{start:05d}": count for start, count in one.lengths.items()} for name, one in tallies.items()}
+    _bars(
+        parts["time"],
+        {name: one.months for name, one in tallies.items()},
+        "rows by month of the last known close",
+    )
+    lengths = {
+        name: {f"{start:05d}": count for start, count in one.lengths.items()}
+        for name, one in tallies.items()
+    }
     _bars(parts["length"], lengths, f"rows by characters, in steps of {BIN}")
     parts["task"].legend()
     figure.savefig(path, dpi=80, metadata={"Software": None})
 
 
-def _bars(axes: "Axes", counts: dict[str, dict[str, int]] | dict[str, Counter[str]], title: str) -> None:
+def _bars(
+    axes: "Axes", counts: dict[str, dict[str, int]] | dict[str, Counter[str]], title: str
+) -> None:
     """A group of bars per key, one bar per file."""
     keys = sorted({key for one in counts.values() for key in one})
     width = 0.8 / len(counts)
     for at, (name, one) in enumerate(counts.items()):
-        axes.bar([place + at * width for place in range(len(keys))], [one.get(key, 0) for key in keys], width, label=name)
+        axes.bar(
+            [place + at * width for place in range(len(keys))],
+            [one.get(key, 0) for key in keys],
+            width,
+            label=name,
+        )
     every = -(-len(keys) // 40)
     places = range(0, len(keys), every)
     axes.set_xticks(

@@ -12,15 +12,15 @@ from functools import cached_property
 import numpy as np
 import pyarrow.parquet as pq
 
-from stock_llm import situation
-from stock_llm.accounts import holdings
-from stock_llm.answers import VERDICTS
 from stock_llm.artifacts import History
-from stock_llm.dataset import moments
-from stock_llm.dataset.moments import Moment, Odds
-from stock_llm.market import candles
-from stock_llm.situation import Indicators, as_printed, percent
-from stock_llm.skills.portfolio import Held, Portfolio, portfolio_of
+from stock_llm.evaluation.answers import VERDICTS
+from stock_llm.market import situation
+from stock_llm.market.candles import candle_table
+from stock_llm.market.situation import IndicatorSeries, format_percent, round_as_printed
+from stock_llm.portfolio import holdings
+from stock_llm.skills import decision_point
+from stock_llm.skills.decision_point import BaseRates, DecisionPoint
+from stock_llm.skills.portfolio import Portfolio, PortfolioHolding, portfolio_of
 from stock_llm.skills.review import ClosedTrade
 
 OUTCOMES = VERDICTS["recommendation"]
@@ -58,33 +58,49 @@ class Decisions:
 class Market:
     """Candles with their indicators, and what the user held."""
 
-    def __init__(self, series: list[Indicators], fills: list[holdings.Fill], currencies: Mapping[str, Set[str]] | None = None):
+    def __init__(
+        self,
+        series: list[IndicatorSeries],
+        fills: list[holdings.Fill],
+        currencies: Mapping[str, Set[str]] | None = None,
+    ):
         """`currencies`: symbol → those that it was traded in; what is left out is taken to be one currency."""
         self.series = series
         self.fills = fills
         self._currencies = currencies or {}
-        self.held = holdings.follow(fills)
-        self._scores = [moments.outcomes(one) for one in series]
+        self.held = holdings.holdings_by_symbol(fills)
+        self._scores = [decision_point.outcomes(one) for one in series]
         self._place = {one.candles.symbol: place for place, one in enumerate(series)}
 
     @classmethod
-    def of(cls, history: History, amount_scale: float = 1.0, ref: Callable[[str], str] = str) -> "Market":
+    def of(
+        cls, history: History, amount_scale: float = 1.0, ref: Callable[[str], str] = str
+    ) -> "Market":
         """The market of a collected history.
 
         Args:
             amount_scale: what quantities are multiplied by, so that they need not show how large they are.
             ref: a trade's id to what may stand for it in rows.
         """
-        series = [situation.compute(one) for one in candles.by_symbol(pq.read_table(history.candles))]
-        fills = holdings.fills(pq.read_table(history.steps))
+        series = [
+            situation.compute_indicators(one)
+            for one in candle_table.candles_by_symbol(pq.read_table(history.candles))
+        ]
+        fills = holdings.read_fills(pq.read_table(history.steps))
         fills = [replace(fill, ref=ref(fill.ref)) for fill in fills]
         if amount_scale != 1.0:
-            fills = [replace(fill, quantity=round(fill.quantity * amount_scale, 8)) for fill in fills]
-        traded = pq.read_table(history.positions, columns=["instrument", "currency"]).group_by("instrument")
+            fills = [
+                replace(fill, quantity=round(fill.quantity * amount_scale, 8)) for fill in fills
+            ]
+        traded = pq.read_table(history.positions, columns=["instrument", "currency"]).group_by(
+            "instrument"
+        )
         currencies = traded.aggregate([("currency", "distinct")]).to_pylist()
-        return cls(series, fills, {one["instrument"]: set(one["currency_distinct"]) for one in currencies})
+        return cls(
+            series, fills, {one["instrument"]: set(one["currency_distinct"]) for one in currencies}
+        )
 
-    def named(self, symbol: str) -> Indicators | None:
+    def named(self, symbol: str) -> IndicatorSeries | None:
         """The series of a symbol, None where it has no candles."""
         place = self._place.get(symbol)
         return None if place is None else self.series[place]
@@ -113,7 +129,11 @@ class Market:
             if place is None or not fill.decided:
                 continue
             index = self.series[place].last_before(fill.day)
-            if (place, index) not in seen and index >= situation.WARM_UP and np.isfinite(self._scores[place][index]):
+            if (
+                (place, index) not in seen
+                and index >= situation.WARM_UP
+                and np.isfinite(self._scores[place][index])
+            ):
                 seen.add((place, index))
                 yield place, index, number
 
@@ -126,24 +146,37 @@ class Market:
         for number, one in enumerate(self.series):
             mine = order[edges[number] : edges[number + 1]]
             at = index[mine]
-            as_of[mine], until[mine] = one.candles.day[at], one.candles.day[at + moments.HORIZON]
-            words = np.array([OUTCOMES.index(moments.outcome_of(score)) for score in self._scores[number][at]], np.int8)
+            as_of[mine], until[mine] = (
+                one.candles.day[at],
+                one.candles.day[at + decision_point.HORIZON],
+            )
+            words = np.array(
+                [
+                    OUTCOMES.index(decision_point.outcome_of(score))
+                    for score in self._scores[number][at]
+                ],
+                np.int8,
+            )
             outcome[mine], kind[mine] = words, _kinds(one)[at]
         return Decisions(place, index, fill, as_of, until, outcome, kind)
 
-    def odds(self, learnt: np.ndarray) -> Odds:
+    def odds(self, learnt: np.ndarray) -> BaseRates:
         """How often each outcome followed each kind, among the decisions of these numbers."""
-        counted = Odds()
-        pairs = self.decisions.kind[learnt].astype(int) * len(OUTCOMES) + self.decisions.outcome[learnt]
+        counted = BaseRates()
+        pairs = (
+            self.decisions.kind[learnt].astype(int) * len(OUTCOMES) + self.decisions.outcome[learnt]
+        )
         for pair, times in zip(*np.unique(pairs, return_counts=True), strict=True):
             kind, outcome = divmod(int(pair), len(OUTCOMES))
             counted.count((TRENDS[kind // 2], bool(kind % 2)), OUTCOMES[outcome], int(times))
         return counted
 
-    def moment(self, number: int) -> Moment:
+    def moment(self, number: int) -> DecisionPoint:
         """What a decision knew, and what came of it."""
         decisions = self.decisions
-        place, index, fill = (int(column[number]) for column in (decisions.series, decisions.index, decisions.fill))
+        place, index, fill = (
+            int(column[number]) for column in (decisions.series, decisions.index, decisions.fill)
+        )
         one = self.series[place]
         symbol, day = one.candles.symbol, one.candles.day[index]
         holding = self.held.get(symbol)
@@ -154,7 +187,11 @@ class Market:
             position = holding.after(day.item()) if holding else None
             source = {"kind": "day", "ref": f"{symbol} {day}"}
         seen = one.at(index, position)
-        moment = moments.moment_at(one, self._scores[place], index, seen, source) if seen else None
+        moment = (
+            decision_point.decision_point_at(one, self._scores[place], index, seen, source)
+            if seen
+            else None
+        )
         assert moment is not None
         return moment
 
@@ -170,23 +207,29 @@ class Market:
                 continue
             for sale in holding.sales:
                 entry = one.at(one.last_before(sale.opened))
-                if entry and percent(sale.fill.price, sale.bought) != "+0.0%":
+                if entry and format_percent(sale.fill.price, sale.bought) != "+0.0%":
                     trade = ClosedTrade(
                         entry=entry,
-                        bought=as_printed(sale.bought),
-                        sold=as_printed(sale.fill.price),
+                        bought=round_as_printed(sale.bought),
+                        sold=round_as_printed(sale.fill.price),
                         opened=sale.opened.isoformat(),
                         closed=sale.fill.day.isoformat(),
                         days=(sale.fill.day - sale.opened).days,
                         ref=sale.fill.ref,
                     )
-                    found.setdefault((symbol, trade.opened, trade.closed, trade.bought, trade.sold), trade)
+                    found.setdefault(
+                        (symbol, trade.opened, trade.closed, trade.bought, trade.sold), trade
+                    )
         return list(found.values())
 
     @cached_property
     def days(self) -> list[date]:
         """Every day with a candle."""
-        return np.unique(np.concatenate([one.candles.day for one in self.series])).tolist() if self.series else []
+        return (
+            np.unique(np.concatenate([one.candles.day for one in self.series])).tolist()
+            if self.series
+            else []
+        )
 
     def portfolio(self, day: date) -> Portfolio | None:
         """What was held at the close of `day`; None where it is nothing to review, or cannot be valued in one currency."""
@@ -198,18 +241,22 @@ class Market:
             index = one.last_before(day + timedelta(days=1)) if one else -1
             if one is None or index < 0 or (day - one.candles.day[index].item()).days > STALE_DAYS:
                 return None
-            close = as_printed(one.candles.close[index])
-            held.append(Held(symbol, position.quantity, as_printed(position.cost), close))
+            close = round_as_printed(one.candles.close[index])
+            held.append(
+                PortfolioHolding(symbol, position.quantity, round_as_printed(position.cost), close)
+            )
         if len({currency for one in held for currency in self._currencies.get(one.symbol, ())}) > 1:
             return None
         return portfolio_of(day.isoformat(), held)
 
 
-def _kinds(one: Indicators) -> np.ndarray:
+def _kinds(one: IndicatorSeries) -> np.ndarray:
     """`Decisions.kind` of every session."""
     close, sma20, sma50 = (_printed(values) for values in (one.candles.close, one.sma20, one.sma50))
     up, down = (close > sma50) & (sma20 > sma50), (close < sma50) & (sma20 < sma50)
-    trend = np.select([up, down], [TRENDS.index("UP"), TRENDS.index("DOWN")], TRENDS.index("SIDEWAYS"))
+    trend = np.select(
+        [up, down], [TRENDS.index("UP"), TRENDS.index("DOWN")], TRENDS.index("SIDEWAYS")
+    )
     return (2 * trend + (np.round(one.macd, 2) > np.round(one.macd_signal, 2))).astype(np.int8)
 
 

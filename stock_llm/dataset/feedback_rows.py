@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from stock_llm.dataset import injections, splits
-from stock_llm.dataset.duplicates import Seen
-from stock_llm.dataset.free_text import free_text, shows_later_day
-from stock_llm.dataset.judging import Judging, mark
-from stock_llm.dataset.redaction import Redactor
-from stock_llm.dataset.rows import Row
-from stock_llm.feedback_item import FeedbackItem
+from stock_llm.dataset import splits
+from stock_llm.dataset.leakage.duplicates import DuplicateIndex
+from stock_llm.dataset.leakage.free_text import free_text, shows_later_day
+from stock_llm.dataset.leakage.overlap import OverlapIndex, row_identity
+from stock_llm.dataset.privacy import injections
+from stock_llm.dataset.privacy.redaction import Redactor
+from stock_llm.feedback.item import FeedbackItem
 from stock_llm.skills import follow
+from stock_llm.skills.row import Row
 
 WAITS = "wait: the holdout judges the same event"
 FLAGGED = "are not learnt: the answer looks like an injection"
@@ -27,7 +28,7 @@ REVISED = "are not learnt: somebody judged the same answer otherwise later"
 
 
 @dataclass(frozen=True)
-class Said:
+class FeedbackRows:
     """What became of the feedback.
 
     Attributes:
@@ -43,21 +44,25 @@ class Said:
     left_out: Counter[str]
 
 
-def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Redactor) -> Said:
+def feedback_rows(
+    items: Sequence[FeedbackItem], judging: OverlapIndex, redactor: Redactor
+) -> FeedbackRows:
     """Sorts the items out; `judging` are the rows of the holdout."""
     first = splits.chains(items)
     edited = {first[item.id] for item in items if item.edit}
-    frozen_chains = {name for name in edited if splits.frozen(name)}
+    frozen_chains = {name for name in edited if splits.is_frozen(name)}
     chain = {redactor.ref(name): root for name, root in first.items()}
     pairs = [(item, _row(item)) for item in (_clean(item, redactor) for item in items)]
-    waiting = {chain[item.id] for item, row in pairs if judging.shares_event(row) or repeats(item, judging)}
+    waiting = {
+        chain[item.id] for item, row in pairs if judging.shares_event(row) or repeats(item, judging)
+    }
 
-    said = Said([], [], [], Counter())
+    said = FeedbackRows([], [], [], Counter())
     open_to_all: list[tuple[FeedbackItem, Row]] = []
     for item, row in pairs:
         if chain[item.id] in waiting:
             said.left_out[WAITS] += follow.wanted(item) is not None
-        elif injections.found(row.output):
+        elif injections.detect(row.output):
             said.left_out[FLAGGED] += 1
         elif shows_later_day(row):
             said.left_out[LATER] += 1
@@ -67,7 +72,7 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
             said.frozen.append(row)
 
     revised = _revised(item for item, _ in open_to_all)
-    kept, texts, marks = Judging(said.frozen), Seen(), set()
+    kept, texts, marks = OverlapIndex(said.frozen), DuplicateIndex(), set()
     for item, row in open_to_all:
         text = free_text(row)
         if repeats(item, kept):
@@ -79,18 +84,24 @@ def feedback_rows(items: Sequence[FeedbackItem], judging: Judging, redactor: Red
         if item.edit is None and item.response in revised.get(_asked(item), ()):
             said.left_out[REVISED] += 1
             continue
-        if mark(row) in marks or (text and texts.add(item.id, f"{row.instruction}\n{row.input}\n{text}")):
+        if row_identity(row) in marks or (
+            text and texts.add(item.id, f"{row.instruction}\n{row.input}\n{text}")
+        ):
             said.left_out[REPEATED] += 1
             continue
-        marks.add(mark(row))
+        marks.add(row_identity(row))
         said.learnt.append(row)
     return said
 
 
-def repeats(item: FeedbackItem, judging: Judging) -> bool:
+def repeats(item: FeedbackItem, judging: OverlapIndex) -> bool:
     """Whether the question judges, or any words of the item do, in the answer that is wished for or in the one that was given."""
     row = _row(item)
-    return judging.asks(row) or judging.says(row) or (item.edit is not None and judging.says(follow.row(item, item.response)))
+    return (
+        judging.asks(row)
+        or judging.says(row)
+        or (item.edit is not None and judging.says(follow.row(item, item.response)))
+    )
 
 
 def _revised(items: Iterable[FeedbackItem]) -> dict[tuple[str, str], set[str]]:
@@ -113,11 +124,11 @@ def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:
     """The item as it may be written: redacted last, when nothing joins the parts of a number any more."""
     item = replace(
         item,
-        instruction=injections.harmless(item.instruction),
-        input=injections.harmless(item.input),
-        response=injections.harmless(item.response),
-        correction=None if item.correction is None else injections.harmless(item.correction),
-        comment=injections.harmless(item.comment),
+        instruction=injections.neutralize(item.instruction),
+        input=injections.neutralize(item.input),
+        response=injections.neutralize(item.response),
+        correction=None if item.correction is None else injections.neutralize(item.correction),
+        comment=injections.neutralize(item.comment),
     )
     return redactor.item(item)
 
@@ -125,5 +136,5 @@ def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:
 def _row(item: FeedbackItem) -> Row:
     """The row of an item, of its response where nobody wanted it: such a row is only looked at, never written."""
     row = follow.row(item, follow.wanted(item) or item.response.strip())
-    flags = injections.found(f"{item.instruction}\n{item.input}")
+    flags = injections.detect(f"{item.instruction}\n{item.input}")
     return replace(row, facts={"flags": flags}) if flags else row

@@ -16,18 +16,18 @@ from typing import Literal
 
 import numpy as np
 
-from stock_llm.answers import AnswerError, parse
-from stock_llm.dataset import moments
 from stock_llm.dataset.decisions import Market
-from stock_llm.dataset.moments import HORIZON
-from stock_llm.feedback_item import FeedbackItem
-from stock_llm.prompts import Message, messages
+from stock_llm.evaluation.answers import AnswerError, parse_answer
+from stock_llm.feedback.item import FeedbackItem
+from stock_llm.llm.prompts import Message, messages
+from stock_llm.skills import decision_point
+from stock_llm.skills.decision_point import HORIZON
 
-Said = Literal["correction", "thumb", "rating", "outcome"]
+Evidence = Literal["correction", "thumb", "rating", "outcome"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RealizedOutcome:
     """What the market did after an answer.
 
     Attributes:
@@ -42,18 +42,18 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Pair:
+class DpoRow:
     """A DPO row: one answer that was wanted, and one that was not."""
 
     feedback: str
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
-    outcome: Outcome | None
+    outcome: RealizedOutcome | None
 
 
 @dataclass(frozen=True)
-class Vote:
+class KtoRow:
     """A KTO row: one answer, and whether it was good.
 
     Attributes:
@@ -64,18 +64,18 @@ class Vote:
     prompt: list[Message]
     completion: list[Message]
     label: bool
-    said: Said
-    outcome: Outcome | None
+    said: Evidence
+    outcome: RealizedOutcome | None
 
 
-class Outcomes:
+class OutcomeLookup:
     """Realised outcomes of a market's stocks, for labels that end before a day."""
 
     def __init__(self, market: Market, before: date):
         self._market, self._before = market, before
         self._scores: dict[str, np.ndarray] = {}
 
-    def of(self, item: FeedbackItem) -> Outcome | None:
+    def of(self, item: FeedbackItem) -> RealizedOutcome | None:
         """What came after the item's `as_of`; None where it names no stock and close, or the horizon is not over."""
         series = self._market.named(item.symbol) if item.symbol and item.as_of else None
         if series is None:
@@ -85,33 +85,40 @@ class Outcomes:
         days = series.candles.day
         if index < 0 or days[index] != np.datetime64(as_of) or index + HORIZON >= len(days):
             return None
-        scores = self._scores.setdefault(item.symbol, moments.outcomes(series))
+        scores = self._scores.setdefault(item.symbol, decision_point.outcomes(series))
         until = days[index + HORIZON].item()
         if until >= self._before or not np.isfinite(scores[index]):
             return None
-        label = moments.outcome_of(scores[index])
+        label = decision_point.outcome_of(scores[index])
         said = _recommendation(item.response)
-        return Outcome(label, until.isoformat(), said == label if said else None)
+        return RealizedOutcome(label, until.isoformat(), said == label if said else None)
 
 
-def preferences(items: Iterable[FeedbackItem], outcomes: Outcomes) -> list[Pair | Vote]:
+def preferences(items: Iterable[FeedbackItem], outcomes: OutcomeLookup) -> list[DpoRow | KtoRow]:
     """The rows of these items, in order of time; an edit that is the original answer but for spaces is none."""
-    pairs: dict[tuple[str, frozenset[str]], Pair] = {}
-    votes: dict[tuple[str, str], Vote] = {}
+    pairs: dict[tuple[str, frozenset[str]], DpoRow] = {}
+    votes: dict[tuple[str, str], KtoRow] = {}
     ordered = sorted(items, key=lambda item: (item.created_at, item.id))
     for item in ordered:
         outcome = outcomes.of(item)
         prompt, asked = messages(item.instruction, item.input), f"{item.instruction}\0{item.input}"
         if (edit := item.edit) is not None:
-            pairs[asked, frozenset((edit, item.response))] = Pair(item.id, prompt, _answer(edit), _answer(item.response), outcome)
+            pairs[asked, frozenset((edit, item.response))] = DpoRow(
+                item.id, prompt, _answer(edit), _answer(item.response), outcome
+            )
         if (judged := _judged(item, outcome)) is not None:
             label, said = judged
-            votes[asked, item.response] = Vote(item.id, prompt, _answer(item.response), label, said, outcome)
+            votes[asked, item.response] = KtoRow(
+                item.id, prompt, _answer(item.response), label, said, outcome
+            )
     place = {item.id: number for number, item in enumerate(ordered)}
-    return sorted([*pairs.values(), *votes.values()], key=lambda row: (place[row.feedback], isinstance(row, Vote)))
+    return sorted(
+        [*pairs.values(), *votes.values()],
+        key=lambda row: (place[row.feedback], isinstance(row, KtoRow)),
+    )
 
 
-def _judged(item: FeedbackItem, outcome: Outcome | None) -> tuple[bool, Said] | None:
+def _judged(item: FeedbackItem, outcome: RealizedOutcome | None) -> tuple[bool, Evidence] | None:
     """Whether the answer was good, and what says so: people before the market."""
     if item.liked is not None:
         return item.liked, "thumb" if item.thumb else "rating"
@@ -121,12 +128,12 @@ def _judged(item: FeedbackItem, outcome: Outcome | None) -> tuple[bool, Said] | 
     return None
 
 
-def write(rows: Iterable[Pair | Vote], path: Path) -> int:
+def write(rows: Iterable[DpoRow | KtoRow], path: Path) -> int:
     """Writes JSON lines, `kind` saying dpo or kto; returns how many. The same rows are the same bytes."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for row in rows:
-            values = asdict(row) | {"kind": "dpo" if isinstance(row, Pair) else "kto"}
+            values = asdict(row) | {"kind": "dpo" if isinstance(row, DpoRow) else "kto"}
             stream.write(json.dumps(values, sort_keys=True, ensure_ascii=False) + "\n")
             count += 1
     return count
@@ -138,6 +145,6 @@ def _answer(text: str) -> list[Message]:
 
 def _recommendation(text: str) -> str | None:
     try:
-        return parse(text).recommendation
+        return parse_answer(text).recommendation
     except AnswerError:
         return None

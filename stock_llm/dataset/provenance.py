@@ -16,14 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm.accounts import holdings
 from stock_llm.artifacts import RECORD, Dataset, History, load
-from stock_llm.dataset import identifiers, replay, sources
-from stock_llm.dataset.rows import Row, read_rows
+from stock_llm.dataset.privacy import pseudonyms
+from stock_llm.dataset.sources import mixing, replay
 from stock_llm.errors import InputError
-from stock_llm.feedback_item import read_parquet
+from stock_llm.feedback.item import read_parquet
+from stock_llm.portfolio import holdings
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.skills.row import Row, read_rows
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Found:
+class RowProvenance:
     """A row, the file of which dataset it stands in, and what it was made of."""
 
     row: Row
@@ -63,11 +64,18 @@ class Found:
 
 def datasets(settings: Settings) -> list[Dataset]:
     """All finished datasets, the newest first."""
-    records = sorted((settings.artifacts / "dataset").glob(f"*/{RECORD}"), key=lambda path: (-path.stat().st_mtime, str(path)))
-    return [found for path in records if not path.parent.name.endswith(".partial") and (found := load(Dataset, path.parent))]
+    records = sorted(
+        (settings.artifacts / "dataset").glob(f"*/{RECORD}"),
+        key=lambda path: (-path.stat().st_mtime, str(path)),
+    )
+    return [
+        found
+        for path in records
+        if not path.parent.name.endswith(".partial") and (found := load(Dataset, path.parent))
+    ]
 
 
-def find(settings: Settings, name: str) -> Found:
+def find(settings: Settings, name: str) -> RowProvenance:
     """The newest row of that id; the last eight letters of an id are enough.
 
     Raises:
@@ -79,7 +87,9 @@ def find(settings: Settings, name: str) -> Found:
             for row in read_rows(file):
                 if row.id == name or (len(name) == 8 and row.id.endswith(f"-{name}")):
                     history = load(History, settings.artifacts / "history" / dataset.history)
-                    return Found(row, file, dataset, list(origins(row, history, settings)) if history else [])
+                    return RowProvenance(
+                        row, file, dataset, list(origins(row, history, settings)) if history else []
+                    )
     raise InputError(
         f"no row '{name}' in {len(known)} datasets",
         remedy=f"Ids are the field `id` of the lines in {settings.artifacts / 'dataset'}/*/*.jsonl",
@@ -91,7 +101,7 @@ def origins(row: Row, history: History, settings: Settings) -> Iterator[Origin]:
     kind, ref = row.source["kind"], row.source["ref"]
 
     def led_back(ref: str, names: Iterable[str]) -> str:
-        return identifiers.shown(ref, names, partial(account_hash, settings=settings))
+        return pseudonyms.resolve(ref, names, partial(account_hash, settings=settings))
 
     if kind == "feedback":
         ref = led_back(ref, history.feedback_ids)
@@ -104,11 +114,20 @@ def origins(row: Row, history: History, settings: Settings) -> Iterator[Origin]:
         return
     if kind not in ("trade", "day", "rule", "positions"):
         file, _, line = ref.rpartition(" ")
-        file = led_back(file, sources.names(settings))
+        file = led_back(file, mixing.names(settings))
         licence = f", licence {row.source['licence']}" if "licence" in row.source else ""
-        yield Origin("text", ref, file, (int(line), int(line)) if line.isdigit() else None, f"{kind}{licence}")
+        yield Origin(
+            "text",
+            ref,
+            file,
+            (int(line), int(line)) if line.isdigit() else None,
+            f"{kind}{licence}",
+        )
         return
-    candles, books = pq.read_table(history.candles), _Books(pq.read_table(history.trades), pq.read_table(history.steps))
+    candles, books = (
+        pq.read_table(history.candles),
+        _Books(pq.read_table(history.trades), pq.read_table(history.steps)),
+    )
     ref = led_back(ref, pc.unique(books.ledger["entry_id"]).to_pylist())
     if kind == "positions":
         yield from _portfolio(row, candles, books)
@@ -120,7 +139,9 @@ def origins(row: Row, history: History, settings: Settings) -> Iterator[Origin]:
             yield from _lines(candles, row.symbol, first, last, "label")
         yield from _fills(books.ledger, pc.field("entry_id") == ref, "trade")
         if row.as_of > known.isoformat():  # a review knows the sale and the purchases before it
-            yield from _position(books, row.symbol, date.fromisoformat(row.as_of) - timedelta(days=1), ref)
+            yield from _position(
+                books, row.symbol, date.fromisoformat(row.as_of) - timedelta(days=1), ref
+            )
         elif row.facts["situation"]["position"]:
             yield from _position(books, row.symbol, known, ref)
 
@@ -141,7 +162,12 @@ def _portfolio(row: Row, candles: pa.Table, books: _Books) -> Iterator[Origin]:
 
 
 def _lines(
-    candles: pa.Table, symbol: str, first: date | None, last: date, what: str, only_last: bool = False
+    candles: pa.Table,
+    symbol: str,
+    first: date | None,
+    last: date,
+    what: str,
+    only_last: bool = False,
 ) -> Iterator[Origin]:
     """The candles of some days, one origin for every file that they are in."""
     chosen = (pc.field("symbol") == symbol) & (pc.field("date") <= last)
@@ -156,27 +182,35 @@ def _lines(
 
 def _position(books: _Books, symbol: str, last: date, but: str) -> Iterator[Origin]:
     """The trades that made up the position at the close of `last`, from the one that opened it on; `but` is left out."""
-    fills = holdings.fills(books.steps.filter(pc.field("symbol") == symbol))
-    holding = holdings.follow(fills).get(symbol)
+    fills = holdings.read_fills(books.steps.filter(pc.field("symbol") == symbol))
+    holding = holdings.holdings_by_symbol(fills).get(symbol)
     at = bisect_right(holding.days, last) - 1 if holding else -1
     if holding is None or at < 0:
         return
     while at and holding.positions[at - 1]:
         at -= 1
-    traded = [fill.ref for fill in fills if holding.days[at] <= fill.day <= last and fill.ref != but]
+    traded = [
+        fill.ref for fill in fills if holding.days[at] <= fill.day <= last and fill.ref != but
+    ]
     yield from _fills(books.ledger, pc.field("entry_id").isin(traded), "position")
 
 
 def _fills(ledger: pa.Table, chosen: pc.Expression, what: str) -> Iterator[Origin]:
     for entry in ledger.filter(chosen).to_pylist():
         said = f"{entry['kind']} {float(entry['quantity']):g} {entry['symbol']} on {entry['executed_at']:%Y-%m-%d}"
-        yield Origin(what, entry["entry_id"], entry["source_file"], (entry["source_row"],) * 2, said)
+        yield Origin(
+            what, entry["entry_id"], entry["source_file"], (entry["source_row"],) * 2, said
+        )
 
 
-def markdown(found: Found) -> str:
+def markdown(found: RowProvenance) -> str:
     """A row for people: what is asked and answered, and where it comes from."""
     row = found.row
-    label = f"{row.label}, from {row.label_from} to {row.label_until}" if row.label_until > row.as_of else row.label
+    label = (
+        f"{row.label}, from {row.label_from} to {row.label_until}"
+        if row.label_until > row.as_of
+        else row.label
+    )
     told = "\n".join(f"  {origin}" for origin in found.origins) or "  nothing but this program"
     asked = "\n\n".join(part for part in (row.instruction, row.input, row.output) if part)
     return f"""{row.id}

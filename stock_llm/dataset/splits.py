@@ -14,7 +14,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from stock_llm.artifacts import digest_of
-from stock_llm.feedback_item import FeedbackItem
+from stock_llm.feedback.item import FeedbackItem
 
 EMBARGO_DAYS = 7
 """Calendar days kept empty between the last train label and the holdout."""
@@ -24,14 +24,14 @@ FROZEN_CORRECTIONS = 4
 
 
 @dataclass(frozen=True)
-class Split:
+class TimeSplit:
     """The holdout's days, [`start`, `until`); `until` None: it ends with the history, and grows with it."""
 
     start: date
     until: date | None
 
     @classmethod
-    def parse(cls, start: str, until: str) -> "Split":
+    def parse(cls, start: str, until: str) -> "TimeSplit":
         """From ISO dates; `until` may be empty."""
         return cls(date.fromisoformat(start), date.fromisoformat(until) if until else None)
 
@@ -59,15 +59,17 @@ class Split:
         return self.start <= first and (self.until is None or last < self.until)
 
 
-def split_of(first: date, last: date, start: date | None = None) -> Split:
+def split_of(first: date, last: date, start: date | None = None) -> TimeSplit:
     """The split of a candle history that runs from `first` to `last`; `start` where the user has chosen it."""
     near = first + (last - first) * 7 // 8
     start = start or near.replace(month=_quarter(near), day=1)
-    after = last + timedelta(days=1 if last.weekday() < 4 else 7 - last.weekday())  # a quarter may end on a weekend
+    after = last + timedelta(
+        days=1 if last.weekday() < 4 else 7 - last.weekday()
+    )  # a quarter may end on a weekend
     for until in (after.replace(month=_quarter(after), day=1), after.replace(day=1)):
         if until > start:
-            return Split(start, until)
-    return Split(start, None)
+            return TimeSplit(start, until)
+    return TimeSplit(start, None)
 
 
 def _quarter(day: date) -> int:
@@ -92,7 +94,10 @@ def chains(items: Sequence[FeedbackItem]) -> dict[str, str]:
 
     for item in sorted(items, key=lambda item: (item.created_at, item.id)):
         parent[item.id] = item.id
-        marks = [("question", f"{_text(item.instruction)}\0{item.input}"), ("text", _text(item.correction or item.response))]
+        marks = [
+            ("question", f"{_text(item.instruction)}\0{item.input}"),
+            ("text", _text(item.correction or item.response)),
+        ]
         if item.response_id:
             marks.append(("response", item.response_id))
         if _text(item.response) in corrections:
@@ -108,6 +113,6 @@ def _text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def frozen(chain: str) -> bool:
+def is_frozen(chain: str) -> bool:
     """Whether a chain is never trained on."""
     return int(digest_of(id=chain), 16) % FROZEN_CORRECTIONS == 0

@@ -18,25 +18,27 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from stock_llm.errors import InputError, StockLLMError
-from stock_llm.gateway import docs_page, ollama_replies, openai_replies
-from stock_llm.gateway.backends import Backends
-from stock_llm.gateway.costs import Costs
-from stock_llm.gateway.desk import Desk, Gone
-from stock_llm.gateway.dials import GatewayDials
-from stock_llm.gateway.door import Door, check_bind, is_loopback
-from stock_llm.gateway.failures import BadRequest, GatewayFailure
-from stock_llm.gateway.fallback import Gateway
-from stock_llm.gateway.kept import Kept
-from stock_llm.gateway.metrics import Metrics
-from stock_llm.gateway.ollama_api import ollama_routes
-from stock_llm.gateway.openai_api import openai_routes
-from stock_llm.gateway.policy import load_policy
-from stock_llm.gateway.prices import load_prices
-from stock_llm.gateway.service_api import service_routes
+from stock_llm.gateway.accounting.answer_log import AnswerLog
+from stock_llm.gateway.accounting.cost_store import CostStore
+from stock_llm.gateway.accounting.metrics import GatewayMetrics
+from stock_llm.gateway.accounting.prices import load_prices
+from stock_llm.gateway.api import docs_page
+from stock_llm.gateway.api.handler import ClientDisconnect, RequestHandler
+from stock_llm.gateway.api.middleware import AccessMiddleware, check_bind, is_loopback
+from stock_llm.gateway.api.ollama import responses as ollama_responses
+from stock_llm.gateway.api.ollama.routes import ollama_routes
+from stock_llm.gateway.api.openai import responses as openai_responses
+from stock_llm.gateway.api.openai.routes import openai_routes
+from stock_llm.gateway.api.service.routes import service_routes
+from stock_llm.gateway.config import GatewaySettings
+from stock_llm.gateway.errors import BadRequest, GatewayError
+from stock_llm.gateway.providers.registry import ProviderRegistry
+from stock_llm.gateway.routing.fallback import FallbackRouter
+from stock_llm.gateway.routing.policy import load_policy
 from stock_llm.secrets import signing_key
 from stock_llm.settings import Settings
 
-FINISH_WITHIN = 60
+SHUTDOWN_SECONDS = 60
 """Seconds that answers under way have after the gateway was told to stop."""
 
 _IDLE = 75
@@ -59,17 +61,19 @@ def create_app(settings: Settings) -> ASGIApp:
     dials = settings.gateway
     check_bind(dials)
     policy = load_policy(dials.policy, {"keep_back": dials.keep_back}, settings.home, dials.servers)
-    backends = Backends(settings)
+    backends = ProviderRegistry(settings)
     prices = load_prices()
     url = settings.url(dials.costs_url)
-    costs = Costs(url, dials.daily_dollars, dials.monthly_dollars)
-    kept = Kept(url, signing_key(settings), dials.keep_answers_days)
+    costs = CostStore(url, dials.daily_dollars, dials.monthly_dollars)
+    kept = AnswerLog(url, signing_key(settings), dials.keep_answers_days)
     metrics = _metrics(backends, costs)
-    gateway = Gateway(
+    gateway = FallbackRouter(
         backends.providers, policy=policy, costs=costs, prices=prices, max_tokens=dials.max_tokens, timeout=dials.timeout,
         attempt_failed=metrics.attempt_failed,
     )  # fmt: skip
-    desk = Desk(gateway, kept, metrics, int(dials.cache_megabytes * 2**20), dials.cache_minutes * 60)
+    desk = RequestHandler(
+        gateway, kept, metrics, int(dials.cache_megabytes * 2**20), dials.cache_minutes * 60
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,14 +89,23 @@ def create_app(settings: Settings) -> ASGIApp:
             await kept.close()
             await asyncio.to_thread(costs.close)
 
-    app = FastAPI(title="stock-llm gateway", description=_ABOUT, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="stock-llm gateway",
+        description=_ABOUT,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_api_route("/docs", docs_page.page, include_in_schema=False)
-    app.include_router(ollama_routes(desk, backends, dials.manage_models or is_loopback(dials.host), dials.timeout))
+    app.include_router(
+        ollama_routes(desk, backends, dials.manage_models or is_loopback(dials.host), dials.timeout)
+    )
     app.include_router(service_routes(desk, settings))  # before /v1/models/{name}
     app.include_router(openai_routes(desk, backends))
     _add_state(app, backends, gateway, metrics)
     _add_errors(app)
-    return Door(app, dials)
+    return AccessMiddleware(app, dials)
 
 
 def serve(settings: Settings) -> None:
@@ -106,18 +119,26 @@ def serve(settings: Settings) -> None:
     app = create_app(settings)
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", ws="none", access_log=False, server_header=False, log_level="warning",
-        timeout_graceful_shutdown=FINISH_WITHIN, timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS, timeout_keep_alive=_IDLE,
     )  # fmt: skip
     with suppress(KeyboardInterrupt), _listening(settings.gateway) as taken:
         host, port = taken.getsockname()[:2]
-        switched_off = [name for name in ("claude_cli", "claude_api") if not getattr(settings.gateway, name)]
-        print(f"stock-llm gateway on http://{f'[{host}]' if ':' in host else host}:{port}, documented at /docs", flush=True)
+        switched_off = [
+            name for name in ("claude_cli", "claude_api") if not getattr(settings.gateway, name)
+        ]
+        print(
+            f"stock-llm gateway on http://{f'[{host}]' if ':' in host else host}:{port}, documented at /docs",
+            flush=True,
+        )
         if switched_off:
-            print(f"off: {', '.join(switched_off)} (STOCK_LLM_GATEWAY__CLAUDE_CLI=true switches one on)", flush=True)
+            print(
+                f"off: {', '.join(switched_off)} (STOCK_LLM_GATEWAY__CLAUDE_CLI=true switches one on)",
+                flush=True,
+            )
         uvicorn.Server(config).run([taken])
 
 
-def _listening(dials: GatewayDials) -> socket.socket:
+def _listening(dials: GatewaySettings) -> socket.socket:
     """
     Raises:
         InputError: the address cannot be listened on.
@@ -127,20 +148,39 @@ def _listening(dials: GatewayDials) -> socket.socket:
         return socket.create_server((dials.host, dials.port), family=family, backlog=2048)
     except OSError as error:
         raise InputError(
-            f"cannot listen on {dials.host}:{dials.port}: {error.strerror}", remedy="Choose another --host or --port"
+            f"cannot listen on {dials.host}:{dials.port}: {error.strerror}",
+            remedy="Choose another --host or --port",
         ) from None
 
 
-def _metrics(backends: Backends, costs: Costs) -> Metrics:
-    metrics = Metrics()
-    metrics.watch("stock_llm_machine_running", "Requests that local models work on.", lambda: backends.machine.running)
-    metrics.watch("stock_llm_machine_waiting", "Requests that wait for local models.", lambda: backends.machine.waiting)
-    metrics.watch("stock_llm_budget_left_today_dollars", "Left of the daily budget.", lambda: float(costs.left().today))
-    metrics.watch("stock_llm_budget_left_month_dollars", "Left of the monthly budget.", lambda: float(costs.left().month))
+def _metrics(backends: ProviderRegistry, costs: CostStore) -> GatewayMetrics:
+    metrics = GatewayMetrics()
+    metrics.watch(
+        "stock_llm_machine_running",
+        "Requests that local models work on.",
+        lambda: backends.local_limit.running,
+    )
+    metrics.watch(
+        "stock_llm_machine_waiting",
+        "Requests that wait for local models.",
+        lambda: backends.local_limit.waiting,
+    )
+    metrics.watch(
+        "stock_llm_budget_left_today_dollars",
+        "Left of the daily budget.",
+        lambda: float(costs.left().today),
+    )
+    metrics.watch(
+        "stock_llm_budget_left_month_dollars",
+        "Left of the monthly budget.",
+        lambda: float(costs.left().month),
+    )
     return metrics
 
 
-def _add_state(app: FastAPI, backends: Backends, gateway: Gateway, metrics: Metrics) -> None:
+def _add_state(
+    app: FastAPI, backends: ProviderRegistry, gateway: FallbackRouter, metrics: GatewayMetrics
+) -> None:
     """Health, readiness, metrics."""
 
     @app.get("/healthz", tags=["State"])
@@ -153,11 +193,17 @@ def _add_state(app: FastAPI, backends: Backends, gateway: Gateway, metrics: Metr
         """Whether a question could be answered, and how each provider is."""
         resting = gateway.resting()
         told = {
-            name: {"ok": health.ok, "detail": health.detail, "resting_seconds": resting.get(name, 0.0)}
+            name: {
+                "ok": health.ok,
+                "detail": health.detail,
+                "resting_seconds": resting.get(name, 0.0),
+            }
             for name, health in backends.health.items()
         }
         ok = any(health.ok for health in backends.health.values())
-        return _json({"status": "ok" if ok else "no provider answers", "providers": told}, 200 if ok else 503)
+        return _json(
+            {"status": "ok" if ok else "no provider answers", "providers": told}, 200 if ok else 503
+        )
 
     @app.get("/metrics", tags=["State"], response_class=PlainTextResponse)
     async def numbers() -> Response:
@@ -168,14 +214,22 @@ def _add_state(app: FastAPI, backends: Backends, gateway: Gateway, metrics: Metr
 def _add_errors(app: FastAPI) -> None:
     """Every error is one line in the words of the API that was asked; a fault of ours is logged and told as such."""
 
-    @app.exception_handler(GatewayFailure)
-    async def failed(request: Request, failure: GatewayFailure) -> Response:
-        headers = {"retry-after": str(max(1, round(failure.retry_after)))} if failure.retry_after else None
-        text = failure.reason if isinstance(failure, BadRequest) or failure.provider == "gateway" else str(failure)
+    @app.exception_handler(GatewayError)
+    async def failed(request: Request, failure: GatewayError) -> Response:
+        headers = (
+            {"retry-after": str(max(1, round(failure.retry_after)))}
+            if failure.retry_after
+            else None
+        )
+        text = (
+            failure.reason
+            if isinstance(failure, BadRequest) or failure.provider == "gateway"
+            else str(failure)
+        )
         return _error(request, failure.status, text, headers)
 
-    @app.exception_handler(Gone)
-    async def gone(_: Request, __: Gone) -> Response:
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=499)
 
     @app.exception_handler(StockLLMError)
@@ -202,10 +256,17 @@ def _add_errors(app: FastAPI) -> None:
         return _error(request, 500, "the gateway itself is at fault; its log says more")
 
 
-def _error(request: Request, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+def _error(
+    request: Request, status: int, text: str, headers: Mapping[str, str] | None = None
+) -> Response:
     if request.url.path.startswith("/v1/"):
-        return _json(openai_replies.error_of(status, text), status, headers)
-    return Response(ollama_replies.error(text), status, media_type="application/json; charset=utf-8", headers=headers)
+        return _json(openai_responses.error_body(status, text), status, headers)
+    return Response(
+        ollama_responses.error(text),
+        status,
+        media_type="application/json; charset=utf-8",
+        headers=headers,
+    )
 
 
 def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
-Finish = Literal["stop", "length", "tool_calls", "refusal"]
+FinishReason = Literal["stop", "length", "tool_calls", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ChatMessage:
     """One turn. `extra` carries what only some backends understand, in Ollama's field names (images, tool_calls, tool_name)."""
 
     role: Role
@@ -23,7 +23,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class GenerationOptions:
     """How to generate. None means: the model's own default, not ours."""
 
     temperature: float | None = None
@@ -39,26 +39,28 @@ class Options:
 class ChatRequest:
     """A conversation to go on with."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
     model: str
     """The model's own name at the provider that is asked; "auto" before the router has chosen."""
-    options: Options = Options()
+    options: GenerationOptions = GenerationOptions()
     format: Mapping[str, Any] | Literal["json"] | None = None
     """A JSON schema that the answer must fit, or "json"."""
     stream: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What else came with the request, in Ollama's names (tools, think, keep_alive …); in OpenAI's where Ollama has none."""
-    suit: Callable[[str], "ChatRequest"] | None = None
+    adapt: Callable[[str], "ChatRequest"] | None = None
     """The name of a model → the same question as that model is to be asked it; None: all are asked alike."""
 
-    def put_to(self, model: str) -> "ChatRequest":
+    def for_model(self, model: str) -> "ChatRequest":
         """What the model of this name is asked."""
-        return replace(self.suit(model) if self.suit else self, model=model)
+        return replace(self.adapt(model) if self.adapt else self, model=model)
 
     @property
     def question(self) -> str:
         """What the user said last: what is wanted now."""
-        return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
+        return next(
+            (message.content for message in reversed(self.messages) if message.role == "user"), ""
+        )
 
     @property
     def text(self) -> str:
@@ -67,7 +69,7 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Tokens of one call. `tokens_in` are those neither read from nor written to a prompt cache, as Anthropic counts."""
 
     tokens_in: int = 0
@@ -85,7 +87,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
+class ProviderTimings:
     """How long each part took at the provider, in seconds; None where it does not say."""
 
     queue: float | None = None
@@ -96,17 +98,17 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ChatAnswer:
     """A whole answer, checked by its provider: never empty by failure, never cut."""
 
     text: str
     model: str
     """As the provider calls the model that answered."""
-    usage: Usage
-    finish: Finish = "stop"
+    usage: TokenUsage
+    finish: FinishReason = "stop"
     dollars: Decimal | None = None
     """What the provider itself says that it cost; None: to be computed from the usage."""
-    timings: Timings = Timings()
+    timings: ProviderTimings = ProviderTimings()
     message: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of the answer's message in Ollama's names (thinking, tool_calls)."""
     notes: tuple[str, ...] = ()
@@ -116,11 +118,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class AnswerChunk:
     """A piece of a streamed answer; the last one, and only it, carries the whole `Answer`."""
 
     text: str = ""
-    answer: Answer | None = None
+    answer: ChatAnswer | None = None
     message: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of this piece's message in Ollama's names (thinking, tool_calls)."""
     raw: bytes = b""

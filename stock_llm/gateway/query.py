@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from stock_llm.gateway.chat import Answer
-from stock_llm.gateway.failures import Reason
+from stock_llm.gateway.chat import ChatAnswer
+from stock_llm.gateway.errors import FailureReason
 
-Type = Literal["analysis", "code", "translation", "chat"]
-TYPES: tuple[Type, ...] = ("analysis", "code", "translation", "chat")
+QueryType = Literal["analysis", "code", "translation", "chat"]
+QUERY_TYPES: tuple[QueryType, ...] = ("analysis", "code", "translation", "chat")
 
 Privacy = Literal["any", "local"]
 
-Status = Literal["ok", "failed", "cut", "cancelled"]
+RequestStatus = Literal["ok", "failed", "cut", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Query:
         estimated: the names of those fields above that nobody gave and rules estimated.
     """
 
-    type: Type = "chat"
+    type: QueryType = "chat"
     complexity: int = 1
     urgency: int = 1
     data_length: int = 0
@@ -48,7 +48,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ProviderChoice:
     """A provider and the name of one of its models ("" for its default)."""
 
     provider: str
@@ -56,25 +56,25 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RoutingDecision:
     """Who is asked first, by which rule, and who comes next when that one fails."""
 
-    choice: Choice
+    choice: ProviderChoice
     rule: str
     """The rule's own words, as in the policy file."""
     policy: str
     notes: tuple[str, ...] = ()
     """What else decided: "claude-api is off: local instead", "daily budget: $0.00 of $15.00 left" …"""
-    fallback: tuple[Choice, ...] = ()
+    fallback: tuple[ProviderChoice, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     """Providers that may not be asked for this request, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ProviderAttempt:
     """One try at one provider."""
 
-    choice: Choice
+    choice: ProviderChoice
     seconds: float
     failure: str = ""
     """Class name of the failure; empty where it answered."""
@@ -82,24 +82,24 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class RequestTrace:
     """The story of one request."""
 
     id: str
     """Of the cost record, and of the response."""
     query: Query
-    decision: Decision
-    attempts: tuple[Attempt, ...]
-    answer: Answer
+    decision: RoutingDecision
+    attempts: tuple[ProviderAttempt, ...]
+    answer: ChatAnswer
     dollars: Decimal
     route_seconds: float
     provider_seconds: float
     total_seconds: float
-    skipped: tuple[Reason, ...] = ()
+    skipped: tuple[FailureReason, ...] = ()
     """Providers that came before it in the row and were not asked, each with the reason."""
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> ProviderChoice:
         """Who answered."""
         return self.attempts[-1].choice
 

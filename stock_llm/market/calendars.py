@@ -14,13 +14,13 @@ from functools import lru_cache
 import numpy as np
 
 from stock_llm.errors import InputError
-from stock_llm.findings import Finding
 from stock_llm.settings import Settings
+from stock_llm.storage.findings import Finding
 
-DEFAULT = "XNYS"
+DEFAULT_EXCHANGE = "XNYS"
 WEEKDAYS, EVERY_DAY, FUTURES = "24/5", "24/7", "CMES"
 
-SUFFIXES = {
+EXCHANGE_BY_SUFFIX = {
     "US": "XNYS", "L": "XLON", "UK": "XLON", "IL": "XLON", "DE": "XETR", "F": "XFRA", "BE": "XFRA", "SG": "XFRA", "MU": "XFRA",
     "DU": "XDUS", "HM": "XHAM", "PA": "XPAR", "AS": "XAMS", "BR": "XBRU", "LS": "XLIS", "IR": "XDUB", "MI": "XMIL", "MC": "XMAD",
     "SW": "XSWX", "VI": "XWBO", "ST": "XSTO", "CO": "XCSE", "HE": "XHEL", "OL": "XOSL", "IC": "XICE", "WA": "XWAR", "PR": "XPRA",
@@ -49,7 +49,7 @@ class Exchanges:
     """
 
     by_symbol: Mapping[str, str] = field(default_factory=dict)
-    default: str = DEFAULT
+    default: str = DEFAULT_EXCHANGE
 
     def of(self, symbol: str) -> str:
         """The calendar code of a symbol: `AAPL` XNYS, `AET.L` XLON, `BTC-USD` 24/7, `EURUSD=X` 24/5, `ES=F` CMES.
@@ -65,7 +65,9 @@ class Exchanges:
         if re.match(_CRYPTO, symbol):
             return EVERY_DAY
         suffix = re.search(r"\.([A-Z]{1,3})$|^[A-Z0-9]+-([A-Z]{1,3})-1D\b", symbol)
-        return SUFFIXES.get(suffix[1] or suffix[2], self.default) if suffix else self.default
+        return (
+            EXCHANGE_BY_SUFFIX.get(suffix[1] or suffix[2], self.default) if suffix else self.default
+        )
 
     def in_hundredths(self, symbol: str) -> bool:
         """Whether prices of the symbol are in hundredths of a currency, so that a price in the currency itself is a mistake."""
@@ -74,11 +76,15 @@ class Exchanges:
 
 def exchanges_of(settings: Settings, by_symbol: Mapping[str, str] | None = None) -> Exchanges:
     """How symbols find their exchange under these settings; the sample's fictional market trades on every weekday."""
-    fictional = settings.path(settings.candles).resolve().is_relative_to(settings.path("data/sample").resolve())
+    fictional = (
+        settings.path(settings.candles)
+        .resolve()
+        .is_relative_to(settings.path("data/sample").resolve())
+    )
     return Exchanges(by_symbol or {}, WEEKDAYS if fictional else settings.exchange)
 
 
-def check(days: Iterable[tuple[str, np.ndarray]], exchanges: Exchanges) -> list[Finding]:
+def check_sessions(days: Iterable[tuple[str, np.ndarray]], exchanges: Exchanges) -> list[Finding]:
     """What the calendars say of each symbol's days (datetime64[D], ascending, distinct), between its first and its last.
 
     Raises:
@@ -107,7 +113,9 @@ def sessions(code: str, first: np.datetime64, last: np.datetime64) -> np.ndarray
     Raises:
         InputError: there is no calendar of that name.
     """
-    decade = 1970 + int(first.astype("datetime64[Y]").astype(int)) // 10 * 10  # few calendars serve all symbols
+    decade = (
+        1970 + int(first.astype("datetime64[Y]").astype(int)) // 10 * 10
+    )  # few calendars serve all symbols
     known = _sessions(code, decade, int(str(last.astype("datetime64[Y]"))) + 1)
     if known is None or first < known[0] - 14:  # some calendars begin late: Saudi Arabia's in 2021
         return None
@@ -126,9 +134,14 @@ def _sessions(code: str, first_year: int, end_year: int) -> np.ndarray | None:
     for span in ({"start": f"{first_year}-01-01", "end": f"{end_year}-01-15"}, {}):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # pandas 3.1 warns of the library's own code
+                warnings.simplefilter(
+                    "ignore", DeprecationWarning
+                )  # pandas 3.1 warns of the library's own code
                 calendar = exchange_calendars.get_calendar(code, **span)
-        except (ValueError, NotImplementedError):  # outside its bounds; or one that version 4.13 cannot build with pandas 3
+        except (
+            ValueError,
+            NotImplementedError,
+        ):  # outside its bounds; or one that version 4.13 cannot build with pandas 3
             continue
         return calendar.sessions.to_numpy().astype("datetime64[D]")
     return None
@@ -142,14 +155,34 @@ def _compare(symbol: str, code: str, day: np.ndarray, expected: np.ndarray) -> l
         if 2 * len(missing) > len(expected):
             text = f"only {len(expected) - len(missing)} of {len(expected)} sessions of {code} have a candle; are they daily?"
         text += f". Fetch it again: stock-llm fetch {symbol}"
-        found.append(Finding("missing sessions", symbol, str(missing[0]), str(missing[-1]), len(missing), 1.0, text))
+        found.append(
+            Finding(
+                "missing sessions",
+                symbol,
+                str(missing[0]),
+                str(missing[-1]),
+                len(missing),
+                1.0,
+                text,
+            )
+        )
     strange = np.setdiff1d(day, expected, assume_unique=True)
     if len(strange):
         text = (
             f"{_count(len(strange), 'candle')} on days on which {code} does not trade: {_ranges(strange, day)}. If it is another "
             f"exchange's, write it into data/instruments.csv, column exchange"
         )
-        found.append(Finding("unexpected sessions", symbol, str(strange[0]), str(strange[-1]), len(strange), 1.0, text))
+        found.append(
+            Finding(
+                "unexpected sessions",
+                symbol,
+                str(strange[0]),
+                str(strange[-1]),
+                len(strange),
+                1.0,
+                text,
+            )
+        )
     return found
 
 
@@ -162,7 +195,9 @@ def _ranges(days: np.ndarray, among: np.ndarray) -> str:
         str(days[start]) if start == end else f"{days[start]} to {days[end]}"
         for start, end in zip(starts[:_SHOWN], ends[:_SHOWN], strict=True)
     ]
-    return ", ".join(shown) + (f" and {len(starts) - _SHOWN} more ranges" if len(starts) > _SHOWN else "")
+    return ", ".join(shown) + (
+        f" and {len(starts) - _SHOWN} more ranges" if len(starts) > _SHOWN else ""
+    )
 
 
 def _count(number: int, noun: str) -> str:

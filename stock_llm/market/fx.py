@@ -18,20 +18,20 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from stock_llm.errors import InputError
-from stock_llm.market.candle_file import read_file
-from stock_llm.text_file import read_text
+from stock_llm.market.candles.candle_file import read_file
+from stock_llm.tabular.text import read_text
 
 WEEK = timedelta(days=7)
 """How long a rate holds: over weekends and holidays, not over gaps."""
 
-HUNDREDTHS = {"GBX": "GBP", "GBPX": "GBP", "ZAC": "ZAR", "ILA": "ILS", "USX": "USD"}
+HUNDREDTH_CURRENCIES = {"GBX": "GBP", "GBPX": "GBP", "ZAC": "ZAR", "ILA": "ILS", "USX": "USD"}
 """Codes of a hundredth of a currency, as London, Johannesburg and Tel Aviv quote."""
 
 _PAIR = re.compile(r"([A-Z]{3})[/_-]?([A-Z]{3})(=X|\.FX)?")
 
 
 @dataclass(frozen=True)
-class Rates:
+class ExchangeRates:
     """Rates by pair: days, ascending, and what one unit of the first is worth in the second."""
 
     pairs: dict[tuple[str, str], tuple[list[date], list[Decimal]]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Rates:
 
 
 @lru_cache(maxsize=100_000)
-def _rate(rates: Rates, currency: str, base: str, day: date) -> Decimal | None:
+def _rate(rates: ExchangeRates, currency: str, base: str, day: date) -> Decimal | None:
     if (rate := rates.direct(currency, base, day)) is not None:
         return rate
     for between in sorted({code for pair in rates.pairs for code in pair}):
@@ -69,7 +69,7 @@ def _rate(rates: Rates, currency: str, base: str, day: date) -> Decimal | None:
     return None
 
 
-def load(files: Iterable[Path]) -> Rates:
+def load_rates(files: Iterable[Path]) -> ExchangeRates:
     """The rates of several files.
 
     Raises:
@@ -79,37 +79,61 @@ def load(files: Iterable[Path]) -> Rates:
     for file in sorted(files):
         for pair, rates in _read(file).items():
             pairs.setdefault(pair, {}).update(rates)
-    return Rates({pair: (sorted(rates), [rates[day] for day in sorted(rates)]) for pair, rates in pairs.items()})
+    return ExchangeRates(
+        {
+            pair: (sorted(rates), [rates[day] for day in sorted(rates)])
+            for pair, rates in pairs.items()
+        }
+    )
 
 
 def _read(file: Path) -> dict[tuple[str, str], dict[date, Decimal]]:
     if file.suffix.lower() != ".parquet":
         lines = read_text(file).splitlines()
         header = [name.strip() for name in next(csv.reader(lines[:1]), [])]
-        if header and header[0].lower() == "date" and all(re.fullmatch("[A-Z]{3}|", name) for name in header[1:]):
+        if (
+            header
+            and header[0].lower() == "date"
+            and all(re.fullmatch("[A-Z]{3}|", name) for name in header[1:])
+        ):
             return _central_bank(lines, header, file)
     table = read_file(file, file.name).table
     found: dict[tuple[str, str], dict[date, Decimal]] = {}
     for symbol in pc.unique(table["symbol"]).to_pylist():
         if not (pair := _PAIR.fullmatch(symbol)):
-            raise InputError(f"'{symbol}' is not a pair of currencies", file=file, remedy="Call it EURUSD.csv or EURUSD=X.csv")
+            raise InputError(
+                f"'{symbol}' is not a pair of currencies",
+                file=file,
+                remedy="Call it EURUSD.csv or EURUSD=X.csv",
+            )
         rows = table.filter(pc.equal(table["symbol"], symbol))
         closes = [Decimal(str(close)) for close in rows["close"].to_pylist()]
         found[pair[1], pair[2]] = dict(zip(rows["date"].to_pylist(), closes, strict=True))
     return found
 
 
-def _central_bank(lines: list[str], header: list[str], file: Path) -> dict[tuple[str, str], dict[date, Decimal]]:
-    found: dict[tuple[str, str], dict[date, Decimal]] = {("EUR", code): {} for code in header[1:] if code}
+def _central_bank(
+    lines: list[str], header: list[str], file: Path
+) -> dict[tuple[str, str], dict[date, Decimal]]:
+    found: dict[tuple[str, str], dict[date, Decimal]] = {
+        ("EUR", code): {} for code in header[1:] if code
+    }
     for row, values in enumerate(csv.reader(lines[1:]), start=2):
         if not any(value.strip() for value in values):
             continue
         try:
             day = date.fromisoformat(values[0].strip())
-            rates = {code: Decimal(text) for code, text in zip(header[1:], values[1:], strict=False) if _told(code, text)}
+            rates = {
+                code: Decimal(text)
+                for code, text in zip(header[1:], values[1:], strict=False)
+                if _told(code, text)
+            }
         except (ValueError, InvalidOperation):
             raise InputError(
-                f"not a line of exchange rates: {','.join(values)[:80]}", file=file, row=row, remedy="Write 2024-03-01,1.0834,…"
+                f"not a line of exchange rates: {','.join(values)[:80]}",
+                file=file,
+                row=row,
+                remedy="Write 2024-03-01,1.0834,…",
             ) from None
         for code, rate in rates.items():
             if rate > 0:

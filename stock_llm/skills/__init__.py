@@ -8,6 +8,7 @@ from types import ModuleType
 from stock_llm.skills import analyse, code, explain, follow, portfolio, review, sentiment, signal
 
 SKILLS: dict[str, ModuleType] = {
-    module.NAME: module for module in (analyse, signal, explain, review, portfolio, code, sentiment, follow)
+    module.NAME: module
+    for module in (analyse, signal, explain, review, portfolio, code, sentiment, follow)
 }
 """Name of a skill → its module."""

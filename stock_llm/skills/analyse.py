@@ -1,42 +1,60 @@
 """Analyse a stock: trend, recommendation with confidence, what speaks for it, the risks, support and resistance."""
 
-from stock_llm import statements
-from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.claims import claims
-from stock_llm.dataset.moments import Moment, Odds
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.situation import Situation, price
-from stock_llm.skills.decision import brier, checked, decision_row, grounded, situation_of, worded
+from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.market.situation import Situation, format_price
+from stock_llm.skills import statements
+from stock_llm.skills.claims import find_claims
+from stock_llm.skills.decision_point import BaseRates, DecisionPoint
+from stock_llm.skills.decision_rows import (
+    brier,
+    check_sentences,
+    decision_row,
+    grounded,
+    pick_wording,
+    situation_of,
+)
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "analyse"
 
 INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
-    "en": ("Analyze {symbol}.", "Analyze {symbol}: trend, risks, support and resistance.", "How does {symbol} look?"),
+    "en": (
+        "Analyze {symbol}.",
+        "Analyze {symbol}: trend, risks, support and resistance.",
+        "How does {symbol} look?",
+    ),
     "th": ("วิเคราะห์หุ้น {symbol}", "ช่วยวิเคราะห์ {symbol} พร้อมแนวรับและแนวต้าน", "หุ้น {symbol} เป็นอย่างไร"),
 }
 
 
-def answer(situation: Situation, recommendation: str, confidence: int, language: Language) -> Answer:
+def answer(
+    situation: Situation, recommendation: str, confidence: int, language: Language
+) -> SkillAnswer:
     """The answer that is taught: true sentences about the situation and the given recommendation."""
     insights = (statements.sma50, statements.rsi, statements.macd)
-    return Answer(
+    return SkillAnswer(
         language=language,
         trend=situation.trend,
         recommendation=recommendation,
         confidence=confidence,
         insights=tuple(sentence(situation, language) for sentence in insights),
         risks=(statements.resistance(situation, language), statements.atr(situation, language)),
-        support=price(situation.support),
-        resistance=price(situation.resistance),
+        support=format_price(situation.support),
+        resistance=format_price(situation.resistance),
     )
 
 
-def row(moment: Moment, odds: Odds, language: Language, phrasing: int) -> Row:
+def row(moment: DecisionPoint, odds: BaseRates, language: Language, phrasing: int) -> Row:
     """One row; `phrasing` picks the wording of the question."""
     situation = moment.situation
     confidence = odds.confidence(situation, moment.outcome)
     taught = answer(situation, moment.outcome, confidence, language)
-    return decision_row(NAME, worded(INSTRUCTIONS[language], phrasing, symbol=situation.symbol), taught, moment)
+    return decision_row(
+        NAME,
+        pick_wording(INSTRUCTIONS[language], phrasing, symbol=situation.symbol),
+        taught,
+        moment,
+    )
 
 
 def score(row: Row, text: str) -> Score:
@@ -45,20 +63,29 @@ def score(row: Row, text: str) -> Score:
     The confidence has its own score, `Score.brier`.
     """
     try:
-        given = parse(text)
+        given = parse_answer(text)
     except AnswerError:
         return UNPARSED
-    if not (given.recommendation and given.trend and given.confidence is not None and given.insights and given.risks):
+    if not (
+        given.recommendation
+        and given.trend
+        and given.confidence is not None
+        and given.insights
+        and given.risks
+    ):
         return UNPARSED
     situation = situation_of(row)
-    sentences = checked(given.bullets, row, lambda piece: claims(piece, situation))
+    sentences = check_sentences(given.bullets, row, lambda piece: find_claims(piece, situation))
     right = given.recommendation == row.label
     return mean_of(
         given.recommendation,
         brier(given, right),
         recommendation=float(right),
         trend=float(given.trend == situation.trend),
-        levels=float((given.support, given.resistance) == (price(situation.support), price(situation.resistance))),
+        levels=float(
+            (given.support, given.resistance)
+            == (format_price(situation.support), format_price(situation.resistance))
+        ),
         told=float(bool(sentences.told)),
         grounded=grounded(given, row.input, sentences),
         truth=sentences.truth,

@@ -1,6 +1,6 @@
 """Code for a trading strategy: a described rule becomes a Python function, marked by running it.
 
-A model's code is not trusted; stock_llm/sandbox.py says what becomes of it.
+A model's code is not trusted; stock_llm/evaluation/sandbox.py says what becomes of it.
 """
 
 import itertools
@@ -8,10 +8,10 @@ import random
 import re
 from dataclasses import dataclass
 
-from stock_llm import sandbox
-from stock_llm.answers import Language
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.skills.decision import worded
+from stock_llm.evaluation import sandbox
+from stock_llm.evaluation.answers import Language
+from stock_llm.skills.decision_rows import pick_wording
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "code"
 
@@ -90,7 +90,10 @@ def draw(seed: str) -> Strategy:
     chance = random.Random(seed)
     buys = (f"rsi14 < {chance.randint(20, 45)}", "close > sma50", "macd > macd_signal")
     sells = (f"rsi14 > {chance.randint(55, 80)}", "close < sma50", "macd < macd_signal")
-    return Strategy(buy=tuple(chance.sample(buys, chance.randint(1, 2))), sell=tuple(chance.sample(sells, chance.randint(1, 2))))
+    return Strategy(
+        buy=tuple(chance.sample(buys, chance.randint(1, 2))),
+        sell=tuple(chance.sample(sells, chance.randint(1, 2))),
+    )
 
 
 def _described(conditions: tuple[str, ...], language: Language) -> str:
@@ -98,13 +101,15 @@ def _described(conditions: tuple[str, ...], language: Language) -> str:
     parts = []
     for condition in conditions:
         left, sign, right = condition.split()
-        parts.append(words[condition] if condition in words else words[f"{left} {sign}"].format(limit=right))
+        parts.append(
+            words[condition] if condition in words else words[f"{left} {sign}"].format(limit=right)
+        )
     return words["and"].join(parts)
 
 
 def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Row:
     """One row; it is about no stock and no time, `as_of` only says on which side of the split it lies."""
-    instruction = worded(
+    instruction = pick_wording(
         INSTRUCTIONS[language],
         phrasing,
         arguments=", ".join(ARGUMENTS),
@@ -141,11 +146,15 @@ def score(row: Row, text: str) -> Score:
         rights.setdefault(expected, []).append(word == expected)
     chance = 1 / len(rights)
     balanced = sum(sum(hits) / len(hits) for hits in rights.values()) / len(rights)
-    return mean_of("CODE", tests=max(0.0, (balanced - chance) / (1 - chance)) if chance < 1 else balanced)
+    return mean_of(
+        "CODE", tests=max(0.0, (balanced - chance) / (1 - chance)) if chance < 1 else balanced
+    )
 
 
 GRID: list[sandbox.Case] = [
     {"close": close, "sma50": 100.0, "rsi14": rsi, "macd": macd, "macd_signal": 0.0}
-    for close, rsi, macd in itertools.product((95.0, 105.0), [5 + 2.5 * step for step in range(37)], (-1.0, 1.0))
+    for close, rsi, macd in itertools.product(
+        (95.0, 105.0), [5 + 2.5 * step for step in range(37)], (-1.0, 1.0)
+    )
 ]
 """Situations on both sides of every condition that a strategy can have."""

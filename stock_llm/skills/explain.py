@@ -3,12 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stock_llm import statements
-from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.claims import Claim, claims
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.situation import Situation
-from stock_llm.skills.decision import checked, facts, grounded, situation_of, worded
+from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.market.situation import Situation
+from stock_llm.skills import statements
+from stock_llm.skills.claims import Claim, find_claims
+from stock_llm.skills.decision_rows import (
+    check_sentences,
+    facts,
+    grounded,
+    pick_wording,
+    situation_of,
+)
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "explain"
 
@@ -54,7 +60,9 @@ _ACTIVITY: dict[str, dict[Language, str]] = {
 
 
 def _band_reading(s: Situation) -> str:
-    return "OVERBOUGHT" if s.close > s.band_high else "OVERSOLD" if s.close < s.band_low else "NEUTRAL"
+    return (
+        "OVERBOUGHT" if s.close > s.band_high else "OVERSOLD" if s.close < s.band_low else "NEUTRAL"
+    )
 
 
 def _volume_reading(s: Situation) -> str:
@@ -64,19 +72,31 @@ def _volume_reading(s: Situation) -> str:
 TEXTBOOK: dict[str, Textbook] = {
     "RSI14": Textbook("RSI14", ("rsi14",), statements.rsi_reading, statements.rsi, _MOMENTUM),
     "MACD": Textbook(
-        "MACD", ("macd",), lambda s: "BULLISH" if s.macd > s.macd_signal else "BEARISH", statements.macd, _DIRECTION
+        "MACD",
+        ("macd",),
+        lambda s: "BULLISH" if s.macd > s.macd_signal else "BEARISH",
+        statements.macd,
+        _DIRECTION,
     ),
-    "SMA50": Textbook("SMA50", ("sma50",), lambda s: "BULLISH" if s.close > s.sma50 else "BEARISH", statements.sma50, _DIRECTION),
-    "Bands": Textbook("Bands", ("bands", "band_low", "band_high"), _band_reading, statements.bands, _MOMENTUM),
+    "SMA50": Textbook(
+        "SMA50",
+        ("sma50",),
+        lambda s: "BULLISH" if s.close > s.sma50 else "BEARISH",
+        statements.sma50,
+        _DIRECTION,
+    ),
+    "Bands": Textbook(
+        "Bands", ("bands", "band_low", "band_high"), _band_reading, statements.bands, _MOMENTUM
+    ),
     "Volume": Textbook("Volume", ("volume",), _volume_reading, statements.volume, _ACTIVITY),
 }
 
 
-def answer(situation: Situation, indicator: str, language: Language) -> Answer:
+def answer(situation: Situation, indicator: str, language: Language) -> SkillAnswer:
     """The textbook's reading, the numbers it rests on, and what it means."""
     book = TEXTBOOK[indicator]
     reading = book.reading(situation)
-    return Answer(
+    return SkillAnswer(
         language=language,
         reading=reading,
         insights=(book.sentence(situation, language), book.meaning[reading][language]),
@@ -91,7 +111,9 @@ def row(situation: Situation, indicator: str, language: Language, phrasing: int)
         language=language,
         symbol=situation.symbol,
         as_of=situation.as_of,
-        instruction=worded(INSTRUCTIONS[language], phrasing, symbol=situation.symbol, indicator=indicator),
+        instruction=pick_wording(
+            INSTRUCTIONS[language], phrasing, symbol=situation.symbol, indicator=indicator
+        ),
         input=situation.block("Symbol", "Date", "Close", TEXTBOOK[indicator].line),
         output=taught.text(),
         source={"kind": "rule", "ref": f"{indicator} {situation.symbol} {situation.as_of}"},
@@ -108,7 +130,7 @@ def score(row: Row, text: str) -> Score:
     What the reading means can only be checked in the textbook's own words, and then it has to be the meaning of this reading.
     """
     try:
-        given = parse(text)
+        given = parse_answer(text)
     except AnswerError:
         return UNPARSED
     if not (given.reading and given.insights):
@@ -119,9 +141,9 @@ def score(row: Row, text: str) -> Score:
     def claimed(piece: str) -> list[Claim]:
         if piece in meanings:
             return [Claim("meaning", meanings[piece] == row.label)]
-        return claims(piece, situation)
+        return find_claims(piece, situation)
 
-    sentences = checked(given.bullets, row, claimed)
+    sentences = check_sentences(given.bullets, row, claimed)
     return mean_of(
         given.reading,
         reading=float(given.reading == row.label),

@@ -3,9 +3,9 @@
 from collections import Counter
 from difflib import SequenceMatcher
 
-from stock_llm.answers import VERDICTS, Answer, AnswerError, parse
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.feedback_item import FeedbackItem
+from stock_llm.evaluation.answers import VERDICTS, AnswerError, SkillAnswer, parse_answer
+from stock_llm.feedback.item import FeedbackItem
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "follow"
 
@@ -27,7 +27,7 @@ def row(item: FeedbackItem, answer: str) -> Row:
     """One row; it looks at nothing after the moment that the question was about."""
     as_of = item.as_of or item.created_at.date().isoformat()
     try:
-        label = _stated(parse(answer)) or TEXT
+        label = _stated(parse_answer(answer)) or TEXT
     except AnswerError:
         label = TEXT
     return Row(
@@ -46,7 +46,7 @@ def row(item: FeedbackItem, answer: str) -> Row:
     )
 
 
-def _stated(answer: Answer) -> str:
+def _stated(answer: SkillAnswer) -> str:
     """The class that an answer is about: of its words, the one that says most; empty for none."""
     return (
         answer.recommendation
@@ -67,20 +67,28 @@ def score(row: Row, text: str) -> Score:
     the very numbers. Free text, which has no labelled lines, is marked by its similarity alone (difflib's ratio over words).
     """
     if row.label == TEXT:
-        return mean_of(TEXT, similar=SequenceMatcher(None, row.output.split(), text.split(), autojunk=False).ratio())
+        return mean_of(
+            TEXT,
+            similar=SequenceMatcher(None, row.output.split(), text.split(), autojunk=False).ratio(),
+        )
     try:
-        given, right = parse(text), parse(row.output)
+        given, right = parse_answer(text), parse_answer(row.output)
     except AnswerError:
         return UNPARSED
     said = _stated(given)
-    checks = {"recommendation": float(said == row.label), "lines": _common(given.bullets, right.bullets)}
+    checks = {
+        "recommendation": float(said == row.label),
+        "lines": _common(given.bullets, right.bullets),
+    }
     verdicts = [(getattr(given, name), getattr(right, name)) for name in VERDICTS]
     if len(asked := [(mine, theirs) for mine, theirs in verdicts if mine or theirs]) > 1:
         checks["verdicts"] = sum(mine == theirs for mine, theirs in asked) / len(asked)
     if (given.confidence, right.confidence) != (None, None):
         checks["confidence"] = float(given.confidence == right.confidence)
     if given.support or right.support:
-        checks["levels"] = float((given.support, given.resistance) == (right.support, right.resistance))
+        checks["levels"] = float(
+            (given.support, given.resistance) == (right.support, right.resistance)
+        )
     return mean_of(said, **checks, language=float(given.language == right.language))
 
 

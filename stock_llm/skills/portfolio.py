@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.claims import Claim
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.figures import Figure, figures
-from stock_llm.situation import percent, price, ratio
-from stock_llm.skills.decision import checked, grounded, worded
+from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.evaluation.numbers import TextNumber, find_numbers
+from stock_llm.market.situation import format_percent, format_price, format_ratio
+from stock_llm.skills.claims import Claim
+from stock_llm.skills.decision_rows import check_sentences, grounded, pick_wording
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "portfolio"
 
@@ -22,13 +22,17 @@ SHOWN = 8
 """Holdings that are listed, the largest; the rest stand in one line."""
 
 INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
-    "en": ("Review my portfolio.", "How is my portfolio doing?", "Is my portfolio too concentrated?"),
+    "en": (
+        "Review my portfolio.",
+        "How is my portfolio doing?",
+        "Is my portfolio too concentrated?",
+    ),
     "th": ("ทบทวนพอร์ตของฉัน", "พอร์ตของฉันเป็นอย่างไร", "พอร์ตของฉันกระจุกตัวเกินไปไหม"),
 }
 
 
 @dataclass(frozen=True)
-class Held:
+class PortfolioHolding:
     """One position: units, what one cost on average, what one was worth at the close; as printed."""
 
     symbol: str
@@ -46,7 +50,7 @@ class Portfolio:
     """All positions at the close of `as_of`, in one currency, the largest first; at least two."""
 
     as_of: str
-    held: tuple[Held, ...]
+    held: tuple[PortfolioHolding, ...]
 
     @cached_property
     def value(self) -> float:
@@ -55,7 +59,7 @@ class Portfolio:
     @property
     def result(self) -> str:
         """Unrealised return on what everything cost, in percent, signed."""
-        return percent(self.value, sum(one.quantity * one.cost for one in self.held))
+        return format_percent(self.value, sum(one.quantity * one.cost for one in self.held))
 
     @property
     def equal_holdings(self) -> float:
@@ -65,11 +69,17 @@ class Portfolio:
     @property
     def concentration(self) -> str:
         """HIGH below 2.5 equal holdings, LOW from 5 on, else MODERATE."""
-        return "HIGH" if self.equal_holdings < 2.5 else "LOW" if self.equal_holdings >= 5 else "MODERATE"
+        return (
+            "HIGH"
+            if self.equal_holdings < 2.5
+            else "LOW"
+            if self.equal_holdings >= 5
+            else "MODERATE"
+        )
 
-    def weight(self, *held: Held) -> str:
+    def weight(self, *held: PortfolioHolding) -> str:
         """Share of the value, in percent."""
-        return ratio(sum(one.value for one in held), self.value)
+        return format_ratio(sum(one.value for one in held), self.value)
 
     def lines(self) -> dict[str, str]:
         """Name → the text after the colon, in the order of the block."""
@@ -77,7 +87,7 @@ class Portfolio:
             "Portfolio": self.as_of,
             "Holdings": str(len(self.held)),
             **{
-                one.symbol: f"{self.weight(one)}, {price(one.cost)} to {price(one.close)} ({percent(one.close, one.cost)})"
+                one.symbol: f"{self.weight(one)}, {format_price(one.cost)} to {format_price(one.close)} ({format_percent(one.close, one.cost)})"
                 for one in self.held[:SHOWN]
             },
         }
@@ -94,18 +104,24 @@ class Portfolio:
         return "\n".join(f"{name}: {text}" for name, text in self.lines().items())
 
 
-def portfolio_of(as_of: str, held: list[Held]) -> Portfolio | None:
+def portfolio_of(as_of: str, held: list[PortfolioHolding]) -> Portfolio | None:
     """The portfolio to review; None where there are fewer than two holdings, or no gain and no loss."""
     found = Portfolio(as_of, tuple(sorted(held, key=lambda one: (-one.value, one.symbol))))
     return found if len(held) > 1 and found.result != "+0.0%" else None
 
 
-def answer(portfolio: Portfolio, language: Language) -> Answer:
+def answer(portfolio: Portfolio, language: Language) -> SkillAnswer:
     """The answer that is taught; every number is one of the block."""
     largest = portfolio.held[0]
     listed = sorted(portfolio.held[:SHOWN], key=lambda one: (one.close / one.cost, one.symbol))
-    worst, best = ((one.symbol, percent(one.close, one.cost)) for one in (listed[0], listed[-1]))
-    weight, both, equal = portfolio.weight(largest), portfolio.weight(*portfolio.held[:2]), f"{portfolio.equal_holdings:.1f}"
+    worst, best = (
+        (one.symbol, format_percent(one.close, one.cost)) for one in (listed[0], listed[-1])
+    )
+    weight, both, equal = (
+        portfolio.weight(largest),
+        portfolio.weight(*portfolio.held[:2]),
+        f"{portfolio.equal_holdings:.1f}",
+    )
     gained, size = portfolio.result.startswith("+"), portfolio.result.lstrip("+-")
     if language == "th":
         insights = (
@@ -121,7 +137,7 @@ def answer(portfolio: Portfolio, language: Language) -> Answer:
             f"Best is {best[0]} {best[1]}, worst is {worst[0]} {worst[1]}.",
         )
         risks = (f"The largest two make up {both}; it is spread like {equal} equal holdings.",)
-    return Answer(
+    return SkillAnswer(
         language=language,
         outcome="GAIN" if gained else "LOSS",
         concentration=portfolio.concentration,
@@ -137,7 +153,7 @@ def row(portfolio: Portfolio, language: Language, phrasing: int) -> Row:
         language=language,
         symbol="",
         as_of=portfolio.as_of,
-        instruction=worded(INSTRUCTIONS[language], phrasing),
+        instruction=pick_wording(INSTRUCTIONS[language], phrasing),
         input=portfolio.block(),
         output=answer(portfolio, language).text(),
         source={"kind": "positions", "ref": f"portfolio {portfolio.as_of}"},
@@ -156,13 +172,15 @@ def facts(portfolio: Portfolio) -> dict[str, Any]:
 def score(row: Row, text: str) -> Score:
     """Marks: gain or loss, concentration, largest holding and return told, grounded numbers, true sentences, the language."""
     try:
-        given = parse(text)
+        given = parse_answer(text)
     except AnswerError:
         return UNPARSED
     if not (given.outcome and given.concentration and given.insights):
         return UNPARSED
-    portfolio = Portfolio(row.as_of, tuple(Held(**one) for one in row.facts["held"]))
-    sentences = checked(_undotted(given.bullets, portfolio), row, lambda piece: claimed(piece, portfolio))
+    portfolio = Portfolio(row.as_of, tuple(PortfolioHolding(**one) for one in row.facts["held"]))
+    sentences = check_sentences(
+        _undotted(given.bullets, portfolio), row, lambda piece: claimed(piece, portfolio)
+    )
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == ("GAIN" if portfolio.result.startswith("+") else "LOSS")),
@@ -189,7 +207,9 @@ def _undotted(bullets: tuple[str, ...], portfolio: Portfolio) -> list[str]:
 _WORD = re.compile(r"[^\s,;:()฀-๿]+")
 _EQUAL = re.compile(r"(?<![\d.])([\d.]+)(?= equal|\s?ตัวเท่า)")
 _TWO = re.compile(r"largest two|two largest|top two|สองตัวใหญ่")
-_RANK = re.compile(r"(?P<largest>\blargest(?! two)|\bbiggest|(?<!สองตัว)ใหญ่ที่สุด)|(?P<best>\bbest|ดีที่สุด)|(?P<worst>\bworst|แย่ที่สุด)")
+_RANK = re.compile(
+    r"(?P<largest>\blargest(?! two)|\bbiggest|(?<!สองตัว)ใหญ่ที่สุด)|(?P<best>\bbest|ดีที่สุด)|(?P<worst>\bworst|แย่ที่สุด)"
+)
 _NEXT = re.compile(r"(?:(?!\band\b|และ)[^,])*")
 _MOVE = re.compile(
     r"(?P<no>\bnot |n['’]t |\bnever |ไม่)?(?:ได้)?(?:(?P<gain>\bgain|\bprofit|\bearn|กำไร)|(?P<loss>\blos[ts]|ขาดทุน))"
@@ -201,7 +221,7 @@ _RETURN = re.compile(r"\breturn|ผลตอบแทน")
 class _Part:
     """The words of a sentence from a holding's symbol to the next; those before the first have none."""
 
-    one: Held | None
+    one: PortfolioHolding | None
     text: str
 
     @cached_property
@@ -232,15 +252,18 @@ def claimed(piece: str, portfolio: Portfolio) -> list[Claim]:
                 found.append(Claim("rank", _ranks(about, match.lastgroup or "", portfolio)))
         owner = part.one or (later if part.gained is None else None)
         if part.gained is not None:
-            change = percent(owner.close, owner.cost) if owner else portfolio.result
+            change = format_percent(owner.close, owner.cost) if owner else portfolio.result
             found.append(Claim("outcome", part.gained == change.startswith("+")))
-        for figure in figures(part.text):
+        for figure in find_numbers(part.text):
             if both and str(figure) == both:
                 found.append(Claim("two", True, value=True))
             elif owner:
                 found.append(_of_holding(figure, owner, part.gained, portfolio))
             elif part.gained is not None or _RETURN.search(part.text):
-                known = (portfolio.result, portfolio.result.lstrip("+-") if part.gained is not None else "")
+                known = (
+                    portfolio.result,
+                    portfolio.result.lstrip("+-") if part.gained is not None else "",
+                )
                 found.append(Claim("result", str(figure) in known, value=True))
             elif both and figure.unit == "%":
                 found.append(Claim("two", False))
@@ -258,18 +281,26 @@ def _parts(piece: str, portfolio: Portfolio) -> list[_Part]:
     return [*parts, _Part(one, piece[start:].lower())]
 
 
-def _ranks(one: Held, rank: str, portfolio: Portfolio) -> bool:
+def _ranks(one: PortfolioHolding, rank: str, portfolio: Portfolio) -> bool:
     """Whether a holding is the largest, or has the best or worst return of those listed; as printed, so that ties are both."""
     if rank == "largest":
         return portfolio.weight(one) == portfolio.weight(portfolio.held[0])
-    first = (max if rank == "best" else min)(portfolio.held[:SHOWN], key=lambda other: other.close / other.cost)
-    return percent(one.close, one.cost) == percent(first.close, first.cost)
+    first = (max if rank == "best" else min)(
+        portfolio.held[:SHOWN], key=lambda other: other.close / other.cost
+    )
+    return format_percent(one.close, one.cost) == format_percent(first.close, first.cost)
 
 
-def _of_holding(figure: Figure, one: Held, gained: bool | None, portfolio: Portfolio) -> Claim:
-    change, weight = percent(one.close, one.cost), portfolio.weight(one)
+def _of_holding(
+    figure: TextNumber, one: PortfolioHolding, gained: bool | None, portfolio: Portfolio
+) -> Claim:
+    change, weight = format_percent(one.close, one.cost), portfolio.weight(one)
     said = str(figure)
     if said == weight and gained is None:
         return Claim("largest" if one is portfolio.held[0] else one.symbol, True, value=True)
-    known = (change, price(one.cost), price(one.close)) if gained is None else (change, change.lstrip("+-"))
+    known = (
+        (change, format_price(one.cost), format_price(one.close))
+        if gained is None
+        else (change, change.lstrip("+-"))
+    )
     return Claim(one.symbol, said in known, value=True)

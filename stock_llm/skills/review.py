@@ -3,13 +3,19 @@
 import re
 from dataclasses import dataclass
 
-from stock_llm import statements
-from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.claims import Claim, claims
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.figures import figures
-from stock_llm.situation import Situation, percent, price
-from stock_llm.skills.decision import checked, facts, grounded, situation_of, worded
+from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.evaluation.numbers import find_numbers
+from stock_llm.market.situation import Situation, format_percent, format_price
+from stock_llm.skills import statements
+from stock_llm.skills.claims import Claim, find_claims
+from stock_llm.skills.decision_rows import (
+    check_sentences,
+    facts,
+    grounded,
+    pick_wording,
+    situation_of,
+)
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "review"
 
@@ -46,7 +52,7 @@ class ClosedTrade:
     @property
     def result(self) -> str:
         """Return in percent of the price paid, signed."""
-        return percent(self.sold, self.bought)
+        return format_percent(self.sold, self.bought)
 
     def block(self) -> str:
         """The row's input."""
@@ -54,8 +60,8 @@ class ClosedTrade:
         return "\n".join(
             (
                 f"Symbol: {self.entry.symbol}",
-                f"Bought: {self.opened} at {price(self.bought)}",
-                f"Sold: {self.closed} at {price(self.sold)}",
+                f"Bought: {self.opened} at {format_price(self.bought)}",
+                f"Sold: {self.closed} at {format_price(self.sold)}",
                 f"Held: {self.days} days",
                 f"Return: {self.result}",
                 *(f"Entry {name}: {entry[name]}" for name in ("Close", "SMA50", "RSI14")),
@@ -63,7 +69,7 @@ class ClosedTrade:
         )
 
 
-def answer(trade: ClosedTrade, language: Language) -> Answer:
+def answer(trade: ClosedTrade, language: Language) -> SkillAnswer:
     """What came of the trade, in computed sentences."""
     size = trade.result.lstrip("+-")
     if language == "th":
@@ -72,7 +78,7 @@ def answer(trade: ClosedTrade, language: Language) -> Answer:
     else:
         came = f"The trade {'gained' if trade.gained else 'lost'} {size} in {trade.days} days."
         way = f"It was bought {'with' if trade.entry.close > trade.entry.sma50 else 'against'} the trend."
-    return Answer(
+    return SkillAnswer(
         language=language,
         outcome="GAIN" if trade.gained else "LOSS",
         insights=(came, statements.rsi(trade.entry, language)),
@@ -88,7 +94,7 @@ def row(trade: ClosedTrade, language: Language, phrasing: int) -> Row:
         language=language,
         symbol=trade.entry.symbol,
         as_of=trade.closed,
-        instruction=worded(INSTRUCTIONS[language], phrasing, symbol=trade.entry.symbol),
+        instruction=pick_wording(INSTRUCTIONS[language], phrasing, symbol=trade.entry.symbol),
         input=trade.block(),
         output=taught.text(),
         source={"kind": "trade", "ref": trade.ref},
@@ -112,7 +118,7 @@ def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
 
     "result" is the return, told by a sign, or by a word such as "lost"; "days" how long it was held. Facts of the row know both.
     """
-    found, low = claims(piece, entry), piece.lower()
+    found, low = find_claims(piece, entry), piece.lower()
     gain: bool | None = None
     for match in _TOLD.finditer(low):
         if match.lastgroup in ("gain", "loss"):
@@ -121,25 +127,29 @@ def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
         else:
             way = match.lastgroup == ("with" if entry.close > entry.sma50 else "against")
             found.append(Claim("way", way != bool(match["no"])))
-    for number in figures(piece):
+    for number in find_numbers(piece):
         if number.unit == "day":
             found.append(Claim("days", number.digits == row.facts["days"], value=True))
         elif number.unit == "%" and (gain is not None or _RETURN.search(low)):
-            signed = number.sign == ("+" if row.label == "GAIN" else "-") or (not number.sign and gain is not None)
-            found.append(Claim("result", signed and f"{number.digits}%" == row.facts["result"], value=True))
+            signed = number.sign == ("+" if row.label == "GAIN" else "-") or (
+                not number.sign and gain is not None
+            )
+            found.append(
+                Claim("result", signed and f"{number.digits}%" == row.facts["result"], value=True)
+            )
     return found
 
 
 def score(row: Row, text: str) -> Score:
     """Marks: gain or loss, its size and length told (half each), grounded numbers, true sentences, the language."""
     try:
-        given = parse(text)
+        given = parse_answer(text)
     except AnswerError:
         return UNPARSED
     if not (given.outcome and given.insights):
         return UNPARSED
     entry = situation_of(row)
-    sentences = checked(given.bullets, row, lambda piece: claimed(piece, row, entry))
+    sentences = check_sentences(given.bullets, row, lambda piece: claimed(piece, row, entry))
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == row.label),

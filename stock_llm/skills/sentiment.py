@@ -7,9 +7,9 @@ it may ask for is not done.
 import re
 from dataclasses import dataclass
 
-from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.skills.decision import worded
+from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.skills.decision_rows import pick_wording
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "sentiment"
 
@@ -29,7 +29,7 @@ INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabeledText:
     """A text with the sentiment that its source gives it.
 
     Attributes:
@@ -53,7 +53,7 @@ def quoted(text: str) -> str:
     return '"' + re.sub(r"\[(/?INST)\]|<(/?s)>", r"(\1\2)", line) + '"'
 
 
-def row(labelled: Labelled, language: Language, phrasing: int) -> Row | None:
+def row(labelled: LabeledText, language: Language, phrasing: int) -> Row | None:
     """One row, which looks at nothing later than the text; None for a text that is empty or too long.
 
     Raises:
@@ -68,9 +68,9 @@ def row(labelled: Labelled, language: Language, phrasing: int) -> Row | None:
         language=language,
         symbol=labelled.symbol,
         as_of=labelled.as_of,
-        instruction=worded(INSTRUCTIONS[language], phrasing),
+        instruction=pick_wording(INSTRUCTIONS[language], phrasing),
         input=f"Text: {quoted(labelled.text)}",
-        output=Answer(language=language, sentiment=labelled.sentiment).text(),
+        output=SkillAnswer(language=language, sentiment=labelled.sentiment).text(),
         source={"kind": labelled.kind, "ref": labelled.ref},
         label=labelled.sentiment,
         label_from=labelled.as_of,
@@ -81,9 +81,13 @@ def row(labelled: Labelled, language: Language, phrasing: int) -> Row | None:
 def score(row: Row, text: str) -> Score:
     """Marks: the source's class, the language of the question."""
     try:
-        given = parse(text)
+        given = parse_answer(text)
     except AnswerError:
         return UNPARSED
     if not given.sentiment:
         return UNPARSED
-    return mean_of(given.sentiment, sentiment=float(given.sentiment == row.label), language=float(given.language == row.language))
+    return mean_of(
+        given.sentiment,
+        sentiment=float(given.sentiment == row.label),
+        language=float(given.language == row.language),
+    )

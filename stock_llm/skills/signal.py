@@ -1,12 +1,19 @@
 """Trading signal: BUY, HOLD or SELL with confidence, the rationale and a risk."""
 
-from stock_llm import statements
-from stock_llm.answers import Answer, AnswerError, Language, parse
-from stock_llm.claims import claims
-from stock_llm.dataset.moments import Moment, Odds
-from stock_llm.dataset.rows import UNPARSED, Row, Score, mean_of
-from stock_llm.situation import Situation
-from stock_llm.skills.decision import brier, checked, decision_row, grounded, situation_of, worded
+from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.market.situation import Situation
+from stock_llm.skills import statements
+from stock_llm.skills.claims import find_claims
+from stock_llm.skills.decision_point import BaseRates, DecisionPoint
+from stock_llm.skills.decision_rows import (
+    brier,
+    check_sentences,
+    decision_row,
+    grounded,
+    pick_wording,
+    situation_of,
+)
+from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "signal"
 
@@ -16,13 +23,19 @@ INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
         "Buy, hold or sell {symbol}?",
         "What is your signal on {symbol}, and why?",
     ),
-    "th": ("ขอสัญญาณซื้อขายของ {symbol}", "ควรซื้อ ถือ หรือขาย {symbol}", "สัญญาณของ {symbol} คืออะไร เพราะอะไร"),
+    "th": (
+        "ขอสัญญาณซื้อขายของ {symbol}",
+        "ควรซื้อ ถือ หรือขาย {symbol}",
+        "สัญญาณของ {symbol} คืออะไร เพราะอะไร",
+    ),
 }
 
 
-def answer(situation: Situation, recommendation: str, confidence: int, language: Language) -> Answer:
+def answer(
+    situation: Situation, recommendation: str, confidence: int, language: Language
+) -> SkillAnswer:
     """The answer that is taught; the rationale is two true sentences."""
-    return Answer(
+    return SkillAnswer(
         language=language,
         recommendation=recommendation,
         confidence=confidence,
@@ -31,12 +44,17 @@ def answer(situation: Situation, recommendation: str, confidence: int, language:
     )
 
 
-def row(moment: Moment, odds: Odds, language: Language, phrasing: int) -> Row:
+def row(moment: DecisionPoint, odds: BaseRates, language: Language, phrasing: int) -> Row:
     """One row; `phrasing` picks the wording of the question."""
     situation = moment.situation
     confidence = odds.confidence(situation, moment.outcome)
     taught = answer(situation, moment.outcome, confidence, language)
-    return decision_row(NAME, worded(INSTRUCTIONS[language], phrasing, symbol=situation.symbol), taught, moment)
+    return decision_row(
+        NAME,
+        pick_wording(INSTRUCTIONS[language], phrasing, symbol=situation.symbol),
+        taught,
+        moment,
+    )
 
 
 def score(row: Row, text: str) -> Score:
@@ -45,13 +63,13 @@ def score(row: Row, text: str) -> Score:
     The confidence has its own score, `Score.brier`.
     """
     try:
-        given = parse(text)
+        given = parse_answer(text)
     except AnswerError:
         return UNPARSED
     if not (given.recommendation and given.confidence is not None and given.insights):
         return UNPARSED
     situation = situation_of(row)
-    sentences = checked(given.bullets, row, lambda piece: claims(piece, situation))
+    sentences = check_sentences(given.bullets, row, lambda piece: find_claims(piece, situation))
     right = given.recommendation == row.label
     return mean_of(
         given.recommendation,

@@ -1,0 +1,38 @@
+"""Ids and file names that say who somebody is: in rows a hash stands for them, and is led back to what it stands for.
+
+In: an id, the hash of this machine (`secrets.account_hash`). Out: "id:" and 16 hex digits, the same for the same id; without
+this machine's salt nobody can try telephone numbers until one fits. Does not know which ids have to be hidden.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from stock_llm.artifacts import digest_of
+
+HashFunction = Callable[[str], str]
+
+_MARK = "id:"
+
+
+def pseudonym(name: str, hashed: HashFunction | None) -> str:
+    """What stands for an id in rows; without a salted hash it is a plain digest."""
+    return f"{_MARK}{hashed(name) if hashed else digest_of(id=name)}"
+
+
+def known_forms(name: str, hashed: HashFunction | None) -> frozenset[str]:
+    """What rows may name an id by."""
+    return frozenset((name, pseudonym(name, hashed)))
+
+
+def resolve(ref: str, names: Iterable[str], hashed: HashFunction | None) -> str:
+    """The one of these names that `ref` stands for; `ref` itself where it is an id, or stands for none of them."""
+    return resolve_all([ref], names, hashed)[0]
+
+
+def resolve_all(
+    refs: Sequence[str], names: Iterable[str], hashed: HashFunction | None
+) -> list[str]:
+    """`shown` for each of them; every name is hashed once, and none where nothing is hidden."""
+    if not any(ref.startswith(_MARK) for ref in refs):
+        return list(refs)
+    known = {pseudonym(name, hashed): name for name in names}
+    return [known.get(ref, ref) for ref in refs]

@@ -1,0 +1,309 @@
+"""What finds identities in text: Presidio's pattern recognisers, which need no language model, and this project's patterns.
+
+In: text as `redaction` folds it: ASCII digits, hyphens, one space where there is space, nothing invisible. Out: places and marks.
+Numbers that markets write in the same forms are told by what stands around them and left alone: ISINs by their check digit,
+amounts by the word or the currency beside them, price levels by their order. Does not know what is done with a find.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from presidio_analyzer import EntityRecognizer
+
+
+@dataclass(frozen=True, order=True)
+class IdentityMatch:
+    """Where something identifies somebody, and as what."""
+
+    start: int
+    end: int
+    mark: str
+
+
+def find_identities(text: str) -> Iterator[IdentityMatch]:
+    """All finds in folded text; they may overlap."""
+    plain = re.sub(r"(?<=\d)_(?=\d)", "-", text).replace("_", " ") if "_" in text else text
+    # Presidio's \b sees no border between a Thai letter and a digit
+    bare = (
+        plain
+        if plain.isascii()
+        else re.sub(r"[^\W\d]", lambda letter: letter[0] if letter[0].isascii() else "|", plain)
+    )
+    versions = {"text": text, "plain": plain, "bare": bare}
+    for one in _recognisers():
+        if one.needs.search(plain):
+            # no recogniser here looks at Presidio's language analysis
+            for found in one.recogniser.analyze(
+                versions[one.reads], one.recogniser.supported_entities, None
+            ):  # type: ignore[arg-type]
+                find = IdentityMatch(found.start, found.end, found.entity_type)
+                if not _is_of_the_market(plain, find):
+                    yield find
+
+
+# What looks like an identity and is none
+
+
+def _is_of_the_market(text: str, find: IdentityMatch) -> bool:
+    """Whether a number is an ISIN, an amount, or a row of prices."""
+    if find.mark not in ("ACCOUNT", "PHONE", "THAI_ID", "CARD"):
+        return False
+    said = text[find.start : find.end]
+    if not said.isdigit():
+        return find.mark in ("ACCOUNT", "CARD") and _are_prices(said)
+    before, after = text[max(0, find.start - 60) : find.start], text[find.end : find.end + 20]
+    if _is_isin(f"{_TOKEN_BEFORE.findall(before)[0]}{said}{_TOKEN_AFTER.findall(after)[0]}"):
+        return True
+    if said[0] == "0":
+        return bool(_SECURITY_BEFORE.search(before))
+    return bool(_AMOUNT_BEFORE.search(before) or _AMOUNT_AFTER.match(after))
+
+
+def _is_isin(token: str) -> bool:
+    """ISO 6166: two letters, nine letters or digits, and Luhn's check digit over letters written as numbers."""
+    return bool(_ISIN.fullmatch(token)) and _luhn(
+        "".join(str(int(character, 36)) for character in token)
+    )
+
+
+def _luhn(digits: str) -> bool:
+    """ISO/IEC 7812, annex B."""
+    return (
+        sum(
+            sum(divmod(int(digit) * (1 + place % 2), 10))
+            for place, digit in enumerate(reversed(digits))
+        )
+        % 10
+        == 0
+    )
+
+
+def _are_prices(said: str) -> bool:
+    """Whether these are levels that rise or fall by small or round steps, such as 150-155-160-165."""
+    numbers = [int(part) for part in re.findall(r"\d+", said)]
+    if len(numbers) < 3 or not re.fullmatch(r"[\d /.-]+", said):
+        return False
+    if re.fullmatch(r"\d{4}(?:\D+\d{4}){3}", said) and not _luhn(re.sub(r"\D", "", said)):
+        return max(numbers) < 2 * min(numbers)
+    in_order = numbers in (sorted(set(numbers)), sorted(set(numbers), reverse=True))
+    close = len(numbers) > 3 and 2 * max(numbers) < 3 * min(numbers)
+    return in_order and (close or (max(numbers) < 10_000 and not any(one % 5 for one in numbers)))
+
+
+_ISIN = re.compile(r"[A-Za-z]{2}[A-Za-z0-9]{9}[0-9]")
+_TOKEN_BEFORE, _TOKEN_AFTER = re.compile(r"[A-Za-z0-9]*$"), re.compile(r"^[A-Za-z0-9]*")
+
+_CURRENCY = r"usd|thb|eur|gbp|jpy"
+_UNIT = rf"(?:shares|units|contracts|{_CURRENCY}|dollars?|baht|บาท|หุ้น|ดอลลาร์|%)"
+_SECURITY = r"\b(?:cusip|sedol|isin|wkn|cik)\b"
+_BETWEEN = r"(?:[ :=(]|\b(?:is|was|of|at|to|about|around|over|rose|fell|reached|hit)\b|ซื้อขาย|ตลาด|รวม|หุ้น|อยู่ที่|ที่|เป็น)*"
+_SECURITY_BEFORE = re.compile(rf"{_SECURITY}{_BETWEEN}$", re.IGNORECASE)
+_AMOUNT_BEFORE = re.compile(
+    rf"(?:{_SECURITY}|\b(?:volume|vol|turnover|revenues?|sales|cap|capitali[sz]ation|assets|debt|earnings|income|profit|loss|float|"
+    rf"outstanding)\b\.?|ปริมาณ|มูลค่า|รายได้|กำไร|ขาดทุน|สินทรัพย์|หนี้สิน){_BETWEEN}(?:{_CURRENCY})? ?[$€£¥฿]?$"
+    rf"|(?:[$€£¥฿]|\b(?:{_CURRENCY})) ?$",
+    re.IGNORECASE,
+)
+_AMOUNT_AFTER = re.compile(rf" ?{_UNIT}", re.IGNORECASE)
+
+# Forms
+
+_START, _END = r"(?<!\d)(?<!\d\.)", r"(?!\d|\.\d|%)"
+"""Around a number that stands alone: it is neither the decimals of a price nor what comes before them."""
+
+_PART = r"(?: ?[-./] ?| )"
+_GAP = rf"{_PART}?"
+"""What stands between the parts of a number, and what may stand between its digits."""
+
+_IS = (
+    r"(?: ?(?:numbers?|num\b|no\b\.?|nr\b\.?|id\b|is\b|was\b|[-#:=,(\[\"'{]|เลขที่|หมายเลข|เลข|คือ|ที่|หุ้น|ธนาคาร|เงินฝาก|ออมทรัพย์|"
+    r"ซื้อขาย|หลักทรัพย์|กระแสรายวัน|ลงทุน|เทรด|ของผม|ของฉัน|ของดิฉัน))*+ ?+"
+)
+"""What stands between the word and the number; `\\K` then leaves the word where it is."""
+
+_NO_AMOUNT = rf"(?! ?{_UNIT})"
+_NO_DATE = (
+    r"(?!(?:(?:19|20)\d\d[-/]\d\d(?:[-/]\d\d)?|[0-3]?\d[-/][0-3]?\d[-/](?:19|20)\d\d)(?![\d/-]))"
+)
+_NO_ROUND = r"(?!\d{1,3}0{3,}(?!\d| ?[-/] ?\d))"
+
+_NAMED = (
+    r"(?:\b(?:account|acct|acc|a/c|konto|rekening|cuenta|compte|(?<!home )depot|portfolio(?= (?:no|num|id|#))|"
+    r"(?:client|customer|user|member|kunden|klant)(?= ?(?:id|no|num|nr|#|nummer)))s?(?:number|nummer|no|nr|id)?\b"
+    r"|บัญชี|(?<!มูลค่า)พอร์ต)"
+    rf"{_IS}\K{_NO_DATE}{_NO_ROUND}"
+)
+
+_ACCOUNT = {
+    "named": rf"{_NAMED}(?:[A-Z]{{0,6}}-?(?:\d[A-Z]{{0,2}}(?: ?[-/] ?)?){{5,}}\d[A-Z\d]*|(?:\d(?: ?[-/] ?| )?{_NO_DATE}){{7,}}\d"
+    rf"|[A-Z]{{1,6}}-?(?:\d[A-Z]{{0,2}}-?){{4,}}\d[A-Z\d]*){_END}{_NO_AMOUNT}",
+    "broker's form": r"(?<![A-Z\d])(?:(?:D[UF] ?|U|F(?!\d+ (?:shares|units|contracts)))\d{6,9}|[XYZ]\d{8})(?!\d)"
+    r"|(?<![A-Z\d])(?:PA\d[A-Z\d]{9}|\d[A-Z]{2}\d{5})(?![A-Z\d])",
+    "long": rf"{_START}(?![1-9]\d{{0,3}}0+(?!\d))\d{{10,}}{_END}",
+    "in groups": r"(?<![\d.-])(?!\d{4}-\d\d-\d\d)(?=[\d ]{1,20}-[\d ]{1,20}-)(?=(?:(?: ?- ?| )?\d){10,19}(?![\d-]))"
+    r"\d{1,6}(?:(?: ?- ?| )(?!\d{4}-\d\d-\d\d)\d{1,6}){2,6}(?![\d-]|\.\d)",
+}
+
+_PHONE = {
+    "Thai mobile": rf"{_START}0[689]{_GAP}\d{_GAP}\d{{3}}{_GAP}\d{{4}}{_END}"
+    rf"|{_START}(?!\d\d[-./]\d\d[-./]\d{{4}}(?!\d))0 ?[689](?:{_GAP}\d){{8}}{_END}",
+    "Thai landline": rf"{_START}0(?:2{_GAP}\d{{3}}{_GAP}\d{{4}}|[3-57]\d{_GAP}\d{{3}}{_GAP}\d{{3}}){_END}",
+    "North American": rf"{_START}(?![01]\d[05]-\d\d[05]-\d{{3}}[05]{_END})"
+    rf"(?:\(\d{{3}}\) ?\d{{3}}[ .-]\d{{4}}|\d{{3}} ?([-./]) ?\d{{3}} ?\1 ?\d{{4}}){_END}",
+    "abroad": rf"(?<![\d.])\+(?=(?:[ ()/-]{{0,3}}\d){{9,15}}(?!\d))\d{{1,3}}(?:[ /-]{{0,3}}\(?\d{{1,12}}\)?){{1,7}}{_END}"
+    rf"|(?<![\d.])\+\d{{1,3}}(?:\.\d{{2,4}}){{3,4}}{_END}",
+    "named": r"(?:\b(?:phone|(?!(?-i:TEL) \d{7}(?!\d))tel|telephone|telefon|mobile|cell|whatsapp|fax|call (?:me|us)(?: at| on)?)"
+    rf"\b|โทรศัพท์|โทร|มือถือ|เบอร์)\.?{_IS}\K{_NO_DATE}\+?\d(?:[ ()/-]{{0,3}}\d){{6,14}}{_END}{_NO_AMOUNT}",
+}
+
+_NO_SIGN = r"[^\s@,;:<>()\[\]\"'"
+_EMAIL = {
+    "any domain": rf"{_NO_SIGN}\u0e00-\u0e7f]{{1,64}}@{_NO_SIGN}\u0e00-\u0e7f]{{1,190}}"
+    r"\.(?:(?:(?![\u0e00-\u0e7f])\p{L}){2,63}|xn--[A-Z\d-]{2,59})",
+    "Thai": rf"{_NO_SIGN}]{{0,63}}[\u0e00-\u0e7f]@{_NO_SIGN}]{{1,190}}\.\p{{L}}{_NO_SIGN}]{{1,62}}",
+    "of a machine": r"[A-Z\d._%+-]{1,64}@(?:localhost\b|\[?\d{1,3}(?:\.\d{1,3}){3}\b\]?)",
+}
+
+_LOCAL, _HOST = r"[A-Z\d._%+-]{1,64}", r"[A-Z\d-]{1,63}"
+_AT, _DOT = r" ?(?:@|[(\[{] ?(?:at|@) ?[)\]}]) ?", r" ?(?:[(\[{] ?(?:dot|\.) ?[)\]}]|\bdot\b) ?"
+_SPELLED_EMAIL = {
+    "with signs": rf"{_LOCAL}{_AT}{_HOST}(?:(?:\.|{_DOT}){_HOST}){{0,3}}?"
+    rf"(?:\.|{_DOT}| ?\. ?(?=(?:co|com|net|org|info|th)\b))[A-Z]{{2,24}}\b",
+    "broken": rf"[A-Z\d]{_LOCAL}@{_HOST} {_HOST}(?:\.{_HOST}){{0,2}}\.[A-Z]{{2,24}}\b",
+    "in words": rf"{_LOCAL} at {_HOST}(?:{_DOT}{_HOST}){{0,3}}{_DOT}[A-Z]{{2,24}}\b",
+}
+
+_IBAN_LENGTHS = {
+    15: "NO", 16: "BE", 18: "DK|FO|FI|GL|NL", 19: "MK|SI", 20: "AT|BA|EE|KZ|XK|LT|LU", 21: "HR|LV|LI|PT|CH",
+    22: "BH|BG|CR|GE|DE|IE|ME|RS|GB|VA", 23: "TL|GI|IL|AE|IQ", 24: "AD|CZ|MD|PK|RO|SA|SK|ES|SE|TN|VG", 25: "PS|QA|LY",
+    26: "IS|TR", 27: "FR|GR|IT|MR|MC|SM", 28: "AL|AZ|BY|CY|DO|GT|HU|LB|MU|PL", 29: "BR|EG|UA", 30: "JO|KW", 31: "MT|SC",
+}  # fmt: skip
+"""Characters of an IBAN → countries, as SWIFT's registry has them."""
+
+
+def _iban(of_size: dict[int, str]) -> str:
+    """What is an IBAN in form: a country, two digits, and as many characters as it has there."""
+    forms = "|".join(rf"(?:{_IBAN_LENGTHS[size]})\d\d{rest}" for size, rest in of_size.items())
+    return rf"(?<![A-Z\d])({forms})(?![A-Z\d])"
+
+
+def _in_fours(characters: int) -> str:
+    last = rf"{_PART}[A-Z\d]{{{characters % 4}}}" if characters % 4 else ""
+    return rf"(?=(?:[A-Z ./-]{{0,10}}\d){{8}})(?:{_PART}[A-Z\d]{{4}}){{{characters // 4}}}{last}"
+
+
+_IBAN_WITH_CHECK = _iban({size: rf"(?:{_GAP}[A-Z\d]){{{size - 4}}}" for size in _IBAN_LENGTHS})
+_IBAN_SHAPE = {
+    "in one piece": r"(?<![A-Z\d])[A-Z]{2}\d{2}(?=[A-Z]{0,8}\d{6})[A-Z\d]{11,30}(?![A-Z\d])",
+    "in fours": _iban({size: _in_fours(size - 4) for size in _IBAN_LENGTHS}),
+}
+_CARD_WITH_CHECK = (
+    rf"(?<![A-Z\d])(?<!\d\.)(?:4\d{{3}}|5[0-5]\d\d|6\d{{3}}|1\d{{3}}|3\d{{3}}|2[2-7]\d\d){_GAP}\d{{3,4}}{_GAP}\d{{3,4}}{_GAP}\d{{3,5}}{_END}"
+    rf"|{_START}(?=\d{{3,}} \d{{3,}}{_END})[3-6](?: ?\d){{14,15}}{_END}"
+)
+_CARD_SHAPE = {
+    "in fours": rf"{_START}(?:[3-6]\d{{3}}|2[2-7]\d\d)(?:{_PART}\d{{4}}){{3}}(?!{_GAP}\d){_END}"
+}
+_WALLET = {"Ethereum": r"(?<![A-Z\d])0x[\dA-F]{40}(?![A-Z\d])"}
+_SSN = {
+    "by form": r"(?<![\d-])\d{3} ?- ?\d\d ?- ?\d{4}(?![\d-])",
+    "named": rf"\b(?:SSN|social security){_IS}\K\d{{3}}{_GAP}\d\d{_GAP}\d{{4}}(?!\d)",
+}
+_THAI_ID = (
+    rf"{_START}[1-8](?:{_GAP}\d{{4}}{_GAP}\d{{5}}{_GAP}\d\d{_GAP}\d){_END}"
+    rf"|{_START}(?=[1-8](?:{_GAP}\d){{12}}{_END})\d{{2,}}(?:{_PART}\d{{2,}})?{_END}"
+    rf"|{_START}(?=[\d ]{{1,20}}-[\d ]{{1,20}}-[\d ]{{1,20}}-)[1-8](?:(?: ?- ?| )?\d){{12}}{_END}"
+)
+
+
+@dataclass(frozen=True)
+class _Recogniser:
+    """A recogniser of Presidio's.
+
+    Attributes:
+        reads: "text" as it is, "plain": underscores as hyphens and spaces, "bare": Thai letters as bars, too.
+        needs: what a text must have for it to find anything: most have not, and this is faster than looking.
+    """
+
+    recogniser: "EntityRecognizer"
+    reads: str
+    needs: re.Pattern[str]
+
+
+@cache
+def _recognisers() -> list[_Recogniser]:
+    from presidio_analyzer import Pattern, PatternRecognizer
+    from presidio_analyzer.predefined_recognizers import (
+        CreditCardRecognizer,
+        CryptoRecognizer,
+        IbanRecognizer,
+        PhoneRecognizer,
+        ThTninRecognizer,
+    )
+    from tldextract import TLDExtract
+
+    known_suffix = TLDExtract(
+        suffix_list_urls=(), cache_dir=None
+    )  # the list that comes with it, not the network's
+
+    class SpelledEmail(PatternRecognizer):
+        """Of words that could be an address, those that end with a domain's suffix."""
+
+        def validate_result(self, pattern_text: str) -> bool:
+            dotted = re.sub(_DOT, ".", pattern_text, flags=re.IGNORECASE).replace(" ", "")
+            return bool(known_suffix(re.split(r"@|[)\]}]", dotted)[-1]).suffix)
+
+    def forms(patterns: dict[str, str]) -> list[Pattern]:
+        return [Pattern(name, regex, 0.5) for name, regex in patterns.items()]
+
+    def ours(mark: str, patterns: dict[str, str]) -> PatternRecognizer:
+        return PatternRecognizer(mark, patterns=forms(patterns))
+
+    any_case = re.DOTALL | re.MULTILINE | re.IGNORECASE
+    apart = [(sign, "") for sign in "-./ "]
+    iban, card, thai_id = (
+        forms({"with check": regex}) for regex in (_IBAN_WITH_CHECK, _CARD_WITH_CHECK, _THAI_ID)
+    )
+    known_iban = IbanRecognizer(
+        iban,  # type: ignore[arg-type]  # declared as texts, used as patterns
+        supported_entity="IBAN",
+        regex_flags=any_case,
+        replacement_pairs=apart,
+    )
+    at_sign, spelled = re.compile("@"), re.compile(r"@|[(\[{] ?[aA][tT]|\b[dD][oO][tT]\b")
+    country, long_word, hexadecimal = map(
+        re.compile, (r"(?<![A-Za-z\d])[A-Za-z]{2}\d\d", r"[A-Za-z\d]{25}", "0[xX]")
+    )
+    five = re.compile(r"\d(?:\D{0,4}\d){4}|[pP][aA]\d")
+    seven, nine, twelve = (re.compile(rf"\d(?:\D{{0,4}}\d){{{count - 1}}}") for count in (7, 9, 12))
+    return [
+        _Recogniser(ours("EMAIL", _EMAIL), "text", at_sign),
+        _Recogniser(SpelledEmail("EMAIL", patterns=forms(_SPELLED_EMAIL)), "text", spelled),
+        _Recogniser(known_iban, "bare", country),
+        _Recogniser(ours("IBAN", _IBAN_SHAPE), "bare", country),
+        _Recogniser(
+            CreditCardRecognizer(card, supported_entity="CARD", replacement_pairs=apart),
+            "bare",
+            twelve,
+        ),
+        _Recogniser(ours("CARD", _CARD_SHAPE), "bare", twelve),
+        _Recogniser(
+            ThTninRecognizer(thai_id, supported_entity="THAI_ID", replacement_pairs=apart),
+            "bare",
+            twelve,
+        ),
+        _Recogniser(
+            PhoneRecognizer(supported_entity="PHONE", supported_regions=(None,)),
+            "bare",
+            re.compile(r"\+"),
+        ),
+        _Recogniser(ours("PHONE", _PHONE), "plain", seven),
+        _Recogniser(CryptoRecognizer(supported_entity="WALLET"), "bare", long_word),
+        _Recogniser(ours("WALLET", _WALLET), "bare", hexadecimal),
+        _Recogniser(ours("SSN", _SSN), "plain", nine),
+        _Recogniser(ours("ACCOUNT", _ACCOUNT), "plain", five),
+    ]

@@ -1,0 +1,213 @@
+"""Which rows are made of a market: each skill its share, planned by the seed first, then built one at a time.
+
+In: a market, what lies on one side of the split, a seed. Out: a plan, a few numbers per row, that can be shuffled; and the row of
+each entry. The same seed and market give the same plan. Does not know feedback, foreign data or files.
+"""
+
+import random
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from itertools import zip_longest
+
+import numpy as np
+
+from stock_llm.artifacts import digest_of
+from stock_llm.dataset.decisions import Market
+from stock_llm.dataset.splits import TimeSplit
+from stock_llm.evaluation.answers import Language
+from stock_llm.skills import analyse, code, explain, portfolio, review, sentiment, signal
+from stock_llm.skills.decision_point import BaseRates
+from stock_llm.skills.row import Row
+
+SHARES = {
+    signal.NAME: 0.24,
+    analyse.NAME: 0.31,
+    explain.NAME: 0.16,
+    review.NAME: 0.12,
+    code.NAME: 0.11,
+    portfolio.NAME: 0.06,
+}
+"""Skill → its share of the rows, feedback and foreign data apart. People mostly correct signals, so analyses get more here."""
+
+SENTIMENT_SHARE = 0.1
+"""Rows about other people's texts for each of the others in the holdout, where a source has such texts."""
+
+JUDGING_TEXTS = 4
+"""One text in so many may judge."""
+
+THAI_SHARE = 0.2
+
+READ_PER_ROW = 4
+"""Situations that are looked at for one row about an indicator, so that rare readings are found."""
+
+STRATEGIES = 3000
+"""Code tasks that are made at most: there are 6,561 different ones."""
+
+
+@dataclass(frozen=True)
+class SplitSide:
+    """What lies on one side of the split.
+
+    Attributes:
+        decisions: numbers of decisions in `Market.decisions`.
+        trades: places of closed trades in `Market.closed_trades`.
+        days: market days.
+    """
+
+    decisions: np.ndarray
+    trades: list[int]
+    days: list[date]
+
+
+def split_sides(market: Market, split: TimeSplit) -> tuple[SplitSide, SplitSide]:
+    """Train and holdout. What lies on neither is purged."""
+    found = market.decisions
+    trades = [
+        (date.fromisoformat(one.opened), date.fromisoformat(one.closed))
+        for one in market.closed_trades
+    ]
+    train = SplitSide(
+        np.flatnonzero(split.learnt(found.until)),
+        [place for place, (_, closed) in enumerate(trades) if closed < split.train_before],
+        [day for day in market.days if day < split.train_before],
+    )
+    holdout = SplitSide(
+        np.flatnonzero(split.judged(found.as_of, found.until)),
+        [place for place, (opened, closed) in enumerate(trades) if split.has(opened, closed)],
+        [day for day in market.days if split.has(day, day)],
+    )
+    return train, holdout
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRow:
+    """A row that will be made.
+
+    Attributes:
+        what: number of the decision, place of the closed trade or of the day.
+        detail: the indicator, or the seed of the strategy.
+    """
+
+    skill: str
+    what: int
+    detail: str
+    language: Language
+    phrasing: int
+
+
+def strategies(plan: Iterable[PlannedRow]) -> set[str]:
+    """The code tasks of a plan."""
+    return {code.draw(one.detail).ref for one in plan if one.skill == code.NAME}
+
+
+def holdout_texts(rows: list[Row], size: int) -> tuple[list[Row], list[Row]]:
+    """Of other people's rows, those that judge in a holdout of `size` rows, and those to be learnt.
+
+    Sentiment alone judges, because it alone has a right answer; its texts are not of the user's time, so a hash parts them.
+    """
+    judging: list[Row] = []
+    learnt: list[Row] = []
+    for row in rows:
+        drawn = (
+            row.skill == sentiment.NAME and int(digest_of(text=row.input), 16) % JUDGING_TEXTS == 0
+        )
+        (judging if drawn and len(judging) < round(SENTIMENT_SHARE * size) else learnt).append(row)
+    return judging, learnt
+
+
+class Sampler:
+    """The plan of one side and the builder of its rows."""
+
+    def __init__(self, market: Market, side: SplitSide, odds: BaseRates, seed: str, size: int):
+        self._market, self._side, self._odds = market, side, odds
+        self._chance = random.Random(seed)
+        self._size = size
+
+    def plan(self, known: Collection[str] = ()) -> list[PlannedRow]:
+        """About `size` rows; strategies that are `known` already are left out."""
+        made = [
+            self._planned(review.NAME, place)
+            for place in self._sample(self._side.trades, self._count(review.NAME))
+        ]
+        made += [self._planned(portfolio.NAME, place) for place in self._portfolios()]
+        made += [
+            self._planned(code.NAME, place, seed) for place, seed in self._strategies(set(known))
+        ]
+        made += [
+            self._planned(explain.NAME, number, indicator) for number, indicator in self._readings()
+        ]
+        signals = self._count(signal.NAME)
+        left = self._size - len(made)  # where there are too few trades, more decisions are made
+        decisions = self._sample(self._side.decisions, left)
+        cut = round(len(decisions) * signals / (signals + self._count(analyse.NAME)))
+        made += [self._planned(signal.NAME, number) for number in decisions[:cut]]
+        made += [self._planned(analyse.NAME, number) for number in decisions[cut:]]
+        return made
+
+    def row(self, planned: PlannedRow) -> Row:
+        """The row of an entry of the plan."""
+        market, language, phrasing = self._market, planned.language, planned.phrasing
+        match planned.skill:
+            case signal.NAME:
+                return signal.row(market.moment(planned.what), self._odds, language, phrasing)
+            case analyse.NAME:
+                return analyse.row(market.moment(planned.what), self._odds, language, phrasing)
+            case explain.NAME:
+                return explain.row(
+                    market.moment(planned.what).situation, planned.detail, language, phrasing
+                )
+            case review.NAME:
+                return review.row(market.closed_trades[planned.what], language, phrasing)
+            case portfolio.NAME:
+                found = market.portfolio(self._side.days[planned.what])
+                assert found is not None
+                return portfolio.row(found, language, phrasing)
+            case _:
+                day = self._side.days[planned.what].isoformat()
+                return code.row(code.draw(planned.detail), day, language, phrasing)
+
+    def _planned(self, skill: str, what: int, detail: str = "") -> PlannedRow:
+        language: Language = "th" if self._chance.random() < THAI_SHARE else "en"
+        return PlannedRow(skill, int(what), detail, language, self._chance.randrange(1 << 16))
+
+    def _count(self, skill: str) -> int:
+        return round(SHARES[skill] * self._size)
+
+    def _sample(self, choices: "np.ndarray | list[int]", count: int) -> list[int]:
+        places = self._chance.sample(range(len(choices)), min(len(choices), count))
+        return [int(choices[place]) for place in places]
+
+    def _readings(self) -> list[tuple[int, str]]:
+        """Indicators of drawn situations, each reading of each indicator as often as there are any: most closes are NEUTRAL."""
+        wanted = self._count(explain.NAME)
+        groups: dict[tuple[str, str], list[int]] = {}
+        for number in self._sample(self._side.decisions, READ_PER_ROW * wanted):
+            seen = self._market.moment(number).situation
+            for indicator, book in explain.TEXTBOOK.items():
+                group = groups.setdefault((indicator, book.reading(seen)), [])
+                if len(group) < wanted:
+                    group.append(number)
+        turns = zip_longest(
+            *([(number, key[0]) for number in groups[key]] for key in sorted(groups))
+        )
+        return [pick for turn in turns for pick in turn if pick][:wanted]
+
+    def _portfolios(self) -> Iterator[int]:
+        """Places of days whose portfolio can be reviewed."""
+        wanted = self._count(portfolio.NAME)
+        for place in self._chance.sample(range(len(self._side.days)), len(self._side.days)):
+            if wanted and self._market.portfolio(self._side.days[place]):
+                wanted -= 1
+                yield place
+
+    def _strategies(self, known: set[str]) -> Iterator[tuple[int, str]]:
+        """Place of a day and seed of a strategy, no strategy twice."""
+        wanted = self._count(code.NAME)
+        while wanted and len(known) < STRATEGIES:
+            seed = str(self._chance.random())
+            place = self._chance.randrange(len(self._side.days))
+            if (ref := code.draw(seed).ref) not in known:
+                known.add(ref)
+                wanted -= 1
+                yield place, seed

@@ -1,0 +1,100 @@
+"""Is one model better than another on the same questions? Paired, clustered, and willing to say "not enough evidence".
+
+In: the scores of two models on the same rows and which rows belong together. Out: a mean difference with its interval, and a
+verdict with reasons in words. Does not know what a score means, nor where it came from.
+
+The interval is the percentile bootstrap over clusters (Cameron, Gelbach and Miller 2008): rows of one stock in one month are
+drawn together, since they share their fate. scipy.stats.bootstrap does the drawing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVEL = 0.95
+RESAMPLES = 4000
+MIN_ROWS = 10
+"""A slice with fewer rows is shown but cannot stop a model: its interval would mean nothing."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference in score points (−1 to 1) and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`promote`, `keep` (the champion, for lack of evidence) or `reject` (the challenger is worse)."""
+
+    word: str
+    reasons: list[str]
+
+
+def difference(
+    challenger: Sequence[float], other: Sequence[float], clusters: Sequence[str], seed: int = 7
+) -> Interval:
+    """Mean of the paired differences with its bootstrap interval.
+
+    Args:
+        challenger, other: scores of the two models on the same rows, in the same order.
+        clusters: for each row, the name of the group that is drawn with it.
+
+    Raises:
+        ValueError: the three differ in length or are empty.
+    """
+    from scipy.stats import bootstrap
+
+    if not challenger or not len(challenger) == len(other) == len(clusters):
+        raise ValueError(
+            f"{len(challenger)}, {len(other)} and {len(clusters)} values cannot be paired"
+        )
+    gaps = np.asarray(challenger, dtype=float) - np.asarray(other, dtype=float)
+    _, group = np.unique(np.asarray(clusters), return_inverse=True)
+    sums, sizes = np.bincount(group, weights=gaps), np.bincount(group).astype(float)
+    mean = float(gaps.mean())
+    if len(sums) < 2 or np.ptp(gaps) == 0:
+        spread = 0.0 if len(sums) > 1 else 1.0  # one cluster tells nothing about another
+        return Interval(mean, max(-1.0, mean - spread), min(1.0, mean + spread), len(gaps))
+    drawn = bootstrap(
+        (sums, sizes),
+        lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(mean, float(drawn.low), float(drawn.high), len(gaps))
+
+
+def judge(overall: Interval, slices: Mapping[str, Interval], reference: str) -> Verdict:
+    """The verdict on a challenger.
+
+    Args:
+        overall: its difference from the reference over the whole holdout.
+        slices: the same per skill.
+        reference: what it was compared with, for the reasons: "champion v3" or "the untuned base".
+    """
+    worse = [
+        f"{name} is worse: {gap}"
+        for name, gap in slices.items()
+        if gap.rows >= MIN_ROWS and gap.high < 0
+    ]
+    against = f"difference from {reference}: {overall}"
+    if overall.high < 0:
+        return Verdict("reject", [f"worse, {against}", *worse])
+    if overall.low > 0 and not worse:
+        return Verdict("promote", [f"better, {against}", "no skill is worse"])
+    if overall.low > 0:
+        return Verdict("keep", [f"better overall, {against}", *worse])
+    return Verdict("keep", [f"not enough evidence, {against}", *worse])

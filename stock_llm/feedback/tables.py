@@ -1,0 +1,53 @@
+"""The tables of the feedback store, and its transactions. Does not know what the rows mean."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from stock_llm.feedback.item import FeedbackItem
+from stock_llm.storage.database import Schema, exclusive_transaction
+
+META = sa.MetaData()
+FEEDBACK = sa.Table(
+    "feedback",
+    META,
+    *(
+        sa.Column(item.name, sa.Integer if item.name == "rating" else sa.Text)
+        for item in fields(FeedbackItem)
+    ),
+    sa.Column("digest", sa.Text),
+)
+BATCH = sa.Table(
+    "batch",
+    META,
+    *(
+        sa.Column(name, sa.Text)
+        for name in ("key", "claimed_at", "lease_until", "settled_at", "verdict", "reason")
+    ),
+)
+BATCH_ITEM = sa.Table(
+    "batch_item", META, sa.Column("batch", sa.Text), sa.Column("feedback", sa.Text)
+)
+FORGOTTEN = sa.Table(
+    "forgotten", META, *(sa.Column(name, sa.Text) for name in ("kind", "mark", "forgotten_at"))
+)
+
+SCHEMA = Schema(
+    "feedback store", "STOCK_LLM_FEEDBACK_URL", Path(__file__).parent / "migrations", lock=7366427
+)
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that no other writer is inside of at the same time.
+
+    Raises:
+        InputError: the database refuses: the disk is full, the server is gone.
+    """
+    with exclusive_transaction(engine, SCHEMA) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("LOCK TABLE batch IN EXCLUSIVE MODE"))
+        yield connection

@@ -1,0 +1,182 @@
+"""Questions with their answers, kept for a while on this machine, and ids that show that the gateway issued them.
+
+In: what was asked and answered. Out: a signed id, and later the question and answer that it stands for, so that a piece of
+feedback is about something that was really said and can be trained on. Lies in the gateway's database, beside the costs.
+Writing is done in batches, off the event loop. Signatures are itsdangerous' (HMAC with a key outside the project). Does not
+know what feedback says.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+from itsdangerous import BadSignature, Signer
+
+from stock_llm.errors import InputError
+from stock_llm.gateway.accounting.tables import META, SCHEMA
+from stock_llm.storage.database import exclusive_transaction, open_database
+
+_TEXTS = (
+    "feature",
+    "skill",
+    "language",
+    "symbol",
+    "as_of",
+    "instruction",
+    "input",
+    "response",
+    "provider",
+    "model",
+)
+ANSWER = sa.Table("answer", META, *(sa.Column(name, sa.Text) for name in ("id", "at", *_TEXTS)))
+
+_SALT = "stock-llm.gateway.response"
+_EVERY = 0.5
+"""Seconds for which answers gather before they are written."""
+
+_MOST = 10_000
+"""Answers that wait for the database; the oldest are forgotten before memory is."""
+
+_LONGEST = 100_000
+"""Characters of a question and its answer."""
+
+_EVER = 36_500
+"""Days that are as good as for ever, and that a date can still be counted back by."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRecord:
+    """A question and its answer.
+
+    Attributes:
+        id: of the response, without its signature.
+        skill, symbol, as_of, instruction, input: as in a training row (`rows.Row`); skill is empty for a free question.
+        response: the answer's text.
+        provider, model: who answered.
+    """
+
+    id: str
+    at: datetime
+    feature: str
+    skill: str
+    language: str
+    symbol: str
+    as_of: str
+    instruction: str
+    input: str
+    response: str
+    provider: str
+    model: str
+
+
+class AnswerLog:
+    """The store behind one SQLAlchemy URL.
+
+    Args:
+        url: absolute; the gateway's database.
+        key: with which ids are signed.
+        days: how long an answer is kept; 0: nothing is kept, and ids are signed all the same.
+
+    Raises:
+        InputError: the URL or the database cannot be used.
+    """
+
+    def __init__(self, url: str, key: bytes, days: float):
+        self._signer = Signer(key, salt=_SALT)
+        self._age = timedelta(days=min(days, _EVER))
+        self._engine = open_database(url, SCHEMA)
+        self._new: deque[AnswerRecord] = deque(maxlen=_MOST)
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._forget_at = datetime.min.replace(tzinfo=UTC)
+
+    def sign(self, id: str) -> str:
+        """The id as callers are given it."""
+        return self._signer.sign(id).decode()
+
+    def unsign(self, response_id: str) -> str | None:
+        """The id in a signed one; None where this gateway did not sign it."""
+        try:
+            return self._signer.unsign(response_id).decode()
+        except (BadSignature, UnicodeError):
+            return None
+
+    def add(self, said: AnswerRecord) -> None:
+        """Keeps an answer, unless it is longer than anything that is trained on; it is in the database half a second later."""
+        if self._age and len(said.instruction) + len(said.input) + len(said.response) <= _LONGEST:
+            self._new.append(said)
+            if self._task is None or self._task.done():
+                self._task = asyncio.get_running_loop().create_task(self._write_later())
+
+    async def find(self, id: str) -> AnswerRecord | None:
+        """The question and answer of an id; None where they are not kept, or not any more.
+
+        Raises:
+            InputError: the database refuses.
+        """
+        await self._write()
+        return await asyncio.to_thread(self._read, id)
+
+    async def close(self) -> None:
+        """Writes what waits.
+
+        Raises:
+            InputError: the database refuses.
+        """
+        if self._task:
+            self._task.cancel()
+        await self._write()
+        self._engine.dispose()
+
+    async def _write_later(self) -> None:
+        while self._new:
+            await asyncio.sleep(_EVERY)
+            try:
+                await self._write()
+            except InputError as error:
+                _log.error("answers are not kept: %s", error)
+
+    async def _write(self) -> None:
+        async with self._writing:
+            new = [self._new.popleft() for _ in range(len(self._new))]
+            if not new:
+                return
+            try:
+                await asyncio.to_thread(self._insert, new)
+            except InputError:
+                self._new.extendleft(reversed(new))
+                raise
+
+    def _insert(self, new: list[AnswerRecord]) -> None:
+        now = datetime.now(UTC)
+        with exclusive_transaction(self._engine, SCHEMA) as connection:
+            connection.execute(
+                sa.insert(ANSWER), [asdict(said) | {"at": _text(said.at)} for said in new]
+            )
+            if now >= self._forget_at:
+                connection.execute(sa.delete(ANSWER).where(ANSWER.c.at < _text(now - self._age)))
+                self._forget_at = now + timedelta(hours=1)
+
+    def _read(self, id: str) -> AnswerRecord | None:
+        young = ANSWER.c.at >= _text(
+            datetime.now(UTC) - self._age
+        )  # deleted it may be an hour later
+        chosen = sa.select(*(ANSWER.c[each.name] for each in fields(AnswerRecord))).where(
+            ANSWER.c.id == id, young
+        )
+        try:
+            with self._engine.connect() as connection:
+                row: Mapping[str, str] | None = connection.execute(chosen).mappings().one_or_none()  # type: ignore[assignment]
+        except sa.exc.DatabaseError as error:
+            raise InputError(f"the answers cannot be read: {error.orig}") from None
+        return AnswerRecord(**{**row, "at": datetime.fromisoformat(row["at"])}) if row else None  # type: ignore[arg-type]
+
+
+def _text(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")

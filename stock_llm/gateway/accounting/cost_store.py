@@ -1,0 +1,346 @@
+"""What calls cost, and that they never cost more than the budgets: reserve before, settle after.
+
+In: reservations before a usage-priced provider is asked, one record for each request afterwards. Out: what is left. All writing
+happens in one thread, in batches; a record is never lost by a graceful end, and none is written twice. A reservation counts as
+spent until its record is written. One that a crash left behind is recorded as a call that was lost, at its full amount, because
+the provider may have charged it. Does not know prices, nor who is asked.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import sqlalchemy as sa
+
+from stock_llm.errors import InputError, StockLLMError
+from stock_llm.gateway.accounting.tables import (
+    CALL,
+    RESERVATION,
+    SCHEMA,
+    SPENT,
+    CallRecord,
+    Reservation,
+    dollars,
+    micros,
+    text,
+    write_transaction,
+)
+from stock_llm.gateway.chat import TokenUsage
+from stock_llm.gateway.query import Query
+from stock_llm.gateway.routing.router import RemainingBudget
+from stock_llm.storage.database import open_database
+
+LEASE = timedelta(minutes=30)
+"""How long a reservation is believed to belong to a call under way; no provider is waited for as long."""
+
+LINGER = 0.25
+"""Seconds for which records gather before they are written together. A reservation is written at once."""
+
+BATCH = 1000
+"""Most jobs in one transaction."""
+
+_log = logging.getLogger(__name__)
+
+
+class BudgetExceeded(StockLLMError):
+    """A budget has less left than the call could cost."""
+
+
+@dataclass(eq=False)
+class _Reserve:
+    reservation: Reservation
+    done: asyncio.Future[None]
+
+
+@dataclass(eq=False)
+class _Settle:
+    call: CallRecord | None
+    reservations: Sequence[Reservation]
+
+
+@dataclass(eq=False)
+class _Flush:
+    done: threading.Event = field(default_factory=threading.Event)
+    last: bool = False
+
+
+@dataclass
+class _Booked:
+    """Millionths of a dollar that are gone: by day of the last weeks, and reserved."""
+
+    spent: dict[str, int]
+    reserved: int
+
+    def left(self, day: str, daily: Decimal, monthly: Decimal) -> RemainingBudget:
+        month = sum(amount for other, amount in self.spent.items() if other[:7] == day[:7])
+        return RemainingBudget(
+            daily - dollars(self.spent.get(day, 0) + self.reserved),
+            monthly - dollars(month + self.reserved),
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CostStore:
+    """The cost store behind one SQLAlchemy URL; opening it makes or migrates its tables and starts its writer.
+
+    Args:
+        url: absolute, as `settings.url(settings.gateway.costs_url)` gives it.
+        daily, monthly: what usage-priced providers may cost in a UTC day and a calendar month, in dollars.
+        clock: the time now, UTC.
+
+    Raises:
+        InputError: the URL or the database cannot be used.
+    """
+
+    def __init__(
+        self, url: str, daily: Decimal, monthly: Decimal, clock: Callable[[], datetime] = _now
+    ):
+        self.daily, self.monthly = daily, monthly
+        self._clock = clock
+        self._engine = open_database(url, SCHEMA)
+        self._jobs: queue.SimpleQueue[_Reserve | _Settle | _Flush] = queue.SimpleQueue()
+        self._failing = ""
+        self._expire_next = clock()
+        self._booked = _Booked({}, 0)
+        self._write([])
+        self._thread = threading.Thread(target=self._write_all, name="costs", daemon=True)
+        self._thread.start()
+
+    def left(self) -> RemainingBudget:
+        """What the budgets have left as of the last write, calls under way taken off at their full reservation."""
+        today = self._clock().date().isoformat()
+        return self._booked.left(today, self.daily, self.monthly)
+
+    async def reserve(
+        self, provider: str, model: str, feature: str, amount: Decimal
+    ) -> Reservation:
+        """Puts dollars aside, in the database, before a provider is asked.
+
+        Raises:
+            OverBudget: a budget has less left.
+            InputError: the store cannot be written; nothing may be spent then.
+        """
+        now = self._clock()
+        reservation = Reservation(
+            uuid.uuid4().hex,
+            now.date().isoformat(),
+            provider,
+            model,
+            feature,
+            amount,
+            text(now + LEASE),
+        )
+        job = _Reserve(reservation, asyncio.get_running_loop().create_future())
+        self._jobs.put(job)
+        try:
+            await job.done
+        except asyncio.CancelledError:
+            self.release(reservation)
+            raise
+        return reservation
+
+    def release(self, reservation: Reservation) -> None:
+        """Frees what was reserved for an attempt that cost nothing; returns at once."""
+        self._jobs.put(_Settle(None, (reservation,)))
+
+    def record(self, call: CallRecord, reservations: Sequence[Reservation] = ()) -> None:
+        """Notes a finished request and frees what was reserved for its attempts; returns at once."""
+        self._jobs.put(_Settle(call, reservations))
+
+    async def flush(self) -> None:
+        """Waits until everything that was recorded so far is in the database.
+
+        Raises:
+            InputError: the database refuses; the records are kept and tried again.
+        """
+        job = _Flush()
+        self._jobs.put(job)
+        await asyncio.to_thread(job.done.wait)
+        if self._failing:
+            raise InputError(self._failing)
+
+    def close(self) -> None:
+        """Writes what is waiting and ends the writer.
+
+        Raises:
+            InputError: the database refused to the end; it says how many records were not written.
+        """
+        if self._thread.is_alive():
+            self._jobs.put(_Flush(last=True))
+            self._thread.join()
+        self._engine.dispose()
+        if self._failing:
+            raise InputError(self._failing)
+
+    def _write_all(self) -> None:
+        """The writer: gathers jobs, writes them in one transaction, tells those who wait; records that fail are tried again."""
+        again: list[_Settle] = []
+        while True:
+            jobs = self._gather(patience=1.0 if again else None)
+            last = any(isinstance(job, _Flush) and job.last for job in jobs)
+            try:
+                self._write([*again, *jobs], frozenset(job.call.id for job in again if job.call))
+                again, self._failing = [], ""
+            except Exception as error:  # whatever it is: this thread goes on, or nobody would be told anything any more
+                again += [job for job in jobs if isinstance(job, _Settle)]
+                self._failing = f"{error}. {len(again)} records of calls are not written"
+                _log.exception("the cost store cannot be written")
+                for job in jobs:
+                    if isinstance(job, _Reserve):
+                        _tell(
+                            job.done,
+                            error
+                            if isinstance(error, InputError)
+                            else InputError(f"the cost store: {error}"),
+                        )
+            for job in jobs:
+                if isinstance(job, _Flush):
+                    job.done.set()
+            if last:
+                return
+
+    def _gather(self, patience: float | None) -> list[_Reserve | _Settle | _Flush]:
+        """What has come in: at once when somebody waits for it, else after `LINGER`."""
+        jobs: list[_Reserve | _Settle | _Flush] = []
+        until = None if patience is None else time.monotonic() + patience
+        while len(jobs) < BATCH:
+            try:
+                job = self._jobs.get(
+                    timeout=None if until is None else max(until - time.monotonic(), 0)
+                )
+            except queue.Empty:
+                break
+            jobs.append(job)
+            if not isinstance(job, _Settle):
+                until = 0.0
+            elif until is None:
+                until = time.monotonic() + LINGER
+        return jobs
+
+    def _write(
+        self, jobs: Sequence[_Reserve | _Settle | _Flush], retried: frozenset[str] = frozenset()
+    ) -> None:
+        """One transaction: settles, then reserves what the budgets allow; then tells who waits."""
+        now = self._clock()
+        today = now.date().isoformat()
+        granted: list[_Reserve] = []
+        refused: list[tuple[_Reserve, BudgetExceeded]] = []
+        with write_transaction(self._engine) as connection:
+            if now >= self._expire_next:
+                _expire(connection, now)
+                self._expire_next = now + LEASE / 10
+            _settle(connection, [job for job in jobs if isinstance(job, _Settle)], retried)
+            booked = _booked(connection, today)
+            for job in jobs:
+                if not isinstance(job, _Reserve) or job.done.cancelled():
+                    continue
+                left, wanted = booked.left(today, self.daily, self.monthly), job.reservation.amount
+                if wanted > min(left.today, left.month):
+                    refused.append(
+                        (
+                            job,
+                            BudgetExceeded(
+                                f"the call may cost ${wanted}, ${left.today} left today, ${left.month} this month"
+                            ),
+                        )
+                    )
+                    continue
+                booked.reserved += micros(wanted)
+                granted.append(job)
+            if granted:
+                connection.execute(
+                    sa.insert(RESERVATION), [job.reservation.row() for job in granted]
+                )
+        self._booked = booked
+        for job in granted:
+            _tell(job.done)
+        for job, error in refused:
+            _tell(job.done, error)
+
+
+def _tell(done: asyncio.Future[None], error: Exception | None = None) -> None:
+    """Hands a result to the event loop that waits for it; one that has ended waits no more."""
+
+    def tell() -> None:
+        if not done.done():
+            if error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+    if not done.get_loop().is_closed():
+        done.get_loop().call_soon_threadsafe(tell)
+
+
+def _settle(connection: sa.Connection, jobs: Sequence[_Settle], retried: frozenset[str]) -> None:
+    """Inserts records, adds what they cost to their days, frees their reservations.
+
+    Args:
+        retried: records of a transaction that failed; should it have gone through after all, they are there already.
+    """
+    ids = sorted(retried)
+    there: set[str] = set()
+    for start in range(0, len(ids), BATCH):
+        there.update(
+            connection.execute(
+                sa.select(CALL.c.id).where(CALL.c.id.in_(ids[start : start + BATCH]))
+            ).scalars()
+        )
+    fresh = [job for job in jobs if job.call and job.call.id not in there]
+    if fresh:
+        connection.execute(sa.insert(CALL), [job.call.row() for job in fresh if job.call])
+    charged: dict[str, int] = {}
+    for job in fresh:
+        if job.call and job.call.charged:
+            day = job.reservations[0].day if job.reservations else job.call.at.date().isoformat()
+            charged[day] = charged.get(day, 0) + micros(job.call.charged)
+    _charge(connection, charged)
+    if freed := [{"key": each.id} for job in jobs for each in job.reservations]:
+        connection.execute(
+            sa.delete(RESERVATION).where(RESERVATION.c.id == sa.bindparam("key")), freed
+        )
+
+
+def _charge(connection: sa.Connection, by_day: dict[str, int]) -> None:
+    for day, amount in by_day.items():
+        added = sa.update(SPENT).where(SPENT.c.day == day).values(charged=SPENT.c.charged + amount)
+        if connection.execute(added).rowcount == 0:
+            connection.execute(sa.insert(SPENT).values(day=day, charged=amount))
+
+
+def _expire(connection: sa.Connection, now: datetime) -> None:
+    """Records what a crash left behind as lost calls, at all that was reserved for them."""
+    gone = (
+        connection.execute(sa.select(RESERVATION).where(RESERVATION.c.expires_at <= text(now)))
+        .mappings()
+        .all()
+    )
+    for row in gone:
+        query = Query(feature=row["feature"])
+        amount = dollars(row["amount"])
+        path = f"{row['provider']}: no word of what became of it"
+        call = CallRecord(
+            row["id"], now, query, row["provider"], row["model"], "", path, False, "lost", TokenUsage(), amount, Decimal(0), 0, 0, 0
+        )  # fmt: skip
+        connection.execute(sa.insert(CALL).values(call.row()))
+        connection.execute(sa.delete(RESERVATION).where(RESERVATION.c.id == row["id"]))
+        _charge(connection, {row["day"]: row["amount"]})
+
+
+def _booked(connection: sa.Connection, today: str) -> _Booked:
+    days = sa.select(SPENT.c.day, SPENT.c.charged).where(SPENT.c.day >= today[:7])
+    spent = {row.day: row.charged for row in connection.execute(days)}
+    reserved = connection.execute(
+        sa.select(sa.func.coalesce(sa.func.sum(RESERVATION.c.amount), 0))
+    ).scalar_one()
+    return _Booked(spent, int(reserved))

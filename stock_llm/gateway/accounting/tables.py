@@ -1,0 +1,165 @@
+"""The tables of the cost store, and what a record of a call says. Amounts are whole millionths of a dollar: sums are exact."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from stock_llm.gateway.chat import TokenUsage
+from stock_llm.gateway.query import Query, RequestStatus
+from stock_llm.storage.database import Schema, exclusive_transaction
+
+SCHEMA = Schema(
+    "cost store", "STOCK_LLM_GATEWAY__COSTS_URL", Path(__file__).parent / "migrations", lock=7366428
+)
+
+META = sa.MetaData()
+CALL = sa.Table(
+    "call",
+    META,
+    *(
+        sa.Column(name, sa.Text)
+        for name in (
+            "id",
+            "at",
+            "feature",
+            "type",
+            "language",
+            "provider",
+            "model",
+            "rule",
+            "path",
+            "status",
+        )
+    ),
+    *(
+        sa.Column(name, sa.BigInteger)
+        for name in (
+            "complexity",
+            "urgency",
+            "tokens_in",
+            "tokens_out",
+            "cached_read",
+            "cached_write",
+        )
+    ),
+    *(sa.Column(name, sa.BigInteger) for name in ("charged", "notional")),
+    sa.Column("fell_back", sa.Boolean),
+    *(sa.Column(name, sa.Float) for name in ("seconds", "provider_seconds", "route_seconds")),
+)
+SPENT = sa.Table("spent", META, sa.Column("day", sa.Text), sa.Column("charged", sa.BigInteger))
+RESERVATION = sa.Table(
+    "reservation",
+    META,
+    *(
+        sa.Column(name, sa.Text)
+        for name in ("id", "day", "provider", "model", "feature", "expires_at")
+    ),
+    sa.Column("amount", sa.BigInteger),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What is kept of one request, whoever answered it or failed to.
+
+    Args:
+        id: of the response.
+        at: when it came in.
+        provider, model: who answered; empty when nobody did.
+        rule: that chose, in the policy's words.
+        path: every provider that was tried, with its failure.
+        charged: dollars of usage-priced providers, failed attempts that were charged included.
+        notional: dollars that a provider of fixed price says the call was worth.
+        seconds, provider_seconds, route_seconds: the whole, the provider's part, the router's part.
+    """
+
+    id: str
+    at: datetime
+    query: Query
+    provider: str
+    model: str
+    rule: str
+    path: str
+    fell_back: bool
+    status: RequestStatus | Literal["lost"]
+    usage: TokenUsage
+    charged: Decimal
+    notional: Decimal
+    seconds: float
+    provider_seconds: float
+    route_seconds: float
+
+    def row(self) -> dict[str, Any]:
+        """As the table holds it."""
+        values = {
+            "id": self.id, "at": text(self.at), "feature": self.query.feature, "type": self.query.type,
+            "language": self.query.language, "complexity": self.query.complexity, "urgency": self.query.urgency,
+            "provider": self.provider, "model": self.model, "rule": self.rule, "path": self.path, "fell_back": self.fell_back,
+            "status": self.status, "tokens_in": self.usage.tokens_in, "tokens_out": self.usage.tokens_out,
+            "cached_read": self.usage.cached_read, "cached_write": self.usage.cached_write + self.usage.cached_write_hour,
+            "charged": micros(self.charged), "notional": micros(self.notional),
+            "seconds": self.seconds, "provider_seconds": self.provider_seconds, "route_seconds": self.route_seconds,
+        }  # fmt: skip
+        return {name: _storable(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Dollars put aside for an attempt under way: more than it can cost."""
+
+    id: str
+    day: str
+    provider: str
+    model: str
+    feature: str
+    amount: Decimal
+    expires_at: str
+
+    def row(self) -> dict[str, Any]:
+        """As the table holds it."""
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {
+            "amount": micros(self.amount)
+        }
+
+
+def _storable(value: Any) -> Any:
+    """What every database takes: no NUL in texts, no integer beyond 64 bits, whatever callers and backends say."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(value, 2**63 - 1)
+    return value
+
+
+def text(time: datetime) -> str:
+    """A UTC time as it is stored."""
+    return time.isoformat(timespec="microseconds")
+
+
+def micros(dollars: Decimal) -> int:
+    """Millionths of a dollar, rounded up."""
+    return int((dollars * 1_000_000).to_integral_value("ROUND_UP"))
+
+
+def dollars(amount: int) -> Decimal:
+    """Dollars of millionths."""
+    return Decimal(amount) / 1_000_000
+
+
+@contextmanager
+def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that no other writer is inside of at the same time: what it reads of the budget still holds when it writes.
+
+    Raises:
+        InputError: the database refuses.
+    """
+    with exclusive_transaction(engine, SCHEMA) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("LOCK TABLE reservation IN EXCLUSIVE MODE"))
+        yield connection

@@ -1,0 +1,215 @@
+"""The Claude API as a provider, through the official client.
+
+In: requests in our nouns. Out: answers with their usage, cache fields apart. The client's own retries are off, there is one
+retry loop and it is the fallback's. Sampling parameters are left out: current models refuse them, and the client has had no
+such arguments since 1.0. An answer's blocks are picked by type; `stop_reason: refusal` is a refusal, not an answer. Does not know
+prices or budgets. The key is ANTHROPIC_API_KEY.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from stock_llm.gateway.chat import (
+    AnswerChunk,
+    ChatAnswer,
+    ChatRequest,
+    FinishReason,
+    ProviderTimings,
+    TokenUsage,
+)
+from stock_llm.gateway.errors import (
+    BadRequest,
+    Cut,
+    GatewayError,
+    Overloaded,
+    RateLimited,
+    Refused,
+    TimedOut,
+    Unavailable,
+    UnknownModel,
+)
+from stock_llm.gateway.providers.claude_cli import system_text
+from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
+from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+
+KEY = "ANTHROPIC_API_KEY"
+
+_PATIENCE = 3600.0
+"""Seconds. The fallback's own limit is shorter; but without one of ours the client refuses long answers that are not streamed."""
+
+_FINISH: dict[str, FinishReason] = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+}
+_STATUS: dict[int, type[GatewayError]] = {
+    400: BadRequest, 404: UnknownModel, 408: TimedOut, 413: BadRequest, 422: BadRequest, 429: RateLimited, 503: Overloaded,
+    504: TimedOut, 529: Overloaded,
+}  # fmt: skip
+
+
+class ClaudeApiProvider:
+    """The API at `url`.
+
+    Args:
+        models: the default first; each must have a price.
+        max_tokens: longest answer where the caller sets no limit; the API requires one.
+        limit: calls at once.
+    """
+
+    name = "claude-api"
+    kind: Billing = "usage"
+    local = False
+    latency: LatencyClass = "medium"
+    capabilities = frozenset({"stream", "json-schema"})
+
+    def __init__(self, url: str, models: tuple[str, ...], max_tokens: int, limit: ConcurrencyLimit):
+        self.models = models
+        self._url, self._max_tokens, self._limit = url, max_tokens, limit
+
+    async def answer(self, request: ChatRequest) -> ChatAnswer:
+        """The whole answer; see `provider.Provider`."""
+        async with self._limit.turn(self.name) as queued:
+            with self._translated():
+                return self._answer(
+                    await self._client.messages.create(**self._asked(request)), queued
+                )
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
+        """The answer in pieces; see `provider.Provider`."""
+        pieces: list[str] = []
+        async with self._limit.turn(self.name) as queued:
+            with self._translated(pieces):
+                async with self._client.messages.stream(**self._asked(request)) as stream:
+                    async for text in stream.text_stream:
+                        pieces.append(text)
+                        yield AnswerChunk(text)
+                    answer = self._answer(await stream.get_final_message(), queued)
+            yield AnswerChunk("", answer)
+
+    async def health(self) -> ProviderHealth:
+        """Whether there is a key; the API is not called."""
+        there = bool(os.environ.get(KEY))
+        if there:
+            await asyncio.to_thread(
+                lambda: self._client.messages
+            )  # a second of imports: now, not while others wait for answers
+        return ProviderHealth(there, f"{KEY} is set" if there else f"{KEY} is not set", self.models)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if "_client" in self.__dict__:
+            await self._client.close()
+
+    @cached_property
+    def _client(self) -> Any:
+        import anthropic
+
+        if not os.environ.get(KEY):
+            raise Unavailable(self.name, f"{KEY} is not set")
+        return anthropic.AsyncAnthropic(
+            api_key=os.environ[KEY], base_url=self._url, max_retries=0, timeout=_PATIENCE
+        )
+
+    def _asked(self, request: ChatRequest) -> dict[str, Any]:
+        turns = [
+            message
+            for message in request.messages
+            if message.role in ("user", "assistant") and message.content
+        ]
+        asked: dict[str, Any] = {
+            "model": request.model or self.models[0],
+            "max_tokens": request.options.max_tokens or self._max_tokens,
+            "messages": [{"role": message.role, "content": message.content} for message in turns],
+        }
+        if system := system_text(request):
+            asked["system"] = system
+        if request.options.stop:
+            asked["stop_sequences"] = list(request.options.stop)
+        if isinstance(request.format, dict):
+            asked["output_config"] = {"format": {"type": "json_schema", "schema": request.format}}
+        return asked
+
+    def _answer(self, message: Any, queued: float) -> ChatAnswer:
+        text = "".join(block.text for block in message.content if block.type == "text")
+        if message.stop_reason == "refusal":
+            raise Refused(self.name, text or "the model declined to answer", charged=True)
+        if message.stop_reason is None:
+            raise Unavailable(self.name, "the answer has no end", charged=True)
+        if not text.strip():
+            raise Unavailable(
+                self.name,
+                f"answered without a text (stop_reason {message.stop_reason})",
+                charged=True,
+            )
+        return ChatAnswer(
+            text=text,
+            model=message.model,
+            usage=_usage(message.usage),
+            finish=_FINISH.get(message.stop_reason, "stop"),
+            timings=ProviderTimings(queued),
+        )
+
+    @contextmanager
+    def _translated(self, begun: Sequence[str] = ()) -> Iterator[None]:
+        """Foreign errors as ours; every failure is `Cut` once there is a piece in `begun`."""
+        import anthropic
+        import httpx2
+
+        try:
+            yield
+        except GatewayError as ours:
+            failure = ours
+        except anthropic.APIStatusError as error:
+            kind = _STATUS.get(error.status_code, Unavailable)
+            if kind is BadRequest and "credit balance" in _reason(error):
+                kind = Unavailable  # nothing is wrong with the request, and another provider may take it
+            after = error.response.headers.get("retry-after", "")
+            failure = kind(
+                self.name, _reason(error), retry_after=float(after) if after.isdigit() else None
+            )
+        except anthropic.APITimeoutError:
+            failure = TimedOut(self.name, "no answer in time", charged=True)
+        except anthropic.APIConnectionError as error:
+            unsent = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+            failure = Unavailable(
+                self.name, f"the connection broke: {error.__cause__ or error}", charged=not unsent
+            )
+        except (
+            anthropic.AnthropicError,
+            httpx2.HTTPError,
+            ValueError,
+            AttributeError,
+            TypeError,
+            AssertionError,
+        ) as error:
+            failure = Unavailable(
+                self.name, f"answered with something that is no answer: {error}", charged=True
+            )
+        else:
+            return
+        raise (Cut(self.name, failure.reason, charged=True) if begun else failure) from None
+
+
+def _reason(error: Any) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    inner = body.get("error")
+    said = inner.get("message") if isinstance(inner, dict) else None
+    return f"{said or error.message} (status {error.status_code})"
+
+
+def _usage(said: Any) -> TokenUsage:
+    split = said.cache_creation
+    hour = split.ephemeral_1h_input_tokens if split else 0
+    written = (said.cache_creation_input_tokens or 0) - hour
+    return TokenUsage(
+        said.input_tokens,
+        said.output_tokens,
+        said.cache_read_input_tokens or 0,
+        max(0, written),
+        hour,
+    )

@@ -1,0 +1,305 @@
+"""The `claude` command as a provider: one process for each question, its answer judged by content and not by exit code.
+
+In: requests in our nouns. Out: answers with the dollars that the command reports. The process gets a group of its own, an empty
+working folder, no user settings, tools, sessions, MCP servers or API key, and the question on standard input. When it has ended,
+time is up or the caller is gone, the whole group is killed. Format: the command's `--output-format json`, as the Agent SDK's
+ResultMessage has it. It may exit with 0 and have failed: `is_error`, an empty result, no JSON at all. Does not know prices or
+budgets.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, ProviderTimings, TokenUsage
+from stock_llm.gateway.errors import (
+    BadRequest,
+    GatewayError,
+    Overloaded,
+    RateLimited,
+    Refused,
+    Unavailable,
+    UnknownModel,
+)
+from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
+from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+
+_FLAGS = (
+    "-p",
+    "--output-format",
+    "json",
+    "--max-turns",
+    "1",
+    "--tools",
+    "",
+    "--strict-mcp-config",
+    "--no-session-persistence",
+)
+_SETTINGS = ("--setting-sources", "project")
+"""Of an empty folder: none. With the user's own hooks and plugins a question took minutes."""
+
+_LONGEST = 8 * 2**20
+"""Bytes of output that are read."""
+
+_LONGEST_ARGUMENT = 100_000
+"""Bytes of one argument; Linux takes 128 KiB. A longer system text is handed over as a file."""
+
+_TICK = 0.01
+"""Seconds between two looks whether the process has ended."""
+
+_LAST_WORDS = 0.5
+"""Seconds for what a process that has ended left in its pipes."""
+
+_STATUS: dict[int, type[GatewayError]] = {
+    400: BadRequest, 404: UnknownModel, 413: BadRequest, 429: RateLimited, 503: Overloaded, 529: Overloaded,
+}  # fmt: skip
+
+
+class ClaudeCliProvider:
+    """The command `command`.
+
+    Args:
+        models: names for `--model`, the default first.
+        limit: processes at once.
+        uses_api_key: whether the process gets the ANTHROPIC_* variables of this one: with a key it bills that key instead of the
+            subscription.
+    """
+
+    name = "claude-cli"
+    kind: Billing = "fixed"
+    local = False
+    latency: LatencyClass = "slow"
+    capabilities = frozenset({"json-schema"})
+
+    def __init__(
+        self,
+        command: str,
+        models: tuple[str, ...],
+        limit: ConcurrencyLimit,
+        uses_api_key: bool = False,
+    ):
+        self.models = models
+        self._command, self._limit = command, limit
+        self._withheld = ("STOCK_LLM_",) if uses_api_key else ("STOCK_LLM_", "ANTHROPIC_")
+
+    async def answer(self, request: ChatRequest) -> ChatAnswer:
+        """The whole answer; see `provider.Provider`."""
+        async with self._limit.turn(self.name) as queued:
+            with tempfile.TemporaryDirectory(prefix="stock-llm-claude-") as folder:
+                own = Path(folder)
+                empty = own / "empty"
+                empty.mkdir()
+                output = await self._run(
+                    self._arguments(request, own / "system.txt"), _prompt(request), empty
+                )
+        return _answer(self.name, request, output, queued)
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
+        """The whole answer in one piece: the command tells nothing before."""
+        answer = await self.answer(request)
+        yield AnswerChunk(answer.text, answer)
+
+    async def health(self) -> ProviderHealth:
+        """Whether the command is there; it is not run, that would cost a question."""
+        found = shutil.which(self._command)
+        return ProviderHealth(
+            found is not None, found or f"there is no command {self._command}", self.models
+        )
+
+    def _arguments(self, request: ChatRequest, file: Path) -> list[str]:
+        """
+        Args:
+            file: where a system text is written that is too long for an argument.
+
+        Raises:
+            BadRequest: a text cannot be handed to a command.
+        """
+        arguments = [*_FLAGS, *_SETTINGS]
+        if request.model:
+            arguments += ["--model", request.model]
+        if system := system_text(request):
+            if "\0" in system:
+                raise BadRequest(
+                    self.name, "the system text has a NUL in it, which no command takes"
+                )
+            if len(system.encode()) > _LONGEST_ARGUMENT:
+                file.write_text(system, encoding="utf-8")
+                arguments += ["--system-prompt-file", str(file)]
+            else:
+                arguments += ["--system-prompt", system]
+        if isinstance(request.format, dict):
+            schema = orjson.dumps(request.format)
+            if len(schema) > _LONGEST_ARGUMENT:
+                raise BadRequest(
+                    self.name,
+                    f"the schema has {len(schema):,} bytes; the command takes {_LONGEST_ARGUMENT:,}",
+                )
+            arguments += ["--json-schema", schema.decode()]
+        return arguments
+
+    async def _run(self, arguments: list[str], prompt: str, folder: Path) -> bytes:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(self._withheld)
+        }
+        try:
+            process = await asyncio.create_subprocess_exec(
+                self._command, *arguments, cwd=folder, env=environment, start_new_session=True,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            raise Unavailable(self.name, f"cannot run {self._command}: {error.strerror}") from None
+        assert process.stdin and process.stdout and process.stderr
+        output, complaint = bytearray(), bytearray()
+        talk = asyncio.gather(
+            _write(process.stdin, prompt),
+            _read(process.stdout, output),
+            _read(process.stderr, complaint),
+        )
+        try:
+            await _ended(process)
+            _kill(process.pid)  # what it left behind would hold its output open
+            async with asyncio.timeout(_LAST_WORDS):
+                await talk
+        except TimeoutError:
+            pass  # somebody outside the group still holds it; what there is has been read
+        finally:
+            _kill(process.pid)
+            await asyncio.shield(_ended(process))
+            talk.cancel()
+            process._transport.close()  # type: ignore[attr-defined]  # the pipes; asyncio has no other name for it
+        if not output.strip():
+            said = complaint.decode(errors="replace").strip()[-300:]
+            reason = f"printed nothing (exit {process.returncode}){': ' + said if said else ''}"
+            raise Unavailable(self.name, reason, charged=True)
+        return bytes(output)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Waits until a process has ended, whoever still holds its output; `Process.wait` may wait for them too."""
+    while process.returncode is None:
+        await asyncio.sleep(_TICK)
+
+
+async def _write(stream: asyncio.StreamWriter, text: str) -> None:
+    with suppress(ConnectionError):  # it ended without reading: its output tells why
+        stream.write(text.encode())
+        await stream.drain()
+        stream.close()
+
+
+async def _read(stream: asyncio.StreamReader, read: bytearray) -> None:
+    """All of it, as far as it is of a size that an answer can have: what is cut is no JSON."""
+    while piece := await stream.read(65536):
+        read += piece[: _LONGEST - len(read)]
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):  # all of it has ended
+        os.killpg(group, signal.SIGKILL)
+
+
+def system_text(request: ChatRequest) -> str:
+    """The system text; free JSON is asked for in words, there is no switch for it."""
+    texts = [message.content for message in request.messages if message.role == "system"]
+    return "\n\n".join([*texts, "Answer with JSON alone."] if request.format == "json" else texts)
+
+
+def _prompt(request: ChatRequest) -> str:
+    """The question; a longer conversation as it would be written down."""
+    turns = [message for message in request.messages if message.role != "system"]
+    if len(turns) == 1:
+        return turns[0].content
+    return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in turns)
+
+
+def _answer(provider: str, request: ChatRequest, output: bytes, queued: float) -> ChatAnswer:
+    """The answer in the command's output.
+
+    Raises:
+        GatewayFailure: it is none, whatever the exit code was.
+    """
+    try:
+        said = orjson.loads(output)
+    except orjson.JSONDecodeError:
+        shown = output.decode(errors="replace").strip()[:200]
+        raise Unavailable(
+            provider, f"printed something that is not JSON: {shown!r}", charged=True
+        ) from None
+    if not isinstance(said, dict) or said.get("type") != "result":
+        raise Unavailable(provider, "printed JSON that is no result", charged=True)
+    text = said.get("result")
+    if said.get("is_error") or said.get("subtype") != "success":
+        status = said.get("api_error_status")
+        kind = _STATUS.get(status, Unavailable) if isinstance(status, int) else Unavailable
+        reason = (
+            text
+            if isinstance(text, str) and text
+            else str(said.get("errors") or said.get("subtype"))
+        )
+        raise kind(
+            provider, f"{reason[:300]}{f' (status {status})' if status else ''}", charged=True
+        )
+    if said.get("stop_reason") == "refusal":
+        raise Refused(
+            provider,
+            text if isinstance(text, str) and text else "the model declined to answer",
+            charged=True,
+        )
+    if (
+        isinstance(request.format, dict)
+        and (structured := said.get("structured_output")) is not None
+    ):
+        text = orjson.dumps(structured).decode()
+    if not isinstance(text, str) or not text.strip():
+        raise Unavailable(provider, "the result is empty", charged=True)
+    return ChatAnswer(
+        text=text,
+        model=request.model or next(iter(said.get("modelUsage") or ()), ""),
+        usage=_usage(said.get("usage")),
+        finish="length" if said.get("stop_reason") == "max_tokens" else "stop",
+        dollars=_dollars(said.get("total_cost_usd")),
+        timings=ProviderTimings(
+            queued,
+            generate=said["duration_ms"] / 1000
+            if isinstance(said.get("duration_ms"), int)
+            else None,
+        ),
+    )
+
+
+def _usage(said: Any) -> TokenUsage:
+    counts = said if isinstance(said, dict) else {}
+
+    def count(name: str, values: Any = counts) -> int:
+        value = values.get(name) if isinstance(values, dict) else None
+        return value if isinstance(value, int) else 0
+
+    hour = count("ephemeral_1h_input_tokens", counts.get("cache_creation"))
+    written = count("cache_creation_input_tokens")
+    return TokenUsage(
+        count("input_tokens"),
+        count("output_tokens"),
+        count("cache_read_input_tokens"),
+        max(0, written - hour),
+        hour,
+    )
+
+
+def _dollars(said: Any) -> Decimal | None:
+    try:
+        return (
+            Decimal(str(said))
+            if isinstance(said, int | float) and not isinstance(said, bool)
+            else None
+        )
+    except InvalidOperation:
+        return None

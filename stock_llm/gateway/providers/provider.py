@@ -1,0 +1,81 @@
+"""What the gateway asks of a provider: the one seam between fallback and backends.
+
+A provider tries once: no retries of its own. It raises nothing but `failures.GatewayFailure`, validates what it returns by
+content, and lets `asyncio.CancelledError` through after it has stopped the generation. The deadline is the fallback's.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest
+
+Billing = Literal["free", "fixed", "usage"]
+"""Costs nothing per call; a subscription; dollars per token."""
+
+LatencyClass = Literal["fast", "medium", "slow"]
+"""First token in under a second; in seconds; after a start of several seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealth:
+    """Whether a provider answers now, and what it says."""
+
+    ok: bool
+    detail: str = ""
+    models: tuple[str, ...] = ()
+    """Names of the models that it has, as it calls them."""
+
+
+class Embedder(Protocol):
+    """A backend that can "embed"."""
+
+    async def embed(self, request: ChatRequest) -> ChatAnswer:
+        """The vectors of the texts that are the request's messages: `Answer.raw` is JSON as Ollama's /api/embed writes it.
+
+        Raises:
+            GatewayFailure: it did not answer; the class says what to do.
+        """
+
+
+class Provider(Protocol):
+    """One backend."""
+
+    @property
+    def name(self) -> str:
+        """Unique: "ollama", "embedded", "claude-cli", "claude-api", or an OpenAI-compatible server's name in the settings."""
+
+    @property
+    def kind(self) -> Billing: ...
+
+    @property
+    def local(self) -> bool:
+        """Whether what is sent stays on this machine."""
+
+    @property
+    def latency(self) -> LatencyClass: ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Of "stream", "json-schema", "tools", "images", "thinking", "embed"."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that it is known to have, its default first; may be out of date for a server that others manage."""
+
+    async def answer(self, request: ChatRequest) -> ChatAnswer:
+        """The whole answer.
+
+        Raises:
+            GatewayFailure: it did not answer; the class says what to do.
+        """
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
+        """The answer in pieces; the last has `.answer`. Closing the iterator stops the generation.
+
+        Raises:
+            GatewayFailure: while iterating; after the first piece it is always `Cut`.
+        """
+
+    async def health(self) -> ProviderHealth:
+        """Asks the backend, cheaply; never raises a failure."""

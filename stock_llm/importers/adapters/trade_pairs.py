@@ -1,0 +1,199 @@
+"""Ledgers of crypto exchanges tell a trade in several rows: what left, what came, what it cost. They become one row.
+
+In: a `Sheet` whose format has the columns `group` (rows of one trade share it), `action`, `symbol` and `quantity`. Out: the sheet
+with the columns Out, Out asset, In, In asset, Cost and Cost asset (a second cost likewise) filled in where a row stands for a
+trade, and every other row of the trade accounted for. Does not know ledger kinds.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from stock_llm.importers.sheets import Sheet, Workbook, cells_of, with_columns
+from stock_llm.storage.quarantine import QuarantinedRow
+
+_OF_SWAP = (
+    "Out",
+    "Out asset",
+    "In",
+    "In asset",
+    "Cost",
+    "Cost asset",
+    "Second cost",
+    "Second cost asset",
+)
+_ADDED = (*_OF_SWAP, "Known asset", "Moved")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a ledger; `cost` is in units of the same asset."""
+
+    at: int
+    action: str
+    asset: str
+    amount: Decimal | None
+    cost: Decimal
+
+
+def kraken_ledgers(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
+    """Rows of a trade share a refid; costs stand in a column of their own, on top of the amount."""
+    return _paired(
+        sheet, reading, name, trades=("trade", "spend", "receive"), costs=(), asset=_kraken_asset
+    )
+
+
+def binance_transactions(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
+    """Rows of a trade have the same second; costs are rows. Conversions of one second stand one below the other."""
+    trades = (
+        "buy", "sell", "transaction related", "transaction buy", "transaction spend", "transaction sold", "transaction revenue",
+        "binance convert", "large otc trading", "buy crypto", "buy crypto with fiat", "auto-invest transaction",
+        "small assets exchange bnb", "small assets exchange bnb (spot)",
+    )  # fmt: skip
+    costs = ("fee", "transaction fee")
+    return _paired(sheet, reading, name, trades=trades, costs=costs, asset=str, split=_in_twos)
+
+
+def coinbase_pro_account(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
+    """Rows of a trade share a trade id; costs are rows."""
+    return _paired(sheet, reading, name, trades=("match", "conversion"), costs=("fee",), asset=str)
+
+
+_KRAKEN_OLD = (
+    "XXBT", "XXDG", "XXRP", "XXLM", "XXMR", "XETH", "XETC", "XLTC", "XZEC", "XREP", "XMLN",
+    "ZEUR", "ZUSD", "ZGBP", "ZCAD", "ZJPY", "ZAUD",
+)  # fmt: skip
+
+
+def _kraken_asset(code: str) -> str:
+    """XXBT and XBT are BTC, ZEUR is EUR; what follows a point says where the coins lie (`.S` staked, `.F` earning, `.HOLD`)."""
+    code = re.sub(r"\.(?:S|F|M|P|B|HOLD|EARN)$", "", code)
+    code = code[1:] if code in _KRAKEN_OLD else code
+    return {"XBT": "BTC", "XDG": "DOGE"}.get(code, code)
+
+
+def _paired(
+    sheet: Sheet,
+    reading: Workbook,
+    name: str,
+    *,
+    trades: Sequence[str],
+    costs: Sequence[str],
+    asset: Callable[[str], str],
+    split: Callable[[list[_Row]], list[list[_Row]]] = lambda group: [group],
+) -> Sheet:
+    """`split` parts rows that share a mark but are several trades."""
+    rows = _rows(sheet, asset)
+    groups: dict[str, list[_Row]] = {}
+    for row, shared in zip(rows, cells_of(sheet, "group"), strict=True):
+        if row.action in trades or row.action in costs:
+            groups.setdefault(shared or f"row {row.at}", []).append(row)
+    swaps: dict[int, dict[str, str]] = {}
+    joined: set[int] = set()
+    for group in groups.values():
+        joined |= {row.at for row in group}
+        for trade in split(group):
+            _settle(trade, costs, swaps, sheet, reading, name)
+    kept = [row.at for row in rows if row.at not in joined or row.at in swaps]
+    added: dict[str, list[str]] = {column: [] for column in _ADDED}
+    for at in kept:
+        row, swap = rows[at], swaps.get(at, {})
+        for column in _OF_SWAP:
+            added[column].append(swap.get(column, ""))
+        added["Known asset"].append(row.asset)
+        added["Moved"].append("" if row.amount is None else str(row.amount - row.cost))
+    return with_columns(sheet, kept, added)
+
+
+def _in_twos(group: list[_Row]) -> list[list[_Row]]:
+    """Conversions whose every two rows give one asset for another, apart; anything else, one trade too, stays together."""
+    moved = [amount for amount in _sums(group).values() if amount]
+    one_trade = sum(amount < 0 for amount in moved) == 1 == sum(amount > 0 for amount in moved)
+    twos = [group[at : at + 2] for at in range(0, len(group), 2)]
+    if one_trade or not all(_is_exchange(two) for two in twos):
+        return [group]
+    return twos
+
+
+def _is_exchange(rows: Sequence[_Row]) -> bool:
+    if len(rows) != 2 or rows[0].asset == rows[1].asset or rows[0].action != rows[1].action:
+        return False
+    return (rows[0].amount or 0) * (rows[1].amount or 0) < 0
+
+
+def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:
+    columns = [cells_of(sheet, role) for role in ("action", "symbol", "quantity")]
+    cost = cells_of(sheet, "cost") if "cost" in sheet.format.columns else [""] * len(sheet.rows)
+    return [
+        _Row(at, action.lower(), asset(symbol), _number(amount), _number(fee) or Decimal(0))
+        for at, (action, symbol, amount, fee) in enumerate(zip(*columns, cost, strict=True))
+    ]
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        value = Decimal(text.replace(",", ""))
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() and abs(value) < Decimal(10) ** 13 else None
+
+
+def _settle(
+    group: Sequence[_Row],
+    costs: Sequence[str],
+    swaps: dict[int, dict[str, str]],
+    sheet: Sheet,
+    reading: Workbook,
+    name: str,
+) -> None:
+    """Makes one row of a trade's rows, or sets all of them aside."""
+
+    def aside(rows: Sequence[_Row], reason: str, where: list[QuarantinedRow]) -> None:
+        for row in rows:
+            number = int(sheet.rows[row.at])
+            where.append(QuarantinedRow("trades", name, number, reason, sheet.raw[number]))
+
+    if any(row.amount is None for row in group):
+        return aside(
+            group, "the amount of a row of this trade is not a number", reading.quarantined
+        )
+    moved, cost = _sums([row for row in group if row.action not in costs]), _costs(group, costs)
+    out = [asset for asset, amount in moved.items() if amount < 0]
+    into = [asset for asset, amount in moved.items() if amount > 0]
+    if len(out) != 1 or len(into) != 1:
+        reason = f"the rows of this trade do not say what was given for what: {len(out)} assets left, {len(into)} came"
+        return aside(group, reason, reading.quarantined)
+    if len(cost) > 2:
+        return aside(
+            group, "the costs of this trade are in more than two assets", reading.quarantined
+        )
+    # The row of what left stands for the trade, whatever the order of the file: its id is that of the entry.
+    first = next(row.at for row in group if row.action not in costs and row.asset == out[0])
+    swap = {
+        "Out": str(-moved[out[0]]),
+        "Out asset": out[0],
+        "In": str(moved[into[0]]),
+        "In asset": into[0],
+    }
+    for column, (asset, units) in zip(("Cost", "Second cost"), sorted(cost.items()), strict=False):
+        swap |= {column: str(units), f"{column} asset": asset}
+    swaps[first] = swap
+    others = [row for row in group if row.at != first]
+    return aside(others, f"joined to the trade in row {int(sheet.rows[first])}", reading.skipped)
+
+
+def _sums(rows: Sequence[_Row]) -> dict[str, Decimal]:
+    sums: dict[str, Decimal] = {}
+    for row in rows:
+        sums[row.asset] = sums.get(row.asset, Decimal(0)) + (row.amount or Decimal(0))
+    return sums
+
+
+def _costs(group: Sequence[_Row], costs: Sequence[str]) -> dict[str, Decimal]:
+    sums: dict[str, Decimal] = {}
+    for row in group:
+        cost = -(row.amount or Decimal(0)) if row.action in costs else row.cost
+        if cost:
+            sums[row.asset] = sums.get(row.asset, Decimal(0)) + cost
+    return {asset: cost for asset, cost in sums.items() if cost}

@@ -1,0 +1,232 @@
+"""The base model that adapters are trained on and merged into: where its files are, what they hash to, how it is loaded.
+
+In: a profile. Out: a Mistral model with its tokenizer, in 4-bit NF4 or as it is. What a file of a model can say is limited
+here: weights only from safetensors, the architecture only transformers' own Mistral, of config.json only the fields named in
+`CONFIG_FIELDS` (the file could otherwise name an attention kernel to be fetched from the hub and run), no remote code, and
+nothing from the hub but the pinned commit of the profile. Knows neither adapters nor training.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stock_llm.artifacts import files_sha256
+from stock_llm.errors import InputError, MissingExtra
+from stock_llm.llm.profiles import Profile, local_base
+from stock_llm.settings import Settings
+
+if TYPE_CHECKING:
+    from transformers import MistralForCausalLM, PreTrainedTokenizerFast
+
+FILES = (
+    "config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*.json",
+    "tokenizer.model",
+)
+"""What a base consists of, as patterns. Mistral's repositories hold every weight a second time as `consolidated.safetensors`."""
+
+CONFIG_FIELDS = frozenset(
+    {
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "hidden_act",
+        "max_position_embeddings",
+        "initializer_range",
+        "rms_norm_eps",
+        "rope_theta",
+        "rope_parameters",
+        "sliding_window",
+        "tie_word_embeddings",
+        "attention_dropout",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+    }
+)
+"""The fields of config.json that are read (transformers' MistralConfig)."""
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """A loaded base. `model` is in evaluation mode, on the GPU where there is one."""
+
+    model: "MistralForCausalLM"
+    tokenizer: "PreTrainedTokenizerFast"
+
+
+def base_digest(profile: Profile, settings: Settings) -> str:
+    """What the base is, in one string: the SHA-256 over its files, or `id@commit` for a base from the hub.
+
+    Raises:
+        InputError: there is no such base.
+    """
+    if (folder := local_base(profile, settings)) is not None:
+        return files_sha256(base_files(folder), folder)
+    return f"{profile.path}@{_pinned(profile, settings)}"
+
+
+def base_files(folder: Path) -> list[Path]:
+    """The files of the base in `folder`, as far as they matter to what it computes.
+
+    Raises:
+        InputError: config, tokenizer or weights are not there.
+    """
+    files = sorted({path for pattern in FILES for path in folder.glob(pattern) if path.is_file()})
+    names = {path.name for path in files}
+    for needed in ("config.json", "tokenizer.json"):
+        if needed not in names:
+            raise InputError(f"{needed} is missing", file=folder, remedy=_HOW_TO_GET)
+    if not any(name.endswith(".safetensors") for name in names):
+        raise InputError(
+            "there are no weights (model*.safetensors; other formats are not read)",
+            file=folder,
+            remedy=_HOW_TO_GET,
+        )
+    return files
+
+
+def fetch_base(profile: Profile, settings: Settings) -> Path:
+    """The folder with the base's files; a base from the hub is downloaded first, if it was not before.
+
+    Raises:
+        InputError: there is no such base, or it cannot be downloaded.
+    """
+    folder = local_base(profile, settings) or _downloaded(profile, settings)
+    base_files(folder)
+    return folder
+
+
+def load_base(profile: Profile, settings: Settings, four_bit: bool) -> LoadedBase:
+    """The base with its tokenizer.
+
+    Args:
+        four_bit: linear layers as NF4 with double quantization (Dettmers et al. 2023), computing in the profile's precision;
+            embeddings, norms and lm_head stay in that precision. False: everything in it.
+
+    Raises:
+        InputError: there is no such base, or it is not a plain Mistral.
+        MissingExtra: the extra `train` is not installed.
+    """
+    folder = fetch_base(profile, settings)
+    try:
+        import torch
+        from safetensors import SafetensorError
+        from transformers import (
+            BitsAndBytesConfig,
+            MistralConfig,
+            MistralForCausalLM,
+            PreTrainedTokenizerFast,
+        )
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingExtra(error.name or "transformers", "train") from None
+
+    precision = getattr(torch, profile.training.precision)
+    try:
+        logging.disable_progress_bar()
+        # it warns of a faster kernel that would have to be fetched from the hub and run
+        getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")
+        loaded: Any = MistralForCausalLM.from_pretrained(
+            folder,
+            config=MistralConfig(**read_config(folder)),
+            dtype=precision,
+            device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+            quantization_config=BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=precision,
+            )
+            if four_bit
+            else None,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"not a base model that can be loaded: {error}", file=folder, remedy=_HOW_TO_GET
+        ) from error
+    model, loading = loaded
+    if odd := sorted(
+        {*loading["missing_keys"], *loading["unexpected_keys"]}
+    ):  # transformers would fill gaps with chance
+        raise InputError(
+            f"{len(odd)} weights are missing or unknown, the first '{odd[0]}'",
+            file=folder,
+            remedy=_HOW_TO_GET,
+        )
+    return LoadedBase(model.eval(), tokenizer)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The allowed fields of config.json.
+
+    Raises:
+        InputError: it is not JSON, not a Mistral, wants code of its own, or its weights are quantized already.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}", file=file) from None
+    if config.get("model_type") != "mistral":
+        raise InputError(
+            f"model_type is '{config.get('model_type')}'",
+            file=file,
+            remedy="Only Mistral's architecture can be trained and served",
+        )
+    for unwanted, why in (
+        ("auto_map", "wants its own code to be run"),
+        ("quantization_config", "is quantized already"),
+    ):
+        if unwanted in config:
+            raise InputError(
+                f"the model {why} ('{unwanted}')",
+                file=file,
+                remedy="Take the plain model it was made from",
+            )
+    return {name: value for name, value in config.items() if name in CONFIG_FIELDS}
+
+
+def _downloaded(profile: Profile, settings: Settings) -> Path:
+    commit = _pinned(profile, settings)
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtra(error.name or "huggingface_hub", "train") from None
+
+    try:
+        return Path(snapshot_download(profile.path, revision=commit, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:  # huggingface_hub's errors are both
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{profile.path} at {commit[:8]} cannot be downloaded: {reason}",
+            remedy="Check the network, and `hf auth login` if the model asks for a licence to be accepted",
+        ) from error
+
+
+def _pinned(profile: Profile, settings: Settings) -> str:
+    """The commit of a hub base. A branch can move under an adapter, and a missing folder must not become a stranger's model."""
+    if not re.fullmatch(r"[0-9a-f]{40}", profile.revision):
+        raise InputError(
+            f"the base '{profile.path}' is not there, and without a pinned commit it is not looked for on the hub",
+            file=settings.path(f"models/profiles/{profile.name}.toml"),
+            remedy=f"{_HOW_TO_GET}; for a hub model, set `revision` to the 40-digit commit that you have reviewed",
+        )
+    return profile.revision
+
+
+_HOW_TO_GET = "`stock-llm base build` makes stock-tiny"

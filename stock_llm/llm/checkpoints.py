@@ -1,0 +1,59 @@
+"""Checkpoints of a training that may be killed at any moment: which of them are whole, and ours.
+
+A trainer writes a checkpoint file by file into `checkpoint-STEP`. When it is done, `seal` adds a list of the files with their
+SHA-256 and what the training was made from. `newest_whole` believes only what that list says: a checkpoint without it was cut
+short, one with other files or bytes was changed, one of another training is not ours. Does not know what is in the files.
+"""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from stock_llm.artifacts import file_sha256
+
+SEAL = "sealed.json"
+
+
+def seal_checkpoint(checkpoint: Path, training: str) -> None:
+    """Declares the files in `checkpoint` to be a whole checkpoint of `training`, the digest of its inputs."""
+    files = _hashes(checkpoint)
+    draft = checkpoint / f"{SEAL}.draft"
+    with draft.open("w") as stream:
+        json.dump({"training": training, "files": files}, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.rename(checkpoint / SEAL)
+
+
+def latest_checkpoint(folder: Path, training: str) -> Path | None:
+    """The checkpoint of `training` in `folder` that is furthest on; those that are not whole or not ours are deleted."""
+    whole = []
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step):
+        if _is_whole(checkpoint, training):
+            whole.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return whole[-1] if whole else None
+
+
+def _is_whole(checkpoint: Path, training: str) -> bool:
+    try:
+        sealed = json.loads((checkpoint / SEAL).read_text())
+    except (OSError, ValueError):
+        return False
+    return sealed == {"training": training, "files": _hashes(checkpoint)}
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    return {
+        path.relative_to(checkpoint).as_posix(): file_sha256(path)
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and not path.name.startswith(SEAL)
+    }
+
+
+def _step(checkpoint: Path) -> int:
+    number = re.fullmatch(r"checkpoint-(\d+)", checkpoint.name)
+    return int(number[1]) if number else -1

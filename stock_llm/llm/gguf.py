@@ -1,0 +1,317 @@
+"""The GGUF file format, for the one architecture that we train: Mistral's, which llama.cpp calls "llama".
+
+In: a Hugging Face folder (config.json, safetensors, tokenizer.model, tokenizer.json). Out: a GGUF in f16, and from it a
+quantized one. Tensors are read, turned and written one at a time, so that a 7B model needs the memory of its largest tensor.
+Format: ggml/docs/gguf.md; names, permutation and token types as llama.cpp's own converter writes them. Does not know prompts,
+only that the chat template goes into the file.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stock_llm.errors import InputError, MissingExtra, StockLLMError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from gguf import GGUFWriter
+
+_BLOCK_NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+_OUTER_NAMES = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+"""llama.cpp's token types (llama_token_type)."""
+
+
+def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
+    """Writes `folder`'s model as f16 (norms f32) to `out`, by way of a temporary file beside it.
+
+    Args:
+        name: `general.name` of the file.
+        chat_template: Jinja; replaces whatever template the tokenizer brings.
+
+    Raises:
+        InputError: the folder's model has another architecture, or no SentencePiece tokenizer.
+        StockLLMError: the disk is full.
+    """
+    try:
+        import gguf
+    except ImportError:
+        raise MissingExtra("gguf", "local") from None
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    temporary = out.with_name(f".{out.name}.tmp")
+    writer = gguf.GGUFWriter(temporary, "llama")
+    try:
+        _write_model_keys(writer, config, name)
+        _write_vocabulary(writer, folder, chat_template)
+        names = _tensor_names(folder, config)
+        for source, target in names.items():
+            shape, half = _shape_of(folder, source)
+            size = 2 if half else 4
+            count = 1
+            for length in shape:
+                count *= length
+            writer.add_tensor_info(target, shape, _dtype(half), count * size)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for array in _tensors(folder, names, config):
+            writer.write_tensor_data(array)
+        writer.close()
+        temporary.replace(out)
+    except OSError as error:
+        raise StockLLMError(
+            f"cannot write {out}: {error.strerror or error}. Free some disk space and run again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _dtype(half: bool) -> "np.dtype[Any]":
+    import numpy as np
+
+    return np.dtype(np.float16 if half else np.float32)
+
+
+def _write_model_keys(writer: "GGUFWriter", config: dict[str, Any], name: str) -> None:
+    heads = config["num_attention_heads"]
+    head_size = config.get("head_dim") or config["hidden_size"] // heads
+    rope = config.get("rope_parameters") or {}
+    writer.add_type("model")
+    writer.add_name(name)
+    writer.add_file_type(1)  # mostly f16
+    writer.add_quantization_version(2)
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
+    writer.add_key_length(head_size)
+    writer.add_value_length(head_size)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_dimension_count(head_size)
+    writer.add_rope_freq_base(float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0))
+
+
+def _write_vocabulary(writer: "GGUFWriter", folder: Path, chat_template: str) -> None:
+    """Pieces, scores and types of the SentencePiece model; tokens that transformers treats as special become control tokens.
+
+    A control token is matched whole wherever it stands. As a normal piece `[INST]` would be split into letters, silently.
+    """
+    model = folder / "tokenizer.model"
+    if not model.is_file():
+        raise InputError(
+            "there is no SentencePiece model",
+            file=model,
+            remedy="Only bases with a tokenizer.model can become a GGUF",
+        )
+    import sentencepiece
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    size = pieces.vocab_size()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    if len(tokenizer) != size:
+        raise InputError(
+            f"{len(tokenizer)} tokens in tokenizer.json, {size} in tokenizer.model", file=model
+        )
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    types = []
+    for index in range(size):
+        if pieces.is_unknown(index):
+            types.append(_UNKNOWN)
+        elif pieces.is_control(index) or index in special:
+            types.append(_CONTROL)
+        elif pieces.is_byte(index):
+            types.append(_BYTE)
+        elif pieces.is_unused(index):
+            types.append(_UNUSED)
+        else:
+            types.append(_USER_DEFINED if index in tokenizer.added_tokens_decoder else _NORMAL)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([pieces.id_to_piece(index).encode() for index in range(size)])
+    writer.add_token_scores([pieces.get_score(index) for index in range(size)])
+    writer.add_token_types(types)
+    writer.add_bos_token_id(pieces.bos_id())
+    writer.add_eos_token_id(pieces.eos_id())
+    writer.add_unk_token_id(pieces.unk_id())
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(_prefixes_space(tokenizer))
+    writer.add_chat_template(chat_template)
+
+
+def _prefixes_space(tokenizer: Any) -> bool:
+    """Whether a text that follows a special token is tokenized as if a space stood before it; llama.cpp's flag means that."""
+    marker = next(
+        token for token in ("[INST]", tokenizer.bos_token) if token in tokenizer.get_vocab()
+    )
+    after = tokenizer(f"{marker}x", add_special_tokens=False).input_ids[1:]
+    return tokenizer.convert_ids_to_tokens(after)[0].startswith("▁")
+
+
+def _tensor_names(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """Name in safetensors → name in GGUF, in the order in which they are written."""
+    found = {}
+    for source in sorted(_index(folder)):
+        if source in _OUTER_NAMES:
+            if source == "lm_head.weight" and config.get("tie_word_embeddings"):
+                continue
+            found[source] = _OUTER_NAMES[source]
+            continue
+        parts = source.split(".", 3)
+        block = (
+            _BLOCK_NAMES.get(parts[3].removesuffix(".weight"))
+            if len(parts) == 4 and parts[:2] == ["model", "layers"]
+            else None
+        )
+        if block is None:
+            raise InputError(
+                f"unknown tensor {source!r}",
+                file=folder,
+                remedy="Only plain Mistral and Llama weights can be written",
+            )
+        found[source] = f"blk.{parts[2]}.{block}.weight"
+    return found
+
+
+def _index(folder: Path) -> dict[str, Path]:
+    """Tensor → the safetensors file that holds it."""
+    from safetensors import safe_open
+
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        return {
+            name: folder / file
+            for name, file in json.loads(index.read_text())["weight_map"].items()
+        }
+    file = folder / "model.safetensors"
+    with safe_open(file, framework="pt") as weights:
+        return dict.fromkeys(weights.keys(), file)
+
+
+def _shape_of(folder: Path, name: str) -> tuple[list[int], bool]:
+    """Shape, and whether the tensor is written as f16: matrices are, vectors stay f32."""
+    from safetensors import safe_open
+
+    with safe_open(_index(folder)[name], framework="pt") as weights:
+        shape = list(weights.get_slice(name).get_shape())
+    return shape, len(shape) > 1
+
+
+def _tensors(
+    folder: Path, names: dict[str, str], config: dict[str, Any]
+) -> "Iterator[np.ndarray[Any, Any]]":
+    import torch
+    from safetensors import safe_open
+
+    heads = config["num_attention_heads"]
+    index = _index(folder)
+    for source, target in names.items():
+        with safe_open(index[source], framework="pt") as weights:
+            tensor = weights.get_tensor(source).to(torch.float32)
+        if target.endswith(("attn_q.weight", "attn_k.weight")):
+            tensor = _interleaved(
+                tensor, heads if "attn_q" in target else config.get("num_key_value_heads") or heads
+            )
+        yield tensor.to(torch.float16 if tensor.ndim > 1 else torch.float32).numpy()
+
+
+def _interleaved(weight: Any, heads: int) -> Any:
+    """Rows reordered from Hugging Face's rotary halves to llama.cpp's rotary pairs."""
+    rows, columns = weight.shape
+    return (
+        weight.reshape(heads, 2, rows // heads // 2, columns)
+        .swapaxes(1, 2)
+        .reshape(rows, columns)
+        .contiguous()
+    )
+
+
+def quantize_gguf(source: Path, out: Path, kind: str, threads: int) -> None:
+    """Writes `source` in the quantization `kind` (such as Q4_K_M) to `out`, through llama.cpp.
+
+    Raises:
+        InputError: llama.cpp has no such quantization.
+        StockLLMError: it failed; the disk may be full.
+    """
+    llama_cpp = _llama_cpp()
+    prefix = "LLAMA_FTYPE_MOSTLY_"
+    value = getattr(llama_cpp, prefix + kind, None)
+    if value is None:
+        known = sorted(
+            name.removeprefix(prefix) for name in dir(llama_cpp) if name.startswith(prefix)
+        )
+        raise InputError(
+            f"there is no quantization '{kind}'", remedy=f"llama.cpp has {', '.join(known)}"
+        )
+    room = shutil.disk_usage(out.parent).free
+    if room < source.stat().st_size:
+        raise StockLLMError(
+            f"{out.parent} has {room >> 20} MiB free, quantizing may need {source.stat().st_size >> 20} MiB"
+        )
+    check_gguf(source)
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype, parameters.nthread = value, threads
+    temporary = out.with_name(f".{out.name}.tmp")
+    status = llama_cpp.llama_model_quantize(
+        str(source).encode(), str(temporary).encode(), parameters
+    )
+    if status != 0:
+        temporary.unlink(missing_ok=True)
+        raise StockLLMError(f"llama.cpp could not quantize {source} to {kind} (status {status})")
+    check_gguf(temporary)
+    temporary.replace(out)
+
+
+def check_gguf(path: Path) -> None:
+    """Refuses a file whose tensors do not lie inside it, before llama.cpp maps it (CVE-2025-53630 was one of those).
+
+    Raises:
+        InputError: not a GGUF, or cut off.
+    """
+    from gguf import GGUFReader
+
+    size = path.stat().st_size if path.is_file() else 0
+    try:
+        tensors = GGUFReader(path).tensors
+    except (ValueError, OSError, IndexError, KeyError, OverflowError) as error:
+        raise InputError(f"not a readable GGUF: {error}", file=path) from None
+    for tensor in tensors:
+        if int(tensor.data_offset) + int(tensor.n_bytes) > size:
+            raise InputError(
+                f"tensor {tensor.name} ends beyond the end of the file",
+                file=path,
+                remedy="Make the file again",
+            )
+
+
+def _llama_cpp() -> Any:
+    try:
+        import llama_cpp
+    except ImportError:
+        raise MissingExtra("llama-cpp-python", "local") from None
+    from stock_llm.llm.llama_cpp import silence_logs
+
+    silence_logs()
+    return llama_cpp

@@ -1,0 +1,259 @@
+"""Generation with llama.cpp inside this process: what evaluates a model is what serves it.
+
+In: a GGUF and a rendered prompt. Out: text, tokens, losses. Greedy decoding picks the token with the largest logit, the first
+of equals, as Ollama does at temperature 0. The key-value cache of a shared beginning (the system text) is kept between
+prompts. Does not know templates: whoever asks renders the prompt.
+"""
+
+import ctypes
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stock_llm.errors import MissingExtra, StockLLMError
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer.
+
+    Attributes:
+        text: without the stop sequence and without surrounding white space.
+        finish: `stop` (end token or stop sequence) or `length` (max_tokens, or the context was full).
+        seconds: wall time, prompt included.
+    """
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+    finish: str
+
+
+@cache
+def silence_logs() -> None:
+    """Keeps llama.cpp's own log lines off the screen, errors apart."""
+    import llama_cpp
+
+    @llama_cpp.llama_log_callback
+    def say(level: int, text: bytes, _: ctypes.c_void_p) -> None:
+        if level == _ERROR:
+            print(text.decode(errors="replace"), end="", flush=True)
+
+    silence_logs.callback = say  # type: ignore[attr-defined]  # ctypes does not keep it alive
+    llama_cpp.llama_log_set(say, ctypes.c_void_p(0))
+
+
+_ERROR = 4  # GGML_LOG_LEVEL_ERROR
+
+
+def _certain(text: str, stop: Sequence[str]) -> str:
+    """The text without an end that may yet become a stop sequence."""
+    ends = (
+        size for mark in stop for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])
+    )
+    return text[: len(text) - max(ends, default=0)]
+
+
+class LlamaModel:
+    """A loaded GGUF. Use as a context manager: its memory is not Python's.
+
+    Args:
+        threads: CPU threads; two models that generate at once should share the cores, not both take all.
+        context: tokens of prompt and answer together.
+
+    Raises:
+        StockLLMError: llama.cpp cannot load the file.
+        MissingExtra: the extra `local` is not installed.
+    """
+
+    def __init__(self, gguf: Path, threads: int, context: int):
+        try:
+            import llama_cpp
+        except ImportError:
+            raise MissingExtra("llama-cpp-python", "local") from None
+        silence_logs()
+        self._llama: Any = llama_cpp
+        self._context = self._model = None
+        self._seen: list[int] = []
+        model = llama_cpp.llama_model_load_from_file(
+            str(gguf).encode(), llama_cpp.llama_model_default_params()
+        )
+        if not model:
+            raise StockLLMError(f"llama.cpp cannot load {gguf}")
+        self._model = model
+        self._vocabulary = llama_cpp.llama_model_get_vocab(model)
+        self._vocabulary_size = llama_cpp.llama_vocab_n_tokens(self._vocabulary)
+        self._size = context
+        parameters = llama_cpp.llama_context_default_params()
+        parameters.n_ctx = parameters.n_batch = context
+        parameters.n_ubatch = min(512, context)
+        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.no_perf = True
+        self._context = llama_cpp.llama_init_from_model(model, parameters)
+        if not self._context:
+            self.close()
+            raise StockLLMError(
+                f"llama.cpp cannot make a context of {context} tokens for {gguf}: not enough memory?"
+            )
+        self._batch = llama_cpp.llama_batch_init(context, 0, 1)
+
+    def __enter__(self) -> "LlamaModel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the model's memory; the object cannot be used afterwards."""
+        if self._context:
+            self._llama.llama_batch_free(self._batch)
+            self._llama.llama_free(self._context)
+        if self._model:
+            self._llama.llama_model_free(self._model)
+        self._context = self._model = None
+
+    @property
+    def context(self) -> Any:
+        """llama.cpp's context, for a sampler."""
+        return self._context
+
+    @property
+    def vocabulary(self) -> Any:
+        """llama.cpp's vocabulary, for a sampler."""
+        return self._vocabulary
+
+    def tokenize(self, text: str, bos: bool = True) -> list[int]:
+        """Token ids; special tokens in the text count as such, as they do in Ollama."""
+        raw = text.encode()
+        room = (self._llama.llama_token * (len(raw) + 8))()
+        count = self._llama.llama_tokenize(
+            self._vocabulary, raw, len(raw), room, len(room), bos, True
+        )
+        if count < 0:
+            raise StockLLMError(f"llama.cpp needs {-count} tokens for a text of {len(raw)} bytes")
+        return list(room[:count])
+
+    def generate(self, prompt: str, max_tokens: int, stop: Sequence[str] = ()) -> Generation:
+        """The greedy answer to a rendered prompt (without BOS, which is added).
+
+        Raises:
+            StockLLMError: the prompt does not fit into the context. It is never cut.
+        """
+        pieces = self.pieces(prompt, max_tokens, stop)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                return end.value
+
+    def pieces(
+        self,
+        prompt: str,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        pick: Callable[[], int] | None = None,
+    ) -> Generator[str, None, Generation]:
+        """The same in pieces as they come; together they are the text of the `Generation` that it returns at the end.
+
+        Args:
+            pick: chooses the next token where it is not to be the most likely one; see `llama_sampler.Sampler`.
+
+        Raises:
+            StockLLMError: the prompt does not fit into the context.
+        """
+        started = time.perf_counter()
+        tokens = self.tokenize(prompt)
+        room = self._size - len(tokens)
+        if room < 1:
+            raise StockLLMError(
+                f"the prompt has {len(tokens)} tokens, the context only {self._size}"
+            )
+        said = b""
+        count = given = 0
+        finish = "length"
+        logits = self._next_logits(tokens)
+        while count < min(max_tokens, room):
+            token = int(logits.argmax()) if pick is None else pick()
+            count += 1
+            if self._llama.llama_vocab_is_eog(self._vocabulary, token):
+                finish = "stop"
+                break
+            said += self._piece(token)
+            text = said.decode(errors="ignore")
+            if cut := [at for mark in stop if (at := text.find(mark)) >= 0]:
+                said, finish = text[: min(cut)].encode(), "stop"
+                break
+            if (sure := len(_certain(text, stop).strip())) > given:
+                yield text.lstrip()[given:sure]
+                given = sure
+            if count < min(max_tokens, room):
+                logits = self._next_logits([*self._seen, token])
+        text = said.decode(errors="replace").strip()
+        if text[given:]:
+            yield text[given:]
+        return Generation(text, len(tokens), count, time.perf_counter() - started, finish)
+
+    def answer_loss(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, int]:
+        """Summed negative log likelihood in nats of `answer` after `prompt`, and the number of its tokens."""
+        tokens = [*prompt, *answer]
+        self._forget(0)
+        self._decode(tokens, list(range(len(prompt) - 1, len(tokens) - 1)))
+        total = 0.0
+        for position, token in enumerate(answer, start=len(prompt) - 1):
+            logits = self._logits(position).astype(np.float64)
+            top = logits.max()
+            total += top + np.log(np.exp(logits - top).sum()) - logits[token]
+        self._seen = tokens
+        return float(total), len(answer)
+
+    def _next_logits(self, tokens: list[int]) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """Logits after `tokens`, shape (vocabulary,); only what the cache does not hold yet is computed."""
+        shared = 0
+        for known, wanted in zip(self._seen, tokens[:-1], strict=False):
+            if known != wanted:
+                break
+            shared += 1
+        self._forget(shared)
+        self._decode(tokens[shared:], [len(tokens) - shared - 1], start=shared)
+        self._seen = tokens
+        return self._logits(len(tokens) - shared - 1)
+
+    def _forget(self, start: int) -> None:
+        self._llama.llama_memory_seq_rm(self._llama.llama_get_memory(self._context), 0, start, -1)
+        self._seen = self._seen[:start]
+
+    def _decode(self, tokens: list[int], wanted: list[int], start: int = 0) -> None:
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        outputs = set(wanted)
+        for index, token in enumerate(tokens):
+            batch.token[index] = token
+            batch.pos[index] = start + index
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = 0
+            batch.logits[index] = index in outputs
+        status = self._llama.llama_decode(self._context, batch)
+        if status != 0:
+            raise StockLLMError(
+                f"llama.cpp could not compute {len(tokens)} tokens (status {status})"
+            )
+
+    def _logits(self, index: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        pointer = self._llama.llama_get_logits_ith(self._context, index)
+        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
+
+    def _piece(self, token: int) -> bytes:
+        room = ctypes.create_string_buffer(64)
+        count = self._llama.llama_token_to_piece(self._vocabulary, token, room, len(room), 0, True)
+        if count < 0:
+            room = ctypes.create_string_buffer(-count)
+            count = self._llama.llama_token_to_piece(
+                self._vocabulary, token, room, len(room), 0, True
+            )
+        return room.raw[:count]

@@ -1,0 +1,86 @@
+"""Base models as data: `models/profiles/NAME.toml`. The only place where stock-tiny and Mistral-7B differ."""
+
+import tomllib
+from datetime import date
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stock_llm.errors import InputError
+from stock_llm.settings import Settings
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoraConfig(_Strict):
+    """Low-rank adapter on all linear layers (Hu et al. 2021; on a 4-bit base, Dettmers et al. 2023)."""
+
+    rank: int = Field(ge=1, le=256)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class TrainingConfig(_Strict):
+    epochs: float = Field(gt=0)
+    batch: int = Field(ge=1)
+    accumulate: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, lt=1)
+    warmup_ratio: float = Field(ge=0, lt=1)
+    max_tokens: int = Field(ge=64)
+    precision: str = Field(pattern="^(float32|bfloat16)$")
+
+
+class GgufConfig(_Strict):
+    quantization: str
+
+
+class ServingConfig(_Strict):
+    """Becomes the Modelfile's PARAMETER lines."""
+
+    temperature: float = Field(ge=0, le=2)
+    num_ctx: int = Field(ge=256)
+    num_predict: int = Field(ge=1)
+
+
+class Profile(_Strict):
+    name: str
+    path: str
+    revision: str
+    licence: str
+    knowledge_cutoff: date
+    lora: LoraConfig
+    training: TrainingConfig
+    gguf: GgufConfig
+    serving: ServingConfig
+
+
+def load_profile(settings: Settings) -> Profile:
+    """The profile that `settings.profile` names.
+
+    Raises:
+        InputError: there is no such file, or it does not fit the model above.
+    """
+    folder = settings.path("models/profiles")
+    file = folder / f"{settings.profile}.toml"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none"
+        raise InputError(
+            f"there is no profile '{settings.profile}'",
+            file=file,
+            remedy=f"Known profiles: {known}",
+        )
+    try:
+        return Profile.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not TOML: {error}", file=file) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", file=file) from None
+
+
+def local_base(profile: Profile, settings: Settings) -> Path | None:
+    """The local folder of the base weights; None when `path` is a hub id (downloaded by transformers on first use)."""
+    folder = settings.path(profile.path)
+    return folder if folder.is_dir() else None

@@ -1,0 +1,124 @@
+"""Picking the next token with llama.cpp's own samplers: temperature, nucleus, seed, and a grammar made of a JSON schema.
+
+In: a loaded model and Ollama's options. Out: a function that picks. The defaults are Ollama's. Does not know prompts.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stock_llm.errors import StockLLMError
+from stock_llm.llm.llama_cpp import LlamaModel
+
+_PENALTIES = {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
+DEFAULTS = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.9,
+    "min_p": 0.0,
+    "repeat_last_n": 64,
+} | _PENALTIES
+"""Ollama's, for what neither the request nor the model says (ollama/ollama docs/modelfile.mdx)."""
+
+_MEANING = {
+    "temperature": (0.0, 100.0), "top_k": (0, 2**20), "top_p": (0.0, 1.0), "min_p": (0.0, 1.0), "repeat_last_n": (-1, 4096),
+    "repeat_penalty": (0.01, 100.0), "frequency_penalty": (-100.0, 100.0), "presence_penalty": (-100.0, 100.0),
+}  # fmt: skip
+"""Least and largest value that means something; beyond them llama.cpp divides by zero and aborts."""
+
+_ALL = _MEANING["repeat_last_n"][1]
+_ANY_SEED = 0xFFFFFFFF
+
+
+class Sampler:
+    """Picks tokens of `model`. Use as a context manager: its memory is not Python's.
+
+    Args:
+        options: Ollama's names and values.
+        schema: what the text must fit: a JSON schema, `{}` for any JSON; None: anything.
+
+    Raises:
+        StockLLMError: the schema cannot be made a grammar.
+    """
+
+    def __init__(
+        self, model: LlamaModel, options: Mapping[str, Any], schema: Mapping[str, Any] | None
+    ):
+        import llama_cpp
+
+        self._llama: Any = llama_cpp
+        self._context = model.context
+        self._chain = llama_cpp.llama_sampler_chain_init(
+            llama_cpp.llama_sampler_chain_default_params()
+        )
+        chosen = {
+            name: _sane(name, value)
+            for name, value in (DEFAULTS | dict(options)).items()
+            if name in _MEANING
+        }
+        if schema is not None:
+            self._add(
+                llama_cpp.llama_sampler_init_grammar(model.vocabulary, _grammar(schema), b"root")
+            )
+        penalties = [float(chosen[name]) for name in _PENALTIES]
+        if penalties != list(_PENALTIES.values()):
+            size, last = (
+                llama_cpp.llama_vocab_n_tokens(model.vocabulary),
+                int(chosen["repeat_last_n"]),
+            )
+            self._add(
+                llama_cpp.llama_sampler_init_penalties(
+                    size, last if last >= 0 else _ALL, *penalties
+                )
+            )
+        if chosen["temperature"] <= 0:
+            self._add(llama_cpp.llama_sampler_init_greedy())
+            return
+        self._add(llama_cpp.llama_sampler_init_top_k(int(chosen["top_k"])))
+        self._add(llama_cpp.llama_sampler_init_top_p(float(chosen["top_p"]), 1))
+        self._add(llama_cpp.llama_sampler_init_min_p(float(chosen["min_p"]), 1))
+        self._add(llama_cpp.llama_sampler_init_temp(float(chosen["temperature"])))
+        seed = int(options.get("seed", -1))
+        self._add(llama_cpp.llama_sampler_init_dist(_ANY_SEED if seed < 0 else seed % _ANY_SEED))
+
+    def __enter__(self) -> "Sampler":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._llama.llama_sampler_free(self._chain)
+
+    def pick(self) -> int:
+        """The next token after what the model was given last; it counts as said."""
+        return self._llama.llama_sampler_sample(self._chain, self._context, -1)
+
+    def _add(self, sampler: Any) -> None:
+        if not sampler:
+            self._llama.llama_sampler_free(self._chain)
+            raise StockLLMError("llama.cpp cannot make a grammar of this JSON schema")
+        self._llama.llama_sampler_chain_add(self._chain, sampler)
+
+
+def is_greedy(options: Mapping[str, Any]) -> bool:
+    """Whether options mean the most likely token each time, which needs no sampler."""
+    temperature = options.get("temperature", DEFAULTS["temperature"])
+    plain = all(options.get(name, value) == value for name, value in _PENALTIES.items())
+    return temperature is not None and temperature <= 0 and plain
+
+
+def _sane(name: str, value: float) -> float:
+    """The nearest value that means something."""
+    least, largest = _MEANING[name]
+    return min(max(value, least), largest)
+
+
+def _grammar(schema: Mapping[str, Any]) -> bytes:
+    from llama_cpp.llama_grammar import JSON_GBNF, json_schema_to_gbnf
+
+    if not schema:
+        return JSON_GBNF.encode()
+    try:
+        return json_schema_to_gbnf(json.dumps(schema)).encode()
+    except Exception as error:  # the converter raises whatever a schema trips it over
+        raise StockLLMError(
+            f"llama.cpp cannot make a grammar of this JSON schema: {error}"
+        ) from None

@@ -1,0 +1,255 @@
+"""TRL's SFTTrainer, made as fast on a CPU as a bare loop, and safe to kill.
+
+In: tokenized rows with labels, in the order in which they are to be seen. What differs from TRL's own defaults, with what
+each costs on two cores without bfloat16 units (`make bench` measures it again):
+
+- no gradient checkpointing where memory is not scarce: it computes everything forward twice;
+- adapter weights in float32: TRL casts them to bfloat16 for a 4-bit base, which such a CPU emulates, and which rounds small
+  updates away on any machine;
+- the loss looks at answer tokens only *before* the output layer: off a GPU, TRL computes the logits of every token, prompt
+  and padding too, and their entropy besides;
+- rows in the given order: the caller has put rows of like length together, so that little is padding.
+
+Checkpoints come by the clock. Does not know where the rows come from. Importing this module takes seconds (torch, transformers,
+trl): import it inside the function that trains.
+"""
+
+# ruff: noqa: ARG002  (events get what transformers gives them)
+
+import math
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from stock_llm.errors import StockLLMError
+from stock_llm.llm.base import LoadedBase
+from stock_llm.llm.checkpoints import seal_checkpoint
+from stock_llm.llm.profiles import Profile
+
+SECONDS_BETWEEN_CHECKPOINTS = 15.0
+"""A kill costs no more than this much work; ..."""
+
+CHECKPOINT_SHARE = 0.05
+"""... unless writing checkpoints would then take more than this share of the time."""
+
+LARGE_MODEL = 1_000_000_000
+"""Parameters from which on a GPU's memory is worth more than its speed: gradient checkpointing on."""
+
+
+@dataclass(frozen=True)
+class TokenizedRow:
+    """One tokenized row.
+
+    Attributes:
+        ids: token ids of the whole conversation, BOS to EOS.
+        prompt: how many of them are the prompt, on which there is no loss.
+    """
+
+    ids: list[int]
+    prompt: int
+
+
+@dataclass(frozen=True)
+class TrainingSchedule:
+    """What is seen when.
+
+    Attributes:
+        order: indices of examples, all epochs one after the other.
+        batch: rows per forward pass.
+        accumulate: forward passes per step.
+    """
+
+    order: list[int]
+    batch: int
+    accumulate: int
+
+
+def make_trainer(
+    base: LoadedBase,
+    profile: Profile,
+    examples: list[TokenizedRow],
+    schedule: TrainingSchedule,
+    folder: Path,
+    training: str,
+    seed: int,
+) -> "AnswerTrainer":
+    """A trainer of a fresh adapter on all linear layers of `base` but lm_head.
+
+    Args:
+        folder: where checkpoints go.
+        training: digest of everything that the training is made from; it marks its checkpoints.
+    """
+    on_gpu = torch.cuda.is_available()
+    warnings.filterwarnings(
+        "ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning
+    )  # TRL's own use of it
+    settings = SFTConfig(
+        output_dir=str(folder),
+        seed=seed,
+        num_train_epochs=1,  # the schedule holds all epochs
+        train_sampling_strategy="sequential",
+        per_device_train_batch_size=schedule.batch,
+        gradient_accumulation_steps=schedule.accumulate,
+        learning_rate=profile.training.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=profile.training.warmup_ratio,  # below 1: a share
+        optim="paged_adamw_8bit" if on_gpu else "adamw_torch_fused",
+        max_grad_norm=1.0,
+        use_cpu=not on_gpu,
+        bf16=profile.training.precision == "bfloat16",
+        gradient_checkpointing=on_gpu and base.model.num_parameters() > LARGE_MODEL,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=on_gpu,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # `_Watch` decides
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    rows = [examples[index] for index in schedule.order]
+    trainer = AnswerTrainer(
+        model=base.model,
+        args=settings,
+        train_dataset=Dataset.from_dict(
+            {
+                "input_ids": [row.ids for row in rows],
+                "labels": [[-100] * row.prompt + row.ids[row.prompt :] for row in rows],
+            }
+        ),
+        processing_class=base.tokenizer,
+        peft_config=LoraConfig(
+            r=profile.lora.rank,
+            lora_alpha=profile.lora.alpha,
+            lora_dropout=profile.lora.dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=[
+            _Watch(training, [len(row.ids) for row in rows], schedule.batch * schedule.accumulate)
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)
+    for weight in trainable_weights(trainer):
+        weight.data = weight.data.float()
+    return trainer
+
+
+def trainable_weights(trainer: SFTTrainer) -> list[torch.nn.Parameter]:
+    """The weights that are trained."""
+    assert trainer.model is not None
+    return [weight for weight in trainer.model.parameters() if weight.requires_grad]
+
+
+class AnswerTrainer(SFTTrainer):
+    """SFTTrainer with the loss on answers alone."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> torch.Tensor:
+        """Mean cross-entropy (nats per answer token of the whole step); rows count by their answer tokens."""
+        if return_outputs:
+            raise NotImplementedError("this trainer only trains")
+        mistral = model.get_base_model()
+        targets = inputs["labels"][:, 1:]
+        answer = targets != -100
+        hidden = mistral.model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).last_hidden_state[:, :-1]
+        logits = mistral.lm_head(hidden[answer]).float()
+        return (
+            torch.nn.functional.cross_entropy(logits, targets[answer], reduction="sum")
+            / num_items_in_batch
+        )
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: TRL would write one into every checkpoint."""
+
+    def _send_telemetry(self) -> None:
+        """None, whatever the environment says."""
+
+
+class _Watch(TrainerCallback):
+    """Shows progress, asks for checkpoints by the clock, seals them, and stops a training that has gone astray."""
+
+    def __init__(self, training: str, lengths: list[int], rows_per_step: int):
+        self.training = training
+        sums = [
+            sum(lengths[start : start + rows_per_step])
+            for start in range(0, len(lengths), rows_per_step)
+        ]
+        self.tokens = [0]
+        for count in sums:
+            self.tokens.append(self.tokens[-1] + count)
+        self.bar = Progress(
+            TextColumn("fine-tuning"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task("", total=None, note="")
+        self.first_step = 0
+        self.seconds_before = 0.0
+        self.started = self.saved = time.monotonic()
+        self.save_seconds = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.first_step = state.global_step
+        self.seconds_before = state.log_history[-1]["seconds"] if state.log_history else 0.0
+        self.started = self.saved = time.monotonic()
+        self.bar.update(self.task, total=state.max_steps, completed=state.global_step)
+        self.bar.start()
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        entry = state.log_history[-1]
+        if "loss" not in entry:  # the summary at the end
+            return
+        seconds = time.monotonic() - self.started
+        entry["seconds"] = self.seconds_before + seconds
+        if not math.isfinite(entry["loss"]):
+            raise StockLLMError(
+                f"training went astray at step {state.global_step}: the loss is {entry['loss']}. "
+                "Lower learning_rate in the profile of the base model"
+            )
+        speed = (self.tokens[state.global_step] - self.tokens[self.first_step]) / seconds
+        note = f"loss {entry['loss']:.3f}, {speed:,.0f} tokens/s"
+        self.bar.update(self.task, completed=state.global_step, note=note)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_SHARE)
+        if time.monotonic() - self.saved >= pause:
+            control.should_save = True
+            self.saved = time.monotonic()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.training)
+        self.save_seconds = time.monotonic() - self.saved
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.bar.stop()

@@ -1,0 +1,186 @@
+"""What is known about a stock at one close, as the model is shown it.
+
+In: one symbol's candles up to a day. Out: a `Situation`, its values rounded as printed, and its block of `Name: value` lines
+that becomes a row's input. Percentages are computed from the printed values, so that a reader, or the checker, can compute
+them again. The same code serves training and serving. Does not know what happens after that close.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from stock_llm.market import indicators
+
+WARM_UP = 100
+"""Sessions before the first situation: Wilder's averages need that long to forget their seed."""
+
+
+@dataclass(frozen=True)
+class Candles:
+    """One symbol's daily candles: arrays of one length, ascending in time; prices in the instrument's currency."""
+
+    symbol: str
+    day: np.ndarray
+    """datetime64[D]"""
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    volume: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.day)
+
+
+@dataclass(frozen=True)
+class Position:
+    """The user's own holding at that close."""
+
+    quantity: float
+    cost: float
+    """Average price paid per unit."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Indicator values at the close of `as_of`, rounded to the printed digits. Definitions: stock_llm/market/indicators.py."""
+
+    symbol: str
+    as_of: str
+    close: float
+    sma20: float
+    sma50: float
+    rsi14: float
+    macd: float
+    macd_signal: float
+    atr14: float
+    band_low: float
+    band_high: float
+    volume: float
+    support: float
+    resistance: float
+    position: Position | None = None
+
+    @property
+    def trend(self) -> str:
+        """UP when the close and SMA20 are above SMA50, DOWN when both are below it, else SIDEWAYS."""
+        if self.close > self.sma50 and self.sma20 > self.sma50:
+            return "UP"
+        return "DOWN" if self.close < self.sma50 and self.sma20 < self.sma50 else "SIDEWAYS"
+
+    def lines(self) -> dict[str, str]:
+        """Name → the text after the colon, in the order of the block."""
+        shown = {
+            "Symbol": self.symbol,
+            "Date": self.as_of,
+            "Close": format_price(self.close),
+            "SMA20": f"{format_price(self.sma20)} ({format_percent(self.close, self.sma20)})",
+            "SMA50": f"{format_price(self.sma50)} ({format_percent(self.close, self.sma50)})",
+            "SMA20/SMA50": format_percent(self.sma20, self.sma50),
+            "RSI14": f"{self.rsi14:.1f}",
+            "MACD": f"{self.macd:.2f}, signal {self.macd_signal:.2f} ({self.macd - self.macd_signal:+.2f})",
+            "ATR14": f"{format_price(self.atr14)} ({format_ratio(self.atr14, self.close)})",
+            "Bands": f"{format_price(self.band_low)} to {format_price(self.band_high)}",
+            "Volume": f"{self.volume:.1f}x",
+            "Support": f"{format_price(self.support)} ({format_percent(self.support, self.close)})",
+            "Resistance": f"{format_price(self.resistance)} ({format_percent(self.resistance, self.close)})",
+        }
+        if self.position:
+            held, cost = self.position.quantity, self.position.cost
+            shown["Position"] = (
+                f"{held:g} at {format_price(cost)} ({format_percent(self.close, cost)})"
+            )
+        return shown
+
+    def block(self, *names: str) -> str:
+        """The lines that a row shows: all, or those named."""
+        return "\n".join(
+            f"{name}: {text}" for name, text in self.lines().items() if not names or name in names
+        )
+
+
+def format_price(value: float) -> str:
+    """Two decimals; four below 1."""
+    return f"{value:.4f}" if 0 < abs(value) < 1 else f"{value:.2f}"
+
+
+def format_percent(value: float, base: float) -> str:
+    """Signed difference of `value` from `base` in percent of `base`, one decimal."""
+    text = f"{(value / base - 1) * 100:+.1f}%"
+    return "+0.0%" if text == "-0.0%" else text
+
+
+def format_ratio(value: float, base: float) -> str:
+    """`value` in percent of `base`, one decimal."""
+    return f"{value / base * 100:.1f}%"
+
+
+def round_as_printed(value: float) -> float:
+    """A price rounded to the digits that `price` shows."""
+    return float(format_price(value))
+
+
+@dataclass(frozen=True)
+class IndicatorSeries:
+    """All indicator series of one symbol, each as long as its candles, NaN in the warm-up."""
+
+    candles: Candles
+    sma20: np.ndarray
+    sma50: np.ndarray
+    rsi14: np.ndarray
+    macd: np.ndarray
+    macd_signal: np.ndarray
+    atr14: np.ndarray
+    band_low: np.ndarray
+    band_high: np.ndarray
+    volume: np.ndarray
+    support: np.ndarray
+    resistance: np.ndarray
+
+    def at(self, index: int, position: Position | None = None) -> Situation | None:
+        """The situation at the close of session `index`; None inside the warm-up."""
+        if index < WARM_UP:
+            return None
+        candles = self.candles
+        return Situation(
+            symbol=candles.symbol,
+            as_of=str(candles.day[index]),
+            close=round_as_printed(candles.close[index]),
+            sma20=round_as_printed(self.sma20[index]),
+            sma50=round_as_printed(self.sma50[index]),
+            rsi14=round(float(self.rsi14[index]), 1),
+            macd=round(float(self.macd[index]), 2) + 0.0,
+            macd_signal=round(float(self.macd_signal[index]), 2) + 0.0,
+            atr14=round_as_printed(self.atr14[index]),
+            band_low=round_as_printed(self.band_low[index]),
+            band_high=round_as_printed(self.band_high[index]),
+            volume=round(float(self.volume[index]), 1) if np.isfinite(self.volume[index]) else 0.0,
+            support=round_as_printed(self.support[index]),
+            resistance=round_as_printed(self.resistance[index]),
+            position=position,
+        )
+
+    def last_before(self, day: date) -> int:
+        """Index of the last session strictly before `day`; -1 where there is none."""
+        return int(np.searchsorted(self.candles.day, np.datetime64(day, "D"), side="left")) - 1
+
+
+def compute_indicators(candles: Candles) -> IndicatorSeries:
+    """Every series once per symbol."""
+    high, low, close = candles.high, candles.low, candles.close
+    macd, bands = indicators.macd(close), indicators.bollinger(close)
+    return IndicatorSeries(
+        candles=candles,
+        sma20=indicators.sma(close, 20),
+        sma50=indicators.sma(close, 50),
+        rsi14=indicators.rsi(close, 14),
+        macd=macd.line,
+        macd_signal=macd.signal,
+        atr14=indicators.atr(high, low, close, 14),
+        band_low=bands.lower,
+        band_high=bands.upper,
+        volume=indicators.relative_volume(candles.volume, 20),
+        support=indicators.swing_support(high, low, close),
+        resistance=indicators.swing_resistance(high, low, close),
+    )

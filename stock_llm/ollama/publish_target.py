@@ -1,0 +1,142 @@
+"""Where models are published and asked: a running Ollama when one answers, else a folder in its format.
+
+In: settings. Out: a `Folder` or a `Running`, which have the same methods, so that a stage, the command line and the gateway ask
+a published model in one way: with the weights, template, system text and parameters that were published. Does not know which
+version is the best.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stock_llm.errors import PublishError
+from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.ollama import rendering
+from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.server import ChatReply, OllamaServer, connect
+from stock_llm.ollama.store import OllamaStore
+from stock_llm.settings import Settings
+
+MODEL = "stock-llm"
+LATEST = f"{MODEL}:latest"
+_STAGING = f"{MODEL}:staging"
+
+DEFAULT_CONTEXT = 4096
+"""Tokens, where the Modelfile names none: what Ollama takes on a machine without a GPU."""
+
+
+@dataclass(frozen=True)
+class StoreTarget:
+    """A folder in Ollama's format, asked through llama.cpp in this process.
+
+    Attributes:
+        threads: CPU threads for an answer.
+    """
+
+    store: OllamaStore
+    threads: int
+
+    @property
+    def where(self) -> str:
+        """The folder, for people."""
+        return str(self.store.root)
+
+    def put(self, name: str, gguf: Path, modelfile: Modelfile) -> str:
+        """Publish a model; the digest of its manifest (hex).
+
+        Raises:
+            PublishError: `name` is another model.
+        """
+        self.store.collect_garbage()
+        return self.store.write_model(name, gguf, modelfile, replace=False)
+
+    def digest(self, name: str) -> str | None:
+        """Digest of the manifest that `name` stands for (hex); None where there is none."""
+        return self.store.digest(name)
+
+    def tag(self, source: str, target: str) -> None:
+        """Let `target` stand for the same model as `source`."""
+        self.store.tag(source, target)
+
+    def ask(
+        self, name: str, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+    ) -> ChatReply:
+        """The answer to a conversation; `seconds` cannot cut short what runs in this process, the reply says what it took.
+
+        Raises:
+            PublishError: there is no such model.
+        """
+        found = self.store.read_model(name)
+        parameters: dict[str, Any] = dict(found.modelfile.parameters)
+        prompt = rendering.render(found.modelfile.template, messages, found.modelfile.system)
+        context, limit = (
+            parameters.get("num_ctx", DEFAULT_CONTEXT),
+            parameters.get("num_predict", -1),
+        )
+        with LlamaModel(found.gguf, threads=self.threads, context=context) as model:
+            said = model.generate(
+                prompt, max_tokens=limit if limit > 0 else context, stop=parameters.get("stop", ())
+            )
+        return ChatReply(
+            prompt, said.text, said.seconds, finished=seconds is None or said.seconds <= seconds
+        )
+
+
+@dataclass(frozen=True)
+class ServerTarget:
+    """A running Ollama."""
+
+    server: OllamaServer
+
+    @property
+    def where(self) -> str:
+        """The server's URL."""
+        return self.server.where
+
+    def put(self, name: str, gguf: Path, modelfile: Modelfile) -> str:
+        """Publish a model; the digest that the server lists for it.
+
+        It is made under another name first: what a server makes of a GGUF is known only when it is done.
+
+        Raises:
+            PublishError: `name` is another model, or the server refuses.
+        """
+        made = self.server.create(
+            _STAGING, gguf, modelfile, lambda status: print(f"ollama: {status}", file=sys.stderr)
+        )
+        there = self.server.digest(name)
+        if there is None:
+            self.server.tag(_STAGING, name)
+        self.server.delete(_STAGING)
+        if there not in (None, made):
+            raise PublishError(
+                f"{name} exists at {self.where} and is another model; a version is never overwritten. Train a new one"
+            )
+        return made
+
+    def digest(self, name: str) -> str | None:
+        """Digest of the manifest that `name` stands for (hex); None where there is none."""
+        return self.server.digest(name)
+
+    def tag(self, source: str, target: str) -> None:
+        """Let `target` stand for the same model as `source`."""
+        self.server.tag(source, target)
+
+    def ask(
+        self, name: str, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+    ) -> ChatReply:
+        """The answer to a conversation, unfinished after `seconds`.
+
+        Raises:
+            PublishError: there is no such model, or the server refuses.
+        """
+        return self.server.ask(name, messages, seconds)
+
+
+def publish_target(settings: Settings) -> StoreTarget | ServerTarget:
+    """The server at `ollama_host` if one answers, else the folder `ollama_store`."""
+    if server := connect(settings.ollama_host):
+        return ServerTarget(server)
+    return StoreTarget(OllamaStore(settings.path(settings.ollama_store)), settings.threads)

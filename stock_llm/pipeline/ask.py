@@ -1,0 +1,135 @@
+"""Asking the published model: a question about a known symbol gets that symbol's computed numbers, one about the user's portfolio
+what it is made of, any other goes verbatim.
+
+In: a question in words. Out: the answer, the prompt that the model saw, and a warning where the answer has numbers that it was
+not given. The prompt is rendered from what was published, so that this is what every other consumer gets. Does not know how
+a model came to be.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+import pyarrow.parquet as pq
+
+from stock_llm.dataset.decisions import STALE_DAYS, Market
+from stock_llm.errors import InputError
+from stock_llm.evaluation.answers import DISCLAIMER, Language
+from stock_llm.evaluation.numbers import ungrounded_numbers
+from stock_llm.llm.prompts import user_text
+from stock_llm.market.candles import candle_table
+from stock_llm.market.situation import WARM_UP, compute_indicators
+from stock_llm.ollama.publish_target import publish_target
+from stock_llm.pipeline import history
+from stock_llm.pipeline.inputs import candle_files
+from stock_llm.portfolio import holdings
+from stock_llm.settings import Settings
+from stock_llm.skills.explain import TEXTBOOK
+
+PORTFOLIO_QUESTION = re.compile(
+    r"\bmy (?:whole |entire |current )?(?:portfolio|holdings|positions)\b|พอร์ต", re.IGNORECASE
+)
+"""A question about all that the user holds."""
+
+
+@dataclass(frozen=True)
+class AskResult:
+    """An answer with its circumstances.
+
+    Attributes:
+        prompt: the text that the model was given, without BOS.
+        text: the answer, which ends with the disclaimer.
+        invented: numbers of the answer that are not in the numbers that the model was given.
+    """
+
+    prompt: str
+    text: str
+    seconds: float
+    invented: list[str]
+
+
+def ask(settings: Settings, text: str, model: str) -> AskResult:
+    """The answer of a published model.
+
+    Raises:
+        InputError: the question is empty, or about a symbol whose history is too short.
+        PublishError: there is no such model where models are published.
+    """
+    if not text.strip():
+        raise InputError(
+            "the question is empty",
+            remedy='Try: stock-llm ask "Analyze …" with one of your symbols',
+        )
+    context = known_numbers(settings, text)
+    reply = publish_target(settings).ask(
+        model, [{"role": "user", "content": user_text(text.strip(), context)}]
+    )
+    invented = ungrounded_numbers(reply.text, context) if context else []
+    return AskResult(
+        reply.prompt,
+        _with_disclaimer(reply.text, text),
+        reply.seconds,
+        _unexplained(invented, reply.text),
+    )
+
+
+def known_numbers(settings: Settings, text: str) -> str:
+    """The block of the first symbol of our candles that the question names, at its last close; of the portfolio where
+    it names that in place of a symbol; else nothing.
+
+    Candles and positions are those of the history that is there now, as collect makes it. A question that names one indicator
+    gets the lines that explaining it was trained with.
+
+    Raises:
+        InputError: the symbol's history is too short, or the portfolio is none that can be reviewed.
+    """
+    symbols = {
+        symbol
+        for file in candle_files(settings)
+        for symbol in candle_table.load_candle_file(file, settings).facts["symbols"]
+    }
+    words = [word.strip(".-").upper() for word in re.findall(r"[A-Za-z0-9.\-=^]+", text)]
+    symbol = next((word for word in words if word in symbols), None)
+    if symbol is None:
+        return _portfolio(settings) if PORTFOLIO_QUESTION.search(text) else ""
+    known = history.current(settings)
+    table = pq.read_table(known.candles, filters=[("symbol", "=", symbol)])
+    (series,) = candle_table.candles_by_symbol(table)
+    situation = compute_indicators(series).at(len(series) - 1)
+    if situation is None:
+        file = settings.path(settings.candles) / table["source_file"][-1].as_py()
+        raise InputError(
+            f"{symbol} has {len(series)} candles, {WARM_UP + 1} are needed to compute its indicators",
+            file=file,
+        )
+    held = holdings.holdings_by_symbol(
+        holdings.read_fills(pq.read_table(known.steps, filters=[("symbol", "=", symbol)]))
+    ).get(symbol)
+    situation = replace(situation, position=held.positions[-1] if held else None)
+    named = [name for name in TEXTBOOK if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+    lines = ("Symbol", "Date", "Close", TEXTBOOK[named[0]].line) if len(named) == 1 else ()
+    return situation.block(*lines)
+
+
+def _portfolio(settings: Settings) -> str:
+    market = Market.of(history.current(settings))
+    found = market.portfolio(market.days[-1])
+    if found is None:
+        raise InputError(
+            f"there is no portfolio to review on {market.days[-1]}: that takes two stocks or funds, in one currency, with candles"
+            f" of the last {STALE_DAYS} days",
+            remedy="stock-llm portfolio shows what is held",
+        )
+    return found.block()
+
+
+def _with_disclaimer(answer: str, question: str) -> str:
+    if any(answer.rstrip().endswith(text) for text in DISCLAIMER.values()):
+        return answer
+    language: Language = "th" if re.search(r"[\u0e00-\u0e7f]", question) else "en"
+    return f"{answer.rstrip()}\n{DISCLAIMER[language]}"
+
+
+def _unexplained(numbers: list[str], answer: str) -> list[str]:
+    """Numbers beside the confidence, which is the model's own."""
+    own = set(re.findall(r"\d+%$", answer, re.MULTILINE))
+    return [number for number in numbers if number not in own]

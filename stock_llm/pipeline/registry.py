@@ -1,0 +1,218 @@
+"""Versions of the model and which of them is champion: what MLflow's registry holds, read and moved.
+
+In: settings, a candidate's digest, a version's number. Out: `VersionInfo`. The facts of a version are tags of its model version,
+written by tasks/register.py with the names that stand here. Besides that stage the only importer of mlflow; importing it takes
+seconds, so that it is imported last and not at all where there is no database yet.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stock_llm import environment
+from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard
+from stock_llm.dataset import forgotten
+from stock_llm.errors import InputError, MissingExtra
+from stock_llm.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+MODEL = "stock-llm"
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+CANDIDATE = "candidate"
+"""Tag with the candidate's digest, on run, logged model and version alike: what makes registering idempotent."""
+
+FORGOTTEN = "forgotten"
+"""Tag of a version that learnt from what was to be forgotten later: what it was, as JSON."""
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """One registered version.
+
+    Attributes:
+        number: N of `stock-llm:vN`.
+        verdict: promote, keep or reject, as it was judged last.
+        aliases: champion, challenger, both or none.
+        scores: model (base, champion, challenger) → mean score on the holdout, in [0, 1].
+        champion_then: the version that it was judged against; None: the untuned base.
+        profile: the base model's profile.
+        feedback: how many feedback items its dataset has.
+        gguf: the file; `gguf_sha256` is its digest.
+    """
+
+    number: int
+    created_at: datetime
+    verdict: str
+    reasons: list[str]
+    aliases: tuple[str, ...]
+    scores: dict[str, float]
+    champion_then: int | None
+    profile: str
+    feedback: int
+    candidate: str
+    dataset: str
+    run_id: str
+    gguf: Path
+    gguf_sha256: str
+
+
+def versions(settings: Settings) -> list[VersionInfo]:
+    """All versions, the newest first; none where nothing was registered yet."""
+    if not _exists(settings):
+        return []
+    client = connect(settings)
+    aliases = _aliases(client)
+    found = client.search_model_versions(f"name='{MODEL}'")
+    while found.token:
+        found += client.search_model_versions(f"name='{MODEL}'", page_token=found.token)
+    return sorted((_info(settings, one, aliases) for one in found), key=lambda one: -one.number)
+
+
+def champion(settings: Settings) -> VersionInfo | None:
+    """The version behind `stock-llm:latest`; None until one was promoted."""
+    return next((one for one in versions(settings) if CHAMPION in one.aliases), None)
+
+
+def find(settings: Settings, candidate: str) -> VersionInfo | None:
+    """The version of the candidate with this digest."""
+    return next((one for one in versions(settings) if one.candidate == candidate), None)
+
+
+def promote(settings: Settings, number: int) -> None:
+    """Makes version `number` the champion; the version notes which one it replaced.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    if number not in {one.number for one in versions(settings)}:
+        raise InputError(
+            f"there is no version {number}", remedy="See which there are: stock-llm history"
+        )
+    client = connect(settings)
+    before = _aliases(client).get(CHAMPION)
+    if before == number:
+        return
+    client.set_model_version_tag(MODEL, str(number), "replaced", str(before or "none"))
+    client.set_registered_model_alias(MODEL, CHAMPION, str(number))
+
+
+def mark(settings: Settings, number: int, tag: str, value: str) -> None:
+    """Sets a tag of a version."""
+    connect(settings).set_model_version_tag(MODEL, str(number), tag, value)
+
+
+def version_tags(
+    dataset: Dataset, adapter: Adapter, candidate: Candidate, scorecard: Scorecard
+) -> dict[str, str]:
+    """What a version says of itself."""
+    scores = {
+        name: model["score"]
+        for name, model in scorecard.table.items()
+        if model.get("score") is not None
+    }
+    return {
+        CANDIDATE: candidate.digest,
+        "dataset": dataset.digest,
+        "adapter": adapter.digest,
+        "scorecard": scorecard.digest,
+        "profile": adapter.profile,
+        "feedback": str(len(dataset.feedback_ids)),
+        "prompt_version": str(dataset.prompt_version),
+        "verdict": scorecard.verdict,
+        "reasons": json.dumps(scorecard.reasons, ensure_ascii=False),
+        "scores": json.dumps(scores),
+        "judged_against": str(scorecard.champion or "base"),
+        "gguf.uri": candidate.gguf.as_uri(),
+        "gguf.sha256": candidate.gguf_sha256,
+        "gguf.bytes": str(candidate.gguf_bytes),
+        "gguf.type": candidate.quantization,
+        **({"licences": json.dumps(dataset.licences)} if dataset.licences else {}),
+        **({FORGOTTEN: marks} if (marks := forgotten.read(dataset.folder)) else {}),
+    }
+
+
+def connect(settings: Settings) -> "MlflowClient":
+    """MLflow's client; its database is made when there is none, which takes seconds.
+
+    Raises:
+        MissingExtra: the extra `flows` is not installed.
+        InputError: the registry does not answer, or a newer MLflow made it.
+    """
+    environment.prepare()
+    try:
+        import mlflow
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import DatabaseError
+    except ImportError as error:
+        raise MissingExtra(error.name or "mlflow", "flows") from None
+    uri = settings.url(settings.mlflow_uri)
+    if (file := _sqlite_file(uri)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(uri)
+    try:
+        return mlflow.MlflowClient(uri)
+    except (MlflowException, DatabaseError) as error:
+        raise InputError(
+            f"the registry {uri} cannot be opened: {str(error).splitlines()[0]}"
+        ) from None
+
+
+def _exists(settings: Settings) -> bool:
+    file = _sqlite_file(settings.url(settings.mlflow_uri))
+    return file is None or file.exists()
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _aliases(client: "MlflowClient") -> dict[str, int]:
+    """Alias → number of the version that it stands for."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return {
+            alias: int(number)
+            for alias, number in client.get_registered_model(MODEL).aliases.items()
+        }
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise
+
+
+def _info(settings: Settings, version: "ModelVersion", aliases: dict[str, int]) -> VersionInfo:
+    tags: dict[str, Any] = version.tags
+    number, against = int(version.version), tags["judged_against"]
+    return VersionInfo(
+        number=number,
+        created_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+        verdict=tags["verdict"],
+        reasons=json.loads(tags["reasons"]),
+        aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
+        scores=json.loads(tags["scores"]),
+        champion_then=int(against) if against != "base" else None,
+        profile=tags["profile"],
+        feedback=int(tags["feedback"]),
+        candidate=tags[CANDIDATE],
+        dataset=tags["dataset"],
+        run_id=version.run_id or "",
+        gguf=_here(settings, tags),
+        gguf_sha256=tags["gguf.sha256"],
+    )
+
+
+def _here(settings: Settings, tags: dict[str, Any]) -> Path:
+    """Where the file is now: the home folder may have been moved since it was registered."""
+    from urllib.parse import unquote, urlsplit
+
+    registered = Path(unquote(urlsplit(tags["gguf.uri"]).path))
+    moved = settings.artifacts / "candidate" / tags[CANDIDATE] / registered.name
+    return moved if moved.exists() else registered

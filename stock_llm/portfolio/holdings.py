@@ -1,0 +1,100 @@
+"""What the user held when: positions at average cost, and every sale seen against what was paid.
+
+In: the steps that collect derives from the ledger, on the candles' scale. Out: per symbol, the holding after each day, and the
+sales. These numbers are floats: they are shown to a model, not booked. Splits and shorts are the bookkeeping's business.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+
+import pyarrow as pa
+
+from stock_llm.market.situation import Position
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A purchase (quantity > 0) or a sale (quantity < 0).
+
+    Attributes:
+        decided: False for units that only moved: a transfer, a merger.
+    """
+
+    ref: str
+    symbol: str
+    day: date
+    quantity: float
+    price: float
+    decided: bool = True
+
+
+@dataclass(frozen=True)
+class Sale:
+    """A sale against the position that it reduces.
+
+    Attributes:
+        bought: average cost per unit of the position, fees left out.
+        opened: day on which the position began.
+    """
+
+    fill: Fill
+    bought: float
+    opened: date
+
+
+@dataclass
+class HoldingHistory:
+    """One symbol's history: the position after the fills of each day on which there were some."""
+
+    days: list[date] = field(default_factory=list)
+    positions: list[Position | None] = field(default_factory=list)
+    sales: list[Sale] = field(default_factory=list)
+
+    def before(self, day: date) -> Position | None:
+        """The position at the last close strictly before `day`."""
+        return self._at(bisect_left(self.days, day))
+
+    def after(self, day: date) -> Position | None:
+        """The position at the close of `day`."""
+        return self._at(bisect_right(self.days, day))
+
+    def _at(self, index: int) -> Position | None:
+        return self.positions[index - 1] if index else None
+
+
+def read_fills(steps: pa.Table) -> list[Fill]:
+    """What is in steps.parquet, in the order in which it happened."""
+    ordered = steps.sort_by([("at", "ascending"), ("rank", "ascending"), ("ref", "ascending")])
+    names = ("ref", "symbol", "day", "quantity", "price", "decided")
+    return [
+        Fill(*values) for values in zip(*(ordered[name].to_pylist() for name in names), strict=True)
+    ]
+
+
+def holdings_by_symbol(ordered: Iterable[Fill]) -> dict[str, HoldingHistory]:
+    """Holdings by symbol. A sale of more than is held closes the position; the rest is a short sale and left out."""
+    holdings: dict[str, HoldingHistory] = {}
+    opened: dict[str, date] = {}
+    for fill in ordered:
+        holding = holdings.setdefault(fill.symbol, HoldingHistory())
+        held = holding.positions[-1] if holding.positions else None
+        after = held
+        if fill.quantity > 0:
+            quantity = (held.quantity if held else 0.0) + fill.quantity
+            paid = (held.quantity * held.cost if held else 0.0) + fill.quantity * fill.price
+            after = Position(round(quantity, 8), paid / quantity)
+            if held is None:
+                opened[fill.symbol] = fill.day
+        elif held is not None:
+            if fill.decided:
+                holding.sales.append(Sale(fill, held.cost, opened[fill.symbol]))
+            left = round(held.quantity + fill.quantity, 8)
+            after = Position(left, held.cost) if left > 0 else None
+        if holding.days and holding.days[-1] == fill.day:
+            holding.positions[-1] = after
+        else:
+            holding.days.append(fill.day)
+            holding.positions.append(after)
+    return holdings

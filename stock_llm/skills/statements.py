@@ -1,0 +1,134 @@
+"""True sentences about a situation, and the check that a sentence of a model is true.
+
+A rationale is built from these sentences only; every number in them stands in the situation's block or is computed from it.
+The check works on any wording: `grounded` looks the numbers of a text up (stock_llm/evaluation/numbers.py), `truth` holds what it claims
+about known indicators against their values (stock_llm/skills/claims.py). Does not know which answer is right.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from stock_llm.evaluation.answers import Language
+from stock_llm.evaluation.numbers import find_numbers
+from stock_llm.evaluation.numbers import grounded as grounded
+from stock_llm.market.situation import Situation, format_percent, format_price, format_ratio
+from stock_llm.skills.claims import Claim, find_claims
+from stock_llm.skills.claims import rsi_reading as rsi_reading
+
+
+def sma50(s: Situation, language: Language) -> str:
+    return _distance("SMA50", s.sma50, s, language)
+
+
+def sma20(s: Situation, language: Language) -> str:
+    return _distance("SMA20", s.sma20, s, language)
+
+
+def _distance(name: str, value: float, s: Situation, language: Language) -> str:
+    away = format_percent(s.close, value).lstrip("+-")
+    if language == "th":
+        return f"ราคาปิด {format_price(s.close)} {'สูงกว่า' if s.close > value else 'ต่ำกว่า'} {name} {format_price(value)} อยู่ {away}"
+    return f"Close {format_price(s.close)} is {away} {'above' if s.close > value else 'below'} {name} {format_price(value)}."
+
+
+def rsi(s: Situation, language: Language) -> str:
+    if language == "th":
+        zone = {
+            "OVERBOUGHT": "ซื้อมากเกินไป สูงกว่า 70",
+            "OVERSOLD": "ขายมากเกินไป ต่ำกว่า 30",
+            "NEUTRAL": "เป็นกลาง ระหว่าง 30 ถึง 70",
+        }
+        return f"RSI14 {s.rsi14:.1f} {zone[rsi_reading(s)]}"
+    zone = {
+        "OVERBOUGHT": "overbought, above 70",
+        "OVERSOLD": "oversold, below 30",
+        "NEUTRAL": "neutral, between 30 and 70",
+    }
+    return f"RSI14 {s.rsi14:.1f} is {zone[rsi_reading(s)]}."
+
+
+def macd(s: Situation, language: Language) -> str:
+    above = s.macd > s.macd_signal
+    if language == "th":
+        return f"MACD {s.macd:.2f} {'สูงกว่า' if above else 'ต่ำกว่า'}เส้นสัญญาณ {s.macd_signal:.2f}"
+    return f"MACD {s.macd:.2f} is {'above' if above else 'below'} its signal {s.macd_signal:.2f}."
+
+
+def bands(s: Situation, language: Language) -> str:
+    low, high = format_price(s.band_low), format_price(s.band_high)
+    if s.band_low <= s.close <= s.band_high:
+        return (
+            f"ราคาปิดอยู่ในแถบ {low} ถึง {high}"
+            if language == "th"
+            else f"The close is inside the bands {low} to {high}."
+        )
+    above = s.close > s.band_high
+    if language == "th":
+        return f"ราคาปิด{'สูงกว่าแถบบน ' + high if above else 'ต่ำกว่าแถบล่าง ' + low}"
+    return f"The close is {'above the upper band ' + high if above else 'below the lower band ' + low}."
+
+
+def volume(s: Situation, language: Language) -> str:
+    if language == "th":
+        return f"ปริมาณซื้อขายเป็น {s.volume:.1f} เท่าของค่าเฉลี่ย"
+    return f"Volume is {s.volume:.1f} times its average."
+
+
+def atr(s: Situation, language: Language) -> str:
+    share = format_ratio(s.atr14, s.close)
+    return (
+        f"ATR14 {format_price(s.atr14)} คิดเป็น {share} ของราคาปิด"
+        if language == "th"
+        else f"ATR14 {format_price(s.atr14)} is {share} of the close."
+    )
+
+
+def resistance(s: Situation, language: Language) -> str:
+    away = format_percent(s.resistance, s.close).lstrip("+-")
+    if language == "th":
+        return f"แนวต้าน {format_price(s.resistance)} ห่างจากราคาปิด {away}"
+    return f"Resistance {format_price(s.resistance)} is {away} from the close."
+
+
+def support(s: Situation, language: Language) -> str:
+    away = format_percent(s.support, s.close).lstrip("+-")
+    return (
+        f"แนวรับ {format_price(s.support)} ห่างจากราคาปิด {away}"
+        if language == "th"
+        else f"Support {format_price(s.support)} is {away} from the close."
+    )
+
+
+def stop(s: Situation, language: Language) -> str:
+    """Where a careful investor would get out: a copy of the support."""
+    return (
+        f"ตัดขาดทุนเมื่อต่ำกว่าแนวรับ {format_price(s.support)}"
+        if language == "th"
+        else f"Stop below support {format_price(s.support)}."
+    )
+
+
+_PIECE = re.compile(r"(?<=[.;!?])\s+|\n")
+
+
+def pieces(text: str) -> list[str]:
+    """The sentences of a text; a semicolon ends one too."""
+    return [piece for piece in _PIECE.split(text) if piece]
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of a text with sign and unit, names such as SMA50 left out; a date counts as one."""
+    return [str(one) for one in find_numbers(text)]
+
+
+def all_claims_hold(found: Sequence[Claim]) -> bool:
+    """Whether something was checked, and nothing of it is false."""
+    return bool(found) and all(claim.holds for claim in found)
+
+
+def truth(sentences: Iterable[str], s: Situation) -> float:
+    """Share of the sentences in which something could be checked and nothing is false; 0.0 for no sentences."""
+    told = [piece for sentence in sentences for piece in pieces(sentence)]
+    return (
+        sum(all_claims_hold(find_claims(piece, s)) for piece in told) / len(told) if told else 0.0
+    )

@@ -1,0 +1,253 @@
+"""stock-tiny from nothing: corpus → tokenizer → training → models/stock-tiny, with a card that says what was measured.
+
+In: settings, a budget, a seed. Out: the folder of the base model, replaced as a whole. Interrupted, it goes on from the last
+checkpoint in data/base. The corpus and the tokenizer are the same bytes on every machine, the weights are not: `check` holds
+the loss of those that are there against the stated one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stock_llm.artifacts import digest_of
+from stock_llm.errors import InputError, MissingExtra, StockLLMError
+from stock_llm.settings import Settings
+from stock_llm.synthetic.stock_tiny import corpus, probe
+from stock_llm.synthetic.stock_tiny.card import card
+from stock_llm.synthetic.stock_tiny.train import (
+    ModelShape,
+    TrainingBudget,
+    TrainingState,
+    held_out_loss,
+    train,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import MistralForCausalLM
+
+FACTS_FILE = "facts.json"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+TOKENIZER_DOCUMENTS = 40_000
+TOLERANCE = 0.02
+"""Nats per token by which a loss may differ from the stated one: another processor, another library."""
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """What the card states.
+
+    Attributes:
+        loss: of the weights in the file (bfloat16) on the held-out documents, nats per token.
+        train_loss: mean of the last hundred steps.
+        corpus_sha256: of the first documents, see `corpus.fingerprint`.
+        abilities: see `probe.measure`.
+    """
+
+    seed: int
+    steps: int
+    tokens: int
+    minutes: float
+    threads: int
+    parameters: int
+    loss: float
+    train_loss: float
+    corpus_sha256: str
+    abilities: dict[str, float]
+    shape: dict[str, int]
+
+
+def build(
+    settings: Settings,
+    budget: TrainingBudget,
+    seed: int = corpus.SEED,
+    shape: ModelShape = ModelShape(),  # noqa: B008  frozen
+    resume: bool = True,
+    questions: int = 100,
+    documents: int = TOKENIZER_DOCUMENTS,
+) -> Path:
+    """Makes models/stock-tiny and returns the folder.
+
+    Args:
+        resume: go on from the checkpoint of an interrupted build of the same corpus and shape; False: begin anew.
+        questions: how many of each kind the probe asks.
+        documents: how many the tokenizer is trained on.
+
+    Raises:
+        MissingExtra: the extra `train` is not installed.
+    """
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "train") from None
+
+    recipe = digest_of(
+        corpus=corpus.fingerprint(seed), seed=seed, shape=asdict(shape), documents=documents
+    )
+    work = settings.path("data/base") / recipe
+    checkpoint = work / "checkpoint.pt"
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    tokenizer = _tokenizer(work / "tokenizer", seed, shape.vocabulary, documents)
+    trained = _trained(shape, tokenizer, seed, budget, checkpoint, settings.threads)
+    return write(settings, trained, work / "tokenizer", seed, shape, questions)
+
+
+def write(
+    settings: Settings,
+    trained: TrainingState,
+    tokenizer_folder: Path,
+    seed: int,
+    shape: ModelShape,
+    questions: int,
+) -> Path:
+    """Writes weights, tokenizer and card of a training beside the old ones, then puts them in their place."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import MistralForCausalLM
+
+    folder = settings.path("models/stock-tiny")
+    partial = folder.with_name("stock-tiny.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    trained.model.to(torch.bfloat16).save_pretrained(partial)  # type: ignore[arg-type]
+    for name in TOKENIZER_FILES:
+        shutil.copy(tokenizer_folder / name, partial / name)
+    tokenizer = Tokenizer.from_file(str(partial / "tokenizer.json"))
+    written = MistralForCausalLM.from_pretrained(partial, dtype=torch.float32)
+    facts = BuildFacts(
+        seed=seed,
+        steps=trained.steps,
+        tokens=trained.tokens,
+        minutes=round(trained.seconds / 60, 1),
+        threads=settings.threads,
+        parameters=written.num_parameters(),
+        loss=round(held_out_loss(written, tokenizer, seed), 4),
+        train_loss=round(trained.loss, 4),
+        corpus_sha256=corpus.fingerprint(seed),
+        abilities={
+            name: round(share, 2)
+            for name, share in probe.measure(written, tokenizer, seed, questions).items()
+        },
+        shape=asdict(shape),
+    )
+    (partial / FACTS_FILE).write_text(json.dumps(asdict(facts), indent=1) + "\n", encoding="utf-8")
+    (partial / "README.md").write_text(
+        card(asdict(facts), _samples(written, tokenizer)), encoding="utf-8"
+    )
+    for file in partial.iterdir():
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    old = folder.with_name("stock-tiny.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def check(settings: Settings) -> float:
+    """The held-out loss of models/stock-tiny, computed now.
+
+    Raises:
+        InputError: there is no such model.
+        StockLLMError: the corpus is not the stated one, or the loss is off by more than `TOLERANCE`.
+    """
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import MistralForCausalLM
+
+    folder = settings.path("models/stock-tiny")
+    if not (folder / FACTS_FILE).is_file():
+        raise InputError(
+            "there is no stock-tiny to check", file=folder, remedy="Make it: stock-llm base build"
+        )
+    facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+    if (found := corpus.fingerprint(facts["seed"])) != facts["corpus_sha256"]:
+        raise StockLLMError(
+            f"the corpus of seed {facts['seed']} is {found[:12]}, the card says {facts['corpus_sha256'][:12]}"
+        )
+    model = MistralForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    loss = held_out_loss(model, Tokenizer.from_file(str(folder / "tokenizer.json")), facts["seed"])
+    if abs(loss - facts["loss"]) > TOLERANCE:
+        raise StockLLMError(f"the held-out loss is {loss:.4f}, the card says {facts['loss']:.4f}")
+    return loss
+
+
+def tokenizer_lines(seed: int, documents: int) -> Iterator[str]:
+    """The lines that the tokenizer is trained on: those of documents without the signs of a turn."""
+    for text in corpus.documents(seed, corpus.HELD_OUT, documents):
+        for sign in ("[INST]", "[/INST]", "</s>"):
+            text = text.replace(sign, "\n")
+        yield from filter(None, text.splitlines())
+
+
+def _tokenizer(folder: Path, seed: int, vocabulary: int, documents: int) -> "Tokenizer":
+    """Trains the tokenizer unless it is there already."""
+    from tokenizers import Tokenizer
+
+    from stock_llm.synthetic.stock_tiny.tokenizer import train_tokenizer
+
+    if not folder.exists():
+        partial = folder.with_name("tokenizer.partial")
+        train_tokenizer(tokenizer_lines(seed, documents), partial, vocabulary)
+        partial.rename(folder)
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def _trained(
+    shape: ModelShape,
+    tokenizer: "Tokenizer",
+    seed: int,
+    budget: TrainingBudget,
+    checkpoint: Path,
+    threads: int,
+) -> TrainingState:
+    """The training, with a bar."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True)
+    ) as bar:
+        task = bar.add_task("Training stock-tiny", total=1.0)
+        trained = None
+        for spent, loss, trained in train(shape, tokenizer, seed, budget, checkpoint, threads):
+            bar.update(
+                task,
+                completed=spent,
+                description=f"Training stock-tiny, step {trained.steps}, loss {loss:.2f}",
+            )
+    assert trained is not None
+    return trained
+
+
+def _samples(model: "MistralForCausalLM", tokenizer: "Tokenizer") -> dict[str, str]:
+    """Beginnings and how the model goes on, greedily."""
+    beginnings = (
+        "What is RSI?\n",
+        "แนวรับ คืออะไร\n",
+        "Market report, 2024-05-20\n\n",
+        "รายงานตลาด 2024-05-20\n\n",
+    )
+    return dict(
+        zip(beginnings, probe.generate(model, tokenizer, list(beginnings), 60), strict=True)
+    )

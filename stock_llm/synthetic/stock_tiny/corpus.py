@@ -1,0 +1,55 @@
+"""The text that stock-tiny is trained on: documents made from a seed, one by one, the same bytes wherever they are made.
+
+In: a seed and a number. Out: the document of that number; nothing is kept, so any part of the corpus can be made at any time,
+which is how an interrupted training goes on. Documents below `HELD_OUT` are never trained on: the stated loss is theirs.
+Does not know tokens, nor anything of data/sample but the tickers that it must not use.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from random import Random
+
+from stock_llm.evaluation.answers import Language
+from stock_llm.synthetic.stock_tiny import dialogue, glossary, notes, numbers, prose, snippets
+
+HELD_OUT = 400
+"""Documents numbered below this measure the loss; training begins at this number."""
+
+SEED = 20
+
+THAI_SHARE = 0.28
+
+SHARES: dict[Callable[[Random, Language], str], float] = {
+    notes.note: 0.28,
+    numbers.drill: 0.22,
+    prose.story: 0.11,
+    glossary.entry: 0.08,
+    snippets.script: 0.08,
+    dialogue.chat: 0.08,
+    dialogue.instruct: 0.15,
+}
+"""Kind of document → its share of them."""
+
+
+def document(seed: int, number: int) -> str:
+    """The document of that number."""
+    chance = Random(f"stock-tiny {seed} {number}")
+    make = chance.choices(tuple(SHARES), weights=tuple(SHARES.values()))[0]
+    language: Language = "th" if chance.random() < THAI_SHARE else "en"
+    return make(chance, language)
+
+
+def documents(seed: int, first: int, count: int | None = None) -> Iterator[str]:
+    """`count` documents from number `first` on; None: without end."""
+    number = first
+    while count is None or number < first + count:
+        yield document(seed, number)
+        number += 1
+
+
+def fingerprint(seed: int, count: int = 2000) -> str:
+    """SHA-256 over the first `count` documents, in hex: what the card states and a rebuild is held against."""
+    digest = hashlib.sha256()
+    for text in documents(seed, 0, count):
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()

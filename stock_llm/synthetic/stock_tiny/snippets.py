@@ -1,0 +1,219 @@
+"""Documents of simple Python: small functions about prices, with a line that says what they do.
+
+In: a `random.Random`. Out: one or two functions and perhaps a call with its result. Thresholds are drawn. Never a function that
+trades on a described rule: that task is left to fine-tuning.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from stock_llm.evaluation.answers import Language
+
+_FIELDS = (
+    "close",
+    "sma20",
+    "sma50",
+    "rsi14",
+    "macd",
+    "macd_signal",
+    "volume",
+    "support",
+    "resistance",
+    "low",
+    "high",
+)
+_WORDS = (
+    ("HIGH", "LOW"),
+    ("NEAR", "FAR"),
+    ("CALM", "WILD"),
+    ("RICH", "CHEAP"),
+    ("YES", "NO"),
+    ("FAST", "SLOW"),
+    ("BUY", "WAIT"),
+)
+_VERBS = ("check", "rate", "state", "label", "mark", "judge", "zone", "grade", "decide")
+
+
+def script(chance: Random, language: Language) -> str:
+    """One or two functions, sometimes in a fence."""
+    made = "\n\n\n".join(
+        chance.choice(_MAKERS)(chance, language) for _ in range(chance.randint(1, 2))
+    )
+    return f"```python\n{made}\n```" if chance.random() < 0.4 else made
+
+
+def _condition(chance: Random, language: Language) -> tuple[str, str]:
+    """A condition in Python and in words."""
+    left = chance.choice(_FIELDS)
+    sign = chance.choice("<>")
+    if left == "rsi14" or chance.random() < 0.3:
+        right = str(chance.randint(5, 95))
+    else:
+        right = chance.choice([field for field in _FIELDS if field not in (left, "rsi14")])
+    said = {"<": "below", ">": "above"} if language == "en" else {"<": "ต่ำกว่า", ">": "สูงกว่า"}
+    return (
+        f"{left} {sign} {right}",
+        f"{left} {'is ' if language == 'en' else ''}{said[sign]} {right}",
+    )
+
+
+def _arguments(code: str) -> str:
+    return ", ".join(
+        field
+        for field in _FIELDS
+        if field in code.replace(">", " ").replace("<", " ").replace("\n", " ").split()
+    )
+
+
+def asked(chance: Random, language: Language) -> tuple[str, str]:
+    """A request for a function with one condition, and the function."""
+    told, source = _choice(chance, language)
+    head = source.splitlines()[0].removeprefix("def ").rstrip(":")
+    ask = (
+        (
+            "A Python function {head}: {told}.",
+            "{head} in Python, please: {told}.",
+            "Code for {head}: {told}.",
+        )
+        if language == "en"
+        else ("ฟังก์ชัน Python {head}: {told}", "ขอฟังก์ชัน {head} ใน Python: {told}")
+    )
+    return chance.choice(ask).format(head=head, told=told), source
+
+
+def _if(chance: Random, language: Language) -> str:
+    """A function with one condition, below a comment that says it."""
+    told, source = _choice(chance, language)
+    return f"# {told}\n{source}"
+
+
+def _choice(chance: Random, language: Language) -> tuple[str, str]:
+    """In words and in Python: one word where a condition holds, else another."""
+    code, said = _condition(chance, language)
+    yes, no = chance.choice(_WORDS)
+    told = f"{yes} when {said}, else {no}" if language == "en" else f"{yes} เมื่อ {said} นอกนั้น {no}"
+    lines = (
+        f"def {chance.choice(_VERBS)}({_arguments(code)}):",
+        f"    if {code}:",
+        f'        return "{yes}"',
+        f'    return "{no}"',
+    )
+    return told, "\n".join(lines)
+
+
+def _both(chance: Random, language: Language) -> str:
+    """Two conditions joined."""
+    (first, said), (second, also) = _condition(chance, language), _condition(chance, language)
+    join, word = chance.choice((("and", "และ"), ("or", "หรือ")))
+    told = f"True when {said} {join} {also}" if language == "en" else f"จริงเมื่อ {said} {word} {also}"
+    return "\n".join(
+        (
+            f"def {chance.choice(_VERBS)}({_arguments(f'{first} {second}')}):",
+            f'    """{told}."""',
+            f"    return {first} {join} {second}",
+        )
+    )
+
+
+def _three(chance: Random, language: Language) -> str:
+    """Three zones of one value."""
+    low = chance.randint(5, 45)
+    high = chance.randint(55, 95)
+    name = chance.choice(("value", "rsi14", "share", "score"))
+    comment = (
+        f"# below {low}, above {high}, or between"
+        if language == "en"
+        else f"# ต่ำกว่า {low} สูงกว่า {high} หรือระหว่างนั้น"
+    )
+    words = chance.choice(
+        (("LOW", "HIGH", "MIDDLE"), ("OVERSOLD", "OVERBOUGHT", "NEUTRAL"), ("COLD", "HOT", "WARM"))
+    )
+    return "\n".join(
+        (
+            comment,
+            f"def zone({name}):",
+            f"    if {name} < {low}:",
+            f'        return "{words[0]}"',
+            f"    if {name} > {high}:",
+            f'        return "{words[1]}"',
+            f'    return "{words[2]}"',
+        )
+    )
+
+
+def _formula(chance: Random, language: Language) -> str:
+    name, arguments, body, english, thai = chance.choice(
+        (
+            ("mean", "values", "sum(values) / len(values)", "the mean of the values", "ค่าเฉลี่ย"),
+            (
+                "change",
+                "new, old",
+                "(new / old - 1) * 100",
+                "the change in percent",
+                "การเปลี่ยนแปลงเป็นร้อยละ",
+            ),
+            ("spread", "high, low", "high - low", "the range of a session", "ช่วงราคาของวัน"),
+            (
+                "profit",
+                "sold, bought, quantity",
+                "(sold - bought) * quantity",
+                "the profit of a trade",
+                "กำไรของการซื้อขาย",
+            ),
+            ("largest", "values", "max(values)", "the largest value", "ค่ามากที่สุด"),
+            (
+                "distance",
+                "close, level",
+                "abs(close - level)",
+                "the distance from a level",
+                "ระยะห่างจากระดับราคา",
+            ),
+            (
+                "sma",
+                "closes, n",
+                "sum(closes[-n:]) / n",
+                "the mean of the last n closes",
+                "ค่าเฉลี่ย n วันล่าสุด",
+            ),
+        )
+    )
+    said = f"Return {english}." if language == "en" else f"คืน{thai}"
+    return f'def {name}({arguments}):\n    """{said}"""\n    return {body}'
+
+
+def _loop(chance: Random, language: Language) -> str:
+    limit = chance.randint(1, 99)
+    sign, word, thai = chance.choice((("<", "below", "ต่ำกว่า"), (">", "above", "สูงกว่า")))
+    comment = (
+        f"# how many values are {word} {limit}" if language == "en" else f"# นับค่าที่{thai} {limit}"
+    )
+    return "\n".join(
+        (
+            comment,
+            "def count(values):",
+            "    found = 0",
+            "    for value in values:",
+            f"        if value {sign} {limit}:",
+            "            found += 1",
+            "    return found",
+        )
+    )
+
+
+def _call(chance: Random, _: Language) -> str:
+    a, b = chance.randint(1, 99), chance.randint(1, 99)
+    return (
+        f"def larger(a, b):\n    return a if a > b else b\n\nprint(larger({a}, {b}))  # {max(a, b)}"
+    )
+
+
+_MAKERS: tuple[Callable[[Random, Language], str], ...] = (
+    _if,
+    _if,
+    _both,
+    _both,
+    _three,
+    _formula,
+    _loop,
+    _call,
+)

@@ -1,0 +1,75 @@
+"""On real candles: a dataset of five real stocks is built whole, and every number of every answer stands in its input."""
+
+import shutil
+
+import pytest
+from conftest import SHARED
+
+from stock_llm.dataset.decisions import Market
+from stock_llm.dataset.sampling import split_sides
+from stock_llm.dataset.sources.mixing import GENERAL
+from stock_llm.evaluation.answers import parse_answer
+from stock_llm.settings import load_settings
+from stock_llm.skills import SKILLS, code, statements
+from stock_llm.skills.decision_rows import situation_of
+from stock_llm.skills.row import read_rows
+from tasks.build_dataset import build_dataset, split_of
+from tasks.collect import collect
+
+STOCKS = SHARED / "ohlcv" / "stocknet"
+FINGPT = SHARED / "sentiment" / "fingpt" / "sent_valid.csv"
+
+
+@pytest.mark.skipif(
+    not STOCKS.is_dir() or not FINGPT.is_file(), reason="real candles are not part of the project"
+)
+def test_every_number_of_every_answer_is_known_or_computed(tmp_path):
+    home = tmp_path / "home"
+    (home / "candles").mkdir(parents=True)
+    for file in STOCKS.glob("*.csv"):
+        shutil.copy(file, home / "candles")
+    days = [line.split(",")[0] for line in (STOCKS / "AAPL.csv").read_text().splitlines()[1:]]
+    lines = [
+        f"{number},{days[150 + 9 * number]},{('AAPL', 'KO', 'XOM')[number % 3]},{('BUY', 'BUY', 'BUY', 'SELL')[number // 3 % 4]},"
+        f"{5 + number % 4},{60 + number % 50}.25,1,USD,A1\n"
+        for number in range(110)
+    ]
+    (home / "trades.csv").write_text(
+        "trade_id,date,symbol,side,quantity,price,fee,currency,account\n" + "".join(lines)
+    )
+    source = {
+        "path": str(FINGPT), "format": "sentiment", "licence": "MIT", "weight": 0.2,
+        "labels": {"0": "NEGATIVE", "1": "POSITIVE", "2": "NEUTRAL"},
+    }  # fmt: skip
+    settings = load_settings(
+        home=home,
+        trades="trades.csv",
+        candles="candles",
+        train_rows=900,
+        holdout_rows=200,
+        dataset={"source": [source]},
+    )
+    history = collect.fn(settings)
+    dataset = build_dataset.fn(settings, history)
+    rows = [*read_rows(dataset.train), *read_rows(dataset.holdout)]
+    seen, checked = set(), 0
+    market = Market.of(history)
+    odds = market.odds(split_sides(market, split_of(settings, history))[0].decisions)
+    for row in rows:
+        if row.skill == GENERAL:
+            continue
+        seen.add((row.skill, row.language))
+        assert SKILLS[row.skill].score(row, row.output).value == 1.0, row
+        if row.skill == code.NAME:
+            continue  # its numbers are those of the rule, and it is run
+        said = parse_answer(row.output)
+        known = row.input
+        if said.confidence is not None:  # the one number that is not in the input is counted again
+            assert said.confidence == odds.confidence(situation_of(row), row.label)
+            known += f" {said.confidence}%"
+        assert statements.grounded(row.output, known) == 1.0, row
+        checked += len(statements.numbers(row.output))
+    assert checked > 5000
+    assert {skill for skill, _ in seen} == set(SKILLS) - {"follow"}
+    assert {language for _, language in seen} == {"en", "th"}
+    assert dataset.counts["holdout"]["sentiment"] == 20

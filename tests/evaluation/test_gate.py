@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from stock_llm.evaluation.gate import Interval, difference, judge
+
+
+def test_a_clear_gain_has_an_interval_above_zero():
+    chance = np.random.default_rng(1)
+    theirs = chance.uniform(0, 1, 200)
+    mine = theirs + 0.1 + chance.normal(0, 0.05, 200)
+    gap = difference(list(mine), list(theirs), [f"c{index % 40}" for index in range(200)])
+    assert 0 < gap.low < gap.mean < gap.high
+    assert gap.mean == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_interval_holds_what_it_promises():
+    """Of many comparisons of equals about one in twenty may exclude zero; four in a hundred more would be a broken interval."""
+    chance = np.random.default_rng(2)
+    excluded = 0
+    for _ in range(150):
+        mine, theirs = chance.normal(0, 1, (2, 80))
+        gap = difference(list(mine), list(theirs), [f"c{index // 2}" for index in range(80)])
+        excluded += gap.low > 0 or gap.high < 0
+    assert excluded / 150 < 0.12
+
+
+def test_rows_that_share_their_fate_widen_the_interval():
+    chance = np.random.default_rng(3)
+    gaps = np.repeat(chance.normal(0.1, 0.5, 20), 10)
+    alone = difference(list(gaps), [0.0] * 200, [str(index) for index in range(200)])
+    together = difference(list(gaps), [0.0] * 200, [str(index // 10) for index in range(200)])
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_one_cluster_is_no_evidence():
+    gap = difference([1.0, 1.0, 1.0], [0.0, 0.0, 0.5], ["a", "a", "a"])
+    assert gap.low < 0 < gap.high
+
+
+def test_unpaired_scores_are_refused():
+    with pytest.raises(ValueError, match="cannot be paired"):
+        difference([1.0], [1.0, 0.0], ["a"])
+
+
+BETTER, EVEN, WORSE = (
+    Interval(0.2, 0.1, 0.3, 100),
+    Interval(0.01, -0.1, 0.1, 100),
+    Interval(-0.2, -0.3, -0.1, 100),
+)
+
+
+@pytest.mark.parametrize(
+    ("overall", "slices", "word"),
+    [
+        (BETTER, {"signal": BETTER, "code": EVEN}, "promote"),
+        (BETTER, {"signal": BETTER, "code": WORSE}, "keep"),
+        (BETTER, {"code": Interval(-0.2, -0.3, -0.1, 5)}, "promote"),
+        (EVEN, {"signal": EVEN}, "keep"),
+        (WORSE, {"signal": EVEN}, "reject"),
+    ],
+)
+def test_the_champion_stays_unless_proven_otherwise(overall, slices, word):
+    verdict = judge(overall, slices, "champion v1")
+    assert verdict.word == word
+    assert "champion v1" in verdict.reasons[0]
+
+
+def test_lack_of_evidence_is_said():
+    assert "not enough evidence" in judge(EVEN, {}, "champion v1").reasons[0]

@@ -1,0 +1,67 @@
+"""A GGUF that llama.cpp loads and that answers every prompt with one text: a real file for tests of what is done with answers.
+
+The text is a single token of its vocabulary. There is no attention to speak of (all its weights are zero), so the next token
+depends on the last one alone: after the text comes the end, after anything else the text.
+"""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+_NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
+_WIDTH = 32
+
+
+def write_parrot(path: Path, text: str, name: str = "parrot") -> Path:
+    """The GGUF; `name` tells files that say the same apart."""
+    specials = {
+        "<unk>": _UNKNOWN,
+        "<s>": _CONTROL,
+        "</s>": _CONTROL,
+        "[INST]": _CONTROL,
+        "[/INST]": _CONTROL,
+    }
+    bytes_ = {f"<0x{byte:02X}>": _BYTE for byte in range(256)}
+    tokens = {**specials, **bytes_, "▁": _NORMAL, text.replace(" ", "▁"): _NORMAL}
+    end, said = 2, len(tokens) - 1
+    embeddings = np.zeros((len(tokens), _WIDTH), np.float32)
+    embeddings[:, 0] = 1
+    embeddings[said] = np.eye(_WIDTH)[1]
+    output = np.zeros_like(embeddings)
+    output[said, 0] = output[end, 1] = 1
+
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(name)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_vocab_size(len(tokens))
+    writer.add_context_length(4096)
+    writer.add_embedding_length(_WIDTH)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(_WIDTH)
+    writer.add_head_count(1)
+    writer.add_rope_dimension_count(_WIDTH)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([token.encode() for token in tokens])
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_token_types(list(tokens.values()))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(end)
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(False)
+    ones, zeros = np.ones(_WIDTH, np.float32), np.zeros((_WIDTH, _WIDTH), np.float32)
+    writer.add_tensor("token_embd.weight", embeddings)
+    writer.add_tensor("output.weight", output)
+    writer.add_tensor("output_norm.weight", ones)
+    for name in ("attn_norm", "ffn_norm"):
+        writer.add_tensor(f"blk.0.{name}.weight", ones)
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        writer.add_tensor(f"blk.0.{name}.weight", zeros)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -1,0 +1,60 @@
+"""The real gateway on 127.0.0.1, in a thread: uvicorn, sockets and all."""
+
+import threading
+import time
+
+import httpx
+import uvicorn
+
+from stock_llm.gateway.app import create_app
+from stock_llm.settings import Settings, load_settings
+
+
+class RunningGateway:
+    """A gateway that runs while the `with` block does.
+
+    Args:
+        settings: its dials; `home` should be a test's own folder.
+    """
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        config = uvicorn.Config(
+            create_app(settings),
+            host="127.0.0.1",
+            port=0,
+            log_level="error",
+            timeout_graceful_shutdown=5,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def __enter__(self) -> "RunningGateway":
+        self._thread.start()
+        until = time.monotonic() + 20
+        while not self._server.started:
+            assert self._thread.is_alive(), "the gateway did not start"
+            assert time.monotonic() < until, "the gateway did not start in time"
+            time.sleep(0.005)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        self.stop()
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the gateway did not end"
+
+    def stop(self) -> None:
+        """Tells it to end, as SIGTERM would."""
+        self._server.should_exit = True
+
+
+def gateway(home, ollama_host: str = "", **dials: object) -> RunningGateway:
+    """A gateway with its home in `home`; without an Ollama unless one is named."""
+    dials = {"embedded": bool(not ollama_host)} | dials
+    return RunningGateway(
+        load_settings(home=home, ollama_host=ollama_host, gateway=dials, threads=1)
+    )

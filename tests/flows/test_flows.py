@@ -1,0 +1,262 @@
+"""The logic of the flows on a real Prefect: what joins stages, not what is in them. The feedback store is real as well."""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from factories.judged_candidate import line
+from factories.parrot_gguf import write_parrot
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.testing.utilities import prefect_test_harness
+
+import flows.collect
+import flows.retrain
+import flows.train
+from stock_llm.artifacts import Release, Version
+from stock_llm.errors import InputError, ParityError
+from stock_llm.feedback.item import FeedbackItem
+from stock_llm.feedback.store import FeedbackStore
+from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.store import OllamaStore
+from stock_llm.pipeline.inputs import input_digest
+from stock_llm.pipeline.run_record import finished
+from stock_llm.settings import load_settings
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prefect():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+class Stages:
+    """Stages that hand on a small candidate at once, and what was asked of them."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.store = OllamaStore(settings.path(settings.ollama_store))
+        self.verdict = "promote"
+        self.trained = 0
+        self.fails: Exception | None = None
+        self.during = lambda: None
+
+    def _made(self):
+        made = line(self.settings.home, f"number{self.trained}", self.verdict, feedback=[])
+        write_parrot(made.candidate.gguf, "hello")
+        return made
+
+    def collect(self, settings):
+        items = FeedbackStore(settings.url(settings.feedback_url)).all(settings.uses_sample)
+        return replace(
+            self._made().history,
+            digest=input_digest(settings),
+            feedback_ids=[item.id for item in items],
+        )
+
+    def build_dataset(self, _, history):
+        return replace(
+            self._made().dataset,
+            feedback_ids=[name for name in history.feedback_ids if not name.startswith("waits")],
+        )
+
+    def finetune(self, *_):
+        self.trained += 1
+        self.during()
+        if self.fails:
+            raise self.fails
+        return self._made().adapter
+
+    def quantize(self, *_):
+        return self._made().candidate
+
+    def evaluate(self, *_):
+        return self._made().scorecard
+
+    def register(self, *_):
+        return Version("candidate", self.trained, "run", "sqlite:///mlflow/mlflow.db")
+
+    def publish(self, _settings, _dataset, candidate, scorecard, version):
+        name = f"stock-llm:v{version.number}"
+        self.store.write_model(
+            name,
+            candidate.gguf,
+            Modelfile(from_="./m.gguf", template="{{ .Prompt }}"),
+            replace=False,
+        )
+        return Release(
+            [name], str(self.store.root), {}, "", "", 0.1, scorecard.verdict == "promote"
+        )
+
+
+@pytest.fixture
+def settings(bare_home):
+    (bare_home / "candles").mkdir()
+    (bare_home / "candles" / "ABC.csv").write_text(
+        "Date,Open,High,Low,Close,Volume\n2024-03-01,10,12,9,11,500\n"
+    )
+    (bare_home / "trades.csv").write_text(
+        "date,symbol,side,quantity,price\n2024-03-01,ABC,BUY,3,10.5\n"
+    )
+    return load_settings(
+        home=bare_home, profile="tiny", trades="trades.csv", candles="candles", retrain_after=2
+    )
+
+
+@pytest.fixture
+def stages(settings, monkeypatch):
+    stages = Stages(settings)
+    for name in (
+        "collect",
+        "build_dataset",
+        "finetune",
+        "quantize",
+        "evaluate",
+        "register",
+        "publish",
+    ):
+        monkeypatch.setattr(flows.train, name, getattr(stages, name))
+    return stages
+
+
+@pytest.fixture
+def store(settings):
+    store = FeedbackStore(settings.url(settings.feedback_url))
+    store.add(
+        FeedbackItem(id=name, instruction="q", response="a", thumb="up")
+        for name in ("a", "b", "waits")
+    )
+    return store
+
+
+def dials(settings):
+    return settings.model_dump(mode="json", exclude_unset=True)
+
+
+def artifact(key):
+    """The newest Markdown artifact of this key, as the UI shows it."""
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        return client.request(
+            "POST",
+            "/artifacts/filter",
+            json={"artifacts": wanted.model_dump(mode="json"), "sort": "CREATED_DESC", "limit": 1},
+        ).json()[0]["data"]
+
+
+def test_a_run_tells_what_it_did_and_the_next_finds_nothing_new(settings, stages, store):
+    outcome = flows.train.train_with(settings, why="a test")
+    assert (outcome.version, outcome.verdict, outcome.promoted, outcome.why) == (
+        1,
+        "promote",
+        True,
+        "a test",
+    )
+    shown = artifact("train")
+    assert (
+        "# stock-llm:v1: promote" in shown
+        and "| challenger | 0.700 |" in shown
+        and "`stock-llm:v1`" in shown
+    )
+    assert store.unused(sample=False) == 1, "what waits for the holdout to end was in no dataset"
+    assert finished(settings) == outcome
+
+    assert flows.train.train_with(settings, why="again") == outcome
+    assert stages.trained == 1
+    assert artifact("train").startswith("Nothing new")
+    store.add([FeedbackItem(instruction="q", response="a", rating=1)])
+    assert flows.train.train_with(settings, why="feedback").version == 2
+
+
+def test_a_rejected_candidate_gives_its_feedback_back(settings, stages, store):
+    stages.verdict = "reject"
+    flows.train.train_with(settings, why="a test")
+    assert store.unused(sample=False) == 3
+
+
+def test_feedback_counts_as_taken_while_it_trains_and_is_given_back_when_that_fails(
+    settings, stages, store
+):
+    seen = []
+    stages.during = lambda: seen.append(store.unused(sample=False))
+    stages.fails = ParityError("token 3 differs")
+    with pytest.raises(ParityError):
+        flows.train.train_with(settings, why="a test")
+    assert seen == [1]
+    assert store.unused(sample=False) == 3
+    assert finished(settings) is None
+    stages.fails = None
+    assert flows.train.train_with(settings, why="again").version == 2
+    assert store.unused(sample=False) == 1
+
+
+def test_two_at_once_become_one(settings, stages):
+    """The second is started while the first one trains."""
+    ended = []
+    training = threading.Event()
+
+    def during():
+        training.set()
+        time.sleep(1)
+
+    stages.during = during
+    threads = [
+        threading.Thread(
+            target=lambda: ended.append(flows.train.train_with(settings, why="a test"))
+        )
+        for _ in range(2)
+    ]
+    threads[0].start()
+    assert training.wait(60)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert stages.trained == 1
+    assert ended[0] == ended[1]
+
+
+def test_retrain_says_how_much_is_missing_then_trains(settings, stages, store):
+    settings = settings.model_copy(update={"retrain_after": 3})
+    assert flows.retrain.retrain(dials(settings) | {"retrain_after": 3}) is None
+    assert artifact("retrain") == "3 feedback items are unused; 1 more are needed before a retrain."
+    assert stages.trained == 0
+    store.add([FeedbackItem(instruction="q", response="a", rating=5)])
+    outcome = flows.retrain.retrain(dials(settings) | {"retrain_after": 3})
+    assert (outcome.version, outcome.why) == (1, "4 unused feedback items")
+    assert flows.retrain.retrain(dials(settings) | {"retrain_after": 3}) is None
+    assert artifact("retrain").startswith("1 feedback items are unused; 3 more")
+
+
+@pytest.mark.usefixtures("store")
+def test_retrain_does_not_try_a_rejected_plan_again(settings, stages):
+    stages.verdict = "reject"
+    for _ in range(2):
+        assert flows.retrain.retrain(dials(settings)).verdict == "reject"
+    assert stages.trained == 1
+
+
+@pytest.mark.usefixtures("store")
+def test_collect_shows_what_was_read_and_set_aside(settings):
+    with (settings.home / "trades.csv").open("a") as trades:
+        trades.write("2024-03-01,ABC,BUY,4,10.5\n2024-03-01,ABC,PERHAPS,3,10.5\n")
+    history = flows.collect.collect(dials(settings))
+    assert history.rows_quarantined["trades"] == 1
+    shown = artifact("collect")
+    assert (
+        "| trades | 3 | 2 | 1 | 0 | 0 |" in shown
+        and "3 feedback items are unused" in shown
+        and "ABC" not in shown
+    )
+    assert "The first time: 2 entries and 1 candles." in shown
+    with (settings.home / "trades.csv").open("a") as trades:
+        trades.write("2024-03-01,ABC,SELL,4,10.5\n")
+    flows.collect.collect(dials(settings))
+    assert "UTC: entries 1 added." in artifact("collect")
+    flows.collect.collect(dials(settings))
+    assert "UTC: nothing new." in artifact("collect")
+
+
+def test_a_profile_given_to_the_flow_wins(settings):
+    with pytest.raises(InputError, match="no profile 'other'"):
+        flows.train.train(profile="other", dials=dials(settings))

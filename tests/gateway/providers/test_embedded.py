@@ -1,0 +1,255 @@
+"""Without an Ollama the published model answers from the gateway's own process, as Ollama would; and stops when told."""
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import httpx
+import ollama
+import psutil
+import pytest
+from factories.running_gateway import gateway
+
+from stock_llm.errors import StockLLMError
+from stock_llm.gateway.providers.embedded_worker import _Loaded
+from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, STOP, SYSTEM
+from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.publish_target import StoreTarget
+from stock_llm.ollama.store import OllamaStore
+
+ASK = [{"role": "user", "content": "Analyze ORCA."}]
+PARAMETERS = {"temperature": 0.0, "num_ctx": 512, "num_predict": 24, "stop": STOP}
+
+
+@pytest.fixture(scope="module")
+def home(tiny_base, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    gguf = folder / "tiny.gguf"
+    write_gguf(tiny_base / "models" / "tiny", gguf, "tiny", CHAT_TEMPLATE)
+    modelfile = Modelfile(
+        from_=str(gguf), template=GO_TEMPLATE, system=SYSTEM, parameters=PARAMETERS
+    )
+    store = OllamaStore(folder / "models" / "ollama")
+    store.write_model("stock-llm:v1", gguf, modelfile)
+    store.tag("stock-llm:v1", "stock-llm:latest")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(home, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
+        with gateway(home, embedded_megabytes=128) as started:
+            yield started
+
+
+def workers():
+    return [
+        child
+        for child in psutil.Process().children()
+        if "stock_llm.gateway.providers.embedded_worker" in child.cmdline()
+    ]
+
+
+def test_it_answers_with_the_words_of_the_published_model(running, home):
+    expected = (
+        StoreTarget(OllamaStore(home / "models" / "ollama"), threads=1)
+        .ask("stock-llm:latest", ASK)
+        .text
+    )
+    client = ollama.Client(running.url)
+    whole = client.chat("stock-llm", ASK)
+    assert whole.message.content == expected
+    pieces = list(client.chat("auto", ASK, stream=True))
+    assert len(pieces) > 5
+    assert "".join(piece.message.content for piece in pieces) == expected
+    assert pieces[-1].eval_count == whole.eval_count > 5
+    assert pieces[-1].prompt_eval_count > 10
+    assert len(workers()) == 1
+
+
+def test_generate_renders_as_ollama_does_and_raw_does_not(running):
+    def tokens(**asked):
+        said = running.http.post(
+            "/api/generate",
+            json={"model": "stock-llm", "stream": False, "options": {"num_predict": 1}} | asked,
+        )
+        return said.json()["prompt_eval_count"]
+
+    rendered = f"[INST] {SYSTEM}\n\nAnalyze ORCA.[/INST]"
+    assert tokens(prompt="Analyze ORCA.") == tokens(prompt=rendered, raw=True)
+    assert tokens(prompt="Analyze ORCA.", system="Other.") < tokens(prompt="Analyze ORCA.")
+
+
+def test_an_answer_obeys_a_schema(running):
+    schema = {
+        "type": "object",
+        "properties": {"signal": {"enum": ["BUY", "SELL", "HOLD"]}},
+        "required": ["signal"],
+    }
+    body = {
+        "model": "stock-llm",
+        "messages": ASK,
+        "format": schema,
+        "stream": False,
+        "options": {"num_predict": 60},
+    }
+    said = running.http.post("/api/chat", json=body).json()
+    assert json.loads(said["message"]["content"])["signal"] in ("BUY", "SELL", "HOLD")
+
+
+def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
+    def said(**options):
+        asked = {"model": "stock-llm", "messages": ASK, "stream": False, "options": options}
+        return running.http.post("/api/chat", json=asked).json()["message"]["content"]
+
+    warm = {"temperature": 1.5, "top_k": 100, "top_p": 1.0}
+    assert said(**warm, seed=3) == said(**warm, seed=3, stop=["never"])  # not the same to the cache
+    assert len({said(**warm, seed=seed) for seed in range(4)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "text"),
+    [
+        ({"messages": [{"role": "user", "content": "1 " * 600}]}, 400, "the context only 512"),
+        ({"messages": ASK, "format": {"type": "nonsense"}}, 400, "JSON schema"),
+        ({"messages": ASK, "options": {"num_ctx": 2**19}}, 400, "a context of 524288 tokens"),
+        ({"messages": ASK, "options": {"num_ctx": 2**40}}, 400, "num_ctx must be from 1 to"),
+        ({"messages": ASK, "options": {"num_ctx": 0}}, 400, "num_ctx must be from 1 to"),
+        ({"messages": ASK, "options": {"num_ctx": 1}}, 400, "the context only 1"),
+        ({"messages": ASK, "model": "nope"}, 404, "model 'nope' not found"),
+        (
+            {"messages": ASK, "tools": [{"type": "function", "function": {"name": "f"}}]},
+            503,
+            "cannot do tools",
+        ),
+    ],
+)
+def test_what_it_cannot_do_it_says(running, asked, status, text):
+    refused = running.http.post("/api/chat", json={"model": "stock-llm", "stream": False} | asked)
+    assert (refused.status_code, text in refused.json()["error"]) == (status, True), refused.text
+
+
+def test_wild_options_change_an_answer_and_break_nothing(running):
+    wild = {
+        "top_k": -5,
+        "temperature": 1e30,
+        "seed": 2**62,
+        "repeat_last_n": -(2**40),
+        "repeat_penalty": 0,
+        "num_predict": 5,
+    }
+    for name, value in wild.items():
+        body = {
+            "model": "stock-llm",
+            "stream": False,
+            "messages": ASK,
+            "options": {"num_predict": 5, name: value},
+        }
+        assert running.http.post("/api/chat", json=body).status_code == 200, (name, value)
+    said = running.http.post(
+        "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
+    )
+    assert said.status_code == 200
+
+
+def test_models_are_listed_and_shown_from_the_folder(running):
+    client = ollama.Client(running.url)
+    assert [model.model for model in client.list().models] == [
+        "stock-llm:latest",
+        "stock-llm:v1",
+        "auto",
+    ]
+    shown = client.show("stock-llm:v1")
+    assert shown.template == GO_TEMPLATE
+    assert "num_ctx                        512" in shown.parameters
+    assert client.chat("stock-llm", []).done_reason == "load"
+    assert running.http.get("/api/version").json() == {"version": "0.32.15"}
+    assert running.http.get("/readyz").json()["providers"]["embedded"]["ok"]
+
+
+def test_a_model_that_is_not_whole_is_not_listed(running, home):
+    manifests = home / "models" / "ollama" / "manifests" / "registry.ollama.ai" / "library" / "half"
+    manifests.mkdir()
+    (manifests / "latest").write_text('{"config": {"digest": "sha256:0"}, "layers": [')
+    try:
+        assert "half:latest" not in [
+            model["name"] for model in running.http.get("/api/tags").json()["models"]
+        ]
+        assert running.http.post("/api/show", json={"model": "half"}).status_code == 404
+    finally:
+        (manifests / "latest").unlink()
+        manifests.rmdir()
+
+
+def test_a_caller_who_hangs_up_stops_the_model_at_its_next_token(running):
+    endless = {
+        "model": "stock-llm",
+        "messages": ASK,
+        "options": {"num_predict": 400, "temperature": 2.0, "stop": ["\0"]},
+    }
+    with httpx.stream("POST", f"{running.url}/api/chat", json=endless, timeout=30) as answer:
+        next(answer.iter_lines())
+        (worker,) = workers()
+    said = running.http.post(
+        "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
+    )
+    assert said.status_code == 200
+    assert workers() == [worker]  # it was stopped, not killed
+    database = sqlite3.connect(running.settings.home / "data" / "costs.db")
+    until = time.monotonic() + 30
+    while not database.execute("SELECT 1 FROM call WHERE status = 'cancelled'").fetchall():
+        assert time.monotonic() < until, "the answer was not recorded as cancelled"
+        time.sleep(0.05)
+    database.close()
+
+
+def test_a_killed_worker_is_an_unanswered_question_and_the_next_one_gets_a_new_one(running):
+    running.http.post("/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False})
+    (worker,) = workers()
+    worker.kill()
+    until = time.monotonic() + 30
+    while (
+        worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE
+    ):  # its exit code is the gateway's to read
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    said = running.http.post(
+        "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
+    )
+    assert said.status_code == 200
+    assert worker not in workers()
+
+
+def test_the_worker_ends_with_the_gateway(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("STOCK_LLM_SECRETS", str(tmp_path / "secrets"))
+    before = workers()
+    with gateway(home) as started:
+        assert (
+            started.http.post(
+                "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
+            ).status_code
+            == 200
+        )
+        (ours,) = set(workers()) - set(before)
+    assert not ours.is_running()
+
+
+def test_an_idle_model_leaves_memory_and_comes_back(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("STOCK_LLM_SECRETS", str(tmp_path / "secrets"))
+    before = workers()
+    with gateway(home, embedded_minutes=0.005) as started:
+        for _ in range(2):
+            asked = started.http.post(
+                "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
+            )
+            assert asked.status_code == 200
+            (ours,) = set(workers()) - set(before)
+            ours.wait(10)
+
+
+def test_a_model_larger_than_allowed_is_refused(home):
+    with pytest.raises(StockLLMError, match="larger than the 0 MB"):
+        _Loaded(threads=1, megabytes=0).model(home / "tiny.gguf", 512)

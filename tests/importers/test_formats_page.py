@@ -1,0 +1,173 @@
+"""docs/formats.md says of every format what its samples hold; a table that is out of date fails.
+
+`python tests/importers/test_formats_page.py` writes it anew.
+"""
+
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stock_llm.importers import engine
+from stock_llm.importers.engine import Import
+from stock_llm.importers.format_spec import Format, bundled_formats
+
+EXPORTS = Path(__file__).parents[1] / "exports"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "brokers"
+PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
+
+HEAD = r"""# Broker exports
+
+What `stock-llm import` reads. A format is recognised by its header, whatever the file is called; each is one small file in
+`stock_llm/brokers/`. Every row of a file is imported, skipped on purpose, or set aside (quarantined), the last two with a reason.
+
+## A format of your own
+
+`stock-llm import FILE --draft` writes one for a table that no format knows, its guesses filled in. It is a TOML file in your
+formats folder, and counts before the project's own of the same name:
+
+```toml
+name = "my-broker"
+title = "What people call it"
+header = ["Date", "Action|Type", "Symbol", "Units", "Total (*)"]   # all must be there; | is either, * anything
+dates = "DMY"                     # what 3/4/2024 means, where the file does not show it
+decimal = ","                     # what 1,234 means, where the file does not show it
+timezone = "Europe/Amsterdam"     # of times that do not say theirs
+
+[columns]                         # role = column, or columns of which the first that is not empty counts
+date = "Date"
+action = ["Action", "Type"]
+symbol = "Symbol"
+quantity = "Units"
+net = "Total (*)"                 # the cash that moved, with its sign; * is its currency. Gross would be `amount`
+currency = "Price >"              # the column without a name right behind Price
+fee = "Commission"                # fee, tax, and fee_currency, tax_currency
+
+[[extract]]                       # what stands inside another column
+from = "text"
+pattern = '^(?P<name>.+) \((?P<isin>[A-Z0-9]{12})\)$'
+
+[[rules]]                         # first come, first served; then the vocabulary
+if = { action = "Journal*", quantity = [">0", "<0"] }
+kind = "TRANSFER"
+
+[kinds]                           # BUY, SELL, DIVIDEND, INTEREST, FEE, TAX, SPLIT, DEPOSIT, WITHDRAWAL, TRANSFER
+BUY = ["Buy", "Savings plan*"]
+SELL = "Sell"
+"DEPOSIT/WITHDRAWAL" = "Cash"     # the sign decides
+
+[skip]                            # reason = actions that are no events
+"one currency for another" = "FX *"
+```
+
+`stock_llm/importers/format_spec.py` says what else there is; the files beside it are examples.
+
+## What is read
+
+The table is made by a test (`python tests/importers/test_formats_page.py` writes it). A sample in `exports/` is made up for the tests and
+comes with them; the others are real exports from public repositories that do not.
+"""
+
+
+_POINTER = re.compile(r"(in row|with the id|not a number:) .*")
+
+
+def samples() -> list[Path]:
+    """Every export at hand, made up or real."""
+    found = (
+        path for folder in (EXPORTS, SHARED) for path in sorted(folder.rglob("*"))
+    )  # not by where the checkout lies
+    return [path for path in found if path.suffix in (".csv", ".json", ".xml")]
+
+
+def page() -> str:
+    """The page as it should be."""
+    rows: dict[str, list[str]] = {one.name: [] for one in bundled_formats()}
+    reasons = []
+    for path in samples():
+        read = engine.read_export(path, lambda account: account)
+        name = path.relative_to(
+            SHARED if path.is_relative_to(SHARED) else EXPORTS.parent
+        ).as_posix()
+        first = read.formats[0]
+        counts = (
+            f"{read.rows_read} | {read.rows_kept} | {len(read.skipped)} | {len(read.quarantined)}"
+        )
+        rows[first.name].append(f"| {first.name} | {first.title} | {name} | {counts} |")
+        reasons += [f"- {name}: {line}" for line in _reasons(read)]
+        for other in read.formats[1:]:
+            if not rows[other.name]:
+                rows[other.name].append(
+                    f"| {other.name} | {other.title} | {name} | (see {first.name}) | | | |"
+                )
+    lines = [line for name in sorted(rows) for line in rows[name]]
+    table = "| format | title | sample | rows read | imported | skipped | set aside |\n|---|---|---|---|---|---|---|\n"
+    return (
+        f"{HEAD}\n{len(_exports())} different exports in {len(bundled_formats())} formats: each table of one that holds several is a"
+        f" format.\n\n{table}"
+        + "\n".join(lines)
+        + "\n\n## Why rows were skipped or set aside\n\n"
+        + "\n".join(reasons)
+        + "\n"
+    )
+
+
+_TABLES = {
+    "ibkr-activity-": "ibkr-activity",
+    "ibkr-flex-xml-": "ibkr-flex-xml",
+    "vanguard-cash": "vanguard",
+    "vanguard-investments": "vanguard",
+}
+"""Beginnings of formats that are tables of one export."""
+
+
+def _exports() -> set[str]:
+    """What somebody can download, counted once however many tables it holds."""
+    return {
+        next((export for begin, export in _TABLES.items() if one.name.startswith(begin)), one.name)
+        for one in bundled_formats()
+    }
+
+
+def _reasons(read: Import) -> list[str]:
+    """The reasons of a file; those that differ only in what they point at count as one."""
+    return [
+        f"{what} {count} × {reason}"
+        for what, rejected in (("skipped", read.skipped), ("set aside", read.quarantined))
+        for reason, count in sorted(
+            Counter(_POINTER.sub(r"\1 …", row.reason) for row in rejected).items()
+        )
+    ]
+
+
+@pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the real exports are not here: ../shared/data/brokers"
+)
+def test_the_page_says_what_the_samples_hold():
+    assert PAGE.read_text(encoding="utf-8") == page(), (
+        "run: python tests/importers/test_formats_page.py"
+    )
+
+
+@pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the real exports are not here: ../shared/data/brokers"
+)
+def test_every_format_has_a_sample():
+    seen = {
+        one.name
+        for path in samples()
+        for one in engine.read_export(path, lambda account: account).formats
+    }
+    assert {one.name for one in bundled_formats()} - seen == set()
+    assert len(_exports()) >= 45
+
+
+def test_the_example_of_the_page_is_a_format():
+    example = HEAD.split("```toml\n")[1].split("```")[0]
+    assert Format.model_validate(tomllib.loads(example)).name == "my-broker"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,132 @@
+import json
+import shutil
+
+import pytest
+
+from stock_llm.errors import InputError
+from stock_llm.llm.base import base_digest, load_base, read_config
+from stock_llm.llm.profiles import load_profile
+from stock_llm.settings import Settings, load_settings
+
+
+@pytest.fixture
+def settings(tiny_base) -> Settings:
+    return load_settings(home=tiny_base, profile="tiny")
+
+
+def test_four_bit_is_nf4_with_double_quantization_on_every_linear_layer(settings):
+    import bitsandbytes
+    import torch
+
+    base = load_base(load_profile(settings), settings, four_bit=True)
+
+    linear = {
+        name: module
+        for name, module in base.model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    four_bit = {
+        name: module
+        for name, module in linear.items()
+        if isinstance(module, bitsandbytes.nn.Linear4bit)
+    }
+    assert set(linear) - set(four_bit) == {"lm_head"}
+    assert len(four_bit) == 7 * base.model.config.num_hidden_layers
+    for module in four_bit.values():
+        assert (
+            module.weight.quant_type == "nf4"
+            and module.weight.quant_state.nested
+            and module.weight.dtype == torch.uint8
+        )
+        assert module.compute_dtype == torch.float32
+    assert base.model.lm_head.weight.dtype == torch.float32
+
+
+def test_four_bit_and_plain_say_nearly_the_same(settings):
+    import torch
+
+    profile = load_profile(settings)
+    plain, four_bit = (load_base(profile, settings, four_bit=choice) for choice in (False, True))
+    ids = plain.tokenizer("[INST] How strong is the trend?[/INST]", return_tensors="pt").input_ids
+
+    with torch.no_grad():
+        one, other = (base.model(input_ids=ids).logits.flatten() for base in (plain, four_bit))
+    assert not torch.equal(one, other)
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.95
+
+
+def test_the_digest_follows_the_files(settings, tmp_path):
+    profile = load_profile(settings)
+    before = base_digest(profile, settings)
+    moved = settings.model_copy(update={"home": tmp_path})
+    folder = shutil.copytree(settings.path(profile.path), tmp_path / profile.path)
+    (folder / "README.md").write_text("a card changes nothing")
+    assert base_digest(profile, moved) == before
+
+    weights = next(folder.glob("*.safetensors"))
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    assert base_digest(profile, moved) != before
+
+
+def test_a_hub_base_needs_a_pinned_commit(settings):
+    pinned = load_profile(settings).model_copy(
+        update={"path": "someone/some-model", "revision": "0" * 40}
+    )
+    assert base_digest(pinned, settings) == f"someone/some-model@{'0' * 40}"
+    for revision in ("", "main", "0" * 39):
+        with pytest.raises(InputError, match=r"stock-llm base build.*`revision`"):
+            base_digest(pinned.model_copy(update={"revision": revision}), settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"model_type": "gpt2"}, "model_type is 'gpt2'"),
+        ({"auto_map": {"AutoModelForCausalLM": "evil.py"}}, "own code"),
+        ({"quantization_config": {"load_in_4bit": True}}, "quantized already"),
+    ],
+)
+def test_a_config_that_wants_more_than_a_mistral_is_refused(tmp_path, change, complaint):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "mistral", "hidden_size": 64} | change)
+    )
+    with pytest.raises(InputError, match=complaint):
+        read_config(tmp_path)
+
+
+def test_only_named_fields_of_the_config_are_read(tmp_path):
+    config = {
+        "model_type": "mistral",
+        "hidden_size": 64,
+        "_attn_implementation": "stranger/kernel",
+        "dtype": "float16",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_config(tmp_path) == {"hidden_size": 64}
+
+
+def test_a_base_with_gaps_is_refused(settings, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    profile = load_profile(settings)
+    moved = settings.model_copy(update={"home": tmp_path})
+    folder = shutil.copytree(settings.path(profile.path), tmp_path / profile.path)
+    file = next(folder.glob("*.safetensors"))
+    weights = load_file(file)
+
+    save_file(
+        {name: tensor for name, tensor in weights.items() if "layers.0.mlp.up_proj" not in name},
+        file,
+    )
+    with pytest.raises(InputError, match=r"layers\.0\.mlp\.up_proj"):
+        load_base(profile, moved, four_bit=False)
+
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match="not a base model that can be loaded"):
+        load_base(profile, moved, four_bit=False)
+
+    file.rename(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="other formats are not read"):
+        load_base(profile, moved, four_bit=False)

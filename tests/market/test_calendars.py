@@ -1,0 +1,203 @@
+"""Which exchange a symbol is of, and what its calendar says of the days that there are."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stock_llm.errors import InputError
+from stock_llm.market import calendars
+from stock_llm.market.calendars import Exchanges
+from stock_llm.market.candles import candle_table
+from stock_llm.pipeline.inputs import input_digest
+from stock_llm.settings import load_settings
+from stock_llm.storage.findings import Finding
+
+
+def days(*texts: str) -> np.ndarray:
+    return np.array(texts, "datetime64[D]")
+
+
+def found(symbol: str, day: np.ndarray, exchanges: Exchanges | None = None) -> list[Finding]:
+    return calendars.check_sessions([(symbol, day)], exchanges or Exchanges())
+
+
+@pytest.mark.parametrize(
+    ("symbol", "code"),
+    [
+        ("AAPL", "XNYS"), ("BRK.B", "XNYS"), ("BRK-B", "XNYS"), ("AET.L", "XLON"), ("VOD.UK", "XLON"), ("4063.T", "XTKS"),
+        ("SAP.DE", "XETR"), ("0700.HK", "XHKG"), ("NPN.JO", "XJSE"), ("EURUSD=X", "24/5"), ("BTC-USD", "24/7"),
+        ("ETH/EUR", "24/7"), ("ES=F", "CMES"), ("AET-L-1D-100X-ERROR", "XLON"), ("4063-T-1D-BAD", "XTKS"), ("MINE", "XPAR"),
+    ],
+)  # fmt: skip
+def test_the_exchange_of_a_symbol(symbol, code):
+    assert Exchanges({"MINE": "XPAR"}).of(symbol) == code
+
+
+def test_every_exchange_that_a_suffix_means_exists():
+    import exchange_calendars
+
+    assert set(calendars.EXCHANGE_BY_SUFFIX.values()) | calendars.IN_HUNDREDTHS <= set(
+        exchange_calendars.get_calendar_names()
+    )
+
+
+def test_the_users_table_and_default_come_before_the_suffix():
+    assert Exchanges({"AET.L": "XAMS"}, "XETR").of("AET.L") == "XAMS"
+    assert Exchanges(default="XETR").of("SAP") == "XETR"
+    assert Exchanges().in_hundredths("AET.L")
+    assert not Exchanges({"AET.L": "XAMS"}).in_hundredths("AET.L")
+
+
+def test_missing_sessions_are_named_by_day_and_range():
+    """2024-07-04 is a holiday, 07-06 and 07-07 a weekend."""
+    (one,) = found(
+        "AAPL",
+        days(
+            "2024-07-02",
+            "2024-07-09",
+            "2024-07-11",
+            "2024-07-12",
+            "2024-07-15",
+            "2024-07-16",
+            "2024-07-17",
+        ),
+    )
+    assert (one.rule, one.symbol, one.first_day, one.last_day, one.rows) == (
+        "missing sessions",
+        "AAPL",
+        "2024-07-03",
+        "2024-07-10",
+        4,
+    )
+    assert (
+        "no candle on 4 sessions of XNYS: 2024-07-03 to 2024-07-08, 2024-07-10. Fetch it again"
+        in one.text
+    )
+
+
+def test_candles_on_days_without_trade_are_named():
+    (one,) = found("VOD.L", days("2024-05-03", "2024-05-06", "2024-05-07", "2024-05-08"))
+    assert (one.rule, one.first_day, one.rows) == ("unexpected sessions", "2024-05-06", 1)
+    assert "1 candle on days on which XLON does not trade: 2024-05-06" in one.text
+    assert found("VOD", days("2024-05-03", "2024-05-06", "2024-05-07", "2024-05-08")) == []
+
+
+def test_holidays_of_every_market_are_its_own():
+    week = days("2024-04-29", "2024-04-30", "2024-05-01", "2024-05-02", "2024-05-03")
+    assert found("AAPL", week) == []
+    assert {one.rule for one in found("7203.T", week)} == {"unexpected sessions"}
+    assert {one.rule for one in found("SAP.DE", week)} == {"unexpected sessions"}
+    assert found("SAP.DE", week[[0, 1, 3, 4]]) == []
+
+
+def test_currencies_on_weekdays_and_coins_every_day():
+    every = np.arange(np.datetime64("2023-12-20"), np.datetime64("2024-01-10"))
+    weekdays = every[np.is_busday(every)]
+    assert found("EURUSD=X", weekdays) == []
+    assert found("BTC-USD", every) == []
+    assert [one.rule for one in found("BTC-USD", weekdays)] == ["missing sessions"]
+    assert [one.rule for one in found("EURUSD=X", every)] == ["unexpected sessions"]
+
+
+def test_weekly_candles_are_asked_about():
+    weekly = np.arange(np.datetime64("2023-01-02"), np.datetime64("2024-01-02"), 7)
+    missing = next(one for one in found("AAPL", weekly) if one.rule == "missing sessions")
+    assert "sessions of XNYS have a candle; are they daily?" in missing.text
+
+
+def test_many_gaps_are_counted_and_the_first_named():
+    sessions = calendars.sessions("XNYS", np.datetime64("2020-01-02"), np.datetime64("2023-12-29"))
+    (one,) = found("AAPL", np.delete(sessions, np.arange(3, 990, 10)))
+    assert one.rows == 99
+    assert one.text.count(", ") == 11
+    assert "and 87 more ranges" in one.text
+
+
+def test_what_the_library_has_no_calendar_for_is_said_once():
+    several = [(f"A{number}.TA", days("2024-05-02", "2024-05-03")) for number in range(7)]
+    (one,) = calendars.check_sessions(several, Exchanges())
+    assert one.rule == "no calendar"
+    assert "XTAE" in one.text
+    assert "and 2 more" in one.text
+    (early,) = found("2222.SR", days("1999-05-02", "1999-05-03"))
+    assert early.rule == "no calendar"
+
+
+def test_a_calendar_that_does_not_exist_is_refused():
+    with pytest.raises(
+        InputError,
+        match=r"there is no exchange calendar 'NASDAK'\. Use one that exchange_calendars has",
+    ):
+        found("AAPL", days("2024-05-02"), Exchanges(default="NASDAK"))
+
+
+def test_old_histories_have_calendars_too():
+    assert found("KO", days("1962-01-02", "1962-01-03", "1962-01-04")) == []
+    assert found("KO", days("1945-08-14", "1945-08-17")) == []  # two days of celebration
+
+
+@pytest.mark.parametrize(
+    "code", sorted({*calendars.EXCHANGE_BY_SUFFIX.values(), "24/5", "24/7", "CMES"})
+)
+def test_every_calendar_tells_the_last_years(code):
+    """Tel Aviv's, Athens's and Bucharest's cannot be built by exchange_calendars 4.13 with pandas 3.1."""
+    sessions = calendars.sessions(code, np.datetime64("2022-01-01"), np.datetime64("2025-12-31"))
+    if sessions is None:
+        assert code in ("XTAE", "ASEX", "XBSE")
+        return
+    assert 900 < len(sessions) <= 1461
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    code=st.sampled_from(["XNYS", "XLON", "XTKS"]),
+    start=st.dates(date(2000, 1, 1), date(2024, 1, 1)),
+    length=st.integers(1, 400),
+    data=st.data(),
+)
+def test_a_series_made_of_its_calendar_lacks_exactly_what_was_taken(code, start, length, data):
+    sessions = calendars.sessions(
+        code, np.datetime64(start), np.datetime64(start + timedelta(days=length))
+    )
+    if len(sessions) < 3:
+        return
+    inner = st.integers(1, len(sessions) - 2)
+    taken = sorted(data.draw(st.sets(inner, max_size=len(sessions) // 3)))
+    findings = found("X", np.delete(sessions, taken), Exchanges(default=code))
+    assert sum(one.rows for one in findings) == len(taken)
+    if taken:
+        assert (findings[0].first_day, findings[0].last_day) == (
+            str(sessions[taken[0]]),
+            str(sessions[taken[-1]]),
+        )
+
+
+def test_the_default_comes_from_the_settings_and_the_sample_trades_every_weekday(tmp_path):
+    assert calendars.exchanges_of(load_settings(home=tmp_path)).default == "24/5"
+    own = load_settings(home=tmp_path, candles="mine", exchange="XETR")
+    assert calendars.exchanges_of(own, {"A": "XPAR"}) == Exchanges({"A": "XPAR"}, "XETR")
+
+
+def test_another_exchange_is_something_new(tmp_path):
+    (tmp_path / "trades.csv").write_text(
+        "date,symbol,side,quantity,price\n2024-03-01,ABC,BUY,1,1\n"
+    )
+    (tmp_path / "ABC.csv").write_text("Date,Open,High,Low,Close,Volume\n2024-03-01,1,1,1,1,1\n")
+    mine = {"home": tmp_path, "trades": "trades.csv", "candles": "ABC.csv"}
+    assert input_digest(load_settings(**mine)) != input_digest(
+        load_settings(**mine, exchange="XLON")
+    )
+
+
+def test_candles_report_them(tmp_path):
+    (tmp_path / "ABC.csv").write_text(
+        "Date,Open,High,Low,Close,Volume\n2024-07-02,1,1,1,1,1\n2024-07-04,1,1,1,1,1\n2024-07-05,1,1,1,1,1\n"
+    )
+    reading = candle_table.read_candles([tmp_path / "ABC.csv"], tmp_path)
+    assert [(one.rule, one.first_day) for one in reading.findings] == [
+        ("missing sessions", "2024-07-03"),
+        ("unexpected sessions", "2024-07-04"),
+    ]

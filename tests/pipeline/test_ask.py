@@ -1,0 +1,139 @@
+"""Asking a published model; it is a parrot, so that what it says is known, and its prompt is rendered from what was published."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from factories.parrot_gguf import write_parrot
+
+from stock_llm.errors import InputError, PublishError
+from stock_llm.evaluation.answers import DISCLAIMER
+from stock_llm.llm import prompts
+from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.store import OllamaStore
+from stock_llm.pipeline.ask import ask, known_numbers
+from stock_llm.settings import load_settings
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+MODEL = "stock-llm:latest"
+
+
+def parrot(tmp_path, says):
+    settings = load_settings(home=tmp_path, ollama_host="")
+    shutil.copytree(SAMPLE, tmp_path / "data" / "sample", dirs_exist_ok=True)
+    gguf = write_parrot(tmp_path / "parrot.gguf", says)
+    parameters = {"num_ctx": 1024, "num_predict": 40, "stop": ("</s>",)}
+    made = Modelfile(
+        from_=f"./{gguf.name}",
+        template=prompts.GO_TEMPLATE,
+        system=prompts.SYSTEM,
+        parameters=parameters,
+    )
+    OllamaStore(settings.path(settings.ollama_store)).write_model(MODEL, gguf, made, replace=True)
+    return settings
+
+
+def test_a_known_symbol_gets_its_numbers_and_any_other_text_goes_verbatim(tmp_path):
+    settings = parrot(tmp_path, "hello")
+    block = known_numbers(settings, "What about kestro?")
+    assert block.startswith("Symbol: KESTRO\nDate: 2025-12-31\nClose: ")
+    asked = ask(settings, "What about kestro?", MODEL)
+    assert asked.prompt == prompts.render(
+        prompts.messages("What about kestro?", block)
+    ).removeprefix("<s>")
+    assert ask(settings, " Tell me a story. ", MODEL).prompt == prompts.render(
+        prompts.messages("Tell me a story.", "")
+    ).removeprefix("<s>")
+
+
+def test_a_question_about_one_indicator_gets_the_lines_that_explaining_it_was_trained_with(
+    tmp_path,
+):
+    settings = parrot(tmp_path, "hello")
+    names = [
+        line.split(":")[0]
+        for line in known_numbers(settings, "Explain MACD of KESTRO.").splitlines()
+    ]
+    assert names == ["Symbol", "Date", "Close", "MACD"]
+
+
+def test_what_is_held_is_among_the_numbers(tmp_path):
+    settings = parrot(tmp_path, "hello")
+    trades = tmp_path / "data" / "sample" / "trades.csv"
+    trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n")
+    assert "Position: 3 at 239.50 (" in known_numbers(settings, "KESTRO?")
+
+
+@pytest.mark.parametrize(
+    "question", ["Review my portfolio.", "How is my whole portfolio doing?", "ทบทวนพอร์ตของฉัน"]
+)
+def test_a_question_about_the_portfolio_gets_what_it_is_made_of(tmp_path, question):
+    settings = parrot(tmp_path, "hello")
+    trades = tmp_path / "data" / "sample" / "trades.csv"
+    trades.write_text(
+        "date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n2024-03-01,LUMBRA,BUY,10,13.6\n2024-03-04,LUMBRA,SELL,4,13.5\n"
+    )
+    lines = known_numbers(settings, question).splitlines()
+    assert lines[:2] == ["Portfolio: 2025-12-31", "Holdings: 2"]
+    assert {line.split(":")[0] for line in lines[2:]} == {
+        "KESTRO",
+        "LUMBRA",
+        "Return",
+        "Largest two",
+        "Equal holdings",
+    }
+    assert any(line.startswith("KESTRO: ") and ", 239.50 to " in line for line in lines)
+    assert known_numbers(settings, "What is a portfolio?") == ""
+
+
+def test_a_portfolio_that_cannot_be_reviewed_is_said_so(tmp_path):
+    settings = parrot(tmp_path, "hello")
+    trades = tmp_path / "data" / "sample" / "trades.csv"
+    trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n")
+    with pytest.raises(
+        InputError, match=r"no portfolio to review on 2025-12-31.*stock-llm portfolio"
+    ):
+        known_numbers(settings, "Review my portfolio.")
+
+
+def test_a_symbol_among_others_in_one_file(tmp_path):
+    settings = parrot(tmp_path, "hello")
+    folder = tmp_path / "data" / "sample" / "candles"
+    block = known_numbers(settings, "KESTRO?")
+    files = {file.stem: file.read_text().splitlines(keepends=True) for file in folder.glob("*.csv")}
+    for name in files:
+        (folder / f"{name}.csv").unlink()
+    rows = "".join(f"{name},{line}" for name, lines in files.items() for line in lines[1:])
+    (folder / "all.csv").write_text(f"Symbol,{files['KESTRO'][0]}{rows}")
+    assert known_numbers(settings, "KESTRO?") == block
+
+
+@pytest.mark.parametrize(
+    ("question", "language"), [("Analyze KESTRO.", "en"), ("วิเคราะห์หุ้น KESTRO", "th")]
+)
+def test_every_answer_ends_with_the_disclaimer_in_the_language_of_the_question(
+    tmp_path, question, language
+):
+    assert ask(parrot(tmp_path, "Close 1.23"), question, MODEL).text.endswith(
+        f"\n{DISCLAIMER[language]}"
+    )
+
+
+def test_numbers_that_the_model_was_not_given_are_told(tmp_path):
+    assert ask(parrot(tmp_path, "worth 987654.32"), "Analyze KESTRO.", MODEL).invented == [
+        "987654.32"
+    ]
+    assert ask(parrot(tmp_path, "above 70"), "Analyze KESTRO.", MODEL).invented == []
+
+
+def test_refusals_say_what_to_do(tmp_path):
+    settings = parrot(tmp_path, "hello")
+    with pytest.raises(InputError, match="the question is empty"):
+        ask(settings, "  ", MODEL)
+    with pytest.raises(PublishError, match="stock-llm:v9"):
+        ask(settings, "Hello", "stock-llm:v9")
+    candles = tmp_path / "data" / "sample" / "candles"
+    short = candles / "KESTRO.csv"
+    short.write_text("".join(short.read_text().splitlines(keepends=True)[:20]))
+    with pytest.raises(InputError, match="KESTRO has 19 candles"):
+        ask(settings, "KESTRO?", MODEL)

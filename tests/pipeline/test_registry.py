@@ -1,0 +1,94 @@
+"""Versions and aliases, on a real MLflow with SQLite."""
+
+import subprocess
+import sys
+
+import pytest
+from factories.judged_candidate import line
+
+from stock_llm.errors import InputError
+from stock_llm.pipeline import registry
+from stock_llm.settings import load_settings
+from tasks.register import register
+
+
+@pytest.fixture
+def settings(registry_home):
+    return load_settings(home=registry_home, profile="tiny")
+
+
+def put(settings, *names, **changes):
+    return [
+        register.fn(
+            settings, *(part for part in vars(line(settings.home, name, **changes)).values())
+        ).number
+        for name in names
+    ]
+
+
+def test_the_library_is_imported_not_our_folder_of_the_same_name():
+    import mlflow
+
+    assert mlflow.__file__ and "site-packages" in mlflow.__file__
+
+
+def test_where_nothing_was_registered_nothing_is_made(tmp_path):
+    """Neither a database nor the import of MLflow, which takes seconds."""
+    asked = (
+        "import sys; from stock_llm.pipeline import registry; from stock_llm.settings import load_settings\n"
+        f"settings = load_settings(home={str(tmp_path)!r})\n"
+        "assert (registry.versions(settings), registry.champion(settings), registry.find(settings, 'x')) == ([], None, None)\n"
+        "assert 'mlflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", asked], check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_say_what_they_are(settings):
+    assert put(settings, "one", "two") == [1, 2]
+    two, one = registry.versions(settings)
+    assert (two.number, one.number) == (2, 1)
+    assert (two.aliases, one.aliases) == (("challenger",), ())
+    assert (one.verdict, one.profile, one.feedback, one.candidate, one.dataset) == (
+        "promote",
+        "tiny",
+        2,
+        "one",
+        "dataset-one",
+    )
+    assert one.scores == {"base": 0.2, "challenger": 0.7}
+    assert one.champion_then is None
+    assert one.gguf.read_bytes() == b"GGUFone"
+    assert registry.find(settings, "one") == one
+    assert registry.find(settings, "three") is None
+
+
+def test_the_champion_is_who_was_promoted_last(settings):
+    put(settings, "one", "two")
+    assert registry.champion(settings) is None
+    registry.promote(settings, 2)
+    registry.promote(settings, 1)
+    registry.promote(settings, 1)
+    assert registry.champion(settings).number == 1
+    tags = registry.connect(settings).get_model_version(registry.MODEL, "1").tags
+    assert tags["replaced"] == "2"
+    with pytest.raises(InputError, match="no version 9"):
+        registry.promote(settings, 9)
+    assert registry.champion(settings).number == 1
+
+
+def test_a_moved_home_finds_its_files(settings, tmp_path):
+    put(settings, "one")
+    settings.home.rename(tmp_path / "moved home")
+    moved = load_settings(home=tmp_path / "moved home")
+    found = registry.find(moved, "one")
+    assert found.gguf.is_relative_to(tmp_path / "moved home") and found.gguf.exists()
+
+
+def test_a_file_that_is_no_registry_is_one_clear_line(tmp_path):
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "mlflow.db").write_text(
+        "not a database, and longer than the header of one. " * 9
+    )
+    with pytest.raises(InputError, match=r"mlflow\.db"):
+        registry.versions(load_settings(home=tmp_path))

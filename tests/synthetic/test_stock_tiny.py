@@ -1,0 +1,201 @@
+"""stock-tiny: the corpus is the same bytes for the same seed and knows nothing of the sample; a build runs to the end; the
+committed weights are whole, small, and can do what their card says."""
+
+import ast
+import hashlib
+import json
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from stock_llm.artifacts import files_sha256
+from stock_llm.errors import StockLLMError
+from stock_llm.evaluation.answers import LANGUAGES, parse_answer
+from stock_llm.settings import load_settings
+from stock_llm.skills import SKILLS, analyse, code, explain, review, signal, statements
+from stock_llm.skills.row import UNPARSED
+from stock_llm.synthetic.sample.market import COMPANIES
+from stock_llm.synthetic.stock_tiny import corpus, dialogue, notes, probe, scenes, snippets
+from stock_llm.synthetic.stock_tiny.build import FACTS_FILE, TOKENIZER_FILES, build, check
+from stock_llm.synthetic.stock_tiny.train import ModelShape, TrainingBudget
+
+HOME = Path(__file__).parents[2]
+STOCK_TINY = HOME / "models" / "stock-tiny"
+TINY = ModelShape(vocabulary=1024, layers=1, feed_forward=256)
+
+
+def test_a_document_depends_on_seed_and_number_alone():
+    whole = list(corpus.documents(3, 0, 60))
+    assert list(corpus.documents(3, 40, 20)) == whole[40:]
+    assert list(corpus.documents(4, 0, 60)) != whole
+    assert len(set(whole)) == 60
+
+
+def test_the_corpus_is_these_bytes():
+    """Whoever changes a phrase has changed the corpus: the weights must be made again, and this line."""
+    stated = json.loads((STOCK_TINY / FACTS_FILE).read_text())
+    assert corpus.fingerprint(stated["seed"]) == stated["corpus_sha256"]
+
+
+def test_no_document_names_what_is_the_users():
+    skills = (analyse, signal, explain, review, code)
+    asked = [text for skill in skills for texts in skill.INSTRUCTIONS.values() for text in texts]
+    theirs = re.compile("|".join(re.sub(r"\\{\w+\\}", ".+", re.escape(text)) for text in asked))
+    for text in corpus.documents(corpus.SEED, 0, 4000):
+        assert not any(symbol in text for symbol in COMPANIES)
+        assert not any(theirs.fullmatch(line) for line in text.splitlines()), text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_number_of_a_note_stands_in_its_block(language):
+    for number in range(300):
+        text = notes.note(Random(number), language)
+        lines = text.splitlines()
+        block = "\n".join(
+            line
+            for line in lines
+            if line.split(":")[0] in {"Symbol", "Date", *_block_names()} and ": " in line
+        )
+        rest = "\n".join(line for line in lines if line not in block)
+        assert statements.grounded(rest, text.replace(rest, "") + block + lines[0]) == 1.0, text
+
+
+def _block_names():
+    return scenes.situation(Random(1)).lines()
+
+
+def test_situations_look_like_a_market():
+    drawn = [scenes.situation(Random(number)) for number in range(500)]
+    assert all(
+        seen.support <= seen.close <= seen.resistance and seen.band_low < seen.band_high
+        for seen in drawn
+    )
+    assert {seen.trend for seen in drawn} == {"UP", "DOWN", "SIDEWAYS"}
+    assert 0.05 < sum(not 30 <= seen.rsi14 <= 70 for seen in drawn) / 500 < 0.5
+
+
+def test_labelled_answers_parse_and_their_words_say_nothing():
+    chance = Random(5)
+    labels = ("trend", "recommendation", "confidence", "risks", "levels")
+    situations = (scenes.situation(chance) for _ in range(3000))
+    given = [(seen, dialogue.random_answer(seen, labels, chance, "en")) for seen in situations]
+    assert all(parse_answer(answer.text()) == answer for _, answer in given)
+    said = [(seen, answer) for seen, answer in given if answer.trend]
+    assert sum(seen.trend == answer.trend for seen, answer in said) / len(said) == pytest.approx(
+        1 / 3, abs=0.07
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_request_that_names_what_it_wants_gets_that(language):
+    """So that the base can learn the shape of an answer from the request."""
+    words = dialogue._WORDS[language]
+    named = 0
+    for number in range(400):
+        request, _, reply = dialogue._labelled(Random(number), language)
+        asked = request.replace(":", ",").replace(".", ",").replace(" ", ",")
+        wanted = {
+            label
+            for label, names in words.items()
+            if any(f",{name.replace(' ', ',')}," in f",{asked}," for name in names)
+        }
+        if wanted:
+            named += 1
+            given = parse_answer(reply)
+            assert {label for label in wanted - {"levels"} if getattr(given, label)} == wanted - {
+                "levels"
+            }, (request, reply)
+            assert ("levels" in wanted) == bool(given.support), (request, reply)
+    assert named > 100
+
+
+def test_snippets_are_python():
+    for number in range(200):
+        for language in LANGUAGES:
+            source = (
+                snippets.script(Random(number), language)
+                .removeprefix("```python\n")
+                .removesuffix("\n```")
+            )
+            ast.parse(source)
+            assert "def signal(" not in source
+
+
+def test_a_build_runs_to_the_end_and_again_from_its_checkpoint(tmp_path):
+    settings = load_settings(home=tmp_path, threads=1)
+    folder = build(
+        settings, TrainingBudget(steps=2), seed=1, shape=TINY, questions=5, documents=400
+    )
+    first = files_sha256([folder / name for name in TOKENIZER_FILES], folder)
+    facts = json.loads((folder / FACTS_FILE).read_text())
+    assert (facts["steps"], facts["tokens"]) == (2, 8192)
+    assert f"{facts['loss']:.4f}" in (folder / "README.md").read_text()
+    assert check(settings) == pytest.approx(facts["loss"], abs=0.001)
+
+    build(settings, TrainingBudget(steps=3), seed=1, shape=TINY, questions=5, documents=400)
+    assert json.loads((folder / FACTS_FILE).read_text())["steps"] == 3
+
+    again = load_settings(home=tmp_path / "again", threads=1)
+    other = build(again, TrainingBudget(steps=1), seed=1, shape=TINY, questions=5, documents=400)
+    assert files_sha256([other / name for name in TOKENIZER_FILES], other) == first
+
+    stated = folder / FACTS_FILE
+    stated.write_text(json.dumps(facts | {"loss": facts["loss"] - 0.5}))
+    with pytest.raises(StockLLMError, match="the card says"):
+        check(settings)
+
+
+def test_the_committed_weights_are_small_and_the_card_states_their_loss():
+    weights = STOCK_TINY / "model.safetensors"
+    assert weights.stat().st_size <= 14_000_000
+    facts = json.loads((STOCK_TINY / FACTS_FILE).read_text())
+    assert f"{facts['loss']:.4f} nats" in (STOCK_TINY / "README.md").read_text()
+    assert 3e6 < facts["parameters"] < 7e6
+
+
+@pytest.fixture(scope="module")
+def stock_tiny():
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer
+
+    model = transformers.MistralForCausalLM.from_pretrained(STOCK_TINY, dtype=torch.float32)
+    return model, Tokenizer.from_file(str(STOCK_TINY / "tokenizer.json"))
+
+
+def test_the_committed_weights_copy_numbers_and_write_both_languages(stock_tiny):
+    model, tokenizer = stock_tiny
+    seen = scenes.situation(Random("a situation of the tests"))
+    texts = [
+        f"{seen.block()}\n\nIn words:\n- ATR14",
+        f"{seen.block()}\n\nสรุปเป็นคำพูด\n- ATR14",
+        "What is RSI?\n",
+    ]
+    english, thai, glossary = probe.generate(model, tokenizer, texts, 40)
+    assert f"ATR14{english}".split("\n")[0] == statements.atr(seen, "en")
+    assert f"ATR14{thai}".split("\n")[0] == statements.atr(seen, "th")
+    assert "RSI" in glossary
+
+
+def test_the_committed_weights_do_not_do_the_users_tasks(stock_tiny):
+    """Else fine-tuning had nothing to add. No more than now and then an answer has what its skill asks for."""
+    rows = [row for number in range(4) for row in probe.skill_rows(Random(f"test {number}"))]
+    from stock_llm.llm import prompts
+
+    answers = probe.generate(
+        *stock_tiny,
+        [prompts.render(prompts.messages(row.instruction, row.input)) for row in rows],
+        200,
+    )
+    scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, answers, strict=True)]
+    assert sum(score == UNPARSED for score in scores) >= len(rows) // 4
+
+
+def test_the_fingerprint_covers_the_bytes():
+    texts = corpus.documents(2, 0, 5)
+    assert (
+        corpus.fingerprint(2, 5)
+        == hashlib.sha256("".join(f"{text}\0" for text in texts).encode()).hexdigest()
+    )

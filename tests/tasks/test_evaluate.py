@@ -1,0 +1,177 @@
+"""Judging with real GGUFs of a tiny random model: the same code that judges a 7B, on answers that are all nonsense; and with
+canned answers, where the marks can be counted by hand."""
+
+import json
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from factories.rows import rows_of_all_skills
+
+from stock_llm.artifacts import Candidate, Dataset
+from stock_llm.llm.gguf import quantize_gguf, write_gguf
+from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, messages, render
+from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.settings import load_settings
+from stock_llm.skills.row import write_rows
+from tasks import evaluate as stage
+
+
+@pytest.fixture
+def settings(tiny_base, tmp_path):
+    (tmp_path / "models").symlink_to(tiny_base / "models")
+    return load_settings(home=tmp_path, profile="tiny", ollama_host="", threads=1)
+
+
+@pytest.fixture(scope="module")
+def gguf(tiny_base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("candidate")
+    write_gguf(tiny_base / "models" / "tiny", folder / "f16.gguf", "tiny", CHAT_TEMPLATE)
+    quantize_gguf(folder / "f16.gguf", folder / "q.gguf", "Q8_0", threads=1)
+    return folder / "q.gguf"
+
+
+def dataset(folder, holdout):
+    rows = [
+        replace(row, label="BUY") if row.skill in stage.DECISIONS else row
+        for row in rows_of_all_skills(20, seed=5)
+    ]
+    paths = {name: folder / f"{name}.jsonl" for name in ("train", "holdout", "corrections")}
+    write_rows(rows, paths["train"])
+    write_rows(holdout, paths["holdout"])
+    write_rows([], paths["corrections"])
+    return Dataset(
+        digest="d", folder=folder, **paths, card=folder / "card.md", holdout_from="2025-01-01", train_until="2024-12-01",
+        horizon_days=10, prompt_version=1, train_rows=20, holdout_rows=len(holdout), correction_rows=0, counts={}, purged=0,
+        holdout_digest="h", feedback_ids=[],
+    )  # fmt: skip
+
+
+def candidate(gguf):
+    return Candidate(
+        digest="c", folder=gguf.parent, gguf=gguf, gguf_sha256="0" * 64, gguf_bytes=1, quantization="Q8_0", merge_base="original",
+        prompts_checked=0, losses={},
+    )  # fmt: skip
+
+
+def test_nonsense_is_marked_as_such_by_the_whole_line(settings, gguf, tmp_path):
+    holdout = list(rows_of_all_skills(10))
+    card = stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf))
+    assert card.table["challenger"]["parsed"] == 0.0
+    assert card.table["challenger"]["score"] == card.table["base"]["score"] == 0.0
+    assert card.verdict == "keep"
+    assert "not enough evidence, difference from the untuned base" in card.reasons[0]
+    items = [json.loads(line) for line in card.items.read_text().splitlines()]
+    assert [item["id"] for item in items if item["model"] == "base"] == [row.id for row in holdout]
+    assert not any(name.endswith("both parsed") for name in card.differences)
+
+
+def test_looks_are_counted_and_what_the_base_may_have_read_is_named(settings, gguf, tmp_path):
+    """The material's closes are in 2024."""
+    holdout = list(rows_of_all_skills(10))
+    given, profile = dataset(tmp_path, holdout), stage.load_profile(settings)
+    early = sum(row.as_of <= "2024-06-30" for row in holdout)
+    assert 0 < early < 10
+    for cutoff, name, look, warned in (
+        ("2020-12-31", "c", 1, False),
+        ("2024-06-30", "d", 2, True),
+        ("2024-06-30", "c", 2, True),
+    ):
+        knowing = profile.model_copy(update={"knowledge_cutoff": date.fromisoformat(cutoff)})
+        said = stage._caveats(
+            settings, knowing, given, replace(candidate(gguf), digest=name), holdout
+        )
+        assert said[0] == f"look {look} at the holdout of 2025-01-01 to the end"
+        assert (
+            said[1:]
+            == [
+                f"in-sample: {early} of 10 holdout rows are from before the base's knowledge cutoff, {cutoff}"
+            ]
+            * warned
+        )
+
+
+def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, monkeypatch):
+    holdout = list(rows_of_all_skills(5))
+    first = stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf))
+    monkeypatch.setattr(stage, "RECIPE", stage.RECIPE + 1)
+    monkeypatch.setattr(stage, "LlamaModel", lambda *_, **__: pytest.fail("asked again"))
+    assert (
+        stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf)).table
+        == first.table
+    )
+
+
+def answered(name, holdout, texts):
+    scores = [
+        stage.SKILLS[row.skill].score(row, text) for row, text in zip(holdout, texts, strict=True)
+    ]
+    return stage.ModelAnswers(name, texts, scores, 1.0)
+
+
+@pytest.fixture
+def canned(settings, gguf, monkeypatch):
+    """Judges with answers that a function gives instead of a model."""
+
+    def judge(folder, holdout, answers):
+        def ask(_settings, _profile, contestant, rows):
+            return answered(contestant.name, rows, answers(contestant.name, rows))
+
+        monkeypatch.setattr(stage, "_ask", ask)
+        return stage.evaluate.fn(settings, dataset(folder, holdout), candidate(gguf))
+
+    return judge
+
+
+def test_right_answers_promote_and_the_lift_beyond_format_is_told(canned, tmp_path):
+    holdout = list(rows_of_all_skills(60))
+
+    def answers(name, rows):
+        return [
+            row.output if name == "challenger" or number % 3 == 0 else "no idea"
+            for number, row in enumerate(rows)
+        ]
+
+    card = canned(tmp_path, holdout, answers)
+    assert card.verdict == "promote"
+    assert card.table["challenger"]["score"] == 1.0
+    assert card.table["base"]["parsed"] == pytest.approx(1 / 3)
+    assert card.differences["challenger - base"]["low"] > 0
+    assert card.differences["challenger - base, both parsed"]["mean"] == 0.0, (
+        "the whole lift was format, and it shows"
+    )
+
+
+def test_a_worse_challenger_is_rejected(canned, tmp_path):
+    card = canned(
+        tmp_path,
+        list(rows_of_all_skills(60)),
+        lambda name, rows: [row.output if name == "base" else "?" for row in rows],
+    )
+    assert card.verdict == "reject"
+
+
+def test_baselines_are_told_beside_the_models(canned, tmp_path):
+    holdout = [
+        replace(row, label="BUY") for row in rows_of_all_skills(40) if row.skill in stage.DECISIONS
+    ]
+    card = canned(tmp_path, holdout, lambda _, rows: [row.output for row in rows])
+    assert card.table["majority (BUY)"]["signal accuracy"] == 1.0
+    assert 0 <= card.table["textbook (RSI 30/70)"]["signal accuracy"] < 1
+
+
+def test_a_champion_is_asked_with_the_prompt_it_was_published_with(gguf):
+    modelfile = Modelfile(
+        from_="./q.gguf",
+        template=GO_TEMPLATE,
+        system="An older system text.",
+        parameters={},
+        license=(),
+    )
+    gguf.with_name("Modelfile").write_text(modelfile.write())
+    prompt = stage._as_published(gguf)
+    (row,) = rows_of_all_skills(1)
+    turns = messages(row.instruction, row.input)
+    assert prompt(turns) == render(
+        [{"role": "system", "content": "An older system text."}, *turns[1:]]
+    )

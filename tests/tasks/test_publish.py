@@ -1,0 +1,527 @@
+"""Publishing: what is asked is what was published, `:latest` and the champion move together, and nothing half-done is left."""
+
+import itertools
+import json
+import os
+import socket
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+from factories.parrot_gguf import write_parrot
+from fakes.loopback_ollama import LoopbackOllama
+
+from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version, file_sha256
+from stock_llm.errors import InputError, PublishError
+from stock_llm.llm import prompts
+from stock_llm.market.situation import Situation
+from stock_llm.ollama.modelfile import parse_modelfile
+from stock_llm.ollama.publish_target import StoreTarget
+from stock_llm.ollama.server import connect
+from stock_llm.ollama.store import OllamaStore
+from stock_llm.pipeline import registry as real_registry
+from stock_llm.settings import load_settings
+from stock_llm.skills import analyse, explain, signal
+from stock_llm.skills.decision_point import BaseRates, DecisionPoint
+from stock_llm.skills.row import write_rows
+from tasks import publish as stage
+from tasks.publish import roll_back
+
+RECORDED = Path(__file__).parents[3] / "shared" / "facts" / "ollama-recorded.json"
+
+SITUATION = Situation(
+    "ORCA", "2025-03-14", 104.2, 101.35, 99.1, 58.3, 0.84, 0.61, 2.1, 97.2, 105.5, 1.2, 98.4, 106.0
+)
+MOMENT = DecisionPoint(
+    SITUATION, "BUY", "2025-03-17", "2025-03-28", {"kind": "day", "ref": "ORCA 2025-03-14"}
+)
+ROW = signal.row(MOMENT, BaseRates([MOMENT]), "en", 0)
+PROMPT = prompts.render(prompts.messages(ROW.instruction, ROW.input))
+PROFILE = (Path(__file__).parents[2] / "models" / "profiles" / "stock-tiny.toml").read_text()
+
+
+@dataclass(frozen=True)
+class Numbered:
+    number: int
+
+
+class Registry:
+    """Who the champion is, in a file, so that it outlives a process that is killed."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def champion(self, _):
+        return Numbered(int(self.file.read_text())) if self.file.exists() else None
+
+    def promote(self, _, number):
+        self.file.write_text(str(number))
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch, tmp_path):
+    monkeypatch.setattr(stage, "registry", fake := Registry(tmp_path / "champion"))
+    return fake
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "models" / "profiles").mkdir(parents=True)
+    (tmp_path / "models" / "profiles" / "stock-tiny.toml").write_text(PROFILE)
+    return load_settings(home=tmp_path, ollama_host="", threads=1)
+
+
+@pytest.fixture
+def served(settings, tmp_path):
+    with LoopbackOllama(tmp_path / "served") as ollama:
+        yield ollama, settings.model_copy(update={"ollama_host": ollama.host})
+
+
+def artifact(kind, **known):
+    return kind(**{**dict.fromkeys(kind.__dataclass_fields__), **known})
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A function: what the earlier stages hand on about version `number`, whose model answers `says` to everything."""
+    rows = [
+        explain.row(SITUATION, "RSI14", "en", 0),
+        analyse.row(MOMENT, BaseRates([MOMENT]), "en", 0),
+        ROW,
+    ]
+    write_rows(rows, tmp_path / "holdout.jsonl")
+
+    def make(number, says=ROW.output, verdict="promote", champion=None):
+        folder = tmp_path / f"candidate{number}"
+        folder.mkdir(exist_ok=True)
+        gguf = write_parrot(folder / "stock-llm.gguf", says, name=f"number {number}")
+        return (
+            artifact(Dataset, holdout=tmp_path / "holdout.jsonl"),
+            artifact(Candidate, folder=folder, gguf=gguf, gguf_sha256=file_sha256(gguf)),
+            artifact(Scorecard, folder=folder, verdict=verdict, champion=champion),
+            artifact(Version, number=number),
+        )
+
+    return make
+
+
+def publish(settings, parts):
+    return stage.publish.fn(settings, *parts)
+
+
+def store_of(settings):
+    return OllamaStore(settings.path(settings.ollama_store))
+
+
+def latest(settings):
+    return store_of(settings).digest("stock-llm:latest")
+
+
+def test_a_promoted_version_is_published_asked_and_made_latest(settings, made, registry):
+    parts = made(1)
+    release = publish(settings, parts)
+    store = store_of(settings)
+    assert (
+        release.names
+        == ["stock-llm:v1", "stock-llm:latest"]
+        == sorted(store.list_models(), reverse=True)
+    )
+    assert release.where == str(store.root)
+    assert (
+        set(release.manifests.values())
+        == {store.digest("stock-llm:v1")}
+        == {store.digest("stock-llm:latest")}
+    )
+    assert (release.smoke_prompt, release.smoke_answer) == (PROMPT, ROW.output)
+    assert 0 < release.smoke_seconds < 30
+    assert (release.promoted, release.reasons, registry.champion(settings)) == (
+        True,
+        [],
+        Numbered(1),
+    )
+    assert store.verify() == []
+
+    gguf = parts[1].gguf
+    model = store.read_model("stock-llm")
+    assert model.gguf.read_bytes() == gguf.read_bytes()
+    modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text())
+    assert modelfile.from_ == "./stock-llm.gguf"
+    assert replace(modelfile, from_=str(model.gguf)) == model.modelfile
+    assert model.modelfile.template == prompts.GO_TEMPLATE
+    assert model.modelfile.parameters == {
+        "temperature": 0,
+        "num_ctx": 1024,
+        "num_predict": 320,
+        "stop": prompts.STOP,
+    }
+    assert model.modelfile.license == ("Apache-2.0",)
+
+
+def test_the_licence_that_came_with_the_base_is_published(settings, made):
+    folder = settings.path("models/stock-tiny")
+    folder.mkdir()
+    (folder / "LICENSE").write_text("Apache License\nwhole text\n")
+    publish(settings, made(1))
+    assert store_of(settings).read_model("stock-llm").modelfile.license == (
+        "Apache License\nwhole text\n",
+    )
+
+
+@pytest.mark.parametrize("verdict", ["keep", "reject"])
+def test_a_version_that_was_not_promoted_is_listed_and_no_more(settings, made, registry, verdict):
+    publish(settings, made(1))
+    before = latest(settings)
+    release = publish(settings, made(2, verdict=verdict, champion=1))
+    assert release.names == ["stock-llm:v2"]
+    assert release.reasons == [f"the verdict is '{verdict}': stock-llm:latest stays"]
+    assert not release.promoted
+    assert latest(settings) == before == store_of(settings).digest("stock-llm:v1")
+    assert registry.champion(settings).number == 1
+
+
+UNGROUNDED = ROW.output.replace("99.10", "99.77")
+NONSENSE = "Buy! To the moon."
+
+
+@pytest.mark.parametrize(
+    ("says", "fault"),
+    [
+        (NONSENSE, "the answer is not in the format"),
+        (UNGROUNDED, "numbers of the answer are not in the question"),
+    ],
+)
+def test_a_failed_smoke_prompt_leaves_latest_and_champion(settings, made, registry, says, fault):
+    assert ROW.output != UNGROUNDED
+    publish(settings, made(1))
+    before = latest(settings)
+    with pytest.raises(PublishError) as error:
+        publish(settings, made(2, says=says, champion=1))
+    assert str(error.value).startswith("stock-llm:v2 failed the smoke prompt (")
+    assert fault in str(error.value)
+    assert says.splitlines()[0] in str(error.value)
+    assert (latest(settings), registry.champion(settings).number) == (before, 1)
+    assert "stock-llm:v2" in store_of(settings).list_models()
+
+
+def test_a_rejected_version_may_fail_the_smoke_prompt(settings, made):
+    release = publish(settings, made(1, says=NONSENSE, verdict="reject"))
+    assert release.reasons == [
+        "smoke prompt: the answer is not in the format",
+        "the verdict is 'reject': stock-llm:latest stays",
+    ]
+    assert release.smoke_answer == NONSENSE
+
+
+def test_the_published_template_is_what_is_asked_through(settings, made, monkeypatch):
+    monkeypatch.setattr(prompts, "GO_TEMPLATE", prompts.GO_TEMPLATE.replace("[/INST]", " [/INST]"))
+    with pytest.raises(
+        PublishError, match="the published template renders another prompt than training saw"
+    ):
+        publish(settings, made(1))
+
+
+def test_publishing_again_changes_nothing_and_asks_nothing(settings, made, monkeypatch):
+    parts = made(1)
+    first = publish(settings, parts)
+    files = {
+        path: path.stat().st_mtime_ns for path in settings.path(settings.ollama_store).rglob("*")
+    }
+    monkeypatch.setattr(StoreTarget, "ask", None)
+    assert publish(settings, parts) == first
+    assert {
+        path: path.stat().st_mtime_ns for path in settings.path(settings.ollama_store).rglob("*")
+    } == files
+
+
+def test_a_rollback_moves_both_and_is_not_undone_by_running_again(settings, made, registry):
+    publish(settings, made(1))
+    parts = made(2, champion=1)
+    assert publish(settings, parts).promoted
+    roll_back(settings, 1)
+    assert latest(settings) == store_of(settings).digest("stock-llm:v1")
+    assert registry.champion(settings).number == 1
+    again = publish(settings, parts)
+    assert (again.promoted, again.names) == (False, ["stock-llm:v2"])
+    assert latest(settings) == store_of(settings).digest("stock-llm:v1")
+    roll_back(settings, 2)
+    assert latest(settings) == store_of(settings).digest("stock-llm:v2")
+    assert publish(settings, parts).promoted
+
+
+def test_only_what_is_published_can_be_rolled_back_to(settings, made, registry):
+    publish(settings, made(1))
+    with pytest.raises(PublishError, match="there is no stock-llm:v7"):
+        roll_back(settings, 7)
+    assert registry.champion(settings).number == 1
+
+
+def killed_in(work, monkeypatch, owner, name, number):
+    """Run `work` in a process that dies, without any clean-up, at its nth call of `owner.name`; whether it died."""
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count()
+        real = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *args: os._exit(9) if next(calls) == number else real(*args)
+        )
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_killed_anywhere_and_run_again(settings, made, registry, monkeypatch):
+    """Die at each rename (weights, manifest, Modelfile, latest, record) and before each of the two moves; then run again."""
+    publish(settings, made(1))
+    before = latest(settings)
+    points = [(Path, "replace", nth) for nth in range(5)] + [
+        (Registry, "promote", 0),
+        (OllamaStore, "tag", 0),
+    ]
+    for number, point in enumerate(points, start=2):
+        roll_back(settings, 1)
+        parts = made(number, champion=1)
+        assert killed_in(lambda parts=parts: publish(settings, parts), monkeypatch, *point), point
+        store = store_of(settings)
+        assert store.verify() == []
+        assert latest(settings) in (before, store.digest(f"stock-llm:v{number}"))
+        release = publish(settings, parts)
+        assert release.promoted
+        assert latest(settings) == release.manifests[f"stock-llm:v{number}"] != before
+        assert registry.champion(settings).number == number
+        assert store.verify() == []
+
+
+def test_the_next_publication_makes_latest_follow_the_alias(settings, made, registry):
+    publish(settings, made(1))
+    publish(settings, made(2, verdict="keep", champion=1))
+    registry.promote(settings, 2)  # as after a kill between the two moves
+    publish(settings, made(3, verdict="reject", champion=2))
+    assert latest(settings) == store_of(settings).digest("stock-llm:v2")
+
+
+def test_a_champion_that_came_up_meanwhile_is_not_overthrown(settings, made, registry):
+    publish(settings, made(1))
+    publish(settings, made(2, champion=1))
+    release = publish(settings, made(3, champion=1))
+    assert not release.promoted
+    assert release.reasons == [
+        "v2 became champion after this was judged: stock-llm:latest stays. Run again to be judged against it"
+    ]
+    assert registry.champion(settings).number == 2
+
+
+def test_a_version_is_never_overwritten(settings, made):
+    publish(settings, made(1))
+    before = latest(settings)
+    with pytest.raises(PublishError, match="is another model; a version is never overwritten"):
+        _, candidate, scorecard, version = made(2)
+        publish(settings, (made(1)[0], candidate, scorecard, replace(version, number=1)))
+    assert latest(settings) == before
+
+
+def test_a_gguf_that_is_not_the_judged_one_is_refused(settings, made):
+    parts = made(1)
+    write_parrot(parts[1].gguf, "something else")
+    with pytest.raises(PublishError, match="was changed after it was judged"):
+        publish(settings, parts)
+    assert store_of(settings).list_models() == []
+
+
+def test_a_holdout_without_a_decision_cannot_be_asked(settings, made, tmp_path):
+    parts = made(1)
+    write_rows([explain.row(SITUATION, "RSI14", "en", 0)], tmp_path / "holdout.jsonl")
+    with pytest.raises(InputError, match="no row asks for a 'signal' or an 'analyse'"):
+        publish(settings, parts)
+
+
+def test_a_running_ollama_is_published_to(served, made, registry, capsys):
+    ollama, settings = served
+    release = publish(settings, made(1))
+    assert release.where == ollama.host
+    assert (release.smoke_prompt, release.smoke_answer, release.promoted) == (
+        PROMPT,
+        ROW.output,
+        True,
+    )
+    assert ollama.store.list_models() == ["stock-llm:latest", "stock-llm:v1"]
+    assert {ollama.store.digest(name) for name in release.names} == set(release.manifests.values())
+    assert registry.champion(settings).number == 1
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0].startswith("ollama: uploading stock-llm.gguf, 0.1 MB")
+    assert shown[1:3] == ["ollama: parsing GGUF", "ollama: verifying conversion"]
+    assert shown[-2:] == ["ollama: writing manifest", "ollama: success"]
+    assert not store_of(settings).list_models()
+
+
+def test_a_blob_that_the_server_has_is_not_sent_again(served, made):
+    ollama, settings = served
+    dataset, candidate, scorecard, version = made(1, verdict="keep")
+    publish(settings, (dataset, candidate, scorecard, version))
+    del ollama.requests[:]
+    (candidate.folder / "release.json").unlink()
+    publish(settings, (dataset, candidate, scorecard, version))
+    assert not [asked for asked in ollama.requests if asked.startswith("POST /api/blobs")]
+    del ollama.requests[:]
+    publish(settings, (dataset, candidate, scorecard, version))
+    assert set(ollama.requests) == {"GET /api/version", "GET /api/tags"}
+
+
+def test_the_server_folder_is_byte_for_byte_what_we_would_write(served, made, settings):
+    ollama, there = served
+    parts = made(1)
+    publish(there, parts)
+    (parts[2].folder / "release.json").unlink()
+    publish(settings, parts)
+    assert ollama.store.digest("stock-llm:v1") == store_of(settings).digest("stock-llm:v1")
+
+
+def test_what_goes_wrong_at_the_server_leaves_latest(served, made, registry, monkeypatch):
+    ollama, settings = served
+    publish(settings, made(1))
+    before = ollama.store.digest("stock-llm")
+    ollama.unfinished = True
+    with pytest.raises(PublishError, match="no whole answer after 0 s"):
+        publish(settings, made(2, champion=1))
+    ollama.unfinished, ollama.slow = False, 2.0
+    monkeypatch.setattr(stage, "SMOKE_SECONDS", 0.3)
+    with pytest.raises(PublishError, match="no whole answer"):
+        publish(settings, made(3, champion=1))
+    monkeypatch.undo()
+    ollama.slow, ollama.ignores = 0.0, "<s>[INST] {{ .Prompt }}"
+    monkeypatch.setattr(stage, "registry", registry)
+    with pytest.raises(PublishError, match="the published template renders another prompt"):
+        publish(settings, made(4, champion=1))
+    with pytest.raises(PublishError, match="is another model; a version is never overwritten"):
+        publish(settings, (*made(5)[:3], artifact(Version, number=1)))
+    assert ollama.store.digest("stock-llm") == before
+    assert registry.champion(settings).number == 1
+    assert ollama.store.list_models() == [
+        f"stock-llm:{tag}" for tag in ("latest", "v1", "v2", "v3", "v4")
+    ]
+    assert ollama.store.verify() == []
+
+
+def test_a_rollback_at_a_server(served, made):
+    ollama, settings = served
+    publish(settings, made(1))
+    publish(settings, made(2, champion=1))
+    roll_back(settings, 1)
+    assert ollama.store.digest("stock-llm") == ollama.store.digest("stock-llm:v1")
+
+
+def test_where_no_ollama_answers_the_folder_is_taken(settings, made):
+    with socket.socket() as taken:  # listens, and never says anything
+        taken.bind(("127.0.0.1", 0))
+        silent = settings.model_copy(update={"ollama_host": f"127.0.0.1:{taken.getsockname()[1]}"})
+        assert publish(silent, made(1)).where == str(settings.path(settings.ollama_store))
+
+
+def test_a_server_that_goes_away_or_refuses_is_named(served):
+    ollama, settings = served
+    server = connect(settings.ollama_host)
+    with pytest.raises(
+        PublishError, match=f"Ollama at {ollama.host} would not delete nope: model 'nope' not found"
+    ):
+        server.delete("nope")
+    server.client.close()
+    ollama.__exit__()
+    gone = replace(server, client=type(server.client)(ollama.host))
+    with pytest.raises(
+        PublishError, match=f"Ollama at {ollama.host} went away while it was to list the models"
+    ):
+        gone.digest("stock-llm")
+
+
+@pytest.mark.skipif(
+    not RECORDED.exists(),
+    reason="the recorded exchanges of a real Ollama are not beside the checkout",
+)
+def test_the_loopback_server_answers_as_a_real_one_did(served, tmp_path):
+    ollama, _ = served
+    titles = [
+        "root",
+        "root head",
+        "version",
+        "tags, empty store",
+        "blob unknown",
+        "blob with malformed digest",
+    ]
+    titles += [
+        "create, no files no from",
+        "create, bad name",
+        "create, blob missing",
+        "show unknown",
+        "show bad name",
+        "show empty",
+    ]
+    titles += [
+        "show empty",
+        "copy unknown",
+        "delete unknown",
+        "unknown path",
+        "wrong method",
+        "create, bad template",
+        "create same again",
+    ]
+    titles += ["chat debug render", "chat empty messages (load)", "copy", "delete"]
+    exchanges = {exchange["title"]: exchange for exchange in json.loads(RECORDED.read_text())}
+    gguf = write_parrot(tmp_path / "g.gguf", "yes")
+    real, ours = (
+        "sha256:c841216e20861184bba80c161bf7b29fb38725f8927583915c7a0561f276207f",
+        f"sha256:{file_sha256(gguf)}",
+    )
+    client = httpx.Client(base_url=ollama.host)
+    for title in titles:
+        seen = exchanges[title]
+        if (
+            title == "create, bad template"
+        ):  # from here on the weights are there, and the models of "create same again"
+            ollama.store.put_blob(gguf)
+            for name in ("stock-llm:v1", "stock-from"):
+                body = json.dumps(exchanges["create, streamed"]["body"] | {"model": name}).replace(
+                    real, ours
+                )
+                assert client.post("/api/create", content=body).is_success
+        method, path = seen["request"].split()
+        body = json.dumps(seen["body"]).replace(real, ours) if seen["body"] else None
+        answer = client.request(method, path, content=body)
+        assert answer.status_code == seen["status"], title
+        expected = seen["response"].replace(real, ours)
+        assert without_time(answer.text) == without_time(expected), title
+
+
+def without_time(text):
+    lines = [json.loads(line) if line.startswith("{") else line for line in text.splitlines()]
+    for line in lines:
+        if isinstance(line, dict):
+            line.pop("created_at", None)
+    return lines
+
+
+def test_with_the_real_registry(settings, made, monkeypatch):
+    """Alias and `:latest` in MLflow's own database: two versions, a rollback, the same flow again."""
+    monkeypatch.setattr(stage, "registry", real_registry)
+    client = real_registry.connect(settings)
+    client.create_registered_model("stock-llm")
+    everything = {}
+    for number in (1, 2):
+        dataset, candidate, scorecard, version = made(number, champion=number - 1 or None)
+        dataset = replace(
+            dataset, digest="d", folder=settings.home, feedback_ids=[], prompt_version=1
+        )
+        candidate = replace(candidate, digest=f"c{number}", gguf_bytes=1, quantization="F32")
+        scorecard = replace(scorecard, digest="s", table={}, reasons=[])
+        tags = real_registry.version_tags(
+            dataset, artifact(Adapter, digest="a", profile="stock-tiny"), candidate, scorecard
+        )
+        client.create_model_version("stock-llm", source=candidate.gguf.as_uri(), tags=tags)
+        everything[number] = dataset, candidate, scorecard, version
+        assert publish(settings, everything[number]).promoted
+        assert real_registry.champion(settings).number == number
+    roll_back(settings, 1)
+    assert not publish(settings, everything[2]).promoted
+    assert real_registry.champion(settings).number == 1
+    assert latest(settings) == store_of(settings).digest("stock-llm:v1")
+    published_as = real_registry.champion(settings).gguf.with_name("Modelfile")
+    assert parse_modelfile(published_as.read_text()).template == prompts.GO_TEMPLATE

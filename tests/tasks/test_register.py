@@ -1,0 +1,156 @@
+"""Registering on a real MLflow with SQLite: everything is there, once, whatever interrupts it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from factories.judged_candidate import line
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
+
+from stock_llm.pipeline import registry
+from stock_llm.settings import load_settings
+from tasks import register as stage
+from tasks.register import EXPERIMENT, register
+
+
+@pytest.fixture
+def settings(registry_home):
+    return load_settings(home=registry_home, profile="tiny")
+
+
+@pytest.fixture
+def client(settings):
+    return registry.connect(settings)
+
+
+def runs(client):
+    return client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+
+
+def models(client):
+    return client.search_logged_models([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+
+
+def test_a_version_leads_to_all_that_made_it(settings, client):
+    given = line(settings.home)
+    version = register.fn(settings, **vars(given))
+    assert (version.number, version.digest) == (1, "one")
+
+    run = client.get_run(version.run_id)
+    assert run.info.status == "FINISHED"
+    assert (
+        run.data.params["lora.rank"] == "4" and run.data.params["training.learning_rate"] == "0.005"
+    )
+    assert run.data.params["holdout_from"] == "2025-07-01"
+    assert run.data.metrics["challenger/score"] == 0.7 and run.data.metrics["base/signal"] == 0.1
+    assert run.data.metrics["difference/challenger - base/low"] == 0.4
+    assert run.data.metrics["majority HOLD/signal accuracy"] == 0.4
+    assert run.data.metrics["loss after/quantized"] == 0.51
+    curve = client.get_metric_history(version.run_id, "training/loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    tags = run.data.tags
+    lineage = {
+        name: tags[name]
+        for name in ("history", "dataset", "adapter", "candidate", "base", "scorecard", "holdout")
+    }
+    assert lineage == {
+        "history": "history-one", "dataset": "dataset-one", "adapter": "adapter-one", "candidate": "one", "base": "b" * 64,
+        "scorecard": "scorecard-one-promote", "holdout": "h",
+    }  # fmt: skip
+    assert tags["library.torch"] and tags["library.llama-cpp-python"]
+    logged = {found.tags[0].value: found.dataset for found in run.inputs.dataset_inputs}
+    assert {context: one.digest for context, one in logged.items()} == {
+        "training": "dataset-one", "evaluation": "h", "evaluation of corrections": "dataset-one",
+    }  # fmt: skip
+    assert [json.loads(one.profile)["num_rows"] for one in logged.values()] == [10, 2, 0]
+
+    names = {item.path: item.file_size for item in client.list_artifacts(version.run_id)}
+    assert set(names) == {"holdout.md", "holdout.png", "dataset.md", "feedback_ids.txt"}
+    assert all(names.values())
+    folder = settings.home / "mlflow" / "artifacts"
+    assert next(folder.rglob("feedback_ids.txt")).read_text() == "f1\nf2\n"
+    assert "| challenger | 0.700 |" in next(folder.rglob("holdout.md")).read_text()
+    assert next(folder.rglob("holdout.png")).read_bytes().startswith(b"\x89PNG")
+    assert not list(folder.rglob("*.gguf")), "the weights stay where they are"
+
+    registered = client.get_model_version_by_alias(registry.MODEL, "challenger")
+    assert (int(registered.version), registered.run_id) == (1, version.run_id)
+    assert registered.tags["gguf.uri"] == given.candidate.gguf.as_uri()
+    assert registered.tags["gguf.sha256"] == given.candidate.gguf_sha256
+    assert registered.tags["gguf.bytes"] == "7"
+    assert (
+        registered.description.startswith("promote: ")
+        and "| challenger | 0.700 |" in registered.description
+    )
+    assert (run.info.run_name, tags["mlflow.note.content"]) == ("v1", registered.description)
+    (model,) = models(client)
+    assert (model.status, registered.source) == (
+        LoggedModelStatus.READY,
+        f"models:/{model.model_id}",
+    )
+
+
+def test_twice_is_once(settings, client):
+    given = line(settings.home)
+    assert register.fn(settings, **vars(given)) == register.fn(settings, **vars(given))
+    assert len(runs(client)) == len(models(client)) == len(registry.versions(settings)) == 1
+    assert len(client.get_metric_history(runs(client)[0].info.run_id, "training/loss")) == 3
+
+
+STEPS = (
+    "create_registered_model", "create_run", "log_batch", "log_inputs", "log_artifacts", "log_model_artifacts",
+    "finalize_logged_model", "create_model_version", "update_model_version", "set_registered_model_alias", "set_terminated",
+)  # fmt: skip
+
+
+def test_killed_at_any_step_it_goes_on_and_ends_in_one_version(settings, client, monkeypatch):
+    """The process dies right after each step in turn; then it is run again."""
+    for number, step in enumerate(STEPS, start=1):
+        given = line(settings.home, step)
+        real = getattr(MlflowClient, step)
+
+        def dies(*arguments, real=real, **named):
+            real(*arguments, **named)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(MlflowClient, step, dies)
+            register.fn(settings, **vars(given))
+        version = register.fn(settings, **vars(given))
+        assert version.number == number
+        assert [one.candidate for one in registry.versions(settings)].count(step) == 1
+        mine = [run for run in runs(client) if run.data.tags["candidate"] == step]
+        assert [run.info.status for run in mine] == ["FINISHED"]
+        assert mine[0].data.metrics["training/tokens"] == 900
+        assert len(client.list_artifacts(version.run_id)) == 4
+        assert [model.status for model in models(client) if model.tags["candidate"] == step] == [
+            LoggedModelStatus.READY
+        ]
+        assert (
+            int(client.get_model_version_by_alias(registry.MODEL, "challenger").version) == number
+        )
+
+
+def test_judged_again_it_is_the_same_version_with_the_new_verdict(settings, client):
+    register.fn(settings, **vars(line(settings.home)))
+    again = line(settings.home, verdict="keep", champion=1)
+    worse = again.scorecard.table | {
+        "challenger": again.scorecard.table["challenger"] | {"score": 0.3}
+    }
+    version = register.fn(
+        settings, **vars(replace(again, scorecard=replace(again.scorecard, table=worse)))
+    )
+    (known,) = registry.versions(settings)
+    assert (known.verdict, known.champion_then, known.scores["challenger"]) == ("keep", 1, 0.3)
+    assert client.get_model_version(registry.MODEL, "1").description.startswith("keep: ")
+    assert client.get_run(version.run_id).data.metrics["challenger/score"] == 0.3
+    assert (
+        "| challenger | 0.300 |" in next((settings.home / "mlflow").rglob("holdout.md")).read_text()
+    )
+
+
+def test_outside_of_a_checkout_there_is_no_commit(monkeypatch, tmp_path):
+    assert len(stage._origin()["mlflow.source.git.commit"].removesuffix("-dirty")) == 40
+    monkeypatch.setattr(stage, "__file__", str(tmp_path / "register.py"))
+    assert "mlflow.source.git.commit" not in stage._origin()
