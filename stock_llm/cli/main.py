@@ -261,10 +261,11 @@ def serve(
     given = {name: value for name, value in dials.items() if value is not None}
     settings = _settings(**({"gateway": given} if given else {}))
     try:
+        from stock_llm.cli.gateway_context import gateway_context
         from stock_llm.gateway.app import serve as run_until_told
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "gateway") from None
-    run_until_told(settings)
+    run_until_told(settings.gateway, gateway_context(settings))
 
 
 @app.command()

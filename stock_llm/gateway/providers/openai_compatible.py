@@ -68,7 +68,7 @@ class OpenAICompatibleProvider:
 
     kind: Billing = "free"
     latency: LatencyClass = "fast"
-    capabilities = frozenset({"stream", "json-schema", "tools", "embed"})
+    capabilities = frozenset({"stream", "json-schema", "tools", "thinking", "embed"})
 
     def __init__(
         self, name: str, url: str, models: tuple[str, ...], key: str, limit: ConcurrencyLimit

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stock_llm.errors import InputError
+from stock_llm.gateway.config import GatewayContext, GatewaySettings
 from stock_llm.gateway.providers.claude_api import ClaudeApiProvider
 from stock_llm.gateway.providers.claude_cli import ClaudeCliProvider
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
@@ -19,7 +20,6 @@ from stock_llm.gateway.providers.openai_compatible import OpenAICompatibleProvid
 from stock_llm.gateway.providers.provider import Provider, ProviderHealth
 from stock_llm.gateway.routing.router import same_model
 from stock_llm.ollama.store import OllamaStore
-from stock_llm.settings import Settings
 
 _EVERY = 10.0
 """Seconds between two looks at the providers."""
@@ -42,21 +42,18 @@ class ProviderRegistry:
         health: provider → what it said when it was last asked.
     """
 
-    def __init__(self, settings: Settings):
-        dials = settings.gateway
+    def __init__(self, dials: GatewaySettings, context: GatewayContext):
         self.local_limit = ConcurrencyLimit(dials.parallel, dials.queue)
         self.ollama: OllamaProvider | None = None
         self.embedded: EmbeddedProvider | None = None
         self.health: dict[str, ProviderHealth] = {}
-        if settings.ollama_host:
-            self.ollama = OllamaProvider(
-                settings.ollama_host, tuple(dials.models), self.local_limit
-            )
+        if context.ollama_host:
+            self.ollama = OllamaProvider(context.ollama_host, tuple(dials.models), self.local_limit)
         if dials.embedded:
-            store = OllamaStore(settings.path(settings.ollama_store))
+            store = OllamaStore(context.ollama_store)
             self.embedded = EmbeddedProvider(
                 store,
-                settings.threads,
+                context.threads,
                 dials.embedded_megabytes,
                 dials.embedded_minutes,
                 self.local_limit,

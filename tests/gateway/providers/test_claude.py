@@ -20,6 +20,7 @@ from factories.rows import situation
 from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
 
+from stock_llm.cli.gateway_context import gateway_context
 from stock_llm.gateway.chat import ChatMessage, ChatRequest, GenerationOptions, TokenUsage
 from stock_llm.gateway.errors import (
     BadRequest,
@@ -119,7 +120,7 @@ def test_the_command_gets_an_api_key_only_where_a_dial_says_so(tmp_path, monkeyp
         )
         command = next(
             provider
-            for provider in ProviderRegistry(settings).providers
+            for provider in ProviderRegistry(settings.gateway, gateway_context(settings)).providers
             if provider.name == "claude-cli"
         )
         asyncio.run(command.answer(QUESTION))
@@ -615,7 +616,7 @@ def test_what_must_stay_here_stays_here_whichever_way_it_is_said(clouded, claude
 @pytest.mark.parametrize("said", ["Local", "", True, ["local"]])
 def test_a_privacy_that_there_is_not_is_refused(clouded, backend, path, said):
     refused = clouded.http.post(path, json=CHATS[path] | {"privacy": said})
-    assert (refused.status_code, "not one of any, local" in refused.text) == (400, True)
+    assert (refused.status_code, "'any' or 'local'" in refused.text) == (400, True)
     assert backend.generations() == []
 
 

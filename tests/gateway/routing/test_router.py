@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stock_llm.cli.gateway_context import gateway_context
 from stock_llm.errors import InputError
 from stock_llm.gateway.errors import NobodyAnswered
 from stock_llm.gateway.providers.registry import ProviderRegistry
@@ -341,7 +342,10 @@ def test_a_rule_may_name_whatever_the_settings_can_switch_on(tmp_path):
         "servers": {"vllm": {"url": "http://127.0.0.1:9/v1"}},
     }
     settings = load_settings(home=tmp_path, ollama_host="http://127.0.0.1:9", gateway=dials)
-    names = [provider.name for provider in ProviderRegistry(settings).providers]
+    names = [
+        provider.name
+        for provider in ProviderRegistry(settings.gateway, gateway_context(settings)).providers
+    ]
     rules = "".join(
         f'[[rule]]\nwhen = {{ urgency = "> {number}" }}\nto = "{name}"\n'
         for number, name in enumerate(names)
