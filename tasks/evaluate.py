@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect import task
 
-from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, load_or_make
+from stock_llm.artifacts import Candidate, Dataset, Scorecard, load_or_make
 from stock_llm.dataset.holdout_usage import HoldoutUsage
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.evaluation import gate
@@ -35,6 +35,7 @@ from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.decision_rows import situation_of
 from stock_llm.skills.row import Row, Score, read_rows
 from stock_llm.skills.statements import rsi_reading
+from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 3
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from stock_llm.artifacts import Adapter, Dataset, digest_of, load_or_make
+from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.llm.base import base_digest, load_base
 from stock_llm.llm.checkpoints import latest_checkpoint
@@ -25,6 +25,7 @@ from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompts import messages, render
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
+from stock_llm.storage.checksums import digest_of
 
 if TYPE_CHECKING:
     from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from prefect import task
 
-from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version, file_sha256
+from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.llm.profiles import Profile, load_profile, local_base
@@ -28,6 +28,7 @@ from stock_llm.pipeline import registry
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.row import Row, read_rows
+from stock_llm.storage.checksums import file_sha256
 
 RECORD = "release.json"
 

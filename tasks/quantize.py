@@ -18,7 +18,7 @@ from typing import Any
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from prefect import task
 
-from stock_llm.artifacts import Adapter, Candidate, Dataset, digest_of, file_sha256, load_or_make
+from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, fetch_base, load_base
 from stock_llm.llm.gguf import quantize_gguf, write_gguf
@@ -28,6 +28,7 @@ from stock_llm.llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, rende
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
+from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 1
 """Raised whenever this file makes another model from the same adapter."""

@@ -13,10 +13,10 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stock_llm.artifacts import files_sha256
 from stock_llm.errors import InputError, MissingExtra
 from stock_llm.llm.profiles import Profile, local_base
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import files_sha256
 
 if TYPE_CHECKING:
     from transformers import MistralForCausalLM, PreTrainedTokenizerFast

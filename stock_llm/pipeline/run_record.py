@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stock_llm.artifacts import digest_of, files_sha256
 from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of, files_sha256
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm.artifacts import digest_of
 from stock_llm.importers import sql
 from stock_llm.ledger.entries import LEDGER_SCHEMA, content_keys
 from stock_llm.pipeline.exports import as_parse_result
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.parse_cache import CachedParse, code_digest
 from stock_llm.storage.quarantine import QuarantinedRow
 

@@ -7,13 +7,14 @@ import shutil
 import pytest
 from factories.rows import rows_of_all_skills
 
-from stock_llm.artifacts import Adapter, Dataset, file_sha256
+from stock_llm.artifacts import Adapter, Dataset
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, load_base
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
+from stock_llm.storage.checksums import file_sha256
 from tasks import finetune, quantize
 
 ROWS = [
