@@ -62,7 +62,7 @@ def as_parse_result(found: "Import") -> ParseResult:
             {
                 "row": one.row,
                 "what": one.what,
-                "said": f"{one.said.normalize():f}",
+                "said": f"{one.stated.normalize():f}",
                 "computed": f"{one.computed.normalize():f}",
             }
             for one in found.differences
