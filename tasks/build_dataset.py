@@ -195,7 +195,7 @@ def refuse_if_empty(
 def _redactor(settings: Settings, history: History) -> Redactor:
     """Knows the user's own accounts by their hashes."""
     accounts = pc.unique(pq.read_table(history.trades, columns=["account"])["account"]).to_pylist()
-    return Redactor(set(accounts) - {""}, partial(account_hash, settings=settings))
+    return Redactor(set(accounts) - {""}, partial(account_hash, folder=settings.secrets))
 
 
 def _made(draw: Sampler, plan: list[PlannedRow] | list[PlannedRow | Row]) -> Iterator[Row]:

@@ -94,7 +94,7 @@ def judge(
     folder: Path,
 ) -> Scorecard:
     """Asks every contestant every question and compares the marks."""
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     holdout, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
     rows = holdout + corrections
     judged = {
@@ -179,11 +179,11 @@ def _untuned(settings: Settings, profile: Profile) -> Path:
     """The base itself as a GGUF of the same quantization, made once."""
     kind = profile.gguf.quantization
     folder = settings.artifacts / "base"
-    made = folder / f"{digest_of(base=base_digest(profile, settings), quantization=kind)}.gguf"
+    made = folder / f"{digest_of(base=base_digest(profile, settings.home), quantization=kind)}.gguf"
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
         f16 = made.with_suffix(".f16")
-        write_gguf(fetch_base(profile, settings), f16, profile.name, CHAT_TEMPLATE)
+        write_gguf(fetch_base(profile, settings.home), f16, profile.name, CHAT_TEMPLATE)
         quantize_gguf(f16, made, kind, settings.threads)
         f16.unlink()
     return made

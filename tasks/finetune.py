@@ -49,10 +49,10 @@ def finetune(settings: Settings, dataset: Dataset) -> Adapter:
         StockLLMError: the disk is full, or the training went astray.
         MissingExtra: the extra `train` is not installed.
     """
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     digest = digest_of(
         dataset=dataset.digest,
-        base=base_digest(profile, settings),
+        base=base_digest(profile, settings.home),
         lora=profile.lora.model_dump(),
         training=profile.training.model_dump(),
         seed=settings.seed,
@@ -71,7 +71,7 @@ def train(
     settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path
 ) -> Adapter:
     """Trains inside `folder`, from the last whole checkpoint there if there is one."""
-    base = load_base(profile, settings, four_bit=True)
+    base = load_base(profile, settings.home, four_bit=True)
     longest = base.model.config.max_position_embeddings
     if profile.training.max_tokens > longest:
         raise InputError(
@@ -117,7 +117,7 @@ def train(
         folder=folder,
         weights=folder / "adapter",
         profile=profile.name,
-        base_digest=base_digest(profile, settings),
+        base_digest=base_digest(profile, settings.home),
         rows=len(rows),
         tokens=sum(len(examples[index].ids) for index in plan.order),
         steps=trainer.state.global_step,

@@ -49,7 +49,9 @@ def publish(
     Raises:
         PublishError: refused, or the smoke prompt failed although the verdict was "promote". `:latest` is where it was.
     """
-    target = publish_target(settings)
+    target = publish_target(
+        settings.ollama_host, settings.path(settings.ollama_store), settings.threads
+    )
     _follow_champion(settings, target)
     name, record = f"{MODEL}:v{version.number}", scorecard.folder / RECORD
     known = _recorded(record)
@@ -105,7 +107,9 @@ def roll_back(settings: Settings, number: int) -> None:
     Raises:
         PublishError: that version is not published where we publish to now.
     """
-    target = publish_target(settings)
+    target = publish_target(
+        settings.ollama_host, settings.path(settings.ollama_store), settings.threads
+    )
     if target.digest(f"{MODEL}:v{number}") is None:
         raise PublishError(f"there is no {MODEL}:v{number} at {target.where}")
     _promote(settings, target, number)
@@ -113,7 +117,7 @@ def roll_back(settings: Settings, number: int) -> None:
 
 def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
     """What `ollama create` would read, to stand beside the GGUF."""
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     return Modelfile(
         from_=f"./{candidate.gguf.name}",
         template=prompts.GO_TEMPLATE,
@@ -125,7 +129,7 @@ def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
 
 def _licence(profile: Profile, settings: Settings) -> str:
     """The text that came with the base, else the licence's name."""
-    folder = local_base(profile, settings)
+    folder = local_base(profile, settings.home)
     file = folder / "LICENSE" if folder else None
     return file.read_text(encoding="utf-8") if file and file.is_file() else profile.licence
 

@@ -67,13 +67,13 @@ def run_digest(settings: Settings, inputs: str) -> str:
     Raises:
         InputError: there is no such profile.
     """
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     package = Path(__file__).parents[1]
     code = [*package.rglob("*.py"), *(package.parent / "tasks").glob("*.py")]
     return digest_of(
         inputs=inputs,
         profile=profile.model_dump(mode="json"),
-        base=_base_marks(local_base(profile, settings)),
+        base=_base_marks(local_base(profile, settings.home)),
         dials=settings.model_dump(
             mode="json", include={"holdout_from", "train_rows", "holdout_rows", "seed"}
         ),

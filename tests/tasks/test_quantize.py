@@ -67,10 +67,10 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
 
 
 def test_the_dequantized_base_is_what_training_saw(trained):
-    profile = load_profile(trained.settings)
-    four_bit = load_base(profile, trained.settings, four_bit=True)
+    profile = load_profile(trained.settings.home, trained.settings.profile)
+    four_bit = load_base(profile, trained.settings.home, four_bit=True)
     seen = quantize._dequantized(four_bit.model)
-    plain = load_base(profile, trained.settings, four_bit=False)
+    plain = load_base(profile, trained.settings.home, four_bit=False)
     before = plain.model.state_dict()
     assert set(seen) <= set(before) and len(seen) == 7
     plain.model.load_state_dict(seen, strict=False)
