@@ -14,6 +14,6 @@ def gateway_context(settings: Settings) -> GatewayContext:
         threads=settings.threads,
         costs_url=settings.url(settings.gateway.costs_url),
         feedback_url=settings.url(settings.feedback_url),
-        signing_key=signing_key(settings),
+        signing_key=signing_key(settings.secrets),
         uses_sample=settings.uses_sample,
     )
