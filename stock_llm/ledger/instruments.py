@@ -23,7 +23,6 @@ exports or candles; matching.py does.
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError
+from stock_llm.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from stock_llm.ledger.entries import AssetClass
@@ -199,10 +199,7 @@ def learn(path: Path, learnt: Iterable[InstrumentLine]) -> None:
     )
     if after == before:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(after, encoding="utf-8")
-    fresh.replace(path)
+    atomic_write(path, after)
 
 
 def _about(line: InstrumentLine) -> tuple[str, str]:
