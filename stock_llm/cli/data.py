@@ -36,7 +36,7 @@ def import_(
     """
     settings = load_settings(trades=trades)
     if draft:
-        from stock_llm.importers.scaffold import draft_format
+        from stock_llm.importers.scaffold.draft import draft_format
 
         for file in files:
             print(draft_format(file))
