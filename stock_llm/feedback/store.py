@@ -134,7 +134,7 @@ class FeedbackStore:
 
         lines = [
             (row, line)
-            for row, line in enumerate(read_text(path).split("\n"), start=1)
+            for row, line in enumerate(read_text(path, strict=True).split("\n"), start=1)
             if line.strip()
         ]
         rejected: list[QuarantinedRow] = []

@@ -182,7 +182,7 @@ def preview_table(one: ExportPreview) -> "RenderableType":
         table.add_row(
             "[yellow]differs",
             f"row {gap.row}",
-            f"{gap.what}: the file says {gap.said.normalize():f}, its rows {gap.computed.normalize():f}",
+            f"{gap.what}: the file says {gap.stated.normalize():f}, its rows {gap.computed.normalize():f}",
         )
     if len(found.differences) > _SHOWN:
         table.add_row("[yellow]differs", str(len(found.differences) - _SHOWN), "more")
