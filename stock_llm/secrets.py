@@ -1,7 +1,6 @@
-"""What must not leave this machine in clear, and the keys that make it so: the salt of account ids, the key of signatures.
+"""The secrets of this machine: the salt that account ids are hashed with, and the key that signs what the gateway hands out.
 
-In: an account id. Out: 16 hex digits that are the same on this machine only. Salt and key lie outside the project, readable by
-their owner alone. Does not know what is done with a hash, nor what is signed.
+Both lie outside the project, in a folder that its owner alone can read, and are made when they are first needed.
 """
 
 import hashlib
@@ -9,46 +8,60 @@ import hmac
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-from stock_llm.settings import Settings
+from stock_llm.errors import InputError
 
-_SALT = "salt"
-_SIGNING_KEY = "signing-key"
+_BYTES = 32
 
 
-def account_hash(account: str, settings: Settings) -> str:
-    """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an empty id."""
+def account_hash(account: str, folder: Path) -> str:
+    """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an empty id.
+
+    Args:
+        folder: where the secrets are, `Settings.secrets`.
+
+    Raises:
+        InputError: the salt was emptied or cut off.
+    """
     if not account:
         return ""
-    return hmac.new(
-        _secret(settings.secrets / _SALT), account.encode(), hashlib.sha256
-    ).hexdigest()[:16]
+    return hmac.new(_read(folder / "salt"), account.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def signing_key(settings: Settings) -> bytes:
-    """The key with which this machine signs what it will be shown again."""
-    return _secret(settings.secrets / _SIGNING_KEY)
+def signing_key(folder: Path) -> bytes:
+    """The key with which this machine signs texts that it will be shown again.
+
+    Raises:
+        InputError: the key was emptied or cut off.
+    """
+    return _read(folder / "signing-key")
 
 
-def _secret(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     if not path.exists():
         _create(path)
-    return path.read_bytes()
+    secret = path.read_bytes()
+    if len(secret) != _BYTES:
+        raise InputError(
+            f"a secret of {_BYTES} bytes has {len(secret)}",
+            file=path,
+            remedy="Restore it from a backup; if there is none, delete the file: a new one is made, and "
+            "account ids and signatures made with the old one are not recognized any more",
+        )
+    return secret
 
 
 def _create(path: Path) -> None:
-    """Whole or not at all, and once: of two that do this together, the first to link wins and both read its bytes."""
+    """Makes a secret once: of two processes that do so together, the first to link wins and both read its bytes."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
     with os.fdopen(handle, "wb") as stream:
-        stream.write(secrets.token_bytes(32))
+        stream.write(secrets.token_bytes(_BYTES))
         stream.flush()
         os.fsync(stream.fileno())
-    try:
+    with suppress(FileExistsError):
         os.link(name, path)
-    except FileExistsError:
-        pass
-    finally:
-        Path(name).unlink()
+    Path(name).unlink()

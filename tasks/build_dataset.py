@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, load_or_make
+from stock_llm.artifacts import Dataset, History, load_or_make
 from stock_llm.dataset import preferences, sampling, splits
 from stock_llm.dataset.card import NAMES, Tally, write_card
 from stock_llm.dataset.decisions import Market
@@ -40,6 +40,7 @@ from stock_llm.settings import Settings
 from stock_llm.skills.decision_point import HORIZON
 from stock_llm.skills.row import Row, write_rows
 from stock_llm.storage import quarantine
+from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 4
 """Raised whenever this file, or what it calls, makes other rows from the same history."""
@@ -194,7 +195,7 @@ def refuse_if_empty(
 def _redactor(settings: Settings, history: History) -> Redactor:
     """Knows the user's own accounts by their hashes."""
     accounts = pc.unique(pq.read_table(history.trades, columns=["account"])["account"]).to_pylist()
-    return Redactor(set(accounts) - {""}, partial(account_hash, settings=settings))
+    return Redactor(set(accounts) - {""}, partial(account_hash, folder=settings.secrets))
 
 
 def _made(draw: Sampler, plan: list[PlannedRow] | list[PlannedRow | Row]) -> Iterator[Row]:

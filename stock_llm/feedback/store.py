@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
-from stock_llm.artifacts import digest_of
 from stock_llm.errors import InputError
 from stock_llm.feedback.item import FeedbackItem, read_line
 from stock_llm.feedback.tables import BATCH, BATCH_ITEM, FEEDBACK, FORGOTTEN, SCHEMA, writing
+from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.database import open_database
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class FeedbackStore:
 
         lines = [
             (row, line)
-            for row, line in enumerate(read_text(path).split("\n"), start=1)
+            for row, line in enumerate(read_text(path, strict=True).split("\n"), start=1)
             if line.strip()
         ]
         rejected: list[QuarantinedRow] = []

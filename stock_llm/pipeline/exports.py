@@ -9,16 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stock_llm.artifacts import digest_of, file_sha256, files_sha256
 from stock_llm.pipeline.inputs import format_files
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of, file_sha256, files_sha256
 from stock_llm.storage.findings import Finding
 from stock_llm.storage.parse_cache import CachedParse, ParseResult, code_digest, load_or_parse
 from stock_llm.storage.quarantine import refuse_if_mostly_bad
 
 if TYPE_CHECKING:
     from stock_llm.importers.engine import Import
+
+
+PARSERS = ("importers", "tabular", "ledger", "storage/quarantine.py", "pipeline/exports.py")
+"""The code that exports and databases are read by; see `code_digest`."""
 
 
 def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
@@ -31,7 +35,10 @@ def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
 
     def work() -> ParseResult:
         found = engine.read_export(
-            file, partial(account_hash, settings=settings), name, settings.path(settings.formats)
+            file,
+            partial(account_hash, folder=settings.secrets),
+            name,
+            settings.path(settings.formats),
         )
         refuse_if_mostly_bad(found.quarantined, found.rows_kept + len(found.quarantined), file)
         return as_parse_result(found)
@@ -41,8 +48,8 @@ def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
         file=file_sha256(file),
         name=name,
         formats=files_sha256(formats, settings.path(settings.formats)) if formats else "",
-        accounts=account_hash("accounts", settings),
-        code=code_digest(),
+        accounts=account_hash("accounts", settings.secrets),
+        code=code_digest(*PARSERS),
     )
     return load_or_parse(settings.artifacts / "parts", digest, work)
 
@@ -62,7 +69,7 @@ def as_parse_result(found: "Import") -> ParseResult:
             {
                 "row": one.row,
                 "what": one.what,
-                "said": f"{one.said.normalize():f}",
+                "said": f"{one.stated.normalize():f}",
                 "computed": f"{one.computed.normalize():f}",
             }
             for one in found.differences

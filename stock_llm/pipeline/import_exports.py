@@ -4,7 +4,6 @@ In: files, settings. Out: a `Look` at each, tables for the terminal, copies in t
 by the next collect. Does not know Prefect, candles or positions.
 """
 
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from stock_llm.artifacts import file_sha256
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
 from stock_llm.importers.engine import Import
@@ -28,6 +26,8 @@ from stock_llm.portfolio.matching import LedgerName, match_names
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.storage import parquet
+from stock_llm.storage.atomic import atomic_path
+from stock_llm.storage.checksums import file_sha256
 from stock_llm.storage.findings import Finding
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def preview_exports(files: Sequence[Path], settings: Settings) -> list[ExportPre
     Raises:
         InputError: a file cannot be read, or no format knows it.
     """
-    hashed = partial(account_hash, settings=settings)
+    hashed = partial(account_hash, folder=settings.secrets)
     looks: list[ExportPreview] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -143,9 +143,8 @@ def copy_to_trades(file: Path, settings: Settings) -> Path:
     target = folder / f"{file.stem}{suffix}"
     if target.exists():
         target = folder / f"{file.stem}-{digest[:8]}{suffix}"
-    fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(file, fresh)
-    fresh.replace(target)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(file, temporary)
     return target
 
 
@@ -183,7 +182,7 @@ def preview_table(one: ExportPreview) -> "RenderableType":
         table.add_row(
             "[yellow]differs",
             f"row {gap.row}",
-            f"{gap.what}: the file says {gap.said.normalize():f}, its rows {gap.computed.normalize():f}",
+            f"{gap.what}: the file says {gap.stated.normalize():f}, its rows {gap.computed.normalize():f}",
         )
     if len(found.differences) > _SHOWN:
         table.add_row("[yellow]differs", str(len(found.differences) - _SHOWN), "more")
