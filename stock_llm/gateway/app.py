@@ -88,7 +88,9 @@ def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp
     check_bind(settings)
     keep_back = {"keep_back": settings.keep_back}
     policy = load_policy(settings.policy, keep_back, context.home, settings.servers)
-    registry = ProviderRegistry(settings, context)
+    registry = ProviderRegistry(
+        settings, context.ollama_host, context.ollama_store, context.threads
+    )
     costs = CostStore(context.costs_url, settings.daily_dollars, settings.monthly_dollars)
     answers = AnswerLog(context.costs_url, context.signing_key, settings.keep_answers_days)
     metrics = _metrics(registry, costs)

@@ -18,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stock_llm.errors import InputError
 from stock_llm.gateway.api.errors import error_body
 from stock_llm.gateway.config import GatewaySettings
+from stock_llm.gateway.providers.request_loop import HEADER as LOOP_HEADER
+from stock_llm.gateway.providers.request_loop import is_loop
+from stock_llm.network import is_loopback
 
 _OPEN_PATHS = ("/healthz", "/readyz")
 """Paths that need no token: whoever starts and stops the gateway asks them."""
@@ -50,14 +53,6 @@ def check_bind(settings: GatewaySettings) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address, or a name that always means one, is this machine and nothing else."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 class AccessMiddleware:
     """The app behind the checks.
 
@@ -87,6 +82,12 @@ class AccessMiddleware:
                 await _answer_preflight(send, headers)
                 return
         user = self._user(headers)
+        if is_loop(headers.get(LOOP_HEADER, "")):
+            text = (
+                "the request came from this gateway itself: one of its providers is its own address"
+            )
+            await _refuse(scope, send, 508, text)
+            return
         if refusal := self._refusal(scope["path"], headers, origin and not allowed, user):
             await _refuse(scope, send, *refusal)
             return
@@ -154,24 +155,35 @@ class AccessMiddleware:
 
     def _knows(self, host: str) -> bool:
         """Whether a name in the header Host cannot be a stranger's name that leads here."""
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            name = host.lower().rstrip(".")
-            return is_loopback(name) or name.endswith(_LOCAL_SUFFIXES) or name in self._hosts
-        return address.is_loopback or address.is_private or address.is_unspecified
+        name = host.lower().rstrip(".")
+        if (address := _address(host)) is not None:
+            return address.is_loopback or address.is_private or address.is_unspecified
+        return name == "localhost" or name.endswith(_LOCAL_SUFFIXES) or name in self._hosts
 
     def _allows(self, origin: str, host: str) -> bool:
-        """Whether pages of an origin may read answers: this machine's, the gateway's own, and those of the settings."""
+        """Whether pages of an origin may read answers.
+
+        Those of the settings, of this machine, of its programs, and the gateway's own where it asks for tokens.
+        """
         if origin.rstrip("/").lower() in self._origins or "*" in self._origins:
             return True
         parts = _split(origin)
         if parts is None:
             return False
-        name = parts.hostname or ""
-        if parts.scheme in _APP_SCHEMES or is_loopback(name) or name == "0.0.0.0":
+        name = (parts.hostname or "").lower()
+        address = _address(name)
+        if parts.scheme in _APP_SCHEMES or name == "localhost" or name.endswith(".localhost"):
+            return True
+        if address is not None and (address.is_loopback or address.is_unspecified):
             return True
         return bool(self._tokens) and parts.netloc.lower() == host.lower()
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _tokens(settings: GatewaySettings) -> list[tuple[str, bytes]]:
