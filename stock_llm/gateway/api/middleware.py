@@ -8,6 +8,7 @@ is answered before the token is asked for.
 import ipaddress
 import secrets
 import socket
+import uuid
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
@@ -67,6 +68,7 @@ class AccessMiddleware:
         self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
         self._max_bytes = int(settings.request_megabytes * 2**20)
         self._bytes_under_way = 0
+        self._id = uuid.uuid4().hex
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
@@ -82,7 +84,7 @@ class AccessMiddleware:
                 await _answer_preflight(send, headers)
                 return
         user = self._user(headers)
-        if is_loop(headers.get(LOOP_HEADER, "")):
+        if is_loop(headers.get(LOOP_HEADER, ""), self._id):
             text = (
                 "the request came from this gateway itself: one of its providers is its own address"
             )

@@ -4,6 +4,8 @@ import pytest
 from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
 
+from stock_llm.gateway.providers.request_loop import HEADER
+
 ASK = {"model": "auto", "messages": [{"role": "user", "content": "one two"}], "stream": False}
 PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
@@ -159,3 +161,14 @@ def test_models_are_not_managed_through_the_gateway_unless_the_settings_say_so(r
 def test_every_model_has_a_digest_that_clients_can_cut(running):
     for model in running.http.get("/api/tags").json()["models"]:
         assert len(bytes.fromhex(model["digest"])) == 32
+
+
+def test_a_request_that_came_from_this_gateway_is_508(running, backend):
+    assert running.http.post("/api/chat", json=ASK).status_code == 200
+    ids = backend.headers[-1][HEADER]
+    for path in ("/api/chat", "/v1/chat/completions", "/v1/messages"):
+        refused = running.http.post(path, json=ASK, headers={HEADER: ids})
+        assert refused.status_code == 508
+        assert "itself" in refused.text
+    others = {HEADER: "another, and another"}
+    assert running.http.post("/api/chat", json=ASK, headers=others).status_code == 200

@@ -125,8 +125,8 @@ def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
         ({"messages": ASK, "model": "nope"}, 404, "model 'nope' not found"),
         (
             {"messages": ASK, "tools": [{"type": "function", "function": {"name": "f"}}]},
-            503,
-            "cannot do tools",
+            400,
+            "does not support tools",
         ),
     ],
 )
