@@ -6,7 +6,6 @@ before. importers/database_reader.py does the reading.
 """
 
 import json
-import os
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -19,6 +18,7 @@ from stock_llm.ledger.entries import LEDGER_SCHEMA, content_keys
 from stock_llm.pipeline.exports import PARSERS, as_parse_result
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.storage.atomic import atomic_path
 from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.parse_cache import CachedParse, code_digest
 from stock_llm.storage.quarantine import QuarantinedRow
@@ -83,11 +83,11 @@ def fetch_trades(settings: Settings) -> CachedParse:
     }
     table = table.sort_by([("executed_at", "ascending"), ("entry_id", "ascending")])
     if before is None or made != state or not table.equals(before.replace_schema_metadata()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.partial")
         text = json.dumps(made, sort_keys=True).encode()
-        pq.write_table(table.replace_schema_metadata({b"state": text}), fresh, compression="zstd")
-        fresh.replace(path)
+        with atomic_path(path) as temporary:
+            pq.write_table(
+                table.replace_schema_metadata({b"state": text}), temporary, compression="zstd"
+            )
     return CachedParse(path, rejected, facts, fresh=True)
 
 
