@@ -6,7 +6,6 @@ In: a column of text. Out: for each row the day as written and the instant in UT
 must show which number is the month.
 """
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 
 from stock_llm.errors import InputError
 from stock_llm.tabular.table import as_mask, map_distinct, trimmed
+from stock_llm.tabular.text import without_accents
 
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs")
 """Whose names of months are read."""
@@ -216,8 +216,7 @@ def _months() -> dict[str, set[int]]:
 
 
 def _folded(word: str) -> str:
-    signs = unicodedata.normalize("NFKD", word.lower().rstrip("."))
-    return "".join(sign for sign in signs if not unicodedata.combining(sign))
+    return without_accents(word.lower().rstrip("."))
 
 
 def _fill(dates: DateColumn, rows: np.ndarray, parts: pa.StructArray) -> None:
