@@ -108,7 +108,7 @@ def _taken(
 ) -> Iterator[FeedbackStore]:
     """The feedback of the dataset counts as taken inside; an error gives it back, unless it was settled before."""
     feedback = open_feedback(settings)
-    hashed = partial(account_hash, settings=settings)
+    hashed = partial(account_hash, folder=settings.secrets)
     feedback.claim(plan, pseudonyms.resolve_all(dataset.feedback_ids, history.feedback_ids, hashed))
     try:
         yield feedback

@@ -538,7 +538,9 @@ def feedback_import(
     from stock_llm.feedback.store import FeedbackStore
 
     settings = _settings()
-    print(FeedbackStore(settings.url(settings.feedback_url)).import_jsonl(file))
+    url, limits = settings.url(settings.feedback_url), settings.feedback
+    store = FeedbackStore(url, daily_limit=limits.daily_limit)
+    print(store.import_file(file, owner_names=limits.owner_names).summary())
 
 
 @feedback_app.command("count")

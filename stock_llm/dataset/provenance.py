@@ -101,7 +101,7 @@ def origins(row: Row, history: History, settings: Settings) -> Iterator[Origin]:
     kind, ref = row.source["kind"], row.source["ref"]
 
     def led_back(ref: str, names: Iterable[str]) -> str:
-        return pseudonyms.resolve(ref, names, partial(account_hash, settings=settings))
+        return pseudonyms.resolve(ref, names, partial(account_hash, folder=settings.secrets))
 
     if kind == "feedback":
         ref = led_back(ref, history.feedback_ids)

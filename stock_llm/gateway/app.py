@@ -65,7 +65,7 @@ def create_app(settings: Settings) -> ASGIApp:
     prices = load_prices()
     url = settings.url(dials.costs_url)
     costs = CostStore(url, dials.daily_dollars, dials.monthly_dollars)
-    kept = AnswerLog(url, signing_key(settings), dials.keep_answers_days)
+    kept = AnswerLog(url, signing_key(settings.secrets), dials.keep_answers_days)
     metrics = _metrics(backends, costs)
     gateway = FallbackRouter(
         backends.providers, policy=policy, costs=costs, prices=prices, max_tokens=dials.max_tokens, timeout=dials.timeout,

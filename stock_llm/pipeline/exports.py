@@ -31,7 +31,10 @@ def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
 
     def work() -> ParseResult:
         found = engine.read_export(
-            file, partial(account_hash, settings=settings), name, settings.path(settings.formats)
+            file,
+            partial(account_hash, folder=settings.secrets),
+            name,
+            settings.path(settings.formats),
         )
         refuse_if_mostly_bad(found.quarantined, found.rows_kept + len(found.quarantined), file)
         return as_parse_result(found)
@@ -41,7 +44,7 @@ def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
         file=file_sha256(file),
         name=name,
         formats=files_sha256(formats, settings.path(settings.formats)) if formats else "",
-        accounts=account_hash("accounts", settings),
+        accounts=account_hash("accounts", settings.secrets),
         code=code_digest(),
     )
     return load_or_parse(settings.artifacts / "parts", digest, work)

@@ -70,7 +70,7 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
     having = [history for history in histories if _has(history, kind, mark)]
     with_it, hashed = (
         {history.digest for history in having},
-        partial(account_hash, settings=settings),
+        partial(account_hash, folder=settings.secrets),
     )
     datasets = [
         one for one in _artifacts(settings, Dataset) if _used(one, with_it, kind, mark, hashed)
@@ -143,7 +143,7 @@ def _artifacts(settings: Settings, kind: type[A]) -> Iterator[A]:
 
 def _item(settings: Settings, store: FeedbackStore, histories: list[History], given: str) -> str:
     ids = (name for history in histories for name in history.feedback_ids)
-    given = pseudonyms.resolve(given, ids, partial(account_hash, settings=settings))
+    given = pseudonyms.resolve(given, ids, partial(account_hash, folder=settings.secrets))
     if (
         store.has(given)
         or given in store.forgotten().feedback
@@ -163,7 +163,7 @@ def _trade(settings: Settings, store: FeedbackStore, histories: list[History], g
         known.update(
             pc.unique(pq.read_table(history.trades, columns=["entry_id"])["entry_id"]).to_pylist()
         )
-    given = pseudonyms.resolve(given, known, partial(account_hash, settings=settings))
+    given = pseudonyms.resolve(given, known, partial(account_hash, folder=settings.secrets))
     meant = (
         [given]
         if given in known
@@ -187,7 +187,7 @@ def _account(settings: Settings, store: FeedbackStore, histories: list[History],
         known.update(
             pc.unique(pq.read_table(history.trades, columns=["account"])["account"]).to_pylist()
         )
-    mark = account_hash(given.strip(), settings)
+    mark = account_hash(given.strip(), settings.secrets)
     if not mark or mark not in known:
         raise InputError(
             "no trade of this account was ever collected",

@@ -65,7 +65,7 @@ def preview_exports(files: Sequence[Path], settings: Settings) -> list[ExportPre
     Raises:
         InputError: a file cannot be read, or no format knows it.
     """
-    hashed = partial(account_hash, settings=settings)
+    hashed = partial(account_hash, folder=settings.secrets)
     looks: list[ExportPreview] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

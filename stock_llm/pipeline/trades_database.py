@@ -36,7 +36,7 @@ def fetch_trades(settings: Settings) -> CachedParse:
     source = sql.DatabaseSource(
         NAME, settings.trades_sql, settings.trades_query, settings.trades_watermark
     )
-    url = account_hash(settings.trades_sql, settings)  # salted: it may hold a password
+    url = account_hash(settings.trades_sql, settings.secrets)  # salted: it may hold a password
     asked = digest_of(query=settings.trades_query, watermark=settings.trades_watermark, url=url)
     path = settings.path("data/database") / f"{asked}.parquet"
     before = pq.read_table(path) if path.exists() else None
@@ -45,7 +45,7 @@ def fetch_trades(settings: Settings) -> CachedParse:
         before, state = None, {}
     fetched = sql.read_query(
         source,
-        partial(account_hash, settings=settings),
+        partial(account_hash, folder=settings.secrets),
         state.get("watermark", ""),
         settings.path(settings.formats),
     )

@@ -95,7 +95,7 @@ def test_feedback_is_gone_for_good(home, tmp_path):
     assert store.add([OWN]).forgotten == 1
     path = tmp_path / "again.jsonl"
     path.write_text(json.dumps(OWN.to_json()))
-    assert store.import_jsonl(path).forgotten == 1
+    assert store.import_file(path).forgotten == 1
     assert input_digest(home) != before
     _, after = built(home)
     assert OWN.id not in after.feedback_ids
@@ -138,8 +138,10 @@ def test_a_trade_is_left_out_under_either_name(home):
 def test_an_account_is_left_out_and_never_written(home):
     registered(home)
     done = forgetting.forget(home, "account", "SECOND-7")
-    assert done.mark == account_hash("SECOND-7", home)
-    assert {entry["account"] for entry in entries(home)} == {account_hash("DEMO-0001", home)}
+    assert done.mark == account_hash("SECOND-7", home.secrets)
+    assert {entry["account"] for entry in entries(home)} == {
+        account_hash("DEMO-0001", home.secrets)
+    }
     assert collect.fn(home).rows_forgotten["trades"] == 39
     assert "SECOND-7" not in forgetting.summary(done, home)
     assert b"SECOND-7" not in home.path("data/feedback.db").read_bytes()

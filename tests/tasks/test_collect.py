@@ -122,7 +122,7 @@ def test_accounts_and_notes_do_not_leave(home):
     (account,) = set(pq.read_table(history.trades)["account"].to_pylist())
     assert (
         account
-        == account_hash("U7654321", settings_of(home))
+        == account_hash("U7654321", settings_of(home).secrets)
         != hashlib.sha256(b"U7654321").hexdigest()[:16]
     )
     ledger = str(pq.read_table(history.trades).to_pylist())
@@ -131,7 +131,7 @@ def test_accounts_and_notes_do_not_leave(home):
 
 
 def _hash_in(home: str) -> str:
-    return account_hash("U1", load_settings(home=Path(home)))
+    return account_hash("U1", load_settings(home=Path(home)).secrets)
 
 
 def test_the_salt_is_made_once_for_the_owner_alone(home):
@@ -142,8 +142,10 @@ def test_the_salt_is_made_once_for_the_owner_alone(home):
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "salt").stat().st_mode & 0o777 == 0o600
     (folder / "salt").unlink()
-    assert account_hash("U1", settings_of(home)) != account_hash("U2", settings_of(home))
-    assert account_hash("", settings_of(home)) == ""
+    assert account_hash("U1", settings_of(home).secrets) != account_hash(
+        "U2", settings_of(home).secrets
+    )
+    assert account_hash("", settings_of(home).secrets) == ""
 
 
 @pytest.mark.parametrize(
