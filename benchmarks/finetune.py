@@ -111,7 +111,7 @@ def measure(home: Path, way: str, rows: int) -> None:
         )
 
     step = WAYS.index(way)
-    base = load_base(profile(), settings, four_bit=True)
+    base = load_base(profile(), settings.home, four_bit=True)
     if way == WAYS[-1]:
         train = bare_loop(base.model, examples)
     elif step == len(WAYS) - 2:

@@ -6,16 +6,18 @@ last thing that happens is one rename. A folder without the suffix is therefore 
 """
 
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stock_llm.storage.checksums import find_damage, write_checksums
+
 RECORD = "artifact.json"
+CHECKSUMS = "checksums.json"
 
 
 @dataclass(frozen=True)
@@ -172,63 +174,56 @@ class Release:
 A = TypeVar("A", History, Dataset, Adapter, Candidate, Scorecard)
 
 
-def digest_of(**parts: Any) -> str:
-    """First 16 hex digits of the SHA-256 over `parts` as canonical JSON (64 bits: ample for one user's artifacts)."""
-    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def files_sha256(paths: Iterable[Path], root: Path) -> str:
-    """One SHA-256 over the names (relative to `root`) and bytes of several files, whatever order they come in."""
-    return hashlib.sha256(
-        "".join(
-            sorted(f"{path.relative_to(root).as_posix()}\0{file_sha256(path)}\n" for path in paths)
-        ).encode()
-    ).hexdigest()
-
-
 def load(kind: type[A], folder: Path) -> A | None:
-    """The finished artifact in `folder`, or None where there is none."""
-    record = folder / RECORD
-    if not record.exists():
+    """The finished artifact in `folder`, or None where there is none.
+
+    A damaged one is removed, which is said in one line; whoever needs it makes it again.
+    """
+    record, checksums = folder / RECORD, folder / CHECKSUMS
+    if record.exists() and not checksums.exists():  # made before artifacts had checksums
+        write_checksums(checksums)
+    if not checksums.exists():
         return None
-    values = json.loads(record.read_text())
-    for item in dataclasses.fields(kind):
-        if item.type is Path:
-            values[item.name] = folder / values[item.name]
-    return kind(**values)
+    try:
+        if damage := find_damage(checksums):
+            raise ValueError(damage)
+        values = json.loads(record.read_bytes())
+        paths = {
+            item.name: folder / values[item.name]
+            for item in dataclasses.fields(kind)
+            if item.type is Path
+        }
+        return kind(**values | paths)
+    except (ValueError, LookupError, TypeError) as error:
+        print(f"{folder} is damaged ({error}): removed, to be made again", file=sys.stderr)
+        shutil.rmtree(folder)
+        return None
 
 
 def load_or_make(kind: type[A], root: Path, digest: str, work: Callable[[Path], A]) -> A:
-    """The artifact of `digest`: read if it is there, else made by `work(partial_folder)` and put in place by one rename.
+    """The artifact of `digest`: read if it is there and sound, else made and put in place by one rename.
 
-    `work` may find files of an interrupted attempt in the folder; paths in what it returns lie inside it.
+    Args:
+        work: makes it in the folder that it is given, where it may find files of an interrupted
+            attempt; paths in what it returns lie inside that folder.
     """
     final = root / kind.__name__.lower() / digest
-    if (found := load(kind, final)) is not None:
-        return found
+    if (artifact := load(kind, final)) is not None:
+        return artifact
     partial = final.with_name(final.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     made = work(partial)
     values = {
-        item.name: str(value.relative_to(partial))
-        if isinstance(value := getattr(made, item.name), Path)
-        else value
+        item.name: str(value.relative_to(partial)) if isinstance(value, Path) else value
         for item in dataclasses.fields(kind)
+        for value in [getattr(made, item.name)]
     }
-    with (partial / RECORD).open("w") as stream:
-        json.dump(values, stream, indent=1, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    if final.exists():  # a folder that lost its record is not an artifact
-        shutil.rmtree(final)
+    (partial / RECORD).write_text(json.dumps(values, indent=1, ensure_ascii=False), "utf-8")
+    for leftover in partial.rglob(".*.tmp"):
+        leftover.unlink()
+    write_checksums(partial / CHECKSUMS)
+    shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    found = load(kind, final)
-    assert found is not None
-    return found
+    artifact = load(kind, final)
+    assert artifact is not None
+    return artifact

@@ -157,10 +157,10 @@ def _gpu() -> Check:
 
 def _profile(settings: Settings) -> Check:
     try:
-        profile = load_profile(settings)
+        profile = load_profile(settings.home, settings.profile)
     except StockLLMError as error:
         return Check("profile", str(error), False, fatal=True)
-    folder = local_base(profile, settings)
+    folder = local_base(profile, settings.home)
     if folder:
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         found = f"{profile.name}: {folder}, {size / 1e6:.1f} MB"

@@ -1,7 +1,6 @@
-"""Keys of this machine: the salt of account ids and the key of signatures.
+"""The secrets of this machine: the salt that account ids are hashed with, and the key that signs what the gateway hands out.
 
-Both lie outside the project in a folder of their own (`settings.secrets`), readable by their owner
-alone, and are made at the first use.
+Both lie outside the project, in a folder that its owner alone can read, and are made when they are first needed.
 """
 
 import hashlib
@@ -9,56 +8,53 @@ import hmac
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from stock_llm.errors import InputError
 
-_SALT = "salt"
-_SIGNING_KEY = "signing-key"
 _BYTES = 32
-
-_LOST = {
-    _SALT: "rows that hide an account or an id then stand for none of yours",
-    _SIGNING_KEY: "response ids that were signed before are then refused",
-}
-"""What a new key means for what was made with the old one."""
 
 
 def account_hash(account: str, folder: Path) -> str:
-    """64 bits in hex of the HMAC-SHA256 of an account id under the salt; empty for an empty id.
+    """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an empty id.
+
+    Args:
+        folder: where the secrets are, `Settings.secrets`.
 
     Raises:
-        InputError: the salt in `folder` is damaged.
+        InputError: the salt was emptied or cut off.
     """
     if not account:
         return ""
-    return hmac.new(_key(folder / _SALT), account.encode(), hashlib.sha256).hexdigest()[:16]
+    return hmac.new(_read(folder / "salt"), account.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def signing_key(folder: Path) -> bytes:
-    """The key with which this machine signs what it has to recognize later.
+    """The key with which this machine signs texts that it will be shown again.
 
     Raises:
-        InputError: the key in `folder` is damaged.
+        InputError: the key was emptied or cut off.
     """
-    return _key(folder / _SIGNING_KEY)
+    return _read(folder / "signing-key")
 
 
-def _key(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     if not path.exists():
         _create(path)
-    key = path.read_bytes()
-    if len(key) != _BYTES or len(set(key)) < _BYTES // 4:
+    secret = path.read_bytes()
+    if len(secret) != _BYTES or len(set(secret)) < _BYTES // 4:
         raise InputError(
-            f"the {path.name} is damaged: {len(key)} bytes, not {_BYTES} random ones",
+            f"a secret of {_BYTES} random bytes is damaged: it has {len(secret)}",
             file=path,
-            remedy=f"Restore it from a backup, or delete it for a new one ({_LOST[path.name]})",
+            remedy="Restore it from a backup; if there is none, delete the file: a new one is made, and "
+            "account ids and signatures made with the old one are not recognized any more",
         )
-    return key
+    return secret
 
 
 def _create(path: Path) -> None:
-    """Makes a key, whole or not at all; of two processes the first to link wins."""
+    """Makes a secret once: of two processes that do so together, the first to link wins and both read its bytes."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
@@ -66,9 +62,6 @@ def _create(path: Path) -> None:
         stream.write(secrets.token_bytes(_BYTES))
         stream.flush()
         os.fsync(stream.fileno())
-    try:
+    with suppress(FileExistsError):
         os.link(name, path)
-    except FileExistsError:
-        pass
-    finally:
-        Path(name).unlink()
+    Path(name).unlink()

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 
-from stock_llm.artifacts import Dataset, History, digest_of, file_sha256, load_or_make
+from stock_llm.artifacts import Dataset, History, load_or_make
 from stock_llm.dataset import preferences, sampling, splits
 from stock_llm.dataset.card import NAMES, Tally, write_card
 from stock_llm.dataset.decisions import Market
@@ -41,6 +41,7 @@ from stock_llm.settings import Settings
 from stock_llm.skills.decision_point import HORIZON
 from stock_llm.skills.row import Row, write_rows
 from stock_llm.storage import quarantine
+from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 4
 """Raised whenever this file, or what it calls, makes other rows from the same history."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from prefect import task
 
-from stock_llm.artifacts import Candidate, Dataset, Scorecard, digest_of, file_sha256, load_or_make
+from stock_llm.artifacts import Candidate, Dataset, Scorecard, load_or_make
 from stock_llm.dataset.holdout_usage import HoldoutUsage
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.evaluation import gate
@@ -35,6 +35,7 @@ from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.decision_rows import situation_of
 from stock_llm.skills.row import Row, Score, read_rows
 from stock_llm.skills.statements import rsi_reading
+from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 3
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
@@ -93,7 +94,7 @@ def judge(
     folder: Path,
 ) -> Scorecard:
     """Asks every contestant every question and compares the marks."""
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     holdout, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
     rows = holdout + corrections
     judged = {
@@ -178,11 +179,11 @@ def _untuned(settings: Settings, profile: Profile) -> Path:
     """The base itself as a GGUF of the same quantization, made once."""
     kind = profile.gguf.quantization
     folder = settings.artifacts / "base"
-    made = folder / f"{digest_of(base=base_digest(profile, settings), quantization=kind)}.gguf"
+    made = folder / f"{digest_of(base=base_digest(profile, settings.home), quantization=kind)}.gguf"
     if not made.exists():
         folder.mkdir(parents=True, exist_ok=True)
         f16 = made.with_suffix(".f16")
-        write_gguf(fetch_base(profile, settings), f16, profile.name, CHAT_TEMPLATE)
+        write_gguf(fetch_base(profile, settings.home), f16, profile.name, CHAT_TEMPLATE)
         quantize_gguf(f16, made, kind, settings.threads)
         f16.unlink()
     return made

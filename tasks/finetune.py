@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from stock_llm.artifacts import Adapter, Dataset, digest_of, load_or_make
+from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.llm.base import base_digest, load_base
 from stock_llm.llm.checkpoints import latest_checkpoint
@@ -25,6 +25,7 @@ from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompts import messages, render
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
+from stock_llm.storage.checksums import digest_of
 
 if TYPE_CHECKING:
     from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule
@@ -48,10 +49,10 @@ def finetune(settings: Settings, dataset: Dataset) -> Adapter:
         StockLLMError: the disk is full, or the training went astray.
         MissingExtra: the extra `train` is not installed.
     """
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     digest = digest_of(
         dataset=dataset.digest,
-        base=base_digest(profile, settings),
+        base=base_digest(profile, settings.home),
         lora=profile.lora.model_dump(),
         training=profile.training.model_dump(),
         seed=settings.seed,
@@ -70,7 +71,7 @@ def train(
     settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path
 ) -> Adapter:
     """Trains inside `folder`, from the last whole checkpoint there if there is one."""
-    base = load_base(profile, settings, four_bit=True)
+    base = load_base(profile, settings.home, four_bit=True)
     longest = base.model.config.max_position_embeddings
     if profile.training.max_tokens > longest:
         raise InputError(
@@ -116,7 +117,7 @@ def train(
         folder=folder,
         weights=folder / "adapter",
         profile=profile.name,
-        base_digest=base_digest(profile, settings),
+        base_digest=base_digest(profile, settings.home),
         rows=len(rows),
         tokens=sum(len(examples[index].ids) for index in plan.order),
         steps=trainer.state.global_step,

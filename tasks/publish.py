@@ -17,7 +17,7 @@ from pathlib import Path
 
 from prefect import task
 
-from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version, file_sha256
+from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.llm.profiles import Profile, load_profile, local_base
@@ -28,6 +28,7 @@ from stock_llm.pipeline import registry
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.row import Row, read_rows
+from stock_llm.storage.checksums import file_sha256
 
 RECORD = "release.json"
 
@@ -48,7 +49,9 @@ def publish(
     Raises:
         PublishError: refused, or the smoke prompt failed although the verdict was "promote". `:latest` is where it was.
     """
-    target = publish_target(settings)
+    target = publish_target(
+        settings.ollama_host, settings.path(settings.ollama_store), settings.threads
+    )
     _follow_champion(settings, target)
     name, record = f"{MODEL}:v{version.number}", scorecard.folder / RECORD
     known = _recorded(record)
@@ -104,7 +107,9 @@ def roll_back(settings: Settings, number: int) -> None:
     Raises:
         PublishError: that version is not published where we publish to now.
     """
-    target = publish_target(settings)
+    target = publish_target(
+        settings.ollama_host, settings.path(settings.ollama_store), settings.threads
+    )
     if target.digest(f"{MODEL}:v{number}") is None:
         raise PublishError(f"there is no {MODEL}:v{number} at {target.where}")
     _promote(settings, target, number)
@@ -112,7 +117,7 @@ def roll_back(settings: Settings, number: int) -> None:
 
 def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
     """What `ollama create` would read, to stand beside the GGUF."""
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     return Modelfile(
         from_=f"./{candidate.gguf.name}",
         template=prompts.GO_TEMPLATE,
@@ -124,7 +129,7 @@ def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
 
 def _licence(profile: Profile, settings: Settings) -> str:
     """The text that came with the base, else the licence's name."""
-    folder = local_base(profile, settings)
+    folder = local_base(profile, settings.home)
     file = folder / "LICENSE" if folder else None
     return file.read_text(encoding="utf-8") if file and file.is_file() else profile.licence
 

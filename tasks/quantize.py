@@ -18,7 +18,7 @@ from typing import Any
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from prefect import task
 
-from stock_llm.artifacts import Adapter, Candidate, Dataset, digest_of, file_sha256, load_or_make
+from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, fetch_base, load_base
 from stock_llm.llm.gguf import quantize_gguf, write_gguf
@@ -28,6 +28,7 @@ from stock_llm.llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, rende
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
+from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 1
 """Raised whenever this file makes another model from the same adapter."""
@@ -49,7 +50,7 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
     Raises:
         ParityError: the GGUF would not see what training saw, or a step loses more than its bound.
     """
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     digest = digest_of(
         adapter=adapter.digest,
         holdout=dataset.holdout_digest,
@@ -76,7 +77,7 @@ def make(
     folder: Path,
 ) -> Candidate:
     """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in the end."""
-    _need_room(fetch_base(profile, settings), folder)
+    _need_room(fetch_base(profile, settings.home), folder)
     rows = list(read_rows(dataset.train))
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
     merged = folder / "merged"
@@ -133,7 +134,7 @@ def _merge(
     import torch
 
     torch.set_num_threads(settings.threads)
-    four_bit = load_base(profile, settings, four_bit=True)
+    four_bit = load_base(profile, settings.home, four_bit=True)
     seen = _dequantized(
         four_bit.model
     )  # before anything is computed: some CPUs repack the weights then
@@ -144,7 +145,7 @@ def _merge(
 
     best, best_weights = "", {}
     for base, weights in (("original", None), ("dequantized", seen)):
-        plain = load_base(profile, settings, four_bit=False)
+        plain = load_base(profile, settings.home, four_bit=False)
         if weights:
             plain.model.load_state_dict(weights, strict=False)
         merged = LoadedBase(_adapted(plain, adapter).merge_and_unload(), plain.tokenizer)
@@ -155,7 +156,7 @@ def _merge(
             best, best_weights = base, merged.model.state_dict()
         del plain, merged
     losses["merged"] = losses[f"merged into {best}"]
-    _save(fetch_base(profile, settings), best_weights, out)
+    _save(fetch_base(profile, settings.home), best_weights, out)
     return _Merge(best, losses)
 
 

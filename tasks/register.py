@@ -130,7 +130,7 @@ def _log(
 
 
 def _parameters(settings: Settings, dataset: Dataset) -> Iterator[tuple[str, Any]]:
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     for name, value in profile.model_dump(mode="json").items():
         if isinstance(value, dict):
             yield from ((f"{name}.{inner}", setting) for inner, setting in value.items())

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from stock_llm.artifacts import RECORD, Adapter, digest_of, files_sha256, load_or_make
+from stock_llm.artifacts import RECORD, Adapter, load_or_make
+from stock_llm.storage.checksums import digest_of, files_sha256
 
 
 def adapter(folder, **changes):

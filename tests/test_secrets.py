@@ -14,7 +14,7 @@ def test_a_damaged_key_is_refused_with_the_way_out(tmp_path, name, content):
     )
     before = use()
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"the {name} is damaged: {len(content)} bytes") as refused:
+    with pytest.raises(InputError, match=f"is damaged: it has {len(content)}") as refused:
         use()
     assert str(tmp_path / name) in str(refused.value) and "backup" in str(refused.value)
     (tmp_path / name).unlink()

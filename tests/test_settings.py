@@ -55,6 +55,6 @@ def test_an_unknown_profile_lists_the_known(tmp_path):
     folder.mkdir(parents=True)
     (folder / "mine.toml").write_text("name = 1")
     with pytest.raises(InputError, match="Known profiles: mine"):
-        load_profile(load_settings(home=tmp_path, profile="other"))
+        load_profile(tmp_path, "other")
     with pytest.raises(InputError, match=r"mine\.toml"):
-        load_profile(load_settings(home=tmp_path, profile="mine"))
+        load_profile(tmp_path, "mine")

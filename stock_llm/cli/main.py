@@ -145,7 +145,7 @@ def import_(
     """
     settings = _settings(trades=trades)
     if draft:
-        from stock_llm.importers.scaffold import draft_format as drafted
+        from stock_llm.importers.scaffold.draft import draft_format as drafted
 
         for file in files:
             print(drafted(file))

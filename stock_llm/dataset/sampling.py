@@ -12,13 +12,13 @@ from itertools import zip_longest
 
 import numpy as np
 
-from stock_llm.artifacts import digest_of
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.evaluation.answers import Language
 from stock_llm.skills import analyse, code, explain, portfolio, review, sentiment, signal
 from stock_llm.skills.decision_point import BaseRates
 from stock_llm.skills.row import Row
+from stock_llm.storage.checksums import digest_of
 
 SHARES = {
     signal.NAME: 0.24,

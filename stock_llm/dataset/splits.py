@@ -13,8 +13,8 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from stock_llm.artifacts import digest_of
 from stock_llm.feedback.item import FeedbackItem
+from stock_llm.storage.checksums import digest_of
 
 EMBARGO_DAYS = 7
 """Calendar days kept empty between the last train label and the holdout."""

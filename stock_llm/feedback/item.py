@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from stock_llm.artifacts import digest_of
 from stock_llm.evaluation.answers import LANGUAGES, Language
+from stock_llm.storage.checksums import digest_of
 from stock_llm.unicode import fold
 
 Thumb = Literal["up", "down"]

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stock_llm.artifacts import digest_of
 from stock_llm.feedback.item import OWNER, FeedbackItem
+from stock_llm.storage.checksums import digest_of
 
 OPEN_WEBUI = "open-webui"
 """The `source` of items from Open WebUI; a newer rating under the same id replaces the older."""
@@ -52,7 +52,7 @@ def read_records(path: Path, user: str = "", owner_names: tuple[str, ...] = ()) 
     from stock_llm.tabular.text import read_text
 
     records = []
-    for row, raw, values in _values(read_text(path)):
+    for row, raw, values in _values(read_text(path, strict=True)):
         try:
             item, dated = _item(values)
         except ValueError as error:

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
-from stock_llm.artifacts import digest_of
 from stock_llm.errors import InputError
 from stock_llm.feedback.config import DAILY_LIMIT
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.feedback.reading import OPEN_WEBUI, read_records
 from stock_llm.feedback.tables import BATCH, BATCH_ITEM, FEEDBACK, FORGOTTEN, SCHEMA, writing
+from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.database import open_database
 
 if TYPE_CHECKING:

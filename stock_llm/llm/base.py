@@ -13,10 +13,9 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stock_llm.artifacts import files_sha256
 from stock_llm.errors import InputError, MissingExtra
 from stock_llm.llm.profiles import Profile, local_base
-from stock_llm.settings import Settings
+from stock_llm.storage.checksums import files_sha256
 
 if TYPE_CHECKING:
     from transformers import MistralForCausalLM, PreTrainedTokenizerFast
@@ -64,15 +63,15 @@ class LoadedBase:
     tokenizer: "PreTrainedTokenizerFast"
 
 
-def base_digest(profile: Profile, settings: Settings) -> str:
+def base_digest(profile: Profile, home: Path) -> str:
     """What the base is, in one string: the SHA-256 over its files, or `id@commit` for a base from the hub.
 
     Raises:
         InputError: there is no such base.
     """
-    if (folder := local_base(profile, settings)) is not None:
+    if (folder := local_base(profile, home)) is not None:
         return files_sha256(base_files(folder), folder)
-    return f"{profile.path}@{_pinned(profile, settings)}"
+    return f"{profile.path}@{_pinned(profile, home)}"
 
 
 def base_files(folder: Path) -> list[Path]:
@@ -95,18 +94,18 @@ def base_files(folder: Path) -> list[Path]:
     return files
 
 
-def fetch_base(profile: Profile, settings: Settings) -> Path:
+def fetch_base(profile: Profile, home: Path) -> Path:
     """The folder with the base's files; a base from the hub is downloaded first, if it was not before.
 
     Raises:
         InputError: there is no such base, or it cannot be downloaded.
     """
-    folder = local_base(profile, settings) or _downloaded(profile, settings)
+    folder = local_base(profile, home) or _downloaded(profile, home)
     base_files(folder)
     return folder
 
 
-def load_base(profile: Profile, settings: Settings, four_bit: bool) -> LoadedBase:
+def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
     """The base with its tokenizer.
 
     Args:
@@ -117,7 +116,7 @@ def load_base(profile: Profile, settings: Settings, four_bit: bool) -> LoadedBas
         InputError: there is no such base, or it is not a plain Mistral.
         MissingExtra: the extra `train` is not installed.
     """
-    folder = fetch_base(profile, settings)
+    folder = fetch_base(profile, home)
     try:
         import torch
         from safetensors import SafetensorError
@@ -201,8 +200,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name in CONFIG_FIELDS}
 
 
-def _downloaded(profile: Profile, settings: Settings) -> Path:
-    commit = _pinned(profile, settings)
+def _downloaded(profile: Profile, home: Path) -> Path:
+    commit = _pinned(profile, home)
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -218,12 +217,12 @@ def _downloaded(profile: Profile, settings: Settings) -> Path:
         ) from error
 
 
-def _pinned(profile: Profile, settings: Settings) -> str:
+def _pinned(profile: Profile, home: Path) -> str:
     """The commit of a hub base. A branch can move under an adapter, and a missing folder must not become a stranger's model."""
     if not re.fullmatch(r"[0-9a-f]{40}", profile.revision):
         raise InputError(
             f"the base '{profile.path}' is not there, and without a pinned commit it is not looked for on the hub",
-            file=settings.path(f"models/profiles/{profile.name}.toml"),
+            file=home / f"models/profiles/{profile.name}.toml",
             remedy=f"{_HOW_TO_GET}; for a hub model, set `revision` to the 40-digit commit that you have reviewed",
         )
     return profile.revision

@@ -11,7 +11,7 @@ import re
 import shutil
 from pathlib import Path
 
-from stock_llm.artifacts import file_sha256
+from stock_llm.storage.checksums import file_sha256
 
 SEAL = "sealed.json"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stock_llm.errors import InputError
-from stock_llm.settings import Settings
 
 
 class _Strict(BaseModel):
@@ -56,18 +55,18 @@ class Profile(_Strict):
     serving: ServingConfig
 
 
-def load_profile(settings: Settings) -> Profile:
-    """The profile that `settings.profile` names.
+def load_profile(home: Path, name: str) -> Profile:
+    """The profile `models/profiles/NAME.toml` below `home`.
 
     Raises:
         InputError: there is no such file, or it does not fit the model above.
     """
-    folder = settings.path("models/profiles")
-    file = folder / f"{settings.profile}.toml"
+    folder = home / "models/profiles"
+    file = folder / f"{name}.toml"
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none"
         raise InputError(
-            f"there is no profile '{settings.profile}'",
+            f"there is no profile '{name}'",
             file=file,
             remedy=f"Known profiles: {known}",
         )
@@ -80,7 +79,7 @@ def load_profile(settings: Settings) -> Profile:
         raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", file=file) from None
 
 
-def local_base(profile: Profile, settings: Settings) -> Path | None:
-    """The local folder of the base weights; None when `path` is a hub id (downloaded by transformers on first use)."""
-    folder = settings.path(profile.path)
+def local_base(profile: Profile, home: Path) -> Path | None:
+    """The folder of the base weights, taken from `home`; None where `path` is the id of a model on the Hugging Face hub."""
+    folder = home / Path(profile.path).expanduser()
     return folder if folder.is_dir() else None

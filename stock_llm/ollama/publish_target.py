@@ -17,7 +17,6 @@ from stock_llm.ollama import rendering
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.server import ChatReply, OllamaServer, connect
 from stock_llm.ollama.store import OllamaStore
-from stock_llm.settings import Settings
 
 MODEL = "stock-llm"
 LATEST = f"{MODEL}:latest"
@@ -135,8 +134,13 @@ class ServerTarget:
         return self.server.ask(name, messages, seconds)
 
 
-def publish_target(settings: Settings) -> StoreTarget | ServerTarget:
-    """The server at `ollama_host` if one answers, else the folder `ollama_store`."""
-    if server := connect(settings.ollama_host):
+def publish_target(host: str, store: Path, threads: int) -> StoreTarget | ServerTarget:
+    """The Ollama server at `host` if one answers, else the folder `store`.
+
+    Args:
+        host: URL, or host and port; empty: no server is asked.
+        threads: CPU threads for answers from the folder.
+    """
+    if server := connect(host):
         return ServerTarget(server)
-    return StoreTarget(OllamaStore(settings.path(settings.ollama_store)), settings.threads)
+    return StoreTarget(OllamaStore(store), threads)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stock_llm.artifacts import file_sha256
 from stock_llm.errors import MissingExtra, PublishError
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.storage.checksums import file_sha256
 
 CONNECT_TIMEOUT = 2.0
 """Seconds that a server has to say that it is there."""

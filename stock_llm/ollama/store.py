@@ -22,11 +22,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from stock_llm.artifacts import file_sha256
 from stock_llm.errors import PublishError
 from stock_llm.ollama.config_layer import build_config_layer
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.storage.checksums import file_sha256
 
 _LAYER_TYPE = "application/vnd.ollama.image."
 _MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"

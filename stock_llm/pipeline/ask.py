@@ -60,9 +60,9 @@ def ask(settings: Settings, text: str, model: str) -> AskResult:
             remedy='Try: stock-llm ask "Analyze …" with one of your symbols',
         )
     context = known_numbers(settings, text)
-    reply = publish_target(settings).ask(
-        model, [{"role": "user", "content": user_text(text.strip(), context)}]
-    )
+    reply = publish_target(
+        settings.ollama_host, settings.path(settings.ollama_store), settings.threads
+    ).ask(model, [{"role": "user", "content": user_text(text.strip(), context)}])
     invented = ungrounded_numbers(reply.text, context) if context else []
     return AskResult(
         reply.prompt,

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stock_llm.artifacts import digest_of, file_sha256, files_sha256
 from stock_llm.pipeline.inputs import format_files
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of, file_sha256, files_sha256
 from stock_llm.storage.findings import Finding
 from stock_llm.storage.parse_cache import CachedParse, ParseResult, code_digest, load_or_parse
 from stock_llm.storage.quarantine import refuse_if_mostly_bad
@@ -65,7 +65,7 @@ def as_parse_result(found: "Import") -> ParseResult:
             {
                 "row": one.row,
                 "what": one.what,
-                "said": f"{one.said.normalize():f}",
+                "said": f"{one.stated.normalize():f}",
                 "computed": f"{one.computed.normalize():f}",
             }
             for one in found.differences

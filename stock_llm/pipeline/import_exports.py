@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from stock_llm.artifacts import file_sha256
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
 from stock_llm.importers.engine import Import
@@ -28,6 +27,7 @@ from stock_llm.portfolio.matching import LedgerName, match_names
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.storage import parquet
+from stock_llm.storage.checksums import file_sha256
 from stock_llm.storage.findings import Finding
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def preview_table(one: ExportPreview) -> "RenderableType":
         table.add_row(
             "[yellow]differs",
             f"row {gap.row}",
-            f"{gap.what}: the file says {gap.said.normalize():f}, its rows {gap.computed.normalize():f}",
+            f"{gap.what}: the file says {gap.stated.normalize():f}, its rows {gap.computed.normalize():f}",
         )
     if len(found.differences) > _SHOWN:
         table.add_row("[yellow]differs", str(len(found.differences) - _SHOWN), "more")

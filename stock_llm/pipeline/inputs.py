@@ -7,10 +7,10 @@ know columns.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stock_llm.artifacts import digest_of, file_sha256, files_sha256
 from stock_llm.errors import InputError
 from stock_llm.ledger.instruments import user_lines_digest
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of, file_sha256, files_sha256
 
 if TYPE_CHECKING:
     from stock_llm.feedback.store import FeedbackStore

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stock_llm.artifacts import digest_of, files_sha256
 from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of, files_sha256
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ def run_digest(settings: Settings, inputs: str) -> str:
     Raises:
         InputError: there is no such profile.
     """
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     package = Path(__file__).parents[1]
     code = [*package.rglob("*.py"), *(package.parent / "tasks").glob("*.py")]
     return digest_of(
         inputs=inputs,
         profile=profile.model_dump(mode="json"),
-        base=_base_marks(local_base(profile, settings)),
+        base=_base_marks(local_base(profile, settings.home)),
         dials=settings.model_dump(
             mode="json", include={"holdout_from", "train_rows", "holdout_rows", "seed"}
         ),

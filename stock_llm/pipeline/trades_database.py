@@ -2,7 +2,7 @@
 
 In: the settings trades_sql, trades_query, trades_watermark. Out: a `Part` like that of an export, in data/database; the watermark
 is in the same file, so that both move together or not at all. A row that is read again under its trade_id replaces what it said
-before. brokers/sql.py does the reading.
+before. importers/database_reader.py does the reading.
 """
 
 import json
@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm.artifacts import digest_of
-from stock_llm.importers import sql
+from stock_llm.importers import database_reader
 from stock_llm.ledger.entries import LEDGER_SCHEMA, content_keys
 from stock_llm.pipeline.exports import as_parse_result
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.parse_cache import CachedParse, code_digest
 from stock_llm.storage.quarantine import QuarantinedRow
 
@@ -33,7 +33,7 @@ def fetch_trades(settings: Settings) -> CachedParse:
     Raises:
         InputError: it cannot be reached, or the query gives no trades.
     """
-    source = sql.DatabaseSource(
+    source = database_reader.DatabaseSource(
         NAME, settings.trades_sql, settings.trades_query, settings.trades_watermark
     )
     url = account_hash(settings.trades_sql, settings.secrets)  # salted: it may hold a password
@@ -43,7 +43,7 @@ def fetch_trades(settings: Settings) -> CachedParse:
     state = json.loads(before.schema.metadata[b"state"]) if before is not None else {}
     if state.get("code") != code_digest():  # read by another program: all of it is read again
         before, state = None, {}
-    fetched = sql.read_query(
+    fetched = database_reader.read_query(
         source,
         partial(account_hash, folder=settings.secrets),
         state.get("watermark", ""),

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stock_llm.artifacts import files_sha256
+from stock_llm.storage.checksums import files_sha256
 from stock_llm.storage.parquet import BATCH_ROWS
 from stock_llm.storage.quarantine import QuarantinedRow
 

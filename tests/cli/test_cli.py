@@ -105,11 +105,11 @@ BROKEN = {
         lambda home: (home / "trades.csv").write_text(f"{FILL}soon,ABC,BUY,3,10.5\n"),
         ["trades.csv", "row 2", "the date cannot be read: 'soon'"],
     ),
-    "not UTF-8": (
+    "not a number, in Windows-1252": (
         lambda home: (home / "candles" / "ABC.csv").write_bytes(
             f"{BAR}2024-03-01,10,12,9,11,5\xe9\n".encode("latin-1")
         ),
-        ["ABC.csv", "row 2", "not UTF-8"],
+        ["ABC.csv", "row 2", "volume is not a number"],
     ),
     "symbol without candles": (
         lambda home: (home / "trades.csv").write_text(f"{FILL}2024-03-01,XYZ,BUY,3,10.5\n"),

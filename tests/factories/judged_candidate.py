@@ -5,8 +5,9 @@ from pathlib import Path
 
 from factories.rows import rows_of_all_skills
 
-from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Scorecard, file_sha256
+from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Scorecard
 from stock_llm.skills.row import write_rows
+from stock_llm.storage.checksums import file_sha256
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def test_a_file_that_is_no_feedback_puts_nothing_in(store, tmp_path):
     with pytest.raises(InputError, match=r"f\.jsonl, row 2: 2 of 3 rows are bad"):
         store.import_file(path)
     assert store.all(sample=True) == []
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"\xff\x80")
     with pytest.raises(InputError, match="UTF-8"):
         store.import_file(path)
 

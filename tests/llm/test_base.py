@@ -18,7 +18,7 @@ def test_four_bit_is_nf4_with_double_quantization_on_every_linear_layer(settings
     import bitsandbytes
     import torch
 
-    base = load_base(load_profile(settings), settings, four_bit=True)
+    base = load_base(load_profile(settings.home, settings.profile), settings.home, four_bit=True)
 
     linear = {
         name: module
@@ -45,8 +45,10 @@ def test_four_bit_is_nf4_with_double_quantization_on_every_linear_layer(settings
 def test_four_bit_and_plain_say_nearly_the_same(settings):
     import torch
 
-    profile = load_profile(settings)
-    plain, four_bit = (load_base(profile, settings, four_bit=choice) for choice in (False, True))
+    profile = load_profile(settings.home, settings.profile)
+    plain, four_bit = (
+        load_base(profile, settings.home, four_bit=choice) for choice in (False, True)
+    )
     ids = plain.tokenizer("[INST] How strong is the trend?[/INST]", return_tensors="pt").input_ids
 
     with torch.no_grad():
@@ -56,28 +58,28 @@ def test_four_bit_and_plain_say_nearly_the_same(settings):
 
 
 def test_the_digest_follows_the_files(settings, tmp_path):
-    profile = load_profile(settings)
-    before = base_digest(profile, settings)
+    profile = load_profile(settings.home, settings.profile)
+    before = base_digest(profile, settings.home)
     moved = settings.model_copy(update={"home": tmp_path})
     folder = shutil.copytree(settings.path(profile.path), tmp_path / profile.path)
     (folder / "README.md").write_text("a card changes nothing")
-    assert base_digest(profile, moved) == before
+    assert base_digest(profile, moved.home) == before
 
     weights = next(folder.glob("*.safetensors"))
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1
     weights.write_bytes(changed)
-    assert base_digest(profile, moved) != before
+    assert base_digest(profile, moved.home) != before
 
 
 def test_a_hub_base_needs_a_pinned_commit(settings):
-    pinned = load_profile(settings).model_copy(
+    pinned = load_profile(settings.home, settings.profile).model_copy(
         update={"path": "someone/some-model", "revision": "0" * 40}
     )
-    assert base_digest(pinned, settings) == f"someone/some-model@{'0' * 40}"
+    assert base_digest(pinned, settings.home) == f"someone/some-model@{'0' * 40}"
     for revision in ("", "main", "0" * 39):
         with pytest.raises(InputError, match=r"stock-llm base build.*`revision`"):
-            base_digest(pinned.model_copy(update={"revision": revision}), settings)
+            base_digest(pinned.model_copy(update={"revision": revision}), settings.home)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_only_named_fields_of_the_config_are_read(tmp_path):
 def test_a_base_with_gaps_is_refused(settings, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    profile = load_profile(settings)
+    profile = load_profile(settings.home, settings.profile)
     moved = settings.model_copy(update={"home": tmp_path})
     folder = shutil.copytree(settings.path(profile.path), tmp_path / profile.path)
     file = next(folder.glob("*.safetensors"))
@@ -121,12 +123,12 @@ def test_a_base_with_gaps_is_refused(settings, tmp_path):
         file,
     )
     with pytest.raises(InputError, match=r"layers\.0\.mlp\.up_proj"):
-        load_base(profile, moved, four_bit=False)
+        load_base(profile, moved.home, four_bit=False)
 
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match="not a base model that can be loaded"):
-        load_base(profile, moved, four_bit=False)
+        load_base(profile, moved.home, four_bit=False)
 
     file.rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="other formats are not read"):
-        load_base(profile, moved, four_bit=False)
+        load_base(profile, moved.home, four_bit=False)

@@ -14,13 +14,13 @@ import gguf
 import numpy as np
 import pytest
 
-from stock_llm.artifacts import file_sha256
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.ollama.config_layer import human_number
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import Blob, OllamaStore, manifest_of
+from stock_llm.storage.checksums import file_sha256
 
 RECORDED = Path(__file__).parents[3] / "shared" / "facts" / "ollama-recorded.json"
 MODELFILE = Modelfile(

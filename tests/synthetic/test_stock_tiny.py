@@ -10,12 +10,12 @@ from random import Random
 
 import pytest
 
-from stock_llm.artifacts import files_sha256
 from stock_llm.errors import StockLLMError
 from stock_llm.evaluation.answers import LANGUAGES, parse_answer
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, analyse, code, explain, review, signal, statements
 from stock_llm.skills.row import UNPARSED
+from stock_llm.storage.checksums import files_sha256
 from stock_llm.synthetic.sample.market import COMPANIES
 from stock_llm.synthetic.stock_tiny import corpus, dialogue, notes, probe, scenes, snippets
 from stock_llm.synthetic.stock_tiny.build import FACTS_FILE, TOKENIZER_FILES, build, check

@@ -69,7 +69,7 @@ def test_nonsense_is_marked_as_such_by_the_whole_line(settings, gguf, tmp_path):
 def test_looks_are_counted_and_what_the_base_may_have_read_is_named(settings, gguf, tmp_path):
     """The material's closes are in 2024."""
     holdout = list(rows_of_all_skills(10))
-    given, profile = dataset(tmp_path, holdout), stage.load_profile(settings)
+    given, profile = dataset(tmp_path, holdout), stage.load_profile(settings.home, settings.profile)
     early = sum(row.as_of <= "2024-06-30" for row in holdout)
     assert 0 < early < 10
     for cutoff, name, look, warned in (

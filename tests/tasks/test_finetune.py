@@ -38,7 +38,9 @@ def home(tiny_base, tmp_path) -> Settings:
 @pytest.fixture(scope="module")
 def tokenizer(tiny_base):
     settings = load_settings(home=tiny_base, profile="tiny")
-    return load_base(load_profile(settings), settings, four_bit=False).tokenizer
+    return load_base(
+        load_profile(settings.home, settings.profile), settings.home, four_bit=False
+    ).tokenizer
 
 
 def dataset(settings: Settings, rows: list[Row]) -> Dataset:
@@ -89,11 +91,17 @@ def test_only_answers_are_learnt(home, tokenizer):
 
     from stock_llm.llm.trainer import make_trainer
 
-    profile = load_profile(home)
+    profile = load_profile(home.home, home.profile)
     examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
     plan = finetune.schedule(examples, [1.0] * len(ROWS), profile, home.seed)
     trainer = make_trainer(
-        load_base(profile, home, four_bit=True), profile, examples, plan, home.home / "out", "x", 1
+        load_base(profile, home.home, four_bit=True),
+        profile,
+        examples,
+        plan,
+        home.home / "out",
+        "x",
+        1,
     )
     batch = next(iter(trainer.get_train_dataloader()))
     for row, (ids, labels) in zip(
@@ -168,7 +176,7 @@ def test_a_tokenizer_that_merges_across_the_boundary_is_refused(tokenizer):
 
 
 def test_weights_repeat_rows_and_nothing_else_decides_the_order(home, tokenizer):
-    profile = load_profile(home)
+    profile = load_profile(home.home, home.profile)
     profile = profile.model_copy(
         update={"training": profile.training.model_copy(update={"epochs": 20.0})}
     )
@@ -186,7 +194,7 @@ def test_weights_repeat_rows_and_nothing_else_decides_the_order(home, tokenizer)
 
 
 def test_rows_of_like_length_stand_together_and_steps_keep_their_size(home, tokenizer):
-    profile = load_profile(home)
+    profile = load_profile(home.home, home.profile)
     examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
     plan = finetune.schedule(examples, [1.0] * len(ROWS), profile, seed=7)
     lengths = [len(examples[index].ids) for index in plan.order]
@@ -210,7 +218,7 @@ def test_a_weighted_row_is_learnt_better(home):
         ]
         adapter = finetune.train(
             home,
-            load_profile(home),
+            load_profile(home.home, home.profile),
             dataset(home, [*rows, *ROWS[8:16]]),
             "x",
             home.home / f"{weights}",
@@ -224,7 +232,7 @@ def answer_loss(settings: Settings, adapter: Path, row: Row) -> float:
     import torch
     from peft import PeftModel
 
-    base = load_base(load_profile(settings), settings, four_bit=True)
+    base = load_base(load_profile(settings.home, settings.profile), settings.home, four_bit=True)
     model = PeftModel.from_pretrained(base.model, str(adapter))
     (example,) = finetune.tokenized([row], base.tokenizer, 640, Path("train.jsonl"))
     ids = torch.tensor([example.ids])
@@ -243,7 +251,7 @@ from test_finetune import ROWS, dataset, finetune
 
 trainer.SECONDS_BETWEEN_CHECKPOINTS, trainer.CHECKPOINT_SHARE = 0.0, 1e9
 settings = load_settings(home=sys.argv[1], profile="tiny", threads=1)
-finetune.train(settings, load_profile(settings), dataset(settings, ROWS), "same", settings.home / "killed")
+finetune.train(settings, load_profile(settings.home, settings.profile), dataset(settings, ROWS), "same", settings.home / "killed")
 """
 
 
@@ -251,7 +259,11 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home):
     edit_profile(home, "epochs = 1", "epochs = 1.5")
     edit_profile(home, "dropout = 0.0", "dropout = 0.1")
     whole = finetune.train(
-        home, load_profile(home), dataset(home, ROWS), "same", home.home / "whole"
+        home,
+        load_profile(home.home, home.profile),
+        dataset(home, ROWS),
+        "same",
+        home.home / "whole",
     )
 
     child = subprocess.Popen(
@@ -273,7 +285,11 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home):
     )  # as if the kill had come while this one was being written
 
     resumed = finetune.train(
-        home, load_profile(home), dataset(home, ROWS), "same", home.home / "killed"
+        home,
+        load_profile(home.home, home.profile),
+        dataset(home, ROWS),
+        "same",
+        home.home / "killed",
     )
     assert 0 < resumed.resumed_from_step < int(newest.name.split("-")[1])
     assert [point["step"] for point in resumed.loss_curve] == [

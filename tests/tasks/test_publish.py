@@ -12,7 +12,7 @@ import pytest
 from factories.parrot_gguf import write_parrot
 from fakes.loopback_ollama import LoopbackOllama
 
-from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version, file_sha256
+from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.market.situation import Situation
@@ -25,6 +25,7 @@ from stock_llm.settings import load_settings
 from stock_llm.skills import analyse, explain, signal
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import write_rows
+from stock_llm.storage.checksums import file_sha256
 from tasks import publish as stage
 from tasks.publish import roll_back
 

@@ -7,13 +7,14 @@ import shutil
 import pytest
 from factories.rows import rows_of_all_skills
 
-from stock_llm.artifacts import Adapter, Dataset, file_sha256
+from stock_llm.artifacts import Adapter, Dataset
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, load_base
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
+from stock_llm.storage.checksums import file_sha256
 from tasks import finetune, quantize
 
 ROWS = [
@@ -66,10 +67,10 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
 
 
 def test_the_dequantized_base_is_what_training_saw(trained):
-    profile = load_profile(trained.settings)
-    four_bit = load_base(profile, trained.settings, four_bit=True)
+    profile = load_profile(trained.settings.home, trained.settings.profile)
+    four_bit = load_base(profile, trained.settings.home, four_bit=True)
     seen = quantize._dequantized(four_bit.model)
-    plain = load_base(profile, trained.settings, four_bit=False)
+    plain = load_base(profile, trained.settings.home, four_bit=False)
     before = plain.model.state_dict()
     assert set(seen) <= set(before) and len(seen) == 7
     plain.model.load_state_dict(seen, strict=False)

@@ -6,7 +6,7 @@ this machine's salt nobody can try telephone numbers until one fits. Does not kn
 
 from collections.abc import Callable, Iterable, Sequence
 
-from stock_llm.artifacts import digest_of
+from stock_llm.storage.checksums import digest_of
 
 HashFunction = Callable[[str], str]
 

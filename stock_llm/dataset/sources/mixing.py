@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stock_llm.artifacts import digest_of, files_sha256
 from stock_llm.dataset.leakage.duplicates import DuplicateIndex
 from stock_llm.dataset.privacy import injections
 from stock_llm.dataset.privacy.redaction import Redactor
@@ -25,6 +24,7 @@ from stock_llm.evaluation.answers import Language
 from stock_llm.settings import Settings, SourceSettings
 from stock_llm.skills import sentiment
 from stock_llm.skills.row import Row
+from stock_llm.storage.checksums import digest_of, files_sha256
 from stock_llm.storage.quarantine import QuarantinedRow, refuse_if_mostly_bad
 
 GENERAL = "general"

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm.artifacts import digest_of, file_sha256
 from stock_llm.errors import InputError
 from stock_llm.market.calendars import Exchanges
 from stock_llm.market.candles.candle_file import CANDLE_SCHEMA, read_file
@@ -29,6 +28,7 @@ from stock_llm.market.candles.columns import PRICES
 from stock_llm.market.situation import Candles
 from stock_llm.settings import Settings
 from stock_llm.storage import parquet, parse_cache
+from stock_llm.storage.checksums import digest_of, file_sha256
 from stock_llm.storage.findings import Finding
 from stock_llm.storage.parse_cache import CachedParse, ParseResult
 from stock_llm.storage.quarantine import QuarantinedRow

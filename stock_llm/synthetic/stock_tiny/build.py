@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stock_llm.artifacts import digest_of
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import digest_of
 from stock_llm.synthetic.stock_tiny import corpus, probe
 from stock_llm.synthetic.stock_tiny.card import card
 from stock_llm.synthetic.stock_tiny.train import (

@@ -1,8 +1,10 @@
-"""A format for a CSV file that no format knows: a commented TOML draft with its guesses filled in, for the user to complete.
+"""A format for a CSV file that no format knows: a commented TOML draft with its guesses filled in,
+for the user to complete.
 
-In: the file. Out: the text of a TOML file. Saved into the user's folder of formats it is one like those beside this file. Its
-first lines say how many rows of the file it already reads, and why the others are set aside. Run alone:
-`stock-llm import FILE --draft`. What columns and actions may mean is guessed in guesses.py.
+In: the file. Out: the text of a TOML file. Saved into the user's folder of formats it is one like
+those beside this file. Its first lines say how many rows of the file it already reads, and why the
+others are set aside. Run alone: `stock-llm import FILE --draft`. What columns and actions may mean
+is guessed in guesses.py.
 """
 
 import json
@@ -12,11 +14,12 @@ from collections import Counter
 from pathlib import Path
 
 from stock_llm.errors import InputError
-from stock_llm.importers import engine, guessing, json_xml
+from stock_llm.importers import engine
 from stock_llm.importers.format_spec import SPECIAL, bundled_formats, load_format
-from stock_llm.importers.guessing import FormatGuess
+from stock_llm.importers.json_xml_reader import is_document
+from stock_llm.importers.scaffold.guesses import FormatGuess, guess_format
 from stock_llm.ledger.entries import EntryKind
-from stock_llm.tabular.encoding import text_of
+from stock_llm.tabular.text import read_text
 
 _COLUMNS = {
     "date": "when it happened",
@@ -56,11 +59,11 @@ def draft_format(path: Path) -> str:
             file=path,
             remedy="Import it; to read it otherwise, copy that format into your folder of formats and change it",
         )
-    if json_xml.is_document(text_of(path)):
+    if is_document(read_text(path)):
         raise InputError(
             "this is JSON or XML; drafts are made of tables", file=path, remedy="Export it as CSV"
         )
-    guess = guessing.guess_format(path)
+    guess = guess_format(path)
     if not guess.roles:
         raise InputError(
             "no column of it looks like a date, a symbol, a quantity or anything else of a trade",
@@ -196,7 +199,8 @@ def _name_in_sentence(guess: FormatGuess) -> list[str]:
 
 
 def _rules(guess: FormatGuess) -> list[str]:
-    """Orders that were not carried out; where no column says what happened, the sign of the units or of the cash does."""
+    """Orders that were not carried out; where no column says what happened, the sign of the units
+    or of the cash does."""
     lines = []
     if guess.undone:
         filled = _is_filled(guess)
@@ -257,7 +261,8 @@ def _vocabulary(guess: FormatGuess) -> list[str]:
 
 
 def _reference(header: list[str], place: int) -> str:
-    """How a format names a column: by its name, by the one before it where names repeat or are empty."""
+    """How a format names a column: by its name, by the one before it where names repeat or are
+    empty."""
     name = header[place]
     plain = [" ".join(cell.lower().split()) for cell in header]
     if name and plain.index(plain[place]) == place:

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from stock_llm.errors import InputError
-from stock_llm.importers import engine, sql
-from stock_llm.importers.sql import DatabaseSource
+from stock_llm.importers import database_reader, engine
+from stock_llm.importers.database_reader import DatabaseSource
 
 D = Decimal
 QUERY = """
@@ -44,7 +44,7 @@ def _hash(account: str) -> str:
 
 
 def test_rows_become_entries(database):
-    read = sql.read_query(DatabaseSource("portfolio", database, QUERY), _hash).imported
+    read = database_reader.read_query(DatabaseSource("portfolio", database, QUERY), _hash).imported
     assert (read.rows_read, read.rows_kept, len(read.quarantined)) == (7, 5, 2)
     entries = sorted(read.entries, key=lambda one: one.source_row)
     assert [
@@ -68,7 +68,9 @@ def test_rows_become_entries(database):
 
 def test_a_database_gives_what_the_same_table_as_a_file_gives(database, tmp_path):
     query = QUERY.replace("id AS trade_id, ", "") + " WHERE id IN (1, 2, 6, 7)"
-    from_sql = sql.read_query(DatabaseSource("portfolio", database, query), _hash).imported
+    from_sql = database_reader.read_query(
+        DatabaseSource("portfolio", database, query), _hash
+    ).imported
     path = tmp_path / "portfolio.csv"
     lines = ["date,symbol,side,quantity,price,fee,currency,account"]
     lines += [
@@ -87,9 +89,9 @@ def test_a_database_gives_what_the_same_table_as_a_file_gives(database, tmp_path
 
 def test_only_what_is_new_is_read(database):
     source = DatabaseSource("portfolio", database, QUERY, watermark="trade_id")
-    first = sql.read_query(source, _hash)
+    first = database_reader.read_query(source, _hash)
     assert first.watermark == "int:7"
-    again = sql.read_query(source, _hash, since=first.watermark)
+    again = database_reader.read_query(source, _hash, since=first.watermark)
     assert [one.entry_id for one in again.imported.entries] == [
         "sql-portfolio:7"
     ]  # a row with the same mark may have come late
@@ -100,7 +102,7 @@ def test_only_what_is_new_is_read(database):
         connection.execute(
             "INSERT INTO fills VALUES (NULL, '2024-02-02', 'NVDA', 'BUY', 1, 601, 0, 'USD', NULL)"
         )
-    later = sql.read_query(source, _hash, since=again.watermark)
+    later = database_reader.read_query(source, _hash, since=again.watermark)
     assert [one.price for one in sorted(later.imported.entries, key=lambda one: one.price)] == [
         D(180),
         D(600),
@@ -111,7 +113,7 @@ def test_only_what_is_new_is_read(database):
 
 def test_nothing_new_is_no_error(database):
     source = DatabaseSource("portfolio", database, QUERY, watermark="trade_id")
-    found = sql.read_query(source, _hash, since="int:99")
+    found = database_reader.read_query(source, _hash, since="int:99")
     assert (found.imported.rows_read, found.imported.table.num_rows, found.watermark) == (
         0,
         0,
@@ -125,7 +127,9 @@ def test_a_watermark_of_several_kinds(database):
             "INSERT INTO fills VALUES ('eight', '2024-02-01', 'NVDA', 'BUY', 1, 600, 0, 'USD', NULL)"
         )
     with pytest.raises(InputError, match="trade_id has values that cannot be compared"):
-        sql.read_query(DatabaseSource("portfolio", database, QUERY, watermark="trade_id"), _hash)
+        database_reader.read_query(
+            DatabaseSource("portfolio", database, QUERY, watermark="trade_id"), _hash
+        )
 
 
 @pytest.mark.parametrize(
@@ -133,9 +137,9 @@ def test_a_watermark_of_several_kinds(database):
     [(7, "int:7"), ("2024-01-18", "str:2024-01-18"), (D("7.5"), "Decimal:7.5"), (1.5, "float:1.5")],
 )
 def test_watermarks_keep_their_kind(mark, text):
-    assert sql._written(mark) == text
-    assert sql._parsed(text) == mark
-    assert type(sql._parsed(text)) is type(mark)
+    assert database_reader._written(mark) == text
+    assert database_reader._parsed(text) == mark
+    assert type(database_reader._parsed(text)) is type(mark)
 
 
 def test_a_users_own_format_names_the_columns(database, tmp_path):
@@ -145,7 +149,7 @@ def test_a_users_own_format_names_the_columns(database, tmp_path):
         'name = "fills"\ntitle = "Our system"\nheader = ["paper", "units"]\n[columns]\ndate = "day"\nsymbol = "paper"\n'
         'action = "side"\nquantity = "units"\nprice = "price"\ncurrency = "money"\n[kinds]\nBUY = "BUY"\nSELL = "sell"\n'
     )
-    read = sql.read_query(
+    read = database_reader.read_query(
         DatabaseSource("ours", database, "SELECT * FROM fills"), _hash, own=own
     ).imported
     assert read.rows_kept == 5
@@ -179,14 +183,14 @@ def test_a_users_own_format_names_the_columns(database, tmp_path):
 def test_errors_name_the_source_and_the_remedy(database, change, says):
     given = {"name": "portfolio", "url": database, "query": QUERY, **change}
     with pytest.raises(InputError, match=says) as caught:
-        sql.read_query(DatabaseSource(**given), _hash)
+        database_reader.read_query(DatabaseSource(**given), _hash)
     assert str(caught.value).startswith("portfolio: ")
     assert "hunter2" not in str(caught.value)
 
 
 def test_the_database_is_only_read(database):
     with pytest.raises(InputError):
-        sql.read_query(
+        database_reader.read_query(
             DatabaseSource("portfolio", database, "WITH x AS (SELECT 1) DELETE FROM fills"), _hash
         )
     with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
@@ -206,7 +210,7 @@ def test_passwords_are_in_no_message_log_or_entry(caplog, monkeypatch):
         sa, "create_engine", lambda *_args, **kwargs: real("sqlite://", creator=connect, **kwargs)
     )
     with pytest.raises(InputError) as caught:
-        sql.read_query(DatabaseSource("portfolio", url, QUERY), _hash)
+        database_reader.read_query(DatabaseSource("portfolio", url, QUERY), _hash)
     shown = [
         str(caught.value),
         repr(caught.value.__cause__),
@@ -220,7 +224,7 @@ def test_passwords_are_in_no_message_log_or_entry(caplog, monkeypatch):
 
 def test_rows_come_in_chunks(tmp_path, monkeypatch):
     """While 10,000 rows are fetched, Python never holds more than a chunk of 200 of them."""
-    monkeypatch.setattr(sql, "_CHUNK", 200)
+    monkeypatch.setattr(database_reader, "_CHUNK", 200)
     path = tmp_path / "big.db"
     with sqlite3.connect(path) as connection:
         connection.execute(
@@ -232,9 +236,9 @@ def test_rows_come_in_chunks(tmp_path, monkeypatch):
         )
         connection.executemany("INSERT INTO fills VALUES (?,?,?,?,?,?,?,?,?)", rows)
     source = DatabaseSource("big", f"sqlite:///{path}", QUERY, watermark="trade_id")
-    with sql._engine(source).connect() as connection:
+    with database_reader._engine(source).connect() as connection:
         tracemalloc.start()
-        header, columns, watermark = sql._rows(connection, source, "")
+        header, columns, watermark = database_reader._rows(connection, source, "")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert (len(header.cells), len(columns[0]), watermark) == (9, 10_000, "int:9999")
@@ -273,7 +277,7 @@ def test_postgresql(fills):
         FROM fills ORDER BY id
     """
     source = DatabaseSource("warehouse", fills, query, watermark="changed")
-    first = sql.read_query(source, _hash)
+    first = database_reader.read_query(source, _hash)
     assert first.imported.rows_kept == 25_000
     one = min(first.imported.entries, key=lambda one: one.executed_at)
     assert (one.kind, one.symbol, one.quantity, one.price) == (
@@ -284,9 +288,11 @@ def test_postgresql(fills):
     )
     assert one.executed_at.isoformat() == "2024-01-15T14:31:00+00:00"
     assert first.watermark.startswith("datetime:2026-12-08T16:00")
-    assert sql.read_query(source, _hash, since=first.watermark).imported.rows_kept == 1
+    assert database_reader.read_query(source, _hash, since=first.watermark).imported.rows_kept == 1
     with pytest.raises(InputError, match="nowhere") as caught:
-        sql.read_query(DatabaseSource("warehouse", fills, "SELECT * FROM nowhere"), _hash)
+        database_reader.read_query(
+            DatabaseSource("warehouse", fills, "SELECT * FROM nowhere"), _hash
+        )
     assert "does not exist" in str(caught.value)
 
 
@@ -299,7 +305,7 @@ def test_orders_that_were_not_carried_out_are_no_trades(tmp_path):
             "INSERT INTO orders VALUES ('2024-05-06', 'ACME', 'BUY', 1, 10, ?)",
             [(state,) for state in states],
         )
-    read = sql.read_query(
+    read = database_reader.read_query(
         DatabaseSource("orders", f"sqlite:///{path}", "SELECT * FROM orders"), _hash
     ).imported
     assert read.rows_kept == 1

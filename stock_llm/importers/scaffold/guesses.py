@@ -1,7 +1,9 @@
-"""What a table that no format knows may mean: its separator, its header, which column is what, what its actions are.
+"""What a table that no format knows may mean: its separator, its header, which column is what, what
+its actions are.
 
-In: the text of a CSV file. Out: `Guess`. A column is judged by its name (words.py) and by what stands in it: a date column holds
-dates, whatever it is called. Guesses are shown to the user (draft.py); nothing is imported by them alone.
+In: the text of a CSV file. Out: `Guess`. A column is judged by its name (words.py) and by what
+stands in it: a date column holds dates, whatever it is called. Guesses are shown to the user
+(draft.py); nothing is imported by them alone.
 """
 
 import csv
@@ -17,10 +19,11 @@ import pyarrow.compute as pc
 
 from stock_llm.errors import InputError
 from stock_llm.importers.format_spec import glob
-from stock_llm.importers.headers import SEPARATORS, cells
-from stock_llm.importers.vocabulary import ROLES, UNDONE, kind_of, likeness
-from stock_llm.tabular import values
-from stock_llm.tabular.encoding import text_of
+from stock_llm.importers.scaffold.vocabulary import ROLES, UNDONE, kind_of, likeness
+from stock_llm.tabular.dates import date_order
+from stock_llm.tabular.numbers import FIAT, MARKS, bare, decimal_sign, read_numbers
+from stock_llm.tabular.table import SEPARATORS, split_record, trimmed
+from stock_llm.tabular.text import read_text
 
 _ROWS = 50_000
 """So many rows are looked at."""
@@ -37,7 +40,8 @@ _NUMERIC = frozenset(("quantity", "price", "amount", "net", "fee", "tax", "balan
 
 @dataclass(frozen=True)
 class Table:
-    """The table of a file: `at` is the header's line, from 0; columns hold the first rows as text."""
+    """The table of a file: `at` is the header's line, from 0; columns hold the first rows as
+    text."""
 
     at: int
     separator: str
@@ -54,11 +58,13 @@ class FormatGuess:
         decimal: "." or ","; empty where the numbers show neither.
         dates: DMY or MDY; empty where the dates say it themselves.
         unsure_dates: the dates can be read both ways, and nothing tells.
-        sign: the number whose sign tells purchases from sales where no action does; empty where an action does.
+        sign: the number whose sign tells purchases from sales where no action does; empty where an
+            action does.
         words: action → how many rows have it.
         kinds: action → kind, `~` for one to leave out, "" where nothing is known.
         currency: the only one that the header names.
-        undone: what the status of an order is that was not carried out; empty where no column has it.
+        undone: what the status of an order is that was not carried out; empty where no column has
+            it.
     """
 
     table: Table
@@ -79,16 +85,13 @@ def guess_format(path: Path) -> FormatGuess:
     Raises:
         InputError: there is no table in it.
     """
-    table = _table(text_of(path), path)
+    table = _table(read_text(path), path)
     traits = [_traits(column) for column in table.columns]
     roles = _roles(table, traits)
-    numbers = [
-        pa.chunked_array([table.columns[place]])
-        for role, place in roles.items()
-        if role in _NUMERIC
-    ]
+    decimal = decimal_sign(
+        table.columns[place] for role, place in roles.items() if role in _NUMERIC
+    )
     dates, unsure = _date_order(table, roles, path)
-    decimal = values.comma_or_point(numbers)
     if unsure and decimal == ",":
         dates, unsure = "DMY", False
     words = _words(table.columns[roles["action"]]) if "action" in roles else {}
@@ -126,10 +129,12 @@ def _table(text: str, path: Path) -> Table:
     places = [at for at, line in enumerate(lines[:2000]) if line.strip(' ,;|\t"')][:200]
     best: tuple[int, int, str] | None = None
     for separator in SEPARATORS:
-        widths = {at: len(cells(lines[at], separator)) for at in places if separator in lines[at]}
+        widths = {
+            at: len(split_record(lines[at], separator)) for at in places if separator in lines[at]
+        }
         for at in places[:40]:
             width = widths.get(at, 0)
-            names = cells(lines[at], separator) if width >= 3 else []
+            names = split_record(lines[at], separator) if width >= 3 else []
             if not names or sum(bool(re.search(r"[^\W\d_]", name)) for name in names) * 2 < width:
                 continue
             below = sum(width == other for place, other in widths.items() if place > at)
@@ -142,7 +147,7 @@ def _table(text: str, path: Path) -> Table:
             remedy="A table has a header with three columns or more",
         )
     _, at, separator = best
-    header = [cell.strip(' \t"\ufeff') for cell in cells(lines[at], separator)]
+    header = [cell.strip(' \t"\ufeff') for cell in split_record(lines[at], separator)]
     rows = [
         row
         for row in _records(lines[at + 1 : at + 1 + _ROWS], separator)
@@ -152,8 +157,7 @@ def _table(text: str, path: Path) -> Table:
         row + [""] * (len(header) - len(row)) for row in rows if len(row) >= min(3, len(header))
     ]
     columns = [
-        values.trimmed(pa.array([row[place] for row in rows], pa.string()))
-        for place in range(len(header))
+        trimmed(pa.array([row[place] for row in rows], pa.string())) for place in range(len(header))
     ]
     return Table(at, separator, header, columns)
 
@@ -162,7 +166,7 @@ def _records(lines: Sequence[str], separator: str) -> list[list[str]]:
     try:
         return list(csv.reader(lines, delimiter=separator))
     except csv.Error:  # a quote that was never closed before more than a cell may hold
-        return [cells(line, separator) for line in lines]
+        return [split_record(line, separator) for line in lines]
 
 
 @dataclass(frozen=True)
@@ -184,22 +188,18 @@ def _traits(column: pa.Array) -> _Traits:
     filled = column.filter(pc.invert(pc.is_in(column, pa.array(["", "-", "--"]))))
     if not len(filled):
         return _Traits(0, 0, 0, 0, 0, 0, 0, 0, 0)
-    bare = values.bare(filled)
+    numbers = bare(filled)
     words = Counter(filled.to_pylist())
 
     def share(texts: pa.Array, pattern: str) -> float:
         return pc.mean(pc.cast(pc.match_substring_regex(texts, pattern), pa.float64())).as_py()
 
-    money = sum(
-        count
-        for word, count in words.items()
-        if word.upper() in values.FIAT or word in values.MARKS
-    )
+    money = sum(count for word, count in words.items() if word.upper() in FIAT or word in MARKS)
     return _Traits(
         filled=len(filled) / len(column),
         dates=share(filled, _DATE),
         times=share(filled, r"^\d{1,2}:\d{2}"),
-        numbers=share(bare, r"^[+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d+)?$"),
+        numbers=share(numbers, r"^[+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d+)?$"),
         isins=share(filled, _ISIN),
         currencies=money / len(filled),
         tickers=share(filled, _TICKER),
@@ -259,7 +259,8 @@ def _roles(table: Table, traits: Sequence[_Traits]) -> dict[str, int]:
 
 
 def _what_is_left(table: Table, traits: Sequence[_Traits], roles: dict[str, int]) -> None:
-    """The only numbers without a name, or the only ones with signs, are the units; where nothing names the paper, tickers do."""
+    """The only numbers without a name, or the only ones with signs, are the units; where nothing
+    names the paper, tickers do."""
     free = [
         place
         for place in range(len(traits))
@@ -283,7 +284,8 @@ def _what_is_left(table: Table, traits: Sequence[_Traits], roles: dict[str, int]
 
 
 def _numbers_executions(table: Table, traits: Sequence[_Traits], place: int) -> bool:
-    """Whether a column is the broker's number of each row: it says so, and has none twice. Orders may have several rows."""
+    """Whether a column is the broker's number of each row: it says so, and has none twice. Orders
+    may have several rows."""
     named = re.search(
         r"trade|transa[ck]tion|execution|deal|fill|^id$", table.header[place], re.IGNORECASE
     )
@@ -317,10 +319,10 @@ def _by_arithmetic(table: Table, traits: Sequence[_Traits], roles: dict[str, int
     ]
     choices = [[roles[role]] if role in roles else free for role in _FACTORS]
     places = sorted({place for choice in choices for place in choice})
-    decimal = values.comma_or_point([pa.chunked_array([table.columns[place]]) for place in places])
-    read = values.read_numbers(
+    decimal = decimal_sign(table.columns[place] for place in places)
+    read = read_numbers(
         {str(place): table.columns[place] for place in places}, decimal, "", table.separator
-    ).of
+    ).values
     for triple in itertools.product(*choices):
         in_order = triple[0] < triple[1] or len(missing) < 3
         if (
@@ -347,14 +349,14 @@ def _date_order(table: Table, roles: dict[str, int], path: Path) -> tuple[str, b
     if "date" not in roles:
         return "", False
     try:
-        return values.day_order(pa.chunked_array([table.columns[roles["date"]]]), path), False
+        return date_order([table.columns[roles["date"]]], path), False
     except InputError:
         return "", True
 
 
 def _is_signed(column: pa.Array) -> bool:
     """Whether numbers stand with a minus and without."""
-    texts = values.bare(column)
+    texts = bare(column)
     minus = pc.starts_with(texts, "-")
     plus = pc.match_substring_regex(texts, r"^\+?[\d.,]*[1-9]")
     return bool(pc.any(minus, min_count=0).as_py() and pc.any(plus, min_count=0).as_py())
@@ -383,8 +385,6 @@ def _words(column: pa.Array) -> dict[str, int]:
 
 
 def _currency_of_header(header: Sequence[str]) -> str:
-    codes = {
-        code for name in header for code in re.findall(r"\b[A-Z]{3}\b", name) if code in values.FIAT
-    }
-    codes |= {code for name in header for mark, code in values.MARKS.items() if mark in name}
+    codes = {code for name in header for code in re.findall(r"\b[A-Z]{3}\b", name) if code in FIAT}
+    codes |= {code for name in header for mark, code in MARKS.items() if mark in name}
     return codes.pop() if len(codes) == 1 else ""

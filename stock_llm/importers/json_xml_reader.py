@@ -1,8 +1,9 @@
-"""JSON and XML exports become sheets: one record a row, its values as text, its nested values under dotted names.
+"""Reads JSON and XML exports into sheets: one record a row, its values as text, nested values under
+dotted names.
 
-In: text that begins like a document, and the formats. Out: a `Reading`; rows are numbered as the records stand in the file.
-Orders that lie inside an order (`legs`) are records too. IBKR's Flex XML is read by the library ibflex. Does not know what a
-field means.
+In: text that begins like JSON or XML, and the formats. Out: a `Workbook`; rows are numbered as the
+records stand in the file. Orders that lie inside an order (`legs`) are records too. IBKR's Flex XML
+is parsed by the library ibflex.
 """
 
 import dataclasses
@@ -22,8 +23,7 @@ import pyarrow as pa
 
 from stock_llm.errors import InputError
 from stock_llm.importers.format_spec import Format, Header, best_format
-from stock_llm.importers.sheets import Sheet, Workbook
-from stock_llm.storage.quarantine import QuarantinedRow
+from stock_llm.importers.table_reader import Sheet, Workbook
 
 _FLEX = {
     "Trades": ("Trade",),
@@ -31,14 +31,15 @@ _FLEX = {
     "CorporateActions": ("CorporateAction",),
     "Transfers": ("Transfer",),
 }
-"""Sections of a Flex statement that hold events, and which of their elements do: orders and summaries repeat the trades."""
+"""Sections of a Flex statement that hold events, and which of their elements do: orders and
+summaries repeat the trades."""
 
 _ZONED = re.compile(r"^(?P<time>\d.*\d\d:?\d\d:?\d\d) (?P<zone>(?![AP]M$)[A-Z]{2,5})$")
 
 
 @dataclass(frozen=True)
 class _Record:
-    """One record; `wrong` says why it is none, `skip` why it holds no event."""
+    """A record; `wrong` says why it cannot be read, `skip` why it holds no event."""
 
     number: int
     values: dict[str, str]
@@ -50,87 +51,65 @@ class _Record:
 
 def is_document(text: str) -> bool:
     """Whether a text begins like JSON or XML."""
-    return text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[", "<")
+    return text.lstrip()[:1] in ("{", "[", "<")
 
 
-def recognised(text: str, formats: Sequence[Format], path: Path) -> Format | None:
-    """The format of a document's first table.
+def identify_document(text: str, formats: Sequence[Format], path: Path) -> Format | None:
+    """Returns the format of a document's first table.
 
     Raises:
         InputError: it is neither JSON nor XML.
     """
     content, records = _records(text, formats, path)
-    for group in _by_section(
-        [record for record in records if not record.wrong and not record.skip]
-    ):
-        if found := best_format(formats, _header(group), content):
-            return found
-    return None
+    matches = (best_format(formats, _header(group), content) for group in _by_section(records))
+    return next((form for form in matches if form), None)
 
 
-def read(text: str, formats: Sequence[Format], path: Path, name: str) -> Workbook:
-    """The sheets of a document, one for each kind of record.
+def read_document(text: str, formats: Sequence[Format], path: Path, name: str) -> Workbook:
+    """Reads the sheets of a document, one for each kind of record; rows are reported under `name`.
 
     Raises:
         InputError: it is neither JSON nor XML, or no format knows its fields.
     """
     content, records = _records(text, formats, path)
-    reading = Workbook()
-    reading.quarantined += [
-        QuarantinedRow("trades", name, record.number, record.wrong, record.raw)
-        for record in records
-        if record.wrong
-    ]
-    reading.skipped += [
-        QuarantinedRow("trades", name, record.number, record.skip, record.raw)
-        for record in records
-        if record.skip
-    ]
-    for group in _by_section(
-        [record for record in records if not record.wrong and not record.skip]
-    ):
+    workbook = Workbook(name)
+    for record in records:
+        if record.wrong:
+            workbook.quarantine(record.number, record.wrong, record.raw)
+        elif record.skip:
+            workbook.skip(record.number, record.skip, record.raw)
+    for group in _by_section(records):
         header = _header(group)
-        found = best_format(formats, header, content)
-        if found is None and not group[0].section:
+        form = best_format(formats, header, content)
+        if form is None and not group[0].section:
             raise InputError(
                 f"no format knows these fields: {', '.join(header.cells)[:200]}", file=path
             )
-        if found is None:
-            reason = f"nothing of the section {group[0].section} is known"
-            reading.quarantined += [
-                QuarantinedRow("trades", name, record.number, reason, record.raw)
-                for record in group
-            ]
+        if form is None:
+            for record in group:
+                workbook.quarantine(
+                    record.number, f"nothing of the section {record.section} is known", record.raw
+                )
             continue
         columns = [
             pa.chunked_array([[record.values.get(cell, "") for record in group]], pa.string())
             for cell in header.cells
         ]
-        raw = _Raw({record.number: record.raw for record in group})
-        rows = np.array([record.number for record in group], np.int64)
-        reading.sheets.append(Sheet(found, header, columns, rows, raw))
-    if not reading.sheets:
+        raw = {record.number: record.raw for record in group}
+        workbook.sheets.append(
+            Sheet(form, header, columns, np.array(list(raw), np.int64), raw.__getitem__)
+        )
+    if not workbook.sheets:
         raise InputError("the document has no records", file=path, remedy="Export it again")
-    return reading
-
-
-@dataclass(frozen=True)
-class _Raw(Sequence[str]):
-    """What stood there, by record number."""
-
-    of: dict[int, str]
-
-    def __getitem__(self, number: int) -> str:  # type: ignore[override]
-        return self.of[number]
-
-    def __len__(self) -> int:
-        return len(self.of)
+    return workbook
 
 
 def _by_section(records: Sequence[_Record]) -> list[list[_Record]]:
+    """The records that can be read and hold events, by their section."""
     groups: dict[str, list[_Record]] = {}
     for record in records:
-        groups.setdefault(record.section, []).append(record)
+        if not record.wrong and not record.skip:
+            groups.setdefault(record.section, []).append(record)
     return list(groups.values())
 
 
@@ -139,7 +118,7 @@ def _header(records: Sequence[_Record]) -> Header:
 
 
 def _records(text: str, formats: Sequence[Format], path: Path) -> tuple[str, list[_Record]]:
-    text = text.lstrip("\ufeff \t\r\n")
+    text = text.lstrip()
     if text.startswith("<"):
         return "xml", list(_flex(text, path))
     try:
@@ -150,36 +129,31 @@ def _records(text: str, formats: Sequence[Format], path: Path) -> tuple[str, lis
 
 
 def _json(document: Any, formats: Sequence[Format], path: Path) -> Iterator[_Record]:
-    """The list of records at the top or one level below; of several one that a format knows, of these the longest."""
+    """The list of records at the top or one level below; of several one that a format knows, of
+    these the longest."""
     lists = [document] if isinstance(document, list) else []
     if isinstance(document, dict):
-        lists = [
-            value
-            for value in document.values()
-            if isinstance(value, list) and any(isinstance(one, dict) for one in value)
+        nested = [value for value in document.values() if isinstance(value, list)]
+        lists = [value for value in nested if any(isinstance(item, dict) for item in value)] or [
+            [document]
         ]
-        lists = lists or [[document]]
     if not lists:
         raise InputError("the document has no list of records", file=path)
-    known = (
-        [records for records in lists if best_format(formats, _fields_of(records), "json")]
-        if len(lists) > 1
-        else []
-    )
-    for number, one in enumerate(_with_legs(max(known or lists, key=len)), start=1):
-        raw = json.dumps(one, ensure_ascii=False)[:2000]
-        if not isinstance(one, dict):
-            yield _Record(number, {}, raw, "not a record")
-            continue
-        yield _Record(number, dict(_flat(one, "")), raw)
+    known = [
+        items
+        for items in lists
+        if len(lists) > 1 and best_format(formats, _header(_numbered(items)), "json")
+    ]
+    yield from _numbered(max(known or lists, key=len))
 
 
-def _fields_of(records: Sequence[Any]) -> Header:
-    return Header(
-        dict.fromkeys(
-            name for one in records if isinstance(one, dict) for name, _ in _flat(one, "")
-        )
-    )
+def _numbered(items: Sequence[Any]) -> list[_Record]:
+    return [
+        _Record(number, dict(_flat(item, "")), json.dumps(item, ensure_ascii=False)[:2000])
+        if isinstance(item, dict)
+        else _Record(number, {}, json.dumps(item, ensure_ascii=False)[:2000], "not a record")
+        for number, item in enumerate(_with_legs(items), start=1)
+    ]
 
 
 def _with_legs(records: Sequence[Any]) -> Iterator[Any]:
@@ -192,7 +166,7 @@ def _with_legs(records: Sequence[Any]) -> Iterator[Any]:
 def _flat(record: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     for key, value in record.items():
         if isinstance(value, list) and key != "legs":
-            value = next((one for one in value if isinstance(one, dict)), None)
+            value = next((item for item in value if isinstance(item, dict)), None)
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         elif not isinstance(value, list):
@@ -228,7 +202,7 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
                 with warnings.catch_warnings():
                     warnings.simplefilter(
                         "ignore"
-                    )  # attributes that IBKR added since: they are not needed
+                    )  # IBKR has added attributes since: they are not needed
                     try:
                         parsed = parser.parse_data_element(element)
                     except Exception as error:  # ibflex raises whatever its converters do
@@ -241,7 +215,8 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
 
 
 def _without_zones(element: ElementTree.Element) -> dict[str, str]:
-    """Takes the zone from times such as `20250617;103000 EDT`, which ibflex does not read: attribute → zone."""
+    """Takes the zone from times such as `20250617;103000 EDT`, which ibflex does not read:
+    attribute → zone."""
     zones = {}
     for name, text in element.items():
         if (zoned := _ZONED.match(text)) and re.search("date|time|when", name, re.IGNORECASE):
@@ -252,14 +227,14 @@ def _without_zones(element: ElementTree.Element) -> dict[str, str]:
 
 def _attributes(element: Any, zones: dict[str, str]) -> Iterator[tuple[str, str]]:
     """The fields of an element as text; a time that named its zone does so again."""
-    for item in dataclasses.fields(element):
-        value = getattr(element, item.name)
+    for attribute in dataclasses.fields(element):
+        value = getattr(element, attribute.name)
         if isinstance(value, Enum):
             value = value.name
-        elif isinstance(value, datetime) and value.time() == time() and item.name not in zones:
+        elif isinstance(value, datetime) and value.time() == time() and attribute.name not in zones:
             value = value.date().isoformat()  # ibflex makes a midnight of a date
         elif hasattr(value, "isoformat"):
-            value = f"{value.isoformat()} {zones.get(item.name, '')}".rstrip()
+            value = f"{value.isoformat()} {zones.get(attribute.name, '')}".rstrip()
         elif isinstance(value, tuple):
-            value = ";".join(one.name if isinstance(one, Enum) else str(one) for one in value)
-        yield item.name, "" if value is None else str(value)
+            value = ";".join(item.name if isinstance(item, Enum) else str(item) for item in value)
+        yield attribute.name, "" if value is None else str(value)

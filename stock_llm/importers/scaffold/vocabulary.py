@@ -1,7 +1,8 @@
-"""The words that brokers use: for columns, in the languages of their exports, and for what happened.
+"""The words that brokers use: for columns, in the languages of their exports, and for what
+happened.
 
-In: the name of a column, an action. Out: how much it is like a role of formats.py, the ledger kind that it probably is. Used for
-guesses that a person looks at; formats themselves say what they mean.
+In: the name of a column, an action. Out: how much it is like a role of formats.py, the ledger kind
+that it probably is. Used for guesses that a person looks at; formats themselves say what they mean.
 """
 
 import re
@@ -79,11 +80,13 @@ _KINDS = (
     ),
     ("BUY/SELL", r"trade|order|wertpapier|transa[ck]tion|execution|fill"),
 )
-"""Kind → what its words look like, in the order in which they are tried: a Verkauf is no Kauf. `~` is left out on purpose."""
+"""Kind → what its words look like, in the order in which they are tried: a Verkauf is no Kauf. `~`
+is left out on purpose."""
 
 
 def kind_of(word: str) -> str:
-    """The ledger kind that an action probably is, `~` for one to leave out, "" where nothing is known."""
+    """The ledger kind that an action probably is, `~` for one to leave out, "" where nothing is
+    known."""
     texts = (word, _without_accents(word))
     return next(
         (
@@ -103,7 +106,8 @@ def _without_accents(text: str) -> str:
 
 
 def likeness(role: str, name: str) -> float:
-    """3 for a name that is a word of the role, or that another format gives to it; less where a word is a part of it."""
+    """3 for a name that is a word of the role, or that another format gives to it; less where a
+    word is a part of it."""
     plain = re.sub(r"[(\[].*?[)\]]|[_:#]", " ", name.lower()).strip()
     plain = " ".join(plain.split())
     if role in _names_elsewhere().get(plain, ()):

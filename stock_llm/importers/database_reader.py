@@ -1,9 +1,11 @@
-"""A database as a source of trades: any SQLAlchemy URL and a query, "our own portfolio system's database".
+"""A database as a source of trades: any SQLAlchemy URL and a query, "our own portfolio system's
+database".
 
-In: URL, query, and the watermark of the last time. Out: the same `Import` as of a file, and the watermark for the next time. The
-query's columns are found by name, as in a plain table (generic.toml: date, symbol, side, quantity, price, …) or as a format of
-the user's says. Rows come in chunks and stay columns of text, so memory does not hold them twice; the database is only read.
-A URL holds a password: it is in no message and in no entry. Does not know where watermarks are kept.
+In: URL, query, and the watermark of the last time. Out: the same `Import` as of a file, and the
+watermark for the next time. The query's columns are found by name, as in a plain table
+(generic.toml: date, symbol, side, quantity, price, …) or as a format of the user's says. Rows come
+in chunks and stay columns of text, so memory does not hold them twice; the database is only read. A
+URL holds a password: it is in no message and in no entry. Does not know where watermarks are kept.
 """
 
 import re
@@ -21,7 +23,7 @@ import pyarrow as pa
 from stock_llm.errors import InputError
 from stock_llm.importers.engine import Import, import_sheets
 from stock_llm.importers.format_spec import Format, Header, available_formats, best_format
-from stock_llm.importers.sheets import Sheet, Workbook
+from stock_llm.importers.table_reader import Sheet, Workbook
 from stock_llm.ledger.entries import LEDGER_SCHEMA
 
 if TYPE_CHECKING:
@@ -50,9 +52,11 @@ class DatabaseSource:
     Attributes:
         name: what entries and messages call it.
         url: SQLAlchemy URL; shown in no message, for it may hold a password.
-        query: one SELECT. A table's own names are given the known ones by it: `SELECT day AS date, … FROM fills`.
-        watermark: a column that only grows, such as a number or the time of the last change; only rows from the last one seen on
-            are read, so there must be a trade_id. Empty: every row, every time.
+        query: one SELECT. A table's own names are given the known ones by it: `SELECT day AS date,
+            … FROM fills`.
+        watermark: a column that only grows, such as a number or the time of the last change; only
+            rows from the last one seen on are read, so there must be a trade_id. Empty: every row,
+            every time.
         timezone: IANA zone of times without one; empty: UTC.
     """
 
@@ -65,7 +69,8 @@ class DatabaseSource:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """What a query gave, and what to give `read` the next time; an empty watermark: there was none."""
+    """What a query gave, and what to give `read` the next time; an empty watermark: there was
+    none."""
 
     imported: Import
     watermark: str
@@ -82,11 +87,13 @@ def read_query(
     Args:
         source: the database and the query.
         account_hash: what makes a salted hash of an account id.
-        since: the watermark of the last time. Rows that have just this one are read again: a later row may have it too.
+        since: the watermark of the last time. Rows that have just this one are read again: a later
+            row may have it too.
         own: folder with the user's formats.
 
     Raises:
-        InputError: no driver, no server, no table, a query that is no SELECT, or columns that no format knows.
+        InputError: no driver, no server, no table, a query that is no SELECT, or columns that no
+            format knows.
     """
     engine = _engine(source)
     try:
@@ -96,10 +103,16 @@ def read_query(
         engine.dispose()
     form = _format(header, source, own)
     size = len(columns[0]) if columns else 0
-    sheet = Sheet(form, header, columns, np.arange(1, size + 1), _Raw(columns))
+    sheet = Sheet(
+        form,
+        header,
+        columns,
+        np.arange(1, size + 1),
+        lambda row: ",".join(column[row - 1].as_py() for column in columns),
+    )
     if not size:
         return QueryResult(Import(source.name, (form,), LEDGER_SCHEMA.empty_table(), 0), since)
-    imported = import_sheets(Workbook(sheets=[sheet]), account_hash, Path(source.name), source.name)
+    imported = import_sheets(Workbook(source.name, [sheet]), account_hash, Path(source.name))
     return QueryResult(imported, watermark or since)
 
 
@@ -142,7 +155,8 @@ def _engine(source: DatabaseSource) -> "sa.Engine":
 
 @contextmanager
 def _translated(source: DatabaseSource) -> Iterator[None]:
-    """Errors of SQLAlchemy and its drivers become InputError, without the URL and without a chain that holds it."""
+    """Errors of SQLAlchemy and its drivers become InputError, without the URL and without a chain
+    that holds it."""
     import sqlalchemy as sa
 
     try:
@@ -210,7 +224,8 @@ def _highest(values: Sequence[Any], source: DatabaseSource) -> Any:
 
 
 def _only_read(connection: "sa.Connection") -> None:
-    """A query that writes all the same (`WITH … DELETE`) is refused by the database, or undone when the connection closes."""
+    """A query that writes all the same (`WITH … DELETE`) is refused by the database, or undone when
+    the connection closes."""
     backend = connection.dialect.name
     if backend == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -252,7 +267,8 @@ def _place(names: Sequence[str], source: DatabaseSource) -> int:
 
 
 def _format(header: Header, source: DatabaseSource, own: Path | None) -> Format:
-    """The format of the columns under the source's own name, so that the ids of two databases never meet."""
+    """The format of the columns under the source's own name, so that the ids of two databases never
+    meet."""
     found = best_format(available_formats(own), header, "csv")
     if found is None:
         raise InputError(
@@ -274,19 +290,6 @@ def _format(header: Header, source: DatabaseSource, own: Path | None) -> Format:
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-") or "database"
     changes = {"name": f"sql-{slug}", "timezone": source.timezone or found.timezone}
     return found.model_copy(update=changes)
-
-
-@dataclass(frozen=True)
-class _Raw(Sequence[str]):
-    """What stood in a row, by its number."""
-
-    columns: list[pa.ChunkedArray]
-
-    def __getitem__(self, row: int) -> str:  # type: ignore[override]
-        return ",".join(column[row - 1].as_py() for column in self.columns)
-
-    def __len__(self) -> int:
-        return len(self.columns[0]) if self.columns else 0
 
 
 def _text(value: Any) -> str:
