@@ -1,7 +1,10 @@
-"""Rows whose meaning is known become ledger entries, exact to twelve places; what cannot be booked says why.
+"""Books classified rows as ledger entries, exact to twelve places; a row that cannot be booked says
+why.
 
-In: `Meaning`. Out: `Booked`: entries without their ids yet, and per row the reason where there is none. A charge in another
-currency than its event is an entry of its own; one asset for another is two. Does not know files.
+In: a `Classification`. Out: a `Booking`: entries without their ids, and per row the reason where
+there is none. Downward: what a row moves (units, price, amount, fee, tax), why it cannot be booked,
+its entries. A charge in another currency than its event is an entry of its own; one asset for
+another is two.
 """
 
 from dataclasses import dataclass, replace
@@ -11,219 +14,489 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stock_llm.importers.amounts import QUOTED_BY_UNIT, TRADES, Amounts, amounts_of, cost, zeros
 from stock_llm.importers.classification import SWAP, Classification
-from stock_llm.importers.fields import Fields, is_money
-from stock_llm.importers.validation import reasons_of
+from stock_llm.importers.column_mapping import Fields, charge_role, is_money
 from stock_llm.ledger.entries import AssetClass, EntryKind
-from stock_llm.tabular.values import FACTOR, MONEY, ZERO, quotient, total
+from stock_llm.tabular.numbers import FACTOR, LARGEST, MONEY, ZERO, bare, product, quotient, total
+from stock_llm.tabular.table import as_mask
+
+TRADES = (EntryKind.BUY, EntryKind.SELL)
+CASH_MOVES = (EntryKind.DEPOSIT, EntryKind.WITHDRAWAL)
+INCOME = (EntryKind.DIVIDEND, EntryKind.INTEREST)
+CHARGES = (EntryKind.FEE, EntryKind.TAX)
+QUOTED_BY_UNIT = (AssetClass.STOCK, AssetClass.FUND, AssetClass.CRYPTO)
+"""Contracts have a size and bonds are quoted in per cent, which exports seldom say: their cash
+tells the amount."""
+
+_NO_NUMBER = pa.scalar(None, FACTOR)
 
 
 @dataclass(frozen=True)
-class Disagreement:
-    """An export's own amount against quantity times price."""
+class StatedAmount:
+    """An export's own amount that differs from quantity times price."""
 
     row: int
-    said: Decimal
+    stated: Decimal
     computed: Decimal
 
 
 @dataclass(frozen=True)
 class Booking:
-    """Entries of a slice: the ledger's columns but for id, account and source, then what ids are made of."""
+    """Entries of some rows: the ledger's columns but for id, account and source, then what ids are
+    made of.
+
+    Attributes:
+        reasons, skip: per row, why it cannot be booked, and why it is no event; both empty where it
+            has entries.
+        mismatches: amounts of the export that its own quantities and prices contradict.
+    """
 
     table: pa.Table
     reasons: np.ndarray
     skip: np.ndarray
-    disagreements: list[Disagreement]
+    mismatches: list[StatedAmount]
 
 
-def book(meaning: Classification) -> Booking:
-    """The entries of a slice."""
-    fields = meaning.fields
-    kind, skip = meaning.kind, meaning.skip.copy()
-    asset = meaning.asset.copy()
-    second = np.zeros(len(kind), bool)
-    if (kind == SWAP).any():
-        kind, skip, second, fields = _first_leg(meaning)
-    amounts = amounts_of(kind, asset, fields)
+def book(given: Classification) -> Booking:
+    """Makes the entries of some rows."""
+    kind, skip, second, fields = _first_leg(given)
+    asset = given.asset.copy()
+    amounts = _amounts(kind, asset, fields)
     cash = _of_no_asset(kind, amounts.symbol, fields)
     asset[cash] = AssetClass.CASH.value
-    nothing = {role: pc.if_else(pa.array(cash), "", fields.text(role)) for role in ("name", "isin")}
-    fields = replace(fields, texts={**fields.texts, **nothing})
-    reasons = reasons_of(kind, fields, amounts)
-    leg, bought = _second_leg(meaning.fields.only(second))
-    got = amounts_of(bought, asset[second], leg)
-    reasons[second] = np.where(reasons[second] == "", reasons_of(bought, leg, got), reasons[second])
+    unnamed = {role: pc.if_else(pa.array(cash), "", fields.text(role)) for role in ("name", "isin")}
+    fields = replace(fields, texts={**fields.texts, **unnamed})
+    reasons = _reasons(kind, fields, amounts)
+    leg = _second_leg(given.fields.where(second))
+    leg_kind, leg_asset = np.full(int(second.sum()), EntryKind.BUY.value, object), asset[second]
+    leg_amounts = _amounts(leg_kind, leg_asset, leg)
+    leg_reasons = _reasons(leg_kind, leg, leg_amounts)
+    reasons[second] = np.where(reasons[second] == "", leg_reasons, reasons[second])
     reasons[skip != ""] = ""
     good = (reasons == "") & (skip == "")
 
-    tables = [_table(kind, asset, fields, amounts, good, "")]
-    tables += _apart(kind, fields, amounts, good)
-    tables.append(_table(bought, asset[second], leg, got, good[second], ":in"))
+    tables = [_entries(kind, asset, fields, amounts, good, "")]
+    tables += _charges_apart(kind, fields, amounts, good)
+    tables.append(_entries(leg_kind, leg_asset, leg, leg_amounts, good[second], ":in"))
     return Booking(
-        pa.concat_tables(tables), reasons, skip, _disagreements(kind, asset, fields, amounts, good)
+        pa.concat_tables(tables), reasons, skip, _mismatches(kind, asset, fields, amounts, good)
     )
 
 
 def _of_no_asset(kind: np.ndarray, symbol: pa.Array, fields: Fields) -> np.ndarray:
-    """Deposits, and charges without a symbol or ISIN: what stands in their name is prose (a bank, a person), and stays out."""
-    nameless = pc.and_(pc.equal(symbol, ""), pc.equal(fields.text("isin"), "")).to_numpy(
-        zero_copy_only=False
-    )
-    charges = (EntryKind.INTEREST.value, EntryKind.FEE.value, EntryKind.TAX.value)
-    return np.isin(kind, (EntryKind.DEPOSIT.value, EntryKind.WITHDRAWAL.value)) | (
-        nameless & np.isin(kind, charges)
-    )
+    """Deposits, and charges without a symbol or ISIN: what stands in their name is prose (a bank, a
+    person), and stays out."""
+    nameless = as_mask(pc.and_(pc.equal(symbol, ""), pc.equal(fields.text("isin"), "")))
+    return np.isin(kind, CASH_MOVES) | (nameless & np.isin(kind, (EntryKind.INTEREST, *CHARGES)))
 
 
-def _first_leg(meaning: Classification) -> tuple[np.ndarray, np.ndarray, np.ndarray, Fields]:
-    """A swap with money on one side is a purchase or a sale; else it is the sale of the one asset, then a purchase."""
-    fields, kind, skip = meaning.fields, meaning.kind.copy(), meaning.skip.copy()
+def _first_leg(given: Classification) -> tuple[np.ndarray, np.ndarray, np.ndarray, Fields]:
+    """Kinds, reasons to skip, rows with a second leg, fields: a swap with money on one side is a
+    purchase or a sale; else it is the sale of the one asset, then a purchase."""
+    fields, kind, skip = given.fields, given.kind.copy(), given.skip.copy()
     swap = kind == SWAP
-    paid, got = (
-        is_money(fields.text(role)).to_numpy(zero_copy_only=False)
-        for role in ("out_symbol", "in_symbol")
+    if not swap.any():
+        return kind, skip, swap, fields
+    paid, received = (as_mask(is_money(fields.text(role))) for role in ("out_symbol", "in_symbol"))
+    skip[swap & paid & received] = "one currency for another"
+    kind[swap] = np.where(paid[swap], EntryKind.BUY.value, EntryKind.SELL.value)
+    swaps, buys = pa.array(swap), pa.array(swap & paid)
+    second = swap & ~paid & ~received
+    valued = pc.and_(pc.is_valid(fields.number("value")), pa.array(second))
+
+    def side(of_buys: str, of_sales: str, number: bool = False) -> pa.Array:
+        get = fields.number if number else fields.text
+        return pc.if_else(buys, get(of_buys), get(of_sales))
+
+    texts = {
+        "symbol": side("in_symbol", "out_symbol"),
+        "currency": pc.if_else(
+            valued, fields.text("value_currency"), side("out_symbol", "in_symbol")
+        ),
+    }
+    numbers = {
+        "quantity": side("in_quantity", "out_quantity", True),
+        "amount": pc.if_else(
+            valued, fields.number("value"), side("out_quantity", "in_quantity", True)
+        ),
+        "price": _NO_NUMBER,
+        "net": _NO_NUMBER,
+    }
+    fields = replace(
+        fields,
+        texts=fields.texts
+        | {role: pc.if_else(swaps, text, fields.text(role)) for role, text in texts.items()},
+        numbers=fields.numbers
+        | {
+            role: pc.if_else(swaps, number, fields.number(role)) for role, number in numbers.items()
+        },
     )
-    skip[swap & paid & got] = "one currency for another"
-    kind[swap & paid] = EntryKind.BUY.value
-    kind[swap & ~paid] = EntryKind.SELL.value
-    buys = pa.array(swap & paid)
-    texts, numbers = dict(fields.texts), dict(fields.numbers)
-    swapped = pa.array(swap)
-    valued = pc.is_valid(fields.number("value"))
-    use_value = pc.and_(valued, pa.array(~paid & ~got))
-    for role, bought, sold in (
-        ("symbol", "in_symbol", "out_symbol"),
-        ("currency", "out_symbol", "in_symbol"),
-    ):
-        leg = pc.if_else(buys, fields.text(bought), fields.text(sold))
-        if role == "currency":
-            leg = pc.if_else(use_value, fields.text("value_currency"), leg)
-        texts[role] = pc.if_else(swapped, leg, fields.text(role))
-    for role, bought, sold in (
-        ("quantity", "in_quantity", "out_quantity"),
-        ("amount", "out_quantity", "in_quantity"),
-    ):
-        leg = pc.if_else(buys, fields.number(bought), fields.number(sold))
-        if role == "amount":
-            leg = pc.if_else(use_value, fields.number("value"), leg)
-        numbers[role] = pc.if_else(swapped, leg, fields.number(role))
-    for role in ("price", "net"):
-        numbers[role] = pc.if_else(swapped, pa.scalar(None, FACTOR), fields.number(role))
-    return kind, skip, swap & ~paid & ~got, replace(fields, texts=texts, numbers=numbers)
+    return kind, skip, second, fields
 
 
-def _second_leg(fields: Fields) -> tuple[Fields, np.ndarray]:
+def _second_leg(fields: Fields) -> Fields:
+    """The purchase of what came for an asset."""
     valued = pc.is_valid(fields.number("value"))
+    nothing = pa.repeat(pa.scalar(""), len(fields.rows))
     texts = {role: text for role, text in fields.texts.items() if not role.startswith("charge ")}
-    texts["symbol"] = fields.text("in_symbol")
-    texts["currency"] = pc.if_else(valued, fields.text("value_currency"), fields.text("out_symbol"))
-    texts["isin"] = texts["name"] = pa.array([""] * len(fields.rows), pa.string())
+    texts |= {
+        "symbol": fields.text("in_symbol"),
+        "currency": pc.if_else(valued, fields.text("value_currency"), fields.text("out_symbol")),
+        "isin": nothing,
+        "name": nothing,
+    }
     numbers = {
         "quantity": fields.number("in_quantity"),
         "amount": pc.if_else(valued, fields.number("value"), fields.number("out_quantity")),
     }
-    return replace(fields, texts=texts, numbers=numbers, wrong={}), np.full(
-        len(fields.rows), EntryKind.BUY.value, object
+    return replace(fields, texts=texts, numbers=numbers, wrong={})
+
+
+# What a row moves
+
+
+@dataclass(frozen=True)
+class _Amounts:
+    """What is booked; `worth` is quantity times price, `apart` are charges in other currencies:
+    role, kind, currency."""
+
+    quantity: pa.Array
+    price: pa.Array
+    amount: pa.Array
+    fee: pa.Array
+    tax: pa.Array
+    currency: pa.Array
+    symbol: pa.Array
+    worth: pa.Array
+    apart: list[tuple[str, str, pa.Array]]
+
+
+def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
+    """Works out what is not written from what is; null where that is not enough."""
+    trade, income, charge, cash = (
+        pa.array(np.isin(kind, kinds)) for kinds in (TRADES, INCOME, CHARGES, CASH_MOVES)
+    )
+    buys = pa.array(kind == EntryKind.BUY)
+    quantity, price = fields.number("quantity"), pc.abs(fields.number("price"))
+    net, gross = fields.number("net"), fields.number("amount")
+    symbol, named = fields.text("symbol"), fields.text("currency")
+    wallet = pc.and_(cash, is_money(symbol))  # cash that is written as units of a currency
+    in_units = pc.and_(wallet, pc.and_(pc.is_valid(quantity), pc.is_null(net)))
+    gross = pc.if_else(in_units, _money_units(quantity, price, symbol, named), gross)
+
+    from_net = pc.and_(pc.is_null(gross), pc.is_valid(net))
+    priced = pc.and_(trade, pc.is_valid(price))
+    currency = pc.if_else(pc.and_(from_net, pc.invert(priced)), fields.text("net_currency"), named)
+    currency = pc.if_else(wallet, pc.utf8_upper(symbol), currency)
+    fee, tax, apart = _charges(fields, currency)
+
+    # Cash is what is left of a sale or an income after its charges, and what a purchase cost with
+    # them.
+    charges = total(fee, tax)
+    paid = total(pc.abs(net), pc.if_else(buys, pc.negate(charges), charges))
+    traded = pc.if_else(pc.is_valid(gross), pc.abs(gross), paid)
+    units = pc.abs(quantity)
+    if "multiplier" in fields.numbers:
+        units = product(
+            units, pc.coalesce(fields.number("multiplier"), pa.scalar(Decimal(1), FACTOR))
+        )
+    stated = pc.is_valid(price)
+    price = pc.if_else(pc.and_(trade, pc.invert(stated)), quotient(traded, units), price)
+    worth = product(units, price)
+    if fields.format.fee_from_net:
+        fee = _fee_from_net(fee, net, worth, trade, buys, fields)
+
+    sized = pc.or_(
+        pa.array(np.isin(asset, QUOTED_BY_UNIT)), pc.is_valid(fields.number("multiplier"))
+    )
+    by_cash = pc.and_(pc.invert(sized), pc.and_(pc.is_valid(traded), _one_currency(fields)))
+    traded = pc.if_else(
+        pc.or_(pc.or_(pc.is_valid(gross), by_cash), pc.invert(stated)), traded, worth
+    )
+    earned = pc.coalesce(pc.abs(gross), total(net, charges), worth)
+    only_charges = pc.if_else(pc.greater(charges, ZERO), charges, _NO_NUMBER)
+    charged = pc.coalesce(pc.negate(net), pc.abs(gross), worth, only_charges)
+    moved = pc.coalesce(pc.abs(net), pc.abs(gross), worth, pc.abs(quantity))
+    amount = _choose((trade, traded), (income, earned), (charge, charged), (cash, moved))
+    of_charges = pc.fill_null(pc.equal(amount, charges), False)
+    in_amount = pc.or_(cash, pc.and_(charge, pc.or_(pc.is_valid(net), of_charges)))
+    fee, tax = pc.if_else(in_amount, ZERO, fee), pc.if_else(in_amount, ZERO, tax)
+
+    paid_in_units = (kind == EntryKind.INTEREST) & (asset == AssetClass.CRYPTO)
+    of_assets = (*TRADES, EntryKind.TRANSFER, EntryKind.SPLIT, EntryKind.DIVIDEND)
+    has_units = pa.array(np.isin(kind, of_assets) | paid_in_units)
+    signed = pa.array(np.isin(kind, (EntryKind.TRANSFER, EntryKind.SPLIT)))
+    quantity = pc.if_else(signed, quantity, pc.abs(quantity))
+    no_units = pc.or_(
+        pc.invert(has_units), pc.and_(income, pc.fill_null(pc.equal(quantity, ZERO), False))
+    )
+    quantity = pc.if_else(no_units, _NO_NUMBER, quantity)
+    per_unit = pc.and_(
+        pa.array(kind != EntryKind.SPLIT), pc.and_(pc.equal(currency, named), pc.is_valid(quantity))
+    )
+    has_price = pc.and_(has_units, pc.or_(trade, pc.and_(per_unit, pc.greater(price, ZERO))))
+    price = pc.if_else(has_price, price, _NO_NUMBER)
+    return _Amounts(
+        quantity, price, amount, fee, tax, currency, pc.if_else(cash, "", symbol), worth, apart
     )
 
 
-def _table(
+def _choose(*cases: tuple[pa.Array, pa.Array]) -> pa.Array:
+    """The value of the case that holds; null where none does. At most one holds in a row."""
+    result = _NO_NUMBER
+    for holds, value in cases:
+        result = pc.if_else(holds, value, result)
+    return result
+
+
+def _one_currency(fields: Fields) -> pa.Array:
+    """Whether the cash of a row is in the currency of its price."""
+    return pc.equal(fields.text("currency"), fields.text("net_currency"))
+
+
+def _money_units(
+    quantity: pa.Array, price: pa.Array, symbol: pa.Array, currency: pa.Array
+) -> pa.Array:
+    """Units of a currency: 5000 of it at 1, or once 5000; a price in another currency is what they
+    were worth, not how many."""
+    own = pc.or_(pc.equal(pc.utf8_upper(symbol), currency), pc.equal(currency, ""))
+    priced = pc.and_(own, pc.fill_null(pc.greater(price, ZERO), False))
+    return pc.if_else(priced, product(pc.abs(quantity), price), quantity)
+
+
+def _charges(
+    fields: Fields, currency: pa.Array
+) -> tuple[pa.Array, pa.Array, list[tuple[str, str, pa.Array]]]:
+    """Fees and taxes in the currency of the event, and the charges that have rows in another."""
+    sums = {"FEE": _zeros(fields), "TAX": _zeros(fields)}
+    apart = []
+    for number, charge in enumerate(fields.format.charges):
+        role = charge_role(number)
+        if role not in fields.numbers:
+            continue
+        value = pc.coalesce(_cost(fields, number), ZERO)
+        own = fields.text(role + " currency")
+        beside = pc.if_else(pc.equal(currency, ""), "", fields.text("net_currency"))
+        own = pc.if_else(pc.equal(own, ""), beside, own)
+        own = pc.if_else(pc.equal(own, ""), currency, own)
+        same = pc.equal(own, currency)
+        sums[charge.kind] = total(sums[charge.kind], pc.if_else(same, value, ZERO))
+        if as_mask(pc.and_(pc.invert(same), pc.not_equal(value, ZERO))).any():
+            apart.append((role, charge.kind, own))
+    return sums["FEE"], sums["TAX"], apart
+
+
+def _cost(fields: Fields, number: int) -> pa.Array:
+    """A charge as what it cost; negative where it was given back, if the format tells one from the
+    other."""
+    value, sign = fields.number(charge_role(number)), fields.format.charges[number].sign
+    return pc.abs(value) if not sign else value if sign == "+" else pc.negate(value)
+
+
+def _zeros(fields: Fields) -> pa.Array:
+    return pa.repeat(ZERO, len(fields.rows))
+
+
+def _fee_from_net(
+    fee: pa.Array, net: pa.Array, worth: pa.Array, trade: pa.Array, buys: pa.Array, fields: Fields
+) -> pa.Array:
+    """What the cash differs from the price, where that is a plausible fee: not negative, at most a
+    twentieth."""
+    difference = total(pc.abs(net), pc.negate(worth))
+    difference = pc.if_else(buys, difference, pc.negate(difference))
+    limit = pc.coalesce(quotient(worth, pa.scalar(Decimal(20), FACTOR)), ZERO)
+    within = pc.and_(pc.greater_equal(difference, ZERO), pc.less_equal(difference, limit))
+    plausible = pc.and_(pc.and_(trade, _one_currency(fields)), within)
+    return pc.if_else(pc.fill_null(plausible, False), pc.round(difference, 4), fee)
+
+
+# Why a row cannot be booked
+
+
+def _reasons(kind: np.ndarray, fields: Fields, amounts: _Amounts) -> np.ndarray:
+    """The first reason that applies to each row, in words for the person whose row it is; "" where
+    it can be booked."""
+    reasons = np.full(len(kind), "", object)
+
+    def refuse(
+        mask: np.ndarray, reason: str, texts: pa.Array | None = None, length: int = 40
+    ) -> None:
+        mask = mask & (reasons == "")
+        if texts is None:
+            reasons[mask] = reason
+        else:
+            reasons[mask] = [
+                reason.format(text[:length]) for text in texts.filter(pa.array(mask)).to_pylist()
+            ]
+
+    dates, actions = fields.text("date"), fields.text("action")
+    refuse(np.isnat(fields.at) & as_mask(pc.equal(dates, "")), "there is no date")
+    refuse(np.isnat(fields.at), "the date cannot be read: '{}'", dates)
+    refuse((kind == "") & as_mask(pc.equal(actions, "")), "there is no action")
+    refuse(kind == "", "unknown action '{}'", actions, 60)
+    for role, wrong in fields.wrong.items():
+        charge = role.removeprefix("charge ") if role.startswith("charge ") else ""
+        label = " or ".join(fields.format.charges[int(charge)].amount) if charge else role
+        label = label.replace("{", "{{").replace("}", "}}")
+        used = wrong & _is_used(role, kind)
+        refuse(
+            used & _too_long(fields.written[role]),
+            label + " is too large: {}",
+            fields.written[role],
+        )
+        refuse(used, label + " is not a number: '{}'", fields.written[role])
+    trade, transfer, split = (
+        np.isin(kind, TRADES),
+        kind == EntryKind.TRANSFER,
+        kind == EntryKind.SPLIT,
+    )
+    names = (amounts.symbol, fields.text("isin"), fields.text("name"))
+    named = as_mask(pc.not_equal(pc.binary_join_element_wise(*names, ""), ""))
+    zero, missing = as_mask(pc.equal(amounts.quantity, ZERO)), as_mask(pc.is_null(amounts.quantity))
+    ratio = fields.number("ratio")
+    refuse((trade | transfer | split) & ~named, "there is no symbol")
+    refuse((trade | transfer) & missing, "there is no quantity")
+    refuse((trade | transfer) & zero, "the quantity is zero")
+    if fields.format.strict_buys:
+        negative = as_mask(pc.less(fields.number("quantity"), ZERO))
+        refuse((kind == EntryKind.BUY) & negative, "a purchase has a negative quantity")
+        refuse(trade & as_mask(pc.less(fields.number("price"), ZERO)), "the price is negative")
+    refuse(trade & as_mask(pc.is_null(amounts.price)), "there is no price")
+    refuse(trade & as_mask(pc.equal(amounts.price, ZERO)), "the price is zero")
+    refuse(
+        split & as_mask(pc.is_null(ratio)) & (missing | zero),
+        "the split has neither a ratio nor units",
+    )
+    refuse(split & as_mask(pc.less_equal(ratio, ZERO)), "the ratio of a split is not above zero")
+    limit = pa.scalar(LARGEST, FACTOR)
+    refuse(as_mask(pc.greater_equal(pc.abs(amounts.quantity), limit)), "quantity is too large")
+    refuse(as_mask(pc.greater_equal(pc.abs(amounts.price), limit)), "price is too large")
+    with_amount = (trade | np.isin(kind, (*CASH_MOVES, *INCOME, *CHARGES))) & ~(
+        (kind == EntryKind.INTEREST) & ~missing
+    )
+    refuse(with_amount & as_mask(pc.is_null(amounts.amount)), "there is no amount")
+    for currency in (amounts.currency, *(currency for _, _, currency in amounts.apart)):
+        code = as_mask(pc.match_substring_regex(currency, r"^(?:[A-Z][A-Z0-9.]{1,14})?$"))
+        refuse(~code, "not a currency code: '{}'", currency, 20)
+    return reasons
+
+
+def _too_long(written: pa.Array) -> np.ndarray:
+    """Whether a text is a number of more digits than the ledger holds."""
+    return as_mask(pc.match_substring_regex(bare(written), r"^[+-]*\d[\d.,]{13,}$"))
+
+
+def _is_used(role: str, kind: np.ndarray) -> np.ndarray:
+    """Whether the kind of a row uses a number, so that a wrong one spoils the row."""
+    if role == "ratio":
+        return kind == EntryKind.SPLIT
+    if role in ("balance", "multiplier", "value", "in_quantity", "out_quantity"):
+        return np.isin(kind, (*TRADES, SWAP)) & (role != "balance")
+    if role in ("quantity", "price"):
+        return ~np.isin(kind, CHARGES)
+    return np.ones(len(kind), bool)
+
+
+# The entries
+
+
+def _entries(
     kind: np.ndarray,
     asset: np.ndarray,
     fields: Fields,
-    amounts: Amounts,
+    amounts: _Amounts,
     good: np.ndarray,
     part: str,
 ) -> pa.Table:
-    keep = pa.array(good)
-    size = int(good.sum())
+    """Entries of the rows of a mask; `part` is what their ids end with."""
+    mask = pa.array(good)
 
     def money(values: pa.Array) -> pa.Array:
-        return pc.cast(values.filter(keep), MONEY)
+        return pc.cast(values.filter(mask), MONEY)
 
-    split = pa.array(kind == EntryKind.SPLIT)
-    ratio = pc.if_else(split, fields.number("ratio"), pa.scalar(None, FACTOR))
+    def text(role: str) -> pa.Array:
+        return _safe(fields.text(role).filter(mask))
+
+    ratio = pc.if_else(pa.array(kind == EntryKind.SPLIT), fields.number("ratio"), _NO_NUMBER)
     return pa.table(
         {
             "kind": pa.array(kind[good].tolist(), pa.string()),
             "asset_class": pa.array(asset[good].tolist(), pa.string()),
-            "symbol": _safe(amounts.symbol.filter(keep)),
-            "isin": pc.utf8_upper(_safe(fields.text("isin").filter(keep))),
-            "name": _safe(fields.text("name").filter(keep)),
+            "symbol": _safe(amounts.symbol.filter(mask)),
+            "isin": pc.utf8_upper(text("isin")),
+            "name": text("name"),
             "quantity": money(amounts.quantity),
             "price": money(amounts.price),
             "amount": money(amounts.amount),
             "fee": money(amounts.fee),
             "tax": money(amounts.tax),
             "ratio": money(ratio),
-            "currency": amounts.currency.filter(keep),
-            "executed_at": pa.array(fields.when.at[good], pa.timestamp("us", tz="UTC")),
-            "time_known": pa.array(fields.when.timed[good]),
+            "currency": amounts.currency.filter(mask),
+            "executed_at": pa.array(fields.at[good], pa.timestamp("us", tz="UTC")),
+            "time_known": pa.array(fields.timed[good]),
             "source_row": pa.array(fields.rows[good], pa.int64()),
-            "account": fields.text("account").filter(keep),
-            "trade_id": _safe(fields.text("trade_id").filter(keep)),
-            "order_id": _safe(fields.text("order_id").filter(keep)),
-            "part": pa.array([part] * size, pa.string()),
+            "account": fields.text("account").filter(mask),
+            "trade_id": text("trade_id"),
+            "order_id": text("order_id"),
+            "part": pa.repeat(pa.scalar(part), int(good.sum())),
         }
     )
 
 
 def _safe(texts: pa.Array) -> pa.Array:
-    """Text from an export: no control characters, nothing that a spreadsheet would run as a formula, 200 characters at most."""
+    """Text from an export: no control characters, nothing that a spreadsheet would run as a
+    formula, 200 characters at most."""
     texts = pc.replace_substring_regex(texts, r"[\x00-\x1f\x7f]+", " ")
-    return pc.utf8_slice_codeunits(
-        pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, r"^[\s=+\-@]+", "")), 0, 200
-    )
+    texts = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, r"^[\s=+\-@]+", ""))
+    return pc.utf8_slice_codeunits(texts, 0, 200)
 
 
-def _apart(kind: np.ndarray, fields: Fields, amounts: Amounts, good: np.ndarray) -> list[pa.Table]:
+def _charges_apart(
+    kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
+) -> list[pa.Table]:
     """Charges in another currency than their event, each an entry."""
     tables = []
+    nothing, zero = pa.nulls(len(kind), FACTOR), _zeros(fields)
+    asset = np.full(len(kind), AssetClass.CASH.value, object)
     for role, charge, currency in amounts.apart:
-        value = cost(fields, int(role[7:]))
+        number = role.removeprefix("charge ")
+        value = _cost(fields, int(number))
         other = pc.and_(pc.not_equal(currency, amounts.currency), pc.not_equal(value, ZERO))
-        rows = good & pc.fill_null(other, False).to_numpy(zero_copy_only=False)
-        if not rows.any():
-            continue
-        zero, none = zeros(fields), pa.nulls(len(kind), FACTOR)
-        of_charge = Amounts(none, none, value, zero, zero, currency, amounts.symbol, none, [])
-        kinds = np.full(len(kind), charge, object)
-        asset = np.full(len(kind), AssetClass.CASH.value, object)
-        tables.append(
-            _table(kinds, asset, fields, of_charge, rows, f":{charge.lower()}{role[6:].strip()}")
+        rows = good & as_mask(other)
+        of_charge = _Amounts(
+            nothing, nothing, value, zero, zero, currency, amounts.symbol, nothing, []
         )
+        kinds = np.full(len(kind), charge, object)
+        tables.append(_entries(kinds, asset, fields, of_charge, rows, f":{charge.lower()}{number}"))
     return tables
 
 
-def _disagreements(
-    kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts: Amounts, good: np.ndarray
-) -> list[Disagreement]:
-    """Trades whose stated amount or cash is off quantity times price by more than 1 % and 5 hundredths.
+def _mismatches(
+    kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
+) -> list[StatedAmount]:
+    """Trades whose stated amount or cash is off quantity times price by more than 1 % and 5
+    hundredths.
 
-    Options and bonds apart: contracts have a size, bonds are quoted in per cent, and exports seldom say so.
+    Options and bonds apart: contracts have a size, bonds are quoted in per cent, and exports seldom
+    say so.
     """
     if not {"net", "amount"} & set(fields.numbers):
         return []
-    worth = amounts.worth
     trade = pa.array(good & np.isin(kind, TRADES) & np.isin(asset, QUOTED_BY_UNIT))
-    same = pc.equal(fields.text("currency"), fields.text("net_currency"))
     charges = total(amounts.fee, amounts.tax)
-    cash = total(worth, pc.if_else(pa.array(kind == EntryKind.BUY), charges, pc.negate(charges)))
+    cash = total(
+        amounts.worth, pc.if_else(pa.array(kind == EntryKind.BUY), charges, pc.negate(charges))
+    )
     found = {}
-    for said, computed, trades in (
-        (pc.abs(fields.number("net")), cash, pc.and_(trade, same)),
-        (pc.abs(fields.number("amount")), worth, trade),
+    for stated, computed, trades in (
+        (pc.abs(fields.number("net")), cash, pc.and_(trade, _one_currency(fields))),
+        (pc.abs(fields.number("amount")), amounts.worth, trade),
     ):
-        off = pc.abs(total(said, pc.negate(computed)))
+        off = pc.abs(total(stated, pc.negate(computed)))
         limit = total(
-            quotient(said, pa.scalar(Decimal(100), FACTOR)), pa.scalar(Decimal("0.05"), FACTOR)
+            quotient(stated, pa.scalar(Decimal(100), FACTOR)), pa.scalar(Decimal("0.05"), FACTOR)
         )
-        far = pc.fill_null(pc.and_(trades, pc.greater(off, limit)), False).to_numpy(
-            zero_copy_only=False
-        )
-        for at in np.flatnonzero(far):
+        for at in np.flatnonzero(as_mask(pc.and_(trades, pc.greater(off, limit)))).tolist():
             row = int(fields.rows[at])
-            found[row] = Disagreement(row, said[int(at)].as_py(), computed[int(at)].as_py())
+            found[row] = StatedAmount(row, stated[at].as_py(), computed[at].as_py())
     return [found[row] for row in sorted(found)]

@@ -1,8 +1,8 @@
 """The formats: what the TOML files beside this one say, checked once.
 
-In: `*.toml`. Out: `Format`. Columns are found by name, never by place; `*` in a name stands for anything and, where it is a
-currency code, for the currency (`Total (*)`); `A > B` is the column B right behind A, for names that repeat or are empty.
-Does not read exports.
+In: `*.toml`. Out: `Format`. Columns are found by name, never by place; `*` in a name stands for
+anything and, where it is a currency code, for the currency (`Total (*)`); `A > B` is the column B
+right behind A, for names that repeat or are empty. Does not read exports.
 """
 
 import re
@@ -38,7 +38,8 @@ TEXTS = frozenset(
         *("currency", "net_currency", "value_currency", "in_symbol", "out_symbol"),
     )
 )
-"""What a column may be besides a number, a fee, a tax, their currencies, and the inventions of a format (`more`)."""
+"""What a column may be besides a number, a fee, a tax, their currencies, and the inventions of a
+format (`more`)."""
 
 NUMBERS = frozenset(
     (
@@ -54,11 +55,13 @@ NUMBERS = frozenset(
         "balance",
     )
 )
-"""net: the cash that moved, with its sign. amount: gross, sign ignored. value: what a swap was worth in value_currency."""
+"""net: the cash that moved, with its sign. amount: gross, sign ignored. value: what a swap was
+worth in value_currency."""
 
 SIGNED = ("BUY/SELL", "DEPOSIT/WITHDRAWAL")
 SPECIAL = (*SIGNED, "TRANSFER+", "TRANSFER-", "SWAP")
-"""Kinds that the row's sign decides, transfers whose direction the action says, and one asset for another."""
+"""Kinds that the row's sign decides, transfers whose direction the action says, and one asset for
+another."""
 
 
 class _Part(BaseModel):
@@ -66,7 +69,8 @@ class _Part(BaseModel):
 
 
 class Column(_Part):
-    """Where a value stands: the first of these columns that is not empty in a row, or several joined by a space."""
+    """Where a value stands: the first of these columns that is not empty in a row, or several
+    joined by a space."""
 
     any_of: tuple[str, ...] = ()
     join: tuple[str, ...] = ()
@@ -83,7 +87,8 @@ class Charge(_Part):
     amount: tuple[str, ...]
     currency: tuple[str, ...] = ()
     sign: str = Field(default="", pattern="^[+-]?$")
-    """What a cost is written with, where the other sign means that it was given back; empty: every number is a cost."""
+    """What a cost is written with, where the other sign means that it was given back; empty: every
+    number is a cost."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,9 +118,11 @@ class Extract(_Part):
 
 
 class RowRule(_Part):
-    """What a row means when all of its conditions hold: text patterns, `>0`, `<0`, `=0`, `@money`, or "" for empty.
+    """What a row means when all of its conditions hold: text patterns, `>0`, `<0`, `=0`, `@money`,
+    or "" for empty.
 
-    A rule with neither a kind nor a reason only sets fields or the class: what comes after it says what the row means.
+    A rule with neither a kind nor a reason only sets fields or the class: what comes after it says
+    what the row means.
     """
 
     when: dict[str, str | tuple[str, ...]] = Field(alias="if")
@@ -139,7 +146,8 @@ class RowRule(_Part):
 
 
 class LinePattern(_Part):
-    """Lines that are no rows, such as a total behind the last: a pattern and the reason to skip them."""
+    """Lines that are no rows, such as a total behind the last: a pattern and the reason to skip
+    them."""
 
     like: str
     reason: str
@@ -166,7 +174,8 @@ class Format(_Part):
     decimal: str = Field(default="", pattern="^[.,]?$")
     """What `1,234` or `1.234` means where nothing else in the file tells."""
     dates: str = Field(default="", pattern="^(DMY|MDY|YMD)?$")
-    """Order of `3/4/2024`; empty: the file must show it. YMD: of `24-07-25`, a year without its century first."""
+    """Order of `3/4/2024`; empty: the file must show it. YMD: of `24-07-25`, a year without its
+    century first."""
     timezone: str = ""
     """IANA zone of times without one; empty: UTC."""
     currency: str = ""
@@ -177,11 +186,13 @@ class Format(_Part):
     assets: dict[str, AssetClass] = {}
     """Patterns of the column `asset` → class."""
     sign: str = "net"
-    """The number whose sign tells BUY from SELL and DEPOSIT from WITHDRAWAL: its minus is a BUY or a WITHDRAWAL of cash."""
+    """The number whose sign tells BUY from SELL and DEPOSIT from WITHDRAWAL: its minus is a BUY or
+    a WITHDRAWAL of cash."""
     scale: dict[str, str] = {}
     """Number → factor, for prices in pence."""
     section: bool = False
-    """Every row begins with the first cell of the header; other lines belong to other sections of a statement."""
+    """Every row begins with the first cell of the header; other lines belong to other sections of a
+    statement."""
     ragged: bool = False
     """Rows may end early; otherwise such a row is cut off and set aside."""
     strict_buys: bool = False
@@ -191,7 +202,8 @@ class Format(_Part):
     fallback: bool = False
     """Only where no other format knows the header."""
     currency_line: str = ""
-    """Pattern of a line above the header that names the currency of the account, in a group `currency`."""
+    """Pattern of a line above the header that names the currency of the account, in a group
+    `currency`."""
     total: str = ""
     """Pattern of the footer line whose last number is the sum of `net`."""
 

@@ -1,7 +1,8 @@
-"""The ledger: what happened in the user's accounts, one typed entry per event, money as Decimal, time in UTC.
+"""The ledger: what happened in the user's accounts, one typed entry per event, money as Decimal,
+time in UTC.
 
-In: rows of broker exports, already told apart by their format. Out: `LedgerEntry` and its Arrow schema. Does not know any
-broker format, nor prices.
+In: rows of broker exports, already told apart by their format. Out: `LedgerEntry` and its Arrow
+schema. Does not know any broker format, nor prices.
 """
 
 from collections.abc import Mapping
@@ -18,8 +19,9 @@ import pyarrow.compute as pc
 class EntryKind(StrEnum):
     """What happened; the kind carries the direction.
 
-    DEPOSIT and WITHDRAWAL are cash, TRANSFER is units that come in or leave without a sale (gifts, moves between brokers,
-    spin-offs, crypto wallets). INTEREST with a quantity is paid in units of its symbol (staking).
+    DEPOSIT and WITHDRAWAL are cash, TRANSFER is units that come in or leave without a sale (gifts,
+    moves between brokers, spin-offs, crypto wallets). INTEREST with a quantity is paid in units of
+    its symbol (staking).
     """
 
     BUY = "BUY"
@@ -51,15 +53,18 @@ class LedgerEntry:
     """One event.
 
     Attributes:
-        entry_id: the broker's own trade id prefixed by the format, else a content hash with an occurrence counter.
+        entry_id: the broker's own trade id prefixed by the format, else a content hash with an
+            occurrence counter.
         account: salted hash of the account id; never the id itself.
         symbol: as the export writes it; `isin` where it gives one. Empty for cash events.
-        quantity: units, positive. TRANSFER: negative when they leave. SPLIT: the units that it added, where the export says that.
+        quantity: units, positive. TRANSFER: negative when they leave. SPLIT: the units that it
+            added, where the export says that.
         price: per unit, in `currency`. None where the export has none.
-        amount: gross value in `currency`, without fee and tax. None where it has none. Positive; DIVIDEND, INTEREST, FEE and TAX
-            are negative where they were taken back (interest that was paid, a tax that was refunded).
-        fee, tax: in `currency`, negative where they were given back; one in another currency is an entry of its own, its id that
-            of the event with `:fee` or `:tax`.
+        amount: gross value in `currency`, without fee and tax. None where it has none. Positive;
+            DIVIDEND, INTEREST, FEE and TAX are negative where they were taken back (interest that
+            was paid, a tax that was refunded).
+        fee, tax: in `currency`, negative where they were given back; one in another currency is an
+            entry of its own, its id that of the event with `:fee` or `:tax`.
         ratio: SPLIT only: new units per old one, where the export says that.
         executed_at: UTC. A date without a time of day is midnight UTC with `time_known` False.
         source_file, source_row: where it came from; the row as an editor counts lines.
@@ -130,9 +135,11 @@ _CONTENT = (
 
 
 def content_keys(columns: Mapping[str, pa.Array]) -> pa.Array:
-    """What makes an event the same event, as one text a row: all of it but its id and where it was written down.
+    """What makes an event the same event, as one text a row: all of it but its id and where it was
+    written down.
 
-    The name counts only where there is neither symbol nor ISIN: brokers rename, and cut names to length.
+    The name counts only where there is neither symbol nor ISIN: brokers rename, and cut names to
+    length.
     """
     named = pc.if_else(
         pc.and_(pc.equal(columns["symbol"], ""), pc.equal(columns["isin"], "")), columns["name"], ""
@@ -146,7 +153,8 @@ def content_keys(columns: Mapping[str, pa.Array]) -> pa.Array:
 def number_ids(table: pa.Table) -> pa.Table:
     """Completes the ids of one file: the n-th of equal content hashes `…#` becomes `…-n`.
 
-    Two equal fills of a day are legal; over overlapping files, whose ids then agree, the count is the maximum, not the sum.
+    Two equal fills of a day are legal; over overlapping files, whose ids then agree, the count is
+    the maximum, not the sum.
     """
     ids = table["entry_id"].combine_chunks()
     hashed = pc.match_substring(ids, "#").to_numpy(zero_copy_only=False)

@@ -1,7 +1,8 @@
-"""The table of instruments: what exports call an instrument, and what happened to it. The user edits it; the project adds.
+"""The table of instruments: what exports call an instrument, and what happened to it. The user
+edits it; the project adds.
 
-In: data/instruments.csv. Out: `Instruments`, and the same file with what was learnt. Its columns, of which a line needs those
-that its kind names:
+In: data/instruments.csv. Out: `Instruments`, and the same file with what was learnt. Its columns,
+of which a line needs those that its kind names:
 
     kind       needs                       says
     alias      match, symbol               what exports write (ISIN, name, pair, ticker) is this symbol of the candles; an empty
@@ -15,15 +16,14 @@ that its kind names:
     exchange   symbol, exchange            whose calendar says which days are missing, as XLON; other lines may have it
     leave-out  symbol                      not learnt from, and no candles are missed
 
-`match` and `symbol` are read whatever their case. `note` is yours. `by` marks the project's own lines with a checksum: they are
-written anew each time; a line that somebody edited no longer fits its checksum and is the user's from then on. Does not know
-exports or candles; matching.py does.
+`match` and `symbol` are read whatever their case. `note` is yours. `by` marks the project's own
+lines with a checksum: they are written anew each time; a line that somebody edited no longer fits
+its checksum and is the user's from then on. Does not know exports or candles; matching.py does.
 """
 
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError
+from stock_llm.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from stock_llm.ledger.entries import AssetClass
@@ -96,11 +97,13 @@ class Instruments:
 
     @cached_property
     def left_out(self) -> frozenset[str]:
-        """Symbols for which no candles are missed: those to be left out, and those that are traded no more."""
+        """Symbols for which no candles are missed: those to be left out, and those that are traded
+        no more."""
         return frozenset(line.symbol for line in (*self.of("leave-out"), *self.of("delisted")))
 
     def renamed(self, texts: Iterable[str], last_day: str) -> str:
-        """What something is called now that was last traded on `last_day` (ISO 8601); empty where it was not renamed."""
+        """What something is called now that was last traded on `last_day` (ISO 8601); empty where
+        it was not renamed."""
         names = {text.upper() for text in texts if text}
         for line in self.of("rename"):
             if line.match.upper() in names and line.day and last_day < line.day.isoformat():
@@ -147,7 +150,8 @@ def load_instruments(path: Path) -> Instruments:
 
 
 def user_lines_digest(path: Path) -> str:
-    """16 hex digits over the user's lines; the project's own can be learnt again and are no news. Empty where there are none.
+    """16 hex digits over the user's lines; the project's own can be learnt again and are no news.
+    Empty where there are none.
 
     Raises:
         InputError: the file is not such a table.
@@ -159,10 +163,11 @@ def user_lines_digest(path: Path) -> str:
 
 
 def learn(path: Path, learnt: Iterable[InstrumentLine]) -> None:
-    """Puts the project's own lines in the place of its earlier ones; the user's lines stay as they were written.
+    """Puts the project's own lines in the place of its earlier ones; the user's lines stay as they
+    were written.
 
-    What the user has a line of the same kind for is left out. The file is written whole or not at all, and only if it changes;
-    there is none before there is something to tell.
+    What the user has a line of the same kind for is left out. The file is written whole or not at
+    all, and only if it changes; there is none before there is something to tell.
 
     Raises:
         InputError: the file that is there is not such a table.
@@ -199,10 +204,7 @@ def learn(path: Path, learnt: Iterable[InstrumentLine]) -> None:
     )
     if after == before:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(after, encoding="utf-8")
-    fresh.replace(path)
+    atomic_write(path, after)
 
 
 def _about(line: InstrumentLine) -> tuple[str, str]:

@@ -10,11 +10,15 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stock_llm.errors import InputError
 from stock_llm.settings import Settings
+
+if TYPE_CHECKING:
+    from exchange_calendars import ExchangeCalendar
 from stock_llm.storage.findings import Finding
 
 DEFAULT_EXCHANGE = "XNYS"
@@ -33,6 +37,9 @@ EXCHANGE_BY_SUFFIX = {
 
 IN_HUNDREDTHS = frozenset({"XLON", "XJSE", "XTAE"})
 """Exchanges that quote in hundredths: pence, cents of a rand, agorot."""
+
+_ZONES = {"XTAE": "Asia/Jerusalem", "ASEX": "Europe/Athens", "XBSE": "Europe/Bucharest"}
+"""Of the calendars that exchange_calendars cannot build at the moment."""
 
 _CRYPTO = r"^[A-Z0-9]{2,10}[-/](USD|USDT|USDC|EUR|GBP|JPY|BTC|ETH)$"
 _SHOWN = 12
@@ -122,8 +129,23 @@ def sessions(code: str, first: np.datetime64, last: np.datetime64) -> np.ndarray
     return known[np.searchsorted(known, first) : np.searchsorted(known, last, side="right")]
 
 
-@lru_cache(maxsize=64)
+def zone_of(code: str) -> str:
+    """Returns the IANA zone of an exchange's clock.
+
+    Raises:
+        InputError: there is no calendar of that name.
+    """
+    calendar = _calendar(code, 2020, 2021)
+    return str(calendar.tz) if calendar else _ZONES[code]
+
+
 def _sessions(code: str, first_year: int, end_year: int) -> np.ndarray | None:
+    calendar = _calendar(code, first_year, end_year)
+    return calendar.sessions.to_numpy().astype("datetime64[D]") if calendar else None
+
+
+@lru_cache(maxsize=64)
+def _calendar(code: str, first_year: int, end_year: int) -> "ExchangeCalendar | None":
     import exchange_calendars  # brings pandas
 
     if code not in exchange_calendars.get_calendar_names():
@@ -137,13 +159,9 @@ def _sessions(code: str, first_year: int, end_year: int) -> np.ndarray | None:
                 warnings.simplefilter(
                     "ignore", DeprecationWarning
                 )  # pandas 3.1 warns of the library's own code
-                calendar = exchange_calendars.get_calendar(code, **span)
-        except (
-            ValueError,
-            NotImplementedError,
-        ):  # outside its bounds; or one that version 4.13 cannot build with pandas 3
-            continue
-        return calendar.sessions.to_numpy().astype("datetime64[D]")
+                return exchange_calendars.get_calendar(code, **span)
+        except (ValueError, NotImplementedError):
+            continue  # outside its bounds; or one that version 4.13 cannot build with pandas 3
     return None
 
 

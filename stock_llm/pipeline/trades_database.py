@@ -2,11 +2,10 @@
 
 In: the settings trades_sql, trades_query, trades_watermark. Out: a `Part` like that of an export, in data/database; the watermark
 is in the same file, so that both move together or not at all. A row that is read again under its trade_id replaces what it said
-before. brokers/sql.py does the reading.
+before. importers/database_reader.py does the reading.
 """
 
 import json
-import os
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -14,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stock_llm.importers import sql
+from stock_llm.importers import database_reader
 from stock_llm.ledger.entries import LEDGER_SCHEMA, content_keys
-from stock_llm.pipeline.exports import as_parse_result
+from stock_llm.pipeline.exports import PARSERS, as_parse_result
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.storage.atomic import atomic_path
 from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.parse_cache import CachedParse, code_digest
 from stock_llm.storage.quarantine import QuarantinedRow
@@ -33,7 +33,7 @@ def fetch_trades(settings: Settings) -> CachedParse:
     Raises:
         InputError: it cannot be reached, or the query gives no trades.
     """
-    source = sql.DatabaseSource(
+    source = database_reader.DatabaseSource(
         NAME, settings.trades_sql, settings.trades_query, settings.trades_watermark
     )
     url = account_hash(settings.trades_sql, settings.secrets)  # salted: it may hold a password
@@ -41,9 +41,11 @@ def fetch_trades(settings: Settings) -> CachedParse:
     path = settings.path("data/database") / f"{asked}.parquet"
     before = pq.read_table(path) if path.exists() else None
     state = json.loads(before.schema.metadata[b"state"]) if before is not None else {}
-    if state.get("code") != code_digest():  # read by another program: all of it is read again
+    if state.get("code") != code_digest(
+        *PARSERS
+    ):  # read by another program: all of it is read again
         before, state = None, {}
-    fetched = sql.read_query(
+    fetched = database_reader.read_query(
         source,
         partial(account_hash, folder=settings.secrets),
         state.get("watermark", ""),
@@ -77,15 +79,15 @@ def fetch_trades(settings: Settings) -> CachedParse:
         "facts": facts,
         "rejected": aside,
         "last_row": last,
-        "code": code_digest(),
+        "code": code_digest(*PARSERS),
     }
     table = table.sort_by([("executed_at", "ascending"), ("entry_id", "ascending")])
     if before is None or made != state or not table.equals(before.replace_schema_metadata()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.partial")
         text = json.dumps(made, sort_keys=True).encode()
-        pq.write_table(table.replace_schema_metadata({b"state": text}), fresh, compression="zstd")
-        fresh.replace(path)
+        with atomic_path(path) as temporary:
+            pq.write_table(
+                table.replace_schema_metadata({b"state": text}), temporary, compression="zstd"
+            )
     return CachedParse(path, rejected, facts, fresh=True)
 
 

@@ -1,7 +1,9 @@
-"""The formats that come with a made-up sample: every row of tests/exports becomes what tests/exports/expected says.
+"""The formats that come with a made-up sample: every row of tests/exports becomes what
+tests/exports/expected says.
 
-A line of an expected file: row, kind, class, symbol or ISIN or name, quantity @ price = amount, fee, tax, currency, time; a split
-has its ratio. Rows that are no entries stand below, with `!` (set aside) or `~` (left out on purpose) and the reason.
+A line of an expected file: row, kind, class, symbol or ISIN or name, quantity @ price = amount,
+fee, tax, currency, time; a split has its ratio. Rows that are no entries stand below, with `!` (set
+aside) or `~` (left out on purpose) and the reason.
 """
 
 from decimal import Decimal
@@ -79,7 +81,8 @@ def test_rows_of_a_trade_are_one_entry_in_any_order(name, tmp_path):
 
 
 def test_no_two_formats_fight_over_a_header():
-    """Each of the project's formats recognises a header made of its own columns, before any other format."""
+    """Each of the project's formats recognises a header made of its own columns, before any other
+    format."""
     from stock_llm.importers.format_spec import Header, best_format
 
     for one in bundled_formats():

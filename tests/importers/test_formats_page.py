@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 HEAD = r"""# Broker exports
 
 What `stock-llm import` reads. A format is recognised by its header, whatever the file is called; each is one small file in
-`stock_llm/brokers/`. Every row of a file is imported, skipped on purpose, or set aside (quarantined), the last two with a reason.
+`stock_llm/importers/formats/`. Every row of a file is imported, skipped on purpose, or set aside (quarantined), the last two with a reason.
 
 ## A format of your own
 

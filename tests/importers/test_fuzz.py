@@ -1,7 +1,8 @@
-"""Broken exports: whatever happened to a file, it is read or refused in words, and no row is lost or imported twice.
+"""Broken exports: whatever happened to a file, it is read or refused in words, and no row is lost
+or imported twice.
 
-`make test` takes a slice of the cases, `make soak` ten thousand (FUZZ says how many). A case that fails names its number:
-`python tests/importers/test_fuzz.py 4711` shows it.
+`make test` takes a slice of the cases, `make soak` ten thousand (FUZZ says how many). A case that
+fails names its number: `python tests/importers/test_fuzz.py 4711` shows it.
 """
 
 import json
@@ -19,13 +20,15 @@ import pytest
 from factories.broken_exports import mutated
 
 from stock_llm.errors import InputError
-from stock_llm.importers import engine, headers
+from stock_llm.importers import engine
 from stock_llm.importers.engine import Import
 from stock_llm.importers.format_spec import Header, best_format, bundled_formats, load_format
-from stock_llm.importers.scaffold import draft_format
+from stock_llm.importers.scaffold.draft import draft_format
+from stock_llm.importers.table_reader import first_header
 from stock_llm.ledger.entries import content_keys
 from stock_llm.portfolio import merging
-from stock_llm.tabular import encoding
+from stock_llm.tabular.table import split_record
+from stock_llm.tabular.text import read_text
 
 CASES = int(os.environ.get("FUZZ", "300"))
 PARTS = 20
@@ -93,7 +96,8 @@ def test_broken_exports(part, tmp_path):
 
 
 def test_drafts_of_broken_exports(tmp_path):
-    """Under a header that no format knows, broken or not, a table gets a draft that loads, or is refused in words."""
+    """Under a header that no format knows, broken or not, a table gets a draft that loads, or is
+    refused in words."""
     drafted = 0
     for number in range(0, CASES, 10):
         sample, broken, accidents = case(number)
@@ -117,7 +121,7 @@ def test_drafts_of_broken_exports(tmp_path):
 
 def _under_an_unknown_header(content: bytes) -> bytes:
     lines = content.decode("utf-8", "replace").split("\n")
-    found = headers.first_header(lines, bundled_formats())
+    found = first_header(lines, bundled_formats())
     if found is not None:
         lines[found.at] = found.separator.join(f"My {cell}" for cell in found.header.cells)
     return "\n".join(lines).encode()
@@ -131,7 +135,7 @@ def _every_row_is_accounted_for(found: Import, path: Path) -> None:
     assert len(aside) == len(set(aside)), "a row is set aside twice"
     assert len(entries) == found.rows_kept
     accounted = entries | set(aside)
-    text = encoding.text_of(path)
+    text = read_text(path)
     if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         assert accounted == set(range(1, len(accounted) + 1)), "a record is missing"
         assert len(accounted) in _counts_of_records(json.loads(text.lstrip("\ufeff \t\r\n")))
@@ -143,7 +147,8 @@ def _every_row_is_accounted_for(found: Import, path: Path) -> None:
 
 
 def _every_line_is_accounted_for(text: str, accounted: set[int]) -> None:
-    """A line is a row or a header, has nothing in it, or stands inside the quotes of the row before it."""
+    """A line is a row or a header, has nothing in it, or stands inside the quotes of the row before
+    it."""
     quotes, last = 0, 0
     for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1):
         if number in accounted:
@@ -160,14 +165,15 @@ def _every_line_is_accounted_for(text: str, accounted: set[int]) -> None:
 
 def _is_header(line: str) -> bool:
     return any(
-        best_format(bundled_formats(), Header(headers.cells(line, sign)), "csv")
+        best_format(bundled_formats(), Header(split_record(line, sign)), "csv")
         for sign in ",;\t|"
         if sign in line
     )
 
 
 def _counts_of_records(document: object) -> set[int]:
-    """How many records a document may have: those of any list in it, orders within orders included."""
+    """How many records a document may have: those of any list in it, orders within orders
+    included."""
     if isinstance(document, list):
         return {_with_legs(document)}
     if isinstance(document, dict):
@@ -189,7 +195,8 @@ _COUNTED = re.compile(r"-(\d+)((?::.*)?)$")
 
 
 def _nothing_twice(found: Import) -> None:
-    """Ids are unique, and those of equal contents are numbered without a gap: files that overlap then agree on them."""
+    """Ids are unique, and those of equal contents are numbered without a gap: files that overlap
+    then agree on them."""
     ids = found.table["entry_id"].to_pylist()
     assert len(ids) == len(set(ids)), [one for one, count in Counter(ids).items() if count > 1][:3]
     counters: dict[str, list[int]] = {}
@@ -202,7 +209,7 @@ def _nothing_twice(found: Import) -> None:
 
 def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
     """Line of the file → (content, id but for its counter) of its entries."""
-    lines = re.split("\r\n|\r|\n", encoding.text_of(path))
+    lines = re.split("\r\n|\r|\n", read_text(path))
     columns = {name: found.table[name].combine_chunks() for name in found.table.column_names}
     rows: dict[str, set[tuple[str, str]]] = {}
     for row, text, entry in zip(
@@ -218,13 +225,14 @@ def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
 
 def _headers(path: Path) -> list[list[str]]:
     """The headers of a file; one that lost the name of its column of ids makes other ids."""
-    lines = re.split("\r\n|\r|\n", encoding.text_of(path))
-    found = (headers.first_header([line], bundled_formats()) for line in lines)
+    lines = re.split("\r\n|\r|\n", read_text(path))
+    found = (first_header([line], bundled_formats()) for line in lines)
     return [one.header.cells for one in found if one]
 
 
 def _same_row_same_id(original: Import, sample: Path, found: Import, path: Path) -> None:
-    """A line that is in both files, under the same header, and means the same has the same id: it is in the ledger once."""
+    """A line that is in both files, under the same header, and means the same has the same id: it
+    is in the ledger once."""
     if (
         sample.suffix != ".csv"
         or original.formats[0] != found.formats[0]

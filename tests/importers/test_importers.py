@@ -1,4 +1,5 @@
-"""The engine on exports as they come: separators, signs, dates, titles and footers, stray quotes, languages, repeated rows."""
+"""The engine on exports as they come: separators, signs, dates, titles and footers, stray quotes,
+languages, repeated rows."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -153,7 +154,7 @@ def test_names_that_the_columns_of_a_plain_table_go_by(tmp_path, text):
 
 
 def test_days_and_months_that_cannot_be_told_apart_are_asked_about(tmp_path):
-    with pytest.raises(InputError, match="'3/4' may be day/month or month/day"):
+    with pytest.raises(InputError, match="'3/4/2024' may be day/month or month/day"):
         read(tmp_path, PLAIN + "3/4/2024,ACME,BUY,1,10,0,USD\n")
 
 
@@ -189,7 +190,7 @@ def test_a_total_that_is_off_is_reported(tmp_path):
         "Transactions Total,,,,,,,-$999.00\n"
     )
     (off,) = read(tmp_path, text).differences
-    assert (off.row, off.said, off.computed) == (3, -999, -151)
+    assert (off.row, off.stated, off.computed) == (3, -999, -151)
 
 
 def test_an_amount_that_is_not_quantity_times_price_is_reported(tmp_path):
@@ -199,7 +200,7 @@ def test_an_amount_that_is_not_quantity_times_price_is_reported(tmp_path):
         "01/16/2024,Buy,ACME,ACME INC,10,$15.00,$1.00,-$151.00\n"
     )
     (off,) = read(tmp_path, text).differences
-    assert (off.row, off.said, off.computed) == (2, 171, 151)
+    assert (off.row, off.stated, off.computed) == (2, 171, 151)
 
 
 def test_the_header_again_in_the_middle(tmp_path):
@@ -371,7 +372,7 @@ def test_a_symbol_with_digits_is_no_option(tmp_path, symbol):
 
 def test_an_unknown_table_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(
-        InputError, match=r"no format knows this file; its first line is: a,b,c.*--draft"
+        InputError, match=r"no format knows this file; its header is: a,b,c.*--draft"
     ):
         read(tmp_path, "a,b,c\n1,2,3\n")
 

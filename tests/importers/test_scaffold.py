@@ -1,4 +1,5 @@
-"""Drafts for unknown tables: they say what they guessed, they load, and importing with them works."""
+"""Drafts for unknown tables: they say what they guessed, they load, and importing with them
+works."""
 
 import tomllib
 from decimal import Decimal
@@ -7,7 +8,7 @@ import pytest
 
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
-from stock_llm.importers.scaffold import draft_format
+from stock_llm.importers.scaffold.draft import draft_format
 
 GERMAN = """Depotbank Muster AG;;;;;;;;
 Umsätze vom 01.01.2024 bis 31.12.2024;;;;;;;;

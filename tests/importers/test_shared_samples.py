@@ -1,4 +1,5 @@
-"""The real exports: rows whose money was worked out by hand, every row accounted for, nothing changed by a second import."""
+"""The real exports: rows whose money was worked out by hand, every row accounted for, nothing
+changed by a second import."""
 
 import csv
 import random
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 from importers.test_exports import lines_of
 
-from stock_llm.importers import engine, headers
+from stock_llm.importers import engine
 from stock_llm.importers.format_spec import bundled_formats
-from stock_llm.tabular import encoding
+from stock_llm.importers.table_reader import first_header
+from stock_llm.tabular.text import read_text
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "brokers"
 SAMPLES = sorted(path for path in SHARED.rglob("*") if path.suffix in (".csv", ".json", ".xml"))
@@ -229,7 +231,8 @@ ROWS = {
         10 SPLIT STOCK AMZN 209 @ - = - fee 0 tax 0 USD 2022-06-06
     """,
 }
-"""Sample → entries as tests/exports/expected writes them: row, kind, class, what, quantity @ price = amount, charges, time."""
+"""Sample → entries as tests/exports/expected writes them: row, kind, class, what, quantity @ price
+= amount, charges, time."""
 
 FORMATS = {
     "cgt_calc/freetrade/transactions.csv": "freetrade",
@@ -313,7 +316,7 @@ def test_every_line_is_imported_skipped_or_set_aside(path):
     assert not entries & set(rejected)
     assert read.rows_read == len(entries) + len(rejected)
     if path.suffix == ".csv":
-        lines = encoding.text_of(path).splitlines()
+        lines = read_text(path).splitlines()
         full = {number for number, line in enumerate(lines, start=1) if line.strip(' ,;"\t')}
         assert len(full - entries - set(rejected)) == len(read.formats), (
             "but for one header a table"
@@ -337,7 +340,8 @@ def test_the_name_of_a_file_says_nothing(path, tmp_path):
 
 
 def _by_place(path: Path) -> bool:
-    """Whether columns without a name are told by the one before them, or the first column names a section."""
+    """Whether columns without a name are told by the one before them, or the first column names a
+    section."""
     form = engine.identify_format(path)
     return form is None or form.section or any(" >" in name for name in form.known)
 
@@ -346,8 +350,8 @@ def _by_place(path: Path) -> bool:
     "path", [path for path in SAMPLES if path.suffix == ".csv" and not _by_place(path)], ids=_name
 )
 def test_columns_may_stand_in_any_order(path, tmp_path):
-    lines = encoding.text_of(path).splitlines()
-    found = headers.first_header(lines, bundled_formats())
+    lines = read_text(path).splitlines()
+    found = first_header(lines, bundled_formats())
     records = list(csv.reader(lines, delimiter=found.separator))
     named = sum(bool(cell) for cell in found.header.cells)  # what has no name stands at the end
     order = list(range(named))
@@ -364,6 +368,6 @@ def test_columns_may_stand_in_any_order(path, tmp_path):
 
 def test_totals_of_an_export_that_its_rows_do_not_add_up_to_are_reported():
     off = _read(SHARED / "export_to_ghostfolio" / "schwab-export.csv").differences
-    assert [(one.row, one.what, float(one.said)) for one in off] == [
+    assert [(one.row, one.what, float(one.stated)) for one in off] == [
         (121, "the total of the table", -26582.91)
     ]

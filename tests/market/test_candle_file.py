@@ -1,4 +1,5 @@
-"""Files as yfinance, Stooq, Alpaca and pandas write them; several files that become one; the same in parts as in memory."""
+"""Files as yfinance, Stooq, Alpaca and pandas write them; several files that become one; the same
+in parts as in memory."""
 
 import io
 from datetime import date
@@ -32,7 +33,8 @@ def rows(table: pa.Table, *names: str) -> list[tuple]:
 
 
 def frame_of(tickers: list[str], order: str = "field") -> pd.DataFrame:
-    """What yfinance.download returns: columns of (field, ticker), or (ticker, field); B did not trade on the first day."""
+    """What yfinance.download returns: columns of (field, ticker), or (ticker, field); B did not
+    trade on the first day."""
     data = {}
     for number, ticker in enumerate(tickers, start=1):
         close = np.array([10.0, 11.0, 12.0]) * number
@@ -94,7 +96,8 @@ def test_a_ticker_without_a_column_is_named(tmp_path):
 
 
 def test_bars_of_alpacas_library(tmp_path):
-    """`bars.df` has symbol and timestamp as its index; midnight in New York is 04:00 or 05:00 in UTC."""
+    """`bars.df` has symbol and timestamp as its index; midnight in New York is 04:00 or 05:00 in
+    UTC."""
     index = pd.MultiIndex.from_tuples(
         [("AAPL", pd.Timestamp("2024-03-01T05:00Z")), ("AAPL", pd.Timestamp("2024-03-11T04:00Z"))],
         names=["symbol", "timestamp"],
@@ -200,13 +203,101 @@ def test_digits_may_be_grouped_in_quotes(tmp_path):
     assert rows(table, "open", "volume") == [(10, 900), (1000.5, 1234567)]
 
 
-def test_beside_decimal_commas_no_digits_are_grouped(tmp_path):
+def test_the_decimal_sign_is_that_of_the_file(tmp_path):
+    """German numbers beside commas that separate cells: `1,09` shows what `1,085` is."""
     found = read(
         tmp_path,
         'Date,Open,High,Low,Close,Volume\n2024-03-01,"1,085","1,09","1,08","1,086",5\n2024-03-04,10,11,9,10,900\n',
     )
-    assert rows(found.table, "open") == [(10,)]
-    assert [row.row for row in found.rejected] == [2]
+    assert rows(found.table, "open") == [(1.085,), (10,)]
+    assert found.rejected == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_german_volumes_are_thousands(tmp_path, kind):
+    """`795.001` alone may be a little less than 796; the prices of the file say that it is not."""
+    volumes = ["900", "795.001", "1.862.976", "1.000"]
+    lines = [
+        f"0{day + 4}.03.2024;1.050,00;1.061,50;1.049,00;1.060,25;{volume}"
+        for day, volume in enumerate(volumes)
+    ]
+    frame = pd.DataFrame(
+        [line.split(";") for line in lines],
+        columns=["Date", "Open", "High", "Low", "Close", "Volume"],
+    )
+    path = tmp_path / f"RHM.DE.{kind}"
+    frame.to_csv(path, sep=";", index=False) if kind == "csv" else frame.to_parquet(path)
+    found = read_file(path, path.name)
+    assert found.rejected == []
+    assert found.table["volume"].to_pylist() == [900, 795_001, 1_862_976, 1000]
+    assert set(found.table["close"].to_pylist()) == {1060.25}
+
+
+def test_a_file_that_shows_both_signs_is_read_row_by_row(tmp_path):
+    text = "Date;Open;High;Low;Close;Volume\n2024-03-04;1.050,5;1.061,5;1.049,5;1.060,5;795.001\n"
+    found = read(tmp_path, text + "2024-03-05;1,050.5;1,061.5;1,049.5;1,060.5;795,001\n")
+    assert set(
+        zip(*(found.table[name].to_pylist() for name in ("close", "volume")), strict=True)
+    ) == {(1060.5, 795_001)}
+
+
+def test_windows_1252_and_marks_of_currencies_are_read_as_in_trades(tmp_path):
+    text = (
+        "Date,Open,High,Low,Close,Volume,Börse\n2024-03-04,₹10.50,₹11.50,₹9.50,₹10.50,5,München\n"
+    )
+    (tmp_path / "ABC.csv").write_bytes(text.replace("₹", "€").encode("cp1252"))
+    (tmp_path / "DEF.csv").write_bytes(text.encode("utf-16"))
+    for name in ("ABC.csv", "DEF.csv"):
+        assert read_file(tmp_path / name, name).table["close"].to_pylist() == [10.5]
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_two_tickers_whose_date_became_a_column_are_two(tmp_path, kind, level):
+    frame = frame_of(["A", "B"], "field" if level == 0 else "ticker").reset_index()
+    path = tmp_path / f"prices.{kind}"
+    frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
+    table = read_file(path, path.name).table
+    assert rows(table, "symbol", "close") == [
+        ("A", 10.0),
+        ("A", 11.0),
+        ("A", 12.0),
+        ("B", 22.0),
+        ("B", 24.0),
+    ]
+
+
+def test_names_that_pandas_numbered_are_two_symbols(tmp_path):
+    frame_of(["A", "B"]).reset_index().to_csv(tmp_path / "first.csv", index=False)
+    pd.read_csv(tmp_path / "first.csv").to_csv(tmp_path / "second.csv", index=False)
+    table = read_file(tmp_path / "second.csv", "").table
+    assert rows(table, "symbol", "close") == [
+        ("A", 10.0),
+        ("A", 11.0),
+        ("A", 12.0),
+        ("B", 22.0),
+        ("B", 24.0),
+    ]
+
+
+@pytest.mark.parametrize("second", ["Close", "Close.1", " close"])
+def test_a_name_that_occurs_twice_is_refused(tmp_path, second):
+    with pytest.raises(InputError, match=r"row 1: there are 2 columns 'close'"):
+        read(tmp_path, f"Date,Open,High,Low,Close,{second},Volume\n2024-03-04,10,11,9,10,400,5\n")
+    names = ["Date", "Open", "High", "Low", "Close", second]
+    columns = [pa.array(["2024-03-04"]), *(pa.array([1.0]) for _ in names[1:])]
+    pq.write_table(pa.Table.from_arrays(columns, names=names), tmp_path / "A.parquet")
+    with pytest.raises(InputError, match="there are 2 columns 'close'"):
+        read_file(tmp_path / "A.parquet", "")
+
+
+def test_symbols_under_another_name_are_not_the_files(tmp_path):
+    """Kaggle's file of the S&P 500: the column of symbols is called Name; one name alone may be
+    that of a company."""
+    head = "date,open,high,low,close,volume,Name\n"
+    two = head + "2015-03-04,10,11,9,10,5,AAL\n2016-03-04,400,410,390,400,5,ZTS\n"
+    assert rows(read(tmp_path, two).table, "symbol", "close") == [("AAL", 10), ("ZTS", 400)]
+    assert rows(read(tmp_path, two.replace("AAL", "ZTS")).table, "symbol") == [("ABC",), ("ABC",)]
 
 
 def test_splits_dividends_and_the_day_of_the_snapshot(tmp_path):
@@ -281,7 +372,8 @@ def test_of_two_snapshots_the_later_one_counts(tmp_path):
 
 
 def test_older_snapshots_come_to_the_scale_of_the_latest(tmp_path):
-    """Three snapshots, each overlapping the next by two days; between them a split of 4 and one of 1.5, far from any seam."""
+    """Three snapshots, each overlapping the next by two days; between them a split of 4 and one of
+    1.5, far from any seam."""
     days = np.arange(np.datetime64("2024-01-01"), np.datetime64("2024-03-01"))
     truth = 10 + np.sin(np.arange(60)) / 5
     for name, own, units, dividends in (
@@ -423,7 +515,8 @@ def test_parts_are_merged_some_symbols_at_a_time_into_the_same_bytes(tmp_path, m
 
 
 def test_a_large_file_needs_no_memory_for_its_text(tmp_path):
-    """Numbers of a row take 8 bytes a column; Python and Arrow are not asked for the text of all rows at once."""
+    """Numbers of a row take 8 bytes a column; Python and Arrow are not asked for the text of all
+    rows at once."""
     stream = io.StringIO()
     stream.write("Symbol,Date,Open,High,Low,Close,Volume\n")
     for symbol in range(100):

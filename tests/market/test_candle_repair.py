@@ -1,4 +1,5 @@
-"""Repairs: the real pairs of wrong and right files, every rule, and that nothing else is ever touched."""
+"""Repairs: the real pairs of wrong and right files, every rule, and that nothing else is ever
+touched."""
 
 from datetime import date
 from decimal import Decimal
@@ -74,7 +75,8 @@ def real(name: str) -> dict[str, np.ndarray]:
 
 
 def test_a_split_that_yahoo_forgot():
-    """The right file rounds prices to whole yen: half a yen is the tolerance. Volumes and adjusted closes agree to the digit."""
+    """The right file rounds prices to whole yen: half a yen is the tolerance. Volumes and adjusted
+    closes agree to the digit."""
     got, right = real("4063-T-1d-bad-stock-split"), real("4063-T-1d-bad-stock-split-fixed")
     assert (got["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close"):
@@ -87,7 +89,8 @@ def test_a_split_that_yahoo_forgot():
 
 
 def test_pounds_among_pence():
-    """The right file says 14.5500004291534 where ours is 0.14550000429153442 times 100: the last digits of a float, 1e-13."""
+    """The right file says 14.5500004291534 where ours is 0.14550000429153442 times 100: the last
+    digits of a float, 1e-13."""
     got, right = real("AET-L-1d-100x-error"), real("AET-L-1d-100x-error-fixed")
     assert (got["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close", "volume", "adjustment"):
@@ -197,7 +200,8 @@ def test_a_known_split_that_is_in_the_prices_changes_nothing(ratio):
 @pytest.mark.parametrize("fall", [0.6, 0.5, 0.75, 0.9, 0.99])
 @pytest.mark.parametrize("where", [1, 100, 199])
 def test_a_crash_is_never_repaired(fall, where):
-    """Prices fall in one day and stay there, with the volume of a panic: nothing is changed and nothing set aside."""
+    """Prices fall in one day and stay there, with the volume of a panic: nothing is changed and
+    nothing set aside."""
     series = walk(9)
     volume = series.volume.copy()
     volume[where : where + 5] *= 12

@@ -166,8 +166,8 @@ def test_the_salt_is_made_once_for_the_owner_alone(home):
         (lambda home: (home / "my/trades.csv").write_text(""), "trades.csv: the file is empty"),
         (lambda home: (home / "my/trades.csv").write_bytes(b"\x00\x01\x02" * 99), "trades.csv: "),
         (
-            lambda home: (home / "my/candles/ABC.csv").write_bytes(CANDLES.encode() + b"\xe9"),
-            "ABC.csv, row 12: not UTF-8",
+            lambda home: (home / "my/candles/ABC.csv").write_bytes(b"\xd0\xcf\x11\xe0" * 99),
+            "ABC.csv: this is an old Excel workbook",
         ),
         (
             lambda home: (home / "my/trades.csv").write_text(TRADES.replace("2024", "soon")),

@@ -1,15 +1,16 @@
-"""DEGIRO's account statement: an order stands in several rows, and what a row is stands in a sentence, in one of many languages.
+"""DEGIRO's account statement: an order stands in several rows, and what a row is stands in a
+sentence, in one of many languages.
 
-In: the `Sheet` of a statement. Out: the sheet with what each row is, as the columns that degiro-account.toml names; the costs of
-an order go with its trade. Rows that say nothing of their own are added to the `Reading` with the reason.
+In: the `Sheet` of a statement. Out: the sheet with what each row is, as the columns that
+degiro-account.toml names; the costs of an order go with its trade. Rows that say nothing of their
+own are added to the `Reading` with the reason.
 """
 
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from stock_llm.importers.sheets import Sheet, Workbook, cells_of, with_columns
-from stock_llm.storage.quarantine import QuarantinedRow
+from stock_llm.importers.table_reader import Sheet, Workbook
 
 _NUMBER = r"\d[\d.,'\s\u00a0\u202f]*"
 _BUYS = (
@@ -114,7 +115,7 @@ class _Event:
     fee_currency: str = ""
 
 
-def account(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
+def account(sheet: Sheet, workbook: Workbook) -> Sheet:
     """The `steps` of degiro-account.toml."""
     rows, rest = _joined_ids(sheet)
     events = {row.at: _event(row) for row in rows}
@@ -133,10 +134,9 @@ def account(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
                 rest[row.at] = f"the costs of the order in row {trade.row}"
     for at, reason in rest.items():
         number = int(sheet.rows[at])
-        reading.skipped.append(QuarantinedRow("trades", name, number, reason, sheet.raw[number]))
+        workbook.skip(number, reason, sheet.raw(number))
     kept = sorted(events)
-    return with_columns(
-        sheet,
+    return sheet.with_columns(
         kept,
         {
             "Event": [
@@ -155,7 +155,7 @@ def account(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
 
 def _joined_ids(sheet: Sheet) -> tuple[list[_Row], dict[int, str]]:
     """The rows; an order id that broke off goes on in the row below, which has nothing else."""
-    columns = {role: cells_of(sheet, role) for role in _ROLES}
+    columns = {role: sheet.cells(role) for role in _ROLES}
     rows: list[_Row] = []
     rest: dict[int, str] = {}
     for at, order in enumerate(columns["order_id"]):
@@ -204,15 +204,16 @@ def _traded(trade: re.Match[str], row: _Row) -> _Event:
     ]
     if not readings:
         return _Event(row.text)
-    _, quantity, price = min(readings, key=lambda one: one[0]) if whole else readings[0]
+    _, quantity, price = min(readings, key=lambda reading: reading[0]) if whole else readings[0]
     if not whole or (trade["why"] and _NO_SALE.search(trade["why"])):
         return _Event("units in" if buys else "units out", quantity, currency=currency)
     return _Event("buy" if buys else "sell", quantity, price, currency, row.amount, row.currency)
 
 
 def _dearest(trades: list[_Row], costs: _Row) -> _Row:
-    """The fill that an order's costs go with: the largest of those at the same time, whatever the order of the file."""
-    return max(trades, key=lambda one: (one.when == costs.when, abs(one.amount or 0), one.text))
+    """The fill that an order's costs go with: the largest of those at the same time, whatever the
+    order of the file."""
+    return max(trades, key=lambda row: (row.when == costs.when, abs(row.amount or 0), row.text))
 
 
 def _with_costs(event: _Event, costs: _Row) -> _Event | None:
@@ -229,7 +230,8 @@ def _with_costs(event: _Event, costs: _Row) -> _Event | None:
 
 
 def _readings(text: str) -> list[Decimal]:
-    """What a number may mean, the decimal sign first: `1.234` is a little more than one, or more than a thousand."""
+    """What a number may mean, the decimal sign first: `1.234` is a little more than one, or more
+    than a thousand."""
     text = re.sub(r"[\s'\u00a0\u202f]", "", text)
     if not re.fullmatch(r"[+-]?\d[\d.,]*", text):
         return []

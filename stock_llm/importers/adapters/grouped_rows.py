@@ -1,7 +1,9 @@
-"""Exports that tell one event in several rows: each becomes one row, every other row is accounted for.
+"""Turns exports that tell one event in several rows into one row an event; every other row is
+accounted for.
 
-In: a `Sheet`. Out: the sheet of events, its columns named as the format's TOML names them. Each function is the `steps` of one
-format. Does not know ledger kinds.
+In: a `Sheet`. Out: the sheet of events, its columns named as the format's TOML names them. Each
+function is the `steps` of one format; those of crypto ledgers are in trade_pairs.py, DEGIRO's is in
+degiro.py.
 """
 
 import re
@@ -9,15 +11,15 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
 from stock_llm.importers.adapters import degiro, trade_pairs
-from stock_llm.importers.sheets import Sheet, Workbook, cells_of, with_columns
-from stock_llm.storage.quarantine import QuarantinedRow
+from stock_llm.importers.table_reader import Sheet, Workbook
 
 
-def investimental(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
-    """A log of orders: a fill tells what is still open, so that what was filled is the difference to the row before."""
+def investimental(sheet: Sheet, workbook: Workbook) -> Sheet:
+    """Reads a log of orders: a fill tells what is still open, so that what was filled is the
+    difference to the row before."""
     orders: dict[str, list[int]] = {}
     columns = {
-        role: cells_of(sheet, role)
+        role: sheet.cells(role)
         for role in ("order_id", "date", "update", "open", "open_value", "open_fee")
     }
     for at, order in enumerate(columns["order_id"]):
@@ -26,34 +28,30 @@ def investimental(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
     for places in orders.values():
         before: tuple[Decimal, Decimal] | None = None
         for at in sorted(places, key=lambda place: columns["date"][place]):
-            number = int(sheet.rows[at])
+            row = int(sheet.rows[at])
             units, value, fee = (
                 _decimal(columns[role][at]) for role in ("open", "open_value", "open_fee")
             )
             if columns["update"][at].lower() != "fil":
-                reason = "an order that was placed, changed or withdrawn, not filled"
-                reading.skipped.append(
-                    QuarantinedRow("trades", name, number, reason, sheet.raw[number])
+                workbook.skip(
+                    row,
+                    "an order that was placed, changed or withdrawn, not filled",
+                    sheet.raw(row),
                 )
             elif units is None or value is None or fee is None:
-                reason = "volume, value or fee is not a number"
-                reading.quarantined.append(
-                    QuarantinedRow("trades", name, number, reason, sheet.raw[number])
-                )
+                workbook.quarantine(row, "volume, value or fee is not a number", sheet.raw(row))
             elif value == 0:
                 filled[at] = (str(units), str(before[1] if before else fee))
             elif before is None:
-                reason = "what was open before this fill is not in the file"
-                reading.quarantined.append(
-                    QuarantinedRow("trades", name, number, reason, sheet.raw[number])
+                workbook.quarantine(
+                    row, "what was open before this fill is not in the file", sheet.raw(row)
                 )
             else:
                 filled[at] = (str(before[0] - units), str(before[1] - fee))
             if units is not None and fee is not None:
                 before = units, fee
     kept = sorted(filled)
-    return with_columns(
-        sheet,
+    return sheet.with_columns(
         kept,
         {"Filled": [filled[at][0] for at in kept], "Filled Fee": [filled[at][1] for at in kept]},
     )
@@ -67,24 +65,24 @@ def _decimal(text: str) -> Decimal | None:
     return value if value.is_finite() else None
 
 
-def vanguard_cash(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
-    """Purchases and sales stand in the table of investments too, with their price: where that is in the file, it counts."""
-    if not any(other.format.name == "vanguard-investments" for other in reading.sheets):
+def vanguard_cash(sheet: Sheet, workbook: Workbook) -> Sheet:
+    """Skips purchases and sales that the table of investments has too, with their price, where that
+    is in the file."""
+    if not any(other.format.name == "vanguard-investments" for other in workbook.sheets):
         return sheet
     kept = []
-    for at, text in enumerate(cells_of(sheet, "action")):
+    for at, text in enumerate(sheet.cells("action")):
         if re.match(r"(?:bought|sold) ", text, re.IGNORECASE):
-            number = int(sheet.rows[at])
-            reason = "the cash of a trade that the table of investments has"
-            reading.skipped.append(
-                QuarantinedRow("trades", name, number, reason, sheet.raw[number])
+            row = int(sheet.rows[at])
+            workbook.skip(
+                row, "the cash of a trade that the table of investments has", sheet.raw(row)
             )
         else:
             kept.append(at)
-    return with_columns(sheet, kept, {})
+    return sheet.with_columns(kept, {})
 
 
-STEPS: dict[str, Callable[[Sheet, Workbook, str], Sheet]] = {
+STEPS: dict[str, Callable[[Sheet, Workbook], Sheet]] = {
     "binance_transactions": trade_pairs.binance_transactions,
     "coinbase_pro_account": trade_pairs.coinbase_pro_account,
     "degiro_account": degiro.account,
@@ -92,4 +90,4 @@ STEPS: dict[str, Callable[[Sheet, Workbook, str], Sheet]] = {
     "kraken_ledgers": trade_pairs.kraken_ledgers,
     "vanguard_cash": vanguard_cash,
 }
-"""What a TOML's `steps` may be: (sheet, reading to which joined rows are added, name of the file) → sheet."""
+"""What a TOML's `steps` may be: (sheet, workbook to which joined rows are reported) → sheet."""

@@ -1,8 +1,10 @@
-"""Ledgers of crypto exchanges tell a trade in several rows: what left, what came, what it cost. They become one row.
+"""Ledgers of crypto exchanges tell a trade in several rows: what left, what came, what it cost.
+They become one row.
 
-In: a `Sheet` whose format has the columns `group` (rows of one trade share it), `action`, `symbol` and `quantity`. Out: the sheet
-with the columns Out, Out asset, In, In asset, Cost and Cost asset (a second cost likewise) filled in where a row stands for a
-trade, and every other row of the trade accounted for. Does not know ledger kinds.
+In: a `Sheet` whose format has the columns `group` (rows of one trade share it), `action`, `symbol`
+and `quantity`. Out: the sheet with the columns Out, Out asset, In, In asset, Cost and Cost asset (a
+second cost likewise) filled in where a row stands for a trade, and every other row of the trade
+accounted for. Does not know ledger kinds.
 """
 
 import re
@@ -10,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from stock_llm.importers.sheets import Sheet, Workbook, cells_of, with_columns
-from stock_llm.storage.quarantine import QuarantinedRow
+from stock_llm.importers.table_reader import Sheet, Workbook
 
 _OF_SWAP = (
     "Out",
@@ -37,27 +38,28 @@ class _Row:
     cost: Decimal
 
 
-def kraken_ledgers(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
+def kraken_ledgers(sheet: Sheet, workbook: Workbook) -> Sheet:
     """Rows of a trade share a refid; costs stand in a column of their own, on top of the amount."""
     return _paired(
-        sheet, reading, name, trades=("trade", "spend", "receive"), costs=(), asset=_kraken_asset
+        sheet, workbook, trades=("trade", "spend", "receive"), costs=(), asset=_kraken_asset
     )
 
 
-def binance_transactions(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
-    """Rows of a trade have the same second; costs are rows. Conversions of one second stand one below the other."""
+def binance_transactions(sheet: Sheet, workbook: Workbook) -> Sheet:
+    """Rows of a trade have the same second; costs are rows. Conversions of one second stand one
+    below the other."""
     trades = (
         "buy", "sell", "transaction related", "transaction buy", "transaction spend", "transaction sold", "transaction revenue",
         "binance convert", "large otc trading", "buy crypto", "buy crypto with fiat", "auto-invest transaction",
         "small assets exchange bnb", "small assets exchange bnb (spot)",
     )  # fmt: skip
     costs = ("fee", "transaction fee")
-    return _paired(sheet, reading, name, trades=trades, costs=costs, asset=str, split=_in_twos)
+    return _paired(sheet, workbook, trades=trades, costs=costs, asset=str, split=_in_twos)
 
 
-def coinbase_pro_account(sheet: Sheet, reading: Workbook, name: str) -> Sheet:
+def coinbase_pro_account(sheet: Sheet, workbook: Workbook) -> Sheet:
     """Rows of a trade share a trade id; costs are rows."""
-    return _paired(sheet, reading, name, trades=("match", "conversion"), costs=("fee",), asset=str)
+    return _paired(sheet, workbook, trades=("match", "conversion"), costs=("fee",), asset=str)
 
 
 _KRAKEN_OLD = (
@@ -67,7 +69,8 @@ _KRAKEN_OLD = (
 
 
 def _kraken_asset(code: str) -> str:
-    """XXBT and XBT are BTC, ZEUR is EUR; what follows a point says where the coins lie (`.S` staked, `.F` earning, `.HOLD`)."""
+    """XXBT and XBT are BTC, ZEUR is EUR; what follows a point says where the coins lie (`.S`
+    staked, `.F` earning, `.HOLD`)."""
     code = re.sub(r"\.(?:S|F|M|P|B|HOLD|EARN)$", "", code)
     code = code[1:] if code in _KRAKEN_OLD else code
     return {"XBT": "BTC", "XDG": "DOGE"}.get(code, code)
@@ -75,8 +78,7 @@ def _kraken_asset(code: str) -> str:
 
 def _paired(
     sheet: Sheet,
-    reading: Workbook,
-    name: str,
+    workbook: Workbook,
     *,
     trades: Sequence[str],
     costs: Sequence[str],
@@ -86,7 +88,7 @@ def _paired(
     """`split` parts rows that share a mark but are several trades."""
     rows = _rows(sheet, asset)
     groups: dict[str, list[_Row]] = {}
-    for row, shared in zip(rows, cells_of(sheet, "group"), strict=True):
+    for row, shared in zip(rows, sheet.cells("group"), strict=True):
         if row.action in trades or row.action in costs:
             groups.setdefault(shared or f"row {row.at}", []).append(row)
     swaps: dict[int, dict[str, str]] = {}
@@ -94,7 +96,7 @@ def _paired(
     for group in groups.values():
         joined |= {row.at for row in group}
         for trade in split(group):
-            _settle(trade, costs, swaps, sheet, reading, name)
+            _settle(trade, costs, swaps, sheet, workbook)
     kept = [row.at for row in rows if row.at not in joined or row.at in swaps]
     added: dict[str, list[str]] = {column: [] for column in _ADDED}
     for at in kept:
@@ -103,11 +105,12 @@ def _paired(
             added[column].append(swap.get(column, ""))
         added["Known asset"].append(row.asset)
         added["Moved"].append("" if row.amount is None else str(row.amount - row.cost))
-    return with_columns(sheet, kept, added)
+    return sheet.with_columns(kept, added)
 
 
 def _in_twos(group: list[_Row]) -> list[list[_Row]]:
-    """Conversions whose every two rows give one asset for another, apart; anything else, one trade too, stays together."""
+    """Conversions whose every two rows give one asset for another, apart; anything else, one trade
+    too, stays together."""
     moved = [amount for amount in _sums(group).values() if amount]
     one_trade = sum(amount < 0 for amount in moved) == 1 == sum(amount > 0 for amount in moved)
     twos = [group[at : at + 2] for at in range(0, len(group), 2)]
@@ -123,8 +126,8 @@ def _is_exchange(rows: Sequence[_Row]) -> bool:
 
 
 def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:
-    columns = [cells_of(sheet, role) for role in ("action", "symbol", "quantity")]
-    cost = cells_of(sheet, "cost") if "cost" in sheet.format.columns else [""] * len(sheet.rows)
+    columns = [sheet.cells(role) for role in ("action", "symbol", "quantity")]
+    cost = sheet.cells("cost") if "cost" in sheet.format.columns else [""] * len(sheet.rows)
     return [
         _Row(at, action.lower(), asset(symbol), _number(amount), _number(fee) or Decimal(0))
         for at, (action, symbol, amount, fee) in enumerate(zip(*columns, cost, strict=True))
@@ -144,31 +147,31 @@ def _settle(
     costs: Sequence[str],
     swaps: dict[int, dict[str, str]],
     sheet: Sheet,
-    reading: Workbook,
-    name: str,
+    workbook: Workbook,
 ) -> None:
     """Makes one row of a trade's rows, or sets all of them aside."""
 
-    def aside(rows: Sequence[_Row], reason: str, where: list[QuarantinedRow]) -> None:
+    def report(rows: Sequence[_Row], reason: str, how: Callable[[int, str, str], None]) -> None:
         for row in rows:
             number = int(sheet.rows[row.at])
-            where.append(QuarantinedRow("trades", name, number, reason, sheet.raw[number]))
+            how(number, reason, sheet.raw(number))
 
     if any(row.amount is None for row in group):
-        return aside(
-            group, "the amount of a row of this trade is not a number", reading.quarantined
+        return report(
+            group, "the amount of a row of this trade is not a number", workbook.quarantine
         )
     moved, cost = _sums([row for row in group if row.action not in costs]), _costs(group, costs)
     out = [asset for asset, amount in moved.items() if amount < 0]
     into = [asset for asset, amount in moved.items() if amount > 0]
     if len(out) != 1 or len(into) != 1:
         reason = f"the rows of this trade do not say what was given for what: {len(out)} assets left, {len(into)} came"
-        return aside(group, reason, reading.quarantined)
+        return report(group, reason, workbook.quarantine)
     if len(cost) > 2:
-        return aside(
-            group, "the costs of this trade are in more than two assets", reading.quarantined
+        return report(
+            group, "the costs of this trade are in more than two assets", workbook.quarantine
         )
-    # The row of what left stands for the trade, whatever the order of the file: its id is that of the entry.
+    # The row of what left stands for the trade, whatever the order of the file: its id is that of
+    # the entry.
     first = next(row.at for row in group if row.action not in costs and row.asset == out[0])
     swap = {
         "Out": str(-moved[out[0]]),
@@ -180,7 +183,7 @@ def _settle(
         swap |= {column: str(units), f"{column} asset": asset}
     swaps[first] = swap
     others = [row for row in group if row.at != first]
-    return aside(others, f"joined to the trade in row {int(sheet.rows[first])}", reading.skipped)
+    return report(others, f"joined to the trade in row {int(sheet.rows[first])}", workbook.skip)
 
 
 def _sums(rows: Sequence[_Row]) -> dict[str, Decimal]:

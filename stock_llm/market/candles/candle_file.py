@@ -1,9 +1,9 @@
-"""One candle file as a checked table.
+"""Reads one candle file as a checked table.
 
-In: a CSV or Parquet file with yfinance's, Stooq's, Alpaca's or plain column names, one symbol a file, a symbol column, or
-yfinance's table of several tickers; dates in any order. Out: its rows as an Arrow table of `CANDLE_SCHEMA`, and those that were
-set aside with their reasons. The same file gives the same table, so it can be kept by the file's digest. Does not compare a
-candle with its neighbours.
+In: a CSV or Parquet file with yfinance's, Stooq's, Alpaca's or plain column names, one symbol a
+file, a symbol column, or yfinance's table of several tickers; dates in any order. Out: its rows as
+an Arrow table of `CANDLE_SCHEMA`, and those that were rejected with their reasons. A candle is
+compared with its neighbours in check.py.
 """
 
 from pathlib import Path
@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.errors import InputError
+from stock_llm.market.calendars import Exchanges, zone_of
 from stock_llm.market.candles import csv_file, parquet_file
 from stock_llm.market.candles.columns import PRICES, CandleRows
 from stock_llm.market.candles.repair import one_price_off
 from stock_llm.storage.quarantine import QuarantinedRow, ReadResult, refuse_if_mostly_bad
-from stock_llm.tabular.dates import read_times
+from stock_llm.tabular.dates import DateColumn, date_order, read_dates
 
 CANDLE_SCHEMA = pa.schema(
     [
@@ -40,34 +41,41 @@ CANDLE_SCHEMA = pa.schema(
 """Prices in the instrument's currency, volume in units, one row per symbol and day.
 
 - `adjustment`: adjusted close / close, for dividends; 1 where the file has none.
-- `dividend`: paid per unit on that day; `split`: new units per old one from that day on, 1 where there was none.
-- `scale`: what a repair multiplied the file's prices by, 1 where there was none: the file has price / scale.
-- `as_of`: when the prices were fetched, as the file says, else the file's last day for the symbol: splits and dividends after it
+- `dividend`: paid per unit on that day; `split`: new units per old one from that day on, 1 where
+    there was none.
+- `scale`: what a repair multiplied the file's prices by, 1 where there was none: the file has price
+    / scale.
+- `as_of`: when the prices were fetched, as the file says, else the file's last day for the symbol:
+    splits and dividends after it
   are not in the prices.
 """
 
 _NOISE = 1e-9
-"""Share of a price by which a high may lie below the close: what rounding leaves when prices were adjusted."""
+"""Share of a price by which a high may lie below the close: what rounding leaves when prices were
+adjusted."""
 
 
-def read_file(file: Path, name: str) -> ReadResult:
-    """The candles of one file, which is called `name` in the result.
+def read_file(file: Path, name: str, exchanges: Exchanges | None = None) -> ReadResult:
+    """Reads the candles of one file, which is called `name` in the result.
+
+    Args:
+        file: CSV or Parquet.
+        name: of the file.
+        exchanges: whose midnight the instants of a symbol are; default: by suffix, New York where a
+            symbol has none.
 
     Raises:
-        InputError: the file is empty, not UTF-8, lacks a column, or more than half of its rows are bad.
+        InputError: the file is empty, no text, not daily, lacks a column, or more than half of its
+            rows are bad.
     """
-    rows = (
-        parquet_file.read_rows(file)
-        if file.suffix.lower() == ".parquet"
-        else csv_file.read_rows(file, name)
-    )
+    of_parquet = file.suffix.lower() == ".parquet"
+    rows = parquet_file.read_rows(file) if of_parquet else csv_file.read_rows(file, name)
     total = len(rows.row) + len(rows.rejected)
     rows.number.setdefault("volume", np.zeros(len(rows.row)))
     if not total:
         raise InputError("there is a header but no candle", file=file, remedy="Export it again")
-
-    day = _days(rows.text["date"], file)
-    if len(rows.row) and np.isnat(day).all():
+    dates = _dates(rows.text["date"], file)
+    if len(rows.row) and np.isnat(dates.day).all():
         raise InputError(
             f"'{rows.text['date'][0]}' is not a date, nor is any other row's",
             file=file,
@@ -75,9 +83,19 @@ def read_file(file: Path, name: str) -> ReadResult:
             remedy="Write the dates as YYYY-MM-DD",
         )
     symbol = _symbols(rows, file)
-    _refuse_intraday(rows, day, symbol, file)
-    as_of = _days(rows.text["as_of"], file) if "as_of" in rows.text else day
-    reasons = _reasons(day, as_of, rows.number, symbol)
+    _refuse_intraday(rows, dates.day, symbol, file)
+    day, unclear = _exchange_days(dates, symbol, exchanges or Exchanges())
+    if 2 * unclear.sum() > len(day):
+        first = int(np.flatnonzero(unclear)[0])
+        raise InputError(
+            f"{int(unclear.sum())} of {len(day)} times are no midnight of their exchange, so that their days are unknown; "
+            f"the first is {rows.text['date'][first]}",
+            file=file,
+            row=int(rows.row[first]),
+            remedy="Write the exchange's days as YYYY-MM-DD, or give the symbol its exchange's suffix, as in SAP.DE",
+        )
+    as_of = _dates(rows.text["as_of"], file).day if "as_of" in rows.text else day
+    reasons = _reasons(day, unclear, as_of, rows.number, symbol)
     good = reasons == ""
 
     bad = np.flatnonzero(~good)
@@ -91,16 +109,51 @@ def read_file(file: Path, name: str) -> ReadResult:
     return ReadResult(_table(rows, day, as_of, symbol, good, name), rejected, total, 0)
 
 
-def _days(texts: pa.DictionaryArray, file: Path) -> np.ndarray:
-    """datetime64[D], the day as written; each distinct text is read once."""
-    used = pc.unique(texts.indices)
-    days = np.full(len(texts.dictionary), "NaT", "datetime64[D]")
-    days[used.to_numpy()] = read_times(texts.dictionary.take(used), file).day
-    return days[texts.indices.to_numpy()] if len(texts) else days[:0]
+def _dates(texts: pa.DictionaryArray, file: Path) -> DateColumn:
+    """The dates of each row; each distinct text is read once."""
+    used, codes = np.unique(texts.indices.to_numpy(), return_inverse=True)
+    distinct = texts.dictionary.take(pa.array(used))
+    return read_dates(distinct, date_order([distinct], file)).take(codes)
+
+
+def _exchange_days(
+    dates: DateColumn, symbol: pa.DictionaryArray, exchanges: Exchanges
+) -> tuple[np.ndarray, np.ndarray]:
+    """The day of each row, and rows whose time is an instant of a day that is not known.
+
+    The day as written counts where it stands alone or with a midnight. Another time is that of an
+    instant: midnight of the exchange is 23:00 UTC the day before in Frankfurt. Its day is the
+    exchange's, and only a midnight there is the day's candle.
+    """
+    day = dates.day.copy()
+    unclear = ~dates.midnight
+    codes = symbol.indices.to_numpy()
+    for code in np.unique(codes[unclear]):
+        rows = np.flatnonzero((codes == code) & dates.timed & ~np.isnat(dates.instant))
+        zone = zone_of(exchanges.of(symbol.dictionary[int(code)].as_py()))
+        instants = pa.array(dates.instant[rows], pa.timestamp("us", "UTC"))
+        local = pc.local_timestamp(pc.cast(instants, pa.timestamp("us", zone))).to_numpy(
+            zero_copy_only=False
+        )
+        midnight = local == local.astype("datetime64[D]")
+        clocks = dates.instant[rows] - dates.instant[rows].astype("datetime64[D]")
+        if not dates.zoned[rows].all() and not (midnight.all() and len(np.unique(clocks)) > 1):
+            continue  # without a zone, only midnights that move with summer time show that they are written in UTC
+        day[rows[midnight]] = local[midnight].astype("datetime64[D]")
+        unclear[rows[midnight]] = False
+    return day, unclear & ~np.isnat(day)
 
 
 def _symbols(rows: CandleRows, file: Path) -> pa.DictionaryArray:
-    """The symbol of each row; `.US` goes, as Stooq writes AAPL. The file's name where there is no such column."""
+    """The symbol of each row; `.US` goes, as Stooq writes AAPL. The file's name where there is no
+    such column.
+
+    A column of names counts where it holds several: they are the symbols then, or the rows of all
+    would be the file's.
+    """
+    names = rows.text.get("name")
+    if "symbol" not in rows.text and names is not None and len(pc.unique(names.indices)) > 1:
+        rows.text["symbol"] = names
     if "symbol" in rows.text:
         indices, texts = rows.text["symbol"].indices, rows.text["symbol"].dictionary
     else:
@@ -112,14 +165,14 @@ def _symbols(rows: CandleRows, file: Path) -> pa.DictionaryArray:
 def _refuse_intraday(
     rows: CandleRows, day: np.ndarray, symbol: pa.DictionaryArray, file: Path
 ) -> None:
-    """Raises: InputError: most rows are another candle of the same symbol and day as the row before."""
+    """Raises: InputError: most rows are another candle of the same symbol and day as the row
+    before."""
     codes = symbol.indices.to_numpy()
     again = (day[1:] == day[:-1]) & (codes[1:] == codes[:-1])
     if not again.any() or 2 * again.sum() < len(day):
         return
-    again[again] = np.any(
-        [values[1:][again] != values[:-1][again] for values in rows.number.values()], axis=0
-    )
+    differs = [values[1:][again] != values[:-1][again] for values in rows.number.values()]
+    again[again] = np.any(differs, axis=0)
     if again.any() and 2 * again.sum() >= len(day):
         first = int(np.flatnonzero(again)[0]) + 1
         raise InputError(
@@ -131,11 +184,16 @@ def _refuse_intraday(
 
 
 def _reasons(
-    day: np.ndarray, as_of: np.ndarray, number: dict[str, np.ndarray], symbol: pa.DictionaryArray
+    day: np.ndarray,
+    unclear: np.ndarray,
+    as_of: np.ndarray,
+    number: dict[str, np.ndarray],
+    symbol: pa.DictionaryArray,
 ) -> np.ndarray:
     """Why each row is bad, "" where it is not; the first reason that applies.
 
-    A row that is whole but for one price that is a hundred times its fellows is left to `candle_repair`.
+    A row that is whole but for one price that is a hundred times its fellows is left to
+    `candle_repair`.
     """
     prices = [number[name] for name in PRICES]
     bottom, top = np.minimum.reduce(prices), np.maximum.reduce(prices)
@@ -146,6 +204,7 @@ def _reasons(
     nameless = np.flatnonzero(pc.equal(symbol.dictionary, "").to_numpy(zero_copy_only=False))
     checks = {
         "the date cannot be read": np.isnat(day),
+        "the time is no midnight of the exchange, so that the day is unknown": unclear,
         "there is no symbol": np.isin(symbol.indices.to_numpy(), nameless),
         **{f"{name} is not a number": ~np.isfinite(number[name]) for name in (*PRICES, "volume")},
         "a price is zero or negative": bottom <= 0,
@@ -207,7 +266,8 @@ def _table(
 
 
 def _factors(number: dict[str, np.ndarray]) -> np.ndarray:
-    """Adjusted close / close; 1 where there is none. Where the close is the one price that is off, the others stand for it."""
+    """Adjusted close / close; 1 where there is none. Where the close is the one price that is off,
+    the others stand for it."""
     prices = np.stack([number[name] for name in PRICES])
     close = number["close"].copy()
     off = np.flatnonzero(prices.max(axis=0) > 50 * prices.min(axis=0))

@@ -1,0 +1,240 @@
+"""Reads JSON and XML exports into sheets: one record a row, its values as text, nested values under
+dotted names.
+
+In: text that begins like JSON or XML, and the formats. Out: a `Workbook`; rows are numbered as the
+records stand in the file. Orders that lie inside an order (`legs`) are records too. IBKR's Flex XML
+is parsed by the library ibflex.
+"""
+
+import dataclasses
+import json
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stock_llm.errors import InputError
+from stock_llm.importers.format_spec import Format, Header, best_format
+from stock_llm.importers.table_reader import Sheet, Workbook
+
+_FLEX = {
+    "Trades": ("Trade",),
+    "CashTransactions": ("CashTransaction",),
+    "CorporateActions": ("CorporateAction",),
+    "Transfers": ("Transfer",),
+}
+"""Sections of a Flex statement that hold events, and which of their elements do: orders and
+summaries repeat the trades."""
+
+_ZONED = re.compile(r"^(?P<time>\d.*\d\d:?\d\d:?\d\d) (?P<zone>(?![AP]M$)[A-Z]{2,5})$")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A record; `wrong` says why it cannot be read, `skip` why it holds no event."""
+
+    number: int
+    values: dict[str, str]
+    raw: str
+    wrong: str = ""
+    section: str = ""
+    skip: str = ""
+
+
+def is_document(text: str) -> bool:
+    """Whether a text begins like JSON or XML."""
+    return text.lstrip()[:1] in ("{", "[", "<")
+
+
+def identify_document(text: str, formats: Sequence[Format], path: Path) -> Format | None:
+    """Returns the format of a document's first table.
+
+    Raises:
+        InputError: it is neither JSON nor XML.
+    """
+    content, records = _records(text, formats, path)
+    matches = (best_format(formats, _header(group), content) for group in _by_section(records))
+    return next((form for form in matches if form), None)
+
+
+def read_document(text: str, formats: Sequence[Format], path: Path, name: str) -> Workbook:
+    """Reads the sheets of a document, one for each kind of record; rows are reported under `name`.
+
+    Raises:
+        InputError: it is neither JSON nor XML, or no format knows its fields.
+    """
+    content, records = _records(text, formats, path)
+    workbook = Workbook(name)
+    for record in records:
+        if record.wrong:
+            workbook.quarantine(record.number, record.wrong, record.raw)
+        elif record.skip:
+            workbook.skip(record.number, record.skip, record.raw)
+    for group in _by_section(records):
+        header = _header(group)
+        form = best_format(formats, header, content)
+        if form is None and not group[0].section:
+            raise InputError(
+                f"no format knows these fields: {', '.join(header.cells)[:200]}", file=path
+            )
+        if form is None:
+            for record in group:
+                workbook.quarantine(
+                    record.number, f"nothing of the section {record.section} is known", record.raw
+                )
+            continue
+        columns = [
+            pa.chunked_array([[record.values.get(cell, "") for record in group]], pa.string())
+            for cell in header.cells
+        ]
+        raw = {record.number: record.raw for record in group}
+        workbook.sheets.append(
+            Sheet(form, header, columns, np.array(list(raw), np.int64), raw.__getitem__)
+        )
+    if not workbook.sheets:
+        raise InputError("the document has no records", file=path, remedy="Export it again")
+    return workbook
+
+
+def _by_section(records: Sequence[_Record]) -> list[list[_Record]]:
+    """The records that can be read and hold events, by their section."""
+    groups: dict[str, list[_Record]] = {}
+    for record in records:
+        if not record.wrong and not record.skip:
+            groups.setdefault(record.section, []).append(record)
+    return list(groups.values())
+
+
+def _header(records: Sequence[_Record]) -> Header:
+    return Header(dict.fromkeys(name for record in records for name in record.values))
+
+
+def _records(text: str, formats: Sequence[Format], path: Path) -> tuple[str, list[_Record]]:
+    text = text.lstrip()
+    if text.startswith("<"):
+        return "xml", list(_flex(text, path))
+    try:
+        document = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON: {error}", file=path, remedy="Export it again") from None
+    return "json", list(_json(document, formats, path))
+
+
+def _json(document: Any, formats: Sequence[Format], path: Path) -> Iterator[_Record]:
+    """The list of records at the top or one level below; of several one that a format knows, of
+    these the longest."""
+    lists = [document] if isinstance(document, list) else []
+    if isinstance(document, dict):
+        nested = [value for value in document.values() if isinstance(value, list)]
+        lists = [value for value in nested if any(isinstance(item, dict) for item in value)] or [
+            [document]
+        ]
+    if not lists:
+        raise InputError("the document has no list of records", file=path)
+    known = [
+        items
+        for items in lists
+        if len(lists) > 1 and best_format(formats, _header(_numbered(items)), "json")
+    ]
+    yield from _numbered(max(known or lists, key=len))
+
+
+def _numbered(items: Sequence[Any]) -> list[_Record]:
+    return [
+        _Record(number, dict(_flat(item, "")), json.dumps(item, ensure_ascii=False)[:2000])
+        if isinstance(item, dict)
+        else _Record(number, {}, json.dumps(item, ensure_ascii=False)[:2000], "not a record")
+        for number, item in enumerate(_with_legs(items), start=1)
+    ]
+
+
+def _with_legs(records: Sequence[Any]) -> Iterator[Any]:
+    for record in records:
+        yield record
+        if isinstance(record, dict) and isinstance(record.get("legs"), list):
+            yield from _with_legs(record["legs"])
+
+
+def _flat(record: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in record.items():
+        if isinstance(value, list) and key != "legs":
+            value = next((item for item in value if isinstance(item, dict)), None)
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif not isinstance(value, list):
+            yield f"{prefix}{key}", "" if value is None else str(value)
+
+
+def _flex(text: str, path: Path) -> Iterator[_Record]:
+    """Trades, cash and corporate actions of a Flex query, each element checked by ibflex."""
+    from ibflex import parser
+
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise InputError("the XML declares entities, which no Flex query does", file=path)
+    try:
+        root = ElementTree.fromstring(text.encode())
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InputError(f"not XML: {error}", file=path, remedy="Export it again") from None
+    if root.tag != "FlexQueryResponse":
+        raise InputError(
+            f"XML of the kind '{root.tag[:60]}' is not known",
+            file=path,
+            remedy="Export a Flex query as XML",
+        )
+    number = 0
+    for statement in root.iter("FlexStatement"):
+        for section in statement:
+            for element in section:
+                number += 1
+                raw = ElementTree.tostring(element, encoding="unicode").strip()[:2000]
+                if element.tag not in _FLEX.get(section.tag, ()):
+                    yield _Record(number, {}, raw, skip=f"{section.tag}/{element.tag} is no event")
+                    continue
+                zones = _without_zones(element)
+                with warnings.catch_warnings():
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # IBKR has added attributes since: they are not needed
+                    try:
+                        parsed = parser.parse_data_element(element)
+                    except Exception as error:  # ibflex raises whatever its converters do
+                        yield _Record(
+                            number, {}, raw, f"not a Flex {element.tag}: {error}"[:200], section.tag
+                        )
+                        continue
+                if parsed is not None:
+                    yield _Record(number, dict(_attributes(parsed, zones)), raw, "", section.tag)
+
+
+def _without_zones(element: ElementTree.Element) -> dict[str, str]:
+    """Takes the zone from times such as `20250617;103000 EDT`, which ibflex does not read:
+    attribute → zone."""
+    zones = {}
+    for name, text in element.items():
+        if (zoned := _ZONED.match(text)) and re.search("date|time|when", name, re.IGNORECASE):
+            element.set(name, zoned["time"])
+            zones[name] = zoned["zone"]
+    return zones
+
+
+def _attributes(element: Any, zones: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The fields of an element as text; a time that named its zone does so again."""
+    for attribute in dataclasses.fields(element):
+        value = getattr(element, attribute.name)
+        if isinstance(value, Enum):
+            value = value.name
+        elif isinstance(value, datetime) and value.time() == time() and attribute.name not in zones:
+            value = value.date().isoformat()  # ibflex makes a midnight of a date
+        elif hasattr(value, "isoformat"):
+            value = f"{value.isoformat()} {zones.get(attribute.name, '')}".rstrip()
+        elif isinstance(value, tuple):
+            value = ";".join(item.name if isinstance(item, Enum) else str(item) for item in value)
+        yield attribute.name, "" if value is None else str(value)
