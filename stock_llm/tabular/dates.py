@@ -24,14 +24,15 @@ _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", 
 """Whose names of months are read."""
 
 _OFFSETS = {
-    "EST": "-05:00", "EDT": "-04:00", "CST": "-06:00", "CDT": "-05:00", "PST": "-08:00", "PDT": "-07:00",
-    "CET": "+01:00", "CEST": "+02:00", "BST": "+01:00", "WET": "+00:00",
+    "EST": "-05:00", "EDT": "-04:00", "CST": "-06:00", "CDT": "-05:00", "PST": "-08:00",
+    "PDT": "-07:00", "CET": "+01:00", "CEST": "+02:00", "BST": "+01:00", "WET": "+00:00",
 }  # fmt: skip
 """Abbreviated zone behind a time → its offset."""
 
 _TIME = (
     r"(?:[T ]+(?P<hour>\d{1,2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
-    r" ?(?P<noon>[AaPp][Mm])?)? ?(?:(?P<zone>Z|z|UTC|GMT)|(?P<sign>[+-])(?P<ahead>\d{2}):?(?P<minutes>\d{2}))?$"
+    r" ?(?P<noon>[AaPp][Mm])?)?"
+    r" ?(?:(?P<zone>Z|z|UTC|GMT)|(?P<sign>[+-])(?P<ahead>\d{2}):?(?P<minutes>\d{2}))?$"
 )
 _YEAR_FIRST = r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})" + _TIME
 _SHORT_YEAR_FIRST = r"^(?P<year>\d{2})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})" + _TIME
@@ -49,7 +50,8 @@ _PATTERNS = {
 
 _EITHER = r"^(?P<first>\d{1,2})[-/.](?P<second>\d{1,2})[-/.](?:\d{4}|\d{2})(?:\D|$)"
 _NAMED = (
-    r"^(?P<day>\d{1,2})[-/. ]+(?:de )?(?P<month>\pL{3,})\.?[-/., ]+(?:de )?(?P<year>\d{4}|\d{2})\b(?P<rest>.*)$",
+    r"^(?P<day>\d{1,2})[-/. ]+(?:de )?(?P<month>\pL{3,})\.?[-/., ]+(?:de )?(?P<year>\d{4}|\d{2})\b"
+    r"(?P<rest>.*)$",
     r"^(?P<month>\pL{3,})\.? +(?P<day>\d{1,2}),? +(?P<year>\d{4})\b(?P<rest>.*)$",
 )
 

@@ -229,7 +229,7 @@ _NEEDS: dict[str, Callable[[_Column], bool]] = {
 """Role → whether a column holds what it needs."""
 
 _SCORES: dict[str, Callable[[_Column], float]] = {
-    "isin": lambda column: 3,
+    "isin": lambda column: 2 + column.filled,
     "date": lambda column: 1 + column.filled,
     "action": lambda column: 2.5 * column.kinds * column.filled,
     "currency": lambda column: column.currencies,
@@ -243,10 +243,14 @@ def _fits(role: str, column: _Column) -> bool:
     return needs(column)
 
 
+def _content_score(role: str, column: _Column) -> float:
+    return _SCORES[role](column) if role in _SCORES else 0
+
+
 def _roles(columns: Sequence[_Column], separator: str) -> dict[str, int]:
     """Role → column: the best fit first, each column and each role once."""
     ranked = [
-        (likeness(role, column.name) + _SCORES.get(role, lambda column: 0)(column), -place, role)
+        (likeness(role, column.name) + _content_score(role, column), -place, role)
         for place, column in enumerate(columns)
         for role in ROLES
         if _fits(role, column)
