@@ -16,10 +16,10 @@ import numpy as np
 
 from stock_llm.errors import InputError
 from stock_llm.settings import Settings
+from stock_llm.storage.findings import Finding
 
 if TYPE_CHECKING:
     from exchange_calendars import ExchangeCalendar
-from stock_llm.storage.findings import Finding
 
 DEFAULT_EXCHANGE = "XNYS"
 WEEKDAYS, EVERY_DAY, FUTURES = "24/5", "24/7", "CMES"
@@ -38,8 +38,13 @@ EXCHANGE_BY_SUFFIX = {
 IN_HUNDREDTHS = frozenset({"XLON", "XJSE", "XTAE"})
 """Exchanges that quote in hundredths: pence, cents of a rand, agorot."""
 
-_ZONES = {"XTAE": "Asia/Jerusalem", "ASEX": "Europe/Athens", "XBSE": "Europe/Bucharest"}
-"""Of the calendars that exchange_calendars cannot build at the moment."""
+_ZONES = {
+    WEEKDAYS: "Europe/London",
+    "XTAE": "Asia/Jerusalem",
+    "ASEX": "Europe/Athens",
+    "XBSE": "Europe/Bucharest",
+}
+"""Of currencies, whose days Yahoo counts in London, and of calendars that cannot be built now."""
 
 _CRYPTO = r"^[A-Z0-9]{2,10}[-/](USD|USDT|USDC|EUR|GBP|JPY|BTC|ETH)$"
 _SHOWN = 12
@@ -136,7 +141,7 @@ def zone_of(code: str) -> str:
         InputError: there is no calendar of that name.
     """
     calendar = _calendar(code, 2020, 2021)
-    return str(calendar.tz) if calendar else _ZONES[code]
+    return _ZONES.get(code) or str(calendar.tz if calendar else "UTC")
 
 
 def _sessions(code: str, first_year: int, end_year: int) -> np.ndarray | None:
