@@ -59,10 +59,12 @@ def open_feedback(settings: Settings) -> "FeedbackStore":
     """Open the feedback store; with the sample's trades, the sample's own items are in it."""
     from stock_llm.feedback.store import FeedbackStore  # brings SQLAlchemy
 
-    store = FeedbackStore(settings.url(settings.feedback_url))
+    store = FeedbackStore(
+        settings.url(settings.feedback_url), daily_limit=settings.feedback.daily_limit
+    )
     items = settings.path("data/sample/feedback.jsonl")
     if settings.uses_sample and items.is_file():
-        store.import_jsonl(items)
+        store.import_file(items)
     return store
 
 
