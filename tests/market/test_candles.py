@@ -260,7 +260,7 @@ OTHERS = (
 )
 @given(data=st.data())
 def test_a_mutated_file_loses_no_row_in_silence(tmp_path, data):
-    """Cut, doubled, swapped or overwritten anywhere: every line is kept, set aside or counted, or
+    """Cut, doubled, swapped or overwritten anywhere: every line is kept, quarantined or counted, or
     the file is refused."""
     text = start = data.draw(st.sampled_from([HEADER + GOOD, *OTHERS]))
     for _ in range(data.draw(st.integers(1, 4))):
