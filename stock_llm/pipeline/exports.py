@@ -70,12 +70,16 @@ def as_parse_result(found: "Import") -> ParseResult:
             }
             for one in found.differences
         ],
+        "notes": [
+            {"rule": note.rule, "rows": note.rows, "text": note.text} for note in found.notes
+        ],
     }
     return ParseResult(found.table, found.quarantined, facts)
 
 
 def difference_findings(parts: Iterable[CachedParse]) -> list[Finding]:
-    """Where exports' own amounts and totals are not what their rows add up to."""
+    """Where exports' own amounts, cash and totals are not what is booked, and what was not read or
+    compared."""
     return [
         Finding(
             rule="difference",
@@ -88,4 +92,8 @@ def difference_findings(parts: Iterable[CachedParse]) -> list[Finding]:
         )
         for one in parts
         for gap in one.facts["differences"]
+    ] + [
+        Finding(note["rule"], "", "", "", note["rows"], 1.0, note["text"])
+        for one in parts
+        for note in one.facts["notes"]
     ]

@@ -187,6 +187,8 @@ def preview_table(one: ExportPreview) -> "RenderableType":
         )
     if len(found.differences) > _SHOWN:
         table.add_row("[yellow]differs", str(len(found.differences) - _SHOWN), "more")
+    for note in found.notes[:_SHOWN]:
+        table.add_row(f"[yellow]{note.rule}", str(note.rows), Text(note.text))
     for suspect in one.suspects[:_SHOWN]:
         table.add_row(
             "[yellow]suspect", str(suspect.rows), Text(f"{suspect.symbol}: {suspect.text}")

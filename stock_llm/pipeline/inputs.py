@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RECIPE = 2
 """Raised whenever collect makes something else from the same files."""
 
-TRADE_SUFFIXES = (".csv", ".txt", ".tsv", ".json", ".xml")
+TRADE_SUFFIXES = (".csv", ".txt", ".tsv", ".json", ".xml", ".ofx", ".qfx", ".xlsx")
 CANDLE_SUFFIXES = (".csv", ".txt", ".parquet")
 
 
