@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from stock_llm.gateway.query import Query
+from stock_llm.gateway.query import Query, RemainingBudget
 from stock_llm.gateway.routing.classifier import QueryClassification, classify
 from stock_llm.gateway.routing.policy import load_policy
-from stock_llm.gateway.routing.router import ProviderProfile, RemainingBudget, decide
+from stock_llm.gateway.routing.router import ProviderProfile, decide
 
 QUESTIONS = Path(__file__).parent / "questions.csv"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import find_damage, write_checksums
 
 RECORD = "artifact.json"
@@ -223,7 +224,7 @@ def load_or_make(kind: type[A], root: Path, digest: str, work: Callable[[Path], 
         leftover.unlink()
     write_checksums(partial / CHECKSUMS)
     shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    move_into_place(partial, final)
     artifact = load(kind, final)
     assert artifact is not None
     return artifact

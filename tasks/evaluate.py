@@ -35,6 +35,7 @@ from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.decision_rows import situation_of
 from stock_llm.skills.row import Row, Score, read_rows
 from stock_llm.skills.statements import rsi_reading
+from stock_llm.storage.atomic import atomic_write
 from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 3
@@ -223,17 +224,10 @@ def _ask(
                 model.generate(prompt, max_tokens=limit, stop=STOP)
                 for prompt in progress(prompts, f"asking the {contestant.name}")
             ]
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        fresh = kept.with_suffix(".tmp")
         spent = sum(answer.seconds for answer in told)
         speed = sum(answer.tokens_out for answer in told) / spent if spent else 0.0
-        fresh.write_text(
-            json.dumps(
-                {"answers": [answer.text for answer in told], "tokens_per_second": speed},
-                ensure_ascii=False,
-            )
-        )
-        fresh.rename(kept)
+        content = {"answers": [answer.text for answer in told], "tokens_per_second": speed}
+        atomic_write(kept, json.dumps(content, ensure_ascii=False))
     said = json.loads(kept.read_text())
     scores = [
         SKILLS[row.skill].score(row, text) for row, text in zip(rows, said["answers"], strict=True)

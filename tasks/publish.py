@@ -11,7 +11,6 @@ is remembered beside its scorecard: running the flow again neither asks again no
 """
 
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from stock_llm.pipeline import registry
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.row import Row, read_rows
+from stock_llm.storage.atomic import atomic_write
 from stock_llm.storage.checksums import file_sha256
 
 RECORD = "release.json"
@@ -68,7 +68,7 @@ def publish(
             f"{candidate.gguf} was changed after it was judged: its SHA-256 is {found}. Quantize again"
         )
     digest = target.put(name, candidate.gguf, modelfile)
-    _write_whole(candidate.gguf.with_name("Modelfile"), modelfile.write())
+    atomic_write(candidate.gguf.with_name("Modelfile"), modelfile.write())
     row = smoke_row(dataset)
     question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
     reply = target.ask(name, [question], seconds=SMOKE_SECONDS)
@@ -97,7 +97,7 @@ def publish(
         promoted=False,
         reasons=reasons,
     )
-    _write_whole(record, json.dumps(asdict(made), indent=1, ensure_ascii=False))
+    atomic_write(record, json.dumps(asdict(made), indent=1, ensure_ascii=False))
     return _as_it_stands(settings, target, made)
 
 
@@ -197,13 +197,3 @@ def _as_it_stands(settings: Settings, target: StoreTarget | ServerTarget, made: 
 
 def _recorded(file: Path) -> Release | None:
     return Release(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)

@@ -1,0 +1,1 @@
+"""The command line: main.py is the app, the other files hold its commands by group."""

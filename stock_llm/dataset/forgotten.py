@@ -4,8 +4,9 @@ In: the dataset's folder, what was forgotten. Out: the marks. Does not know the 
 """
 
 import json
-import os
 from pathlib import Path
+
+from stock_llm.storage.atomic import atomic_write
 
 FILE = "forgotten.json"
 
@@ -21,12 +22,7 @@ def add(folder: Path, mark: str) -> None:
     marks = _marks(folder)
     if mark in marks:
         return
-    fresh = folder / f"{FILE}.tmp"
-    with fresh.open("w", encoding="utf-8") as stream:
-        json.dump(sorted({*marks, mark}), stream, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.rename(folder / FILE)
+    atomic_write(folder / FILE, json.dumps(sorted({*marks, mark}), ensure_ascii=False))
 
 
 def _marks(folder: Path) -> set[str]:

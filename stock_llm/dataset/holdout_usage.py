@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stock_llm.settings import Settings
+from stock_llm.storage.database import open_sqlite
 
 CANDIDATES_PER_SAMPLE = 30
 """A weekly training looks thirteen times in a quarter; retrains on feedback come on top."""
@@ -78,8 +79,7 @@ class HoldoutUsage:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(self._path, timeout=30)
+        database = open_sqlite(self._path)
         try:
             with database:
                 database.executescript(_SCHEMA)

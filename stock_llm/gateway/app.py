@@ -61,7 +61,8 @@ def create_app(settings: Settings) -> ASGIApp:
     dials = settings.gateway
     check_bind(dials)
     policy = load_policy(dials.policy, {"keep_back": dials.keep_back}, settings.home, dials.servers)
-    backends = ProviderRegistry(settings)
+    store = settings.path(settings.ollama_store)
+    backends = ProviderRegistry(dials, settings.ollama_host, store, settings.threads)
     prices = load_prices()
     url = settings.url(dials.costs_url)
     costs = CostStore(url, dials.daily_dollars, dials.monthly_dollars)

@@ -1,11 +1,7 @@
-"""What is asked of a provider and what comes back, in no provider's own dialect.
-
-In: nothing; these are the nouns that the HTTP app, the providers and the fallback hand to each other. Does not know how a request
-was routed (`query.py`) nor what it costs (`prices.py`).
-"""
+"""What providers are asked and what they answer, in the format of no particular provider."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -15,7 +11,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn. `extra` carries what only some backends understand, in Ollama's field names (images, tool_calls, tool_name)."""
+    """One turn; `extra` holds its other fields in Ollama's names (images, tool_calls, tool_name, thinking)."""
 
     role: Role
     content: str
@@ -24,7 +20,7 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How to generate. None means: the model's own default, not ours."""
+    """How to generate; None means the model's own default."""
 
     temperature: float | None = None
     max_tokens: int | None = None
@@ -32,12 +28,12 @@ class GenerationOptions:
     seed: int | None = None
     top_p: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Other options in Ollama's names (num_ctx, repeat_penalty …); a provider that does not know one leaves it out."""
+    """Other options in Ollama's names (num_ctx, repeat_penalty …); providers leave out unknown ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A conversation to go on with."""
+    """A conversation to continue."""
 
     messages: tuple[ChatMessage, ...]
     model: str
@@ -47,30 +43,37 @@ class ChatRequest:
     """A JSON schema that the answer must fit, or "json"."""
     stream: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What else came with the request, in Ollama's names (tools, think, keep_alive …); in OpenAI's where Ollama has none."""
+    """Other fields of the request, in Ollama's names (tools, think, keep_alive …); in OpenAI's where Ollama has none."""
     adapt: Callable[[str], "ChatRequest"] | None = None
-    """The name of a model → the same question as that model is to be asked it; None: all are asked alike."""
+    """Model name → the question in the words for that model; None: all models get the same words."""
 
     def for_model(self, model: str) -> "ChatRequest":
-        """What the model of this name is asked."""
+        """The request for the model of this name."""
         return replace(self.adapt(model) if self.adapt else self, model=model)
 
     @property
     def question(self) -> str:
-        """What the user said last: what is wanted now."""
+        """The user's last message."""
         return next(
             (message.content for message in reversed(self.messages) if message.role == "user"), ""
         )
 
     @property
     def text(self) -> str:
-        """Everything that was said, as one text."""
+        """All messages as one text."""
         return "\n".join(message.content for message in self.messages)
+
+
+MAX_TOKENS = 2**53
+"""The largest count of tokens that is believed; every JSON reader keeps it exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """Tokens of one call. `tokens_in` are those neither read from nor written to a prompt cache, as Anthropic counts."""
+    """Tokens of one call; what is no count (negative, missing, a text) is taken as 0.
+
+    `tokens_in` are neither read from nor written to a prompt cache, as Anthropic counts.
+    """
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -80,6 +83,12 @@ class TokenUsage:
     cached_write_hour: int = 0
     """Written to the cache for an hour."""
 
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            is_count = isinstance(value, int) and not isinstance(value, bool)
+            object.__setattr__(self, item.name, min(max(value, 0), MAX_TOKENS) if is_count else 0)
+
     @property
     def prompt(self) -> int:
         """Length of the whole prompt in tokens, cached or not: what price tiers go by."""
@@ -88,7 +97,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class ProviderTimings:
-    """How long each part took at the provider, in seconds; None where it does not say."""
+    """Seconds that each part took at the provider; None where it does not say."""
 
     queue: float | None = None
     load: float | None = None
@@ -107,14 +116,14 @@ class ChatAnswer:
     usage: TokenUsage
     finish: FinishReason = "stop"
     dollars: Decimal | None = None
-    """What the provider itself says that it cost; None: to be computed from the usage."""
+    """What it cost by the provider's own account; None: computed from the usage."""
     timings: ProviderTimings = ProviderTimings()
     message: Mapping[str, Any] = field(default_factory=dict)
-    """Other fields of the answer's message in Ollama's names (thinking, tool_calls)."""
+    """Other fields of the message in Ollama's names (thinking, tool_calls, logprobs)."""
     notes: tuple[str, ...] = ()
-    """What the person should know, e.g. that the prompt was cut."""
+    """Notes for the caller, e.g. that the prompt was cut."""
     raw: bytes = b""
-    """The answer in the provider's own words, where it can be passed through unchanged."""
+    """The provider's own bytes, where they can be passed through unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,6 @@ class AnswerChunk:
     text: str = ""
     answer: ChatAnswer | None = None
     message: Mapping[str, Any] = field(default_factory=dict)
-    """Other fields of this piece's message in Ollama's names (thinking, tool_calls)."""
+    """Other fields of this piece in Ollama's names (thinking, tool_calls, logprobs)."""
     raw: bytes = b""
-    """The piece in the provider's own words, where it can be passed through unchanged."""
+    """The provider's own bytes, where they can be passed through unchanged."""

@@ -1,15 +1,19 @@
-"""How a call to a provider can fail. Each provider translates its own errors into these, once; the fallback acts on the class.
+"""The ways in which a call to a provider can fail.
 
-GatewayFailure (a StockLLMError)
-├── RateLimited     429: too many requests from us; others may still be served      → next provider, cool down
-├── Overloaded      503/529: the provider itself has too much to do                 → next provider, cool down
-│   └── Busy          our own queue before the provider is full                       → next provider
+Each provider translates its own errors into these; the fallback acts on the class.
+
+GatewayError (a StockLLMError)
+├── RateLimited     429: too many requests from us; others may still be served      → next provider, cooldown
+├── Overloaded      503/529: the provider itself has too much to do                 → next provider, cooldown
+│   └── Busy          our own queue in front of the provider is full                  → next provider
 ├── TimedOut        no answer within the time given                                 → next provider
-├── Unavailable     not there, not switched on, garbage instead of an answer        → next provider
+├── Unavailable     not there, not switched on, garbage instead of an answer        → tried again, next provider
+│   └── AccessDenied  401/402/403, a spent credit or usage limit: waiting cures nothing → next provider
 ├── BadRequest      the request itself is wrong: no provider would take it          → the caller, no other try
-│   └── UnknownModel  the model is not there
+│   ├── UnknownModel  the model is not there
+│   └── RequestLoop   the request came from this gateway
 ├── Refused         the model declined to answer                                    → the caller, no other try
-├── Cut             the stream broke after its first byte                           → the caller, who is told
+├── Cut             the stream broke after its first byte                           → the caller
 └── NobodyAnswered  every provider failed: the reason of each
 """
 
@@ -19,7 +23,7 @@ from stock_llm.errors import StockLLMError
 
 
 class GatewayError(StockLLMError):
-    """Why one provider did not answer.
+    """A provider did not answer.
 
     Args:
         provider: the provider's name.
@@ -29,18 +33,19 @@ class GatewayError(StockLLMError):
     """
 
     status = 502
-    """The HTTP status that a caller sees when this is the end of it."""
+    """The HTTP status of the response where the request ends with this error."""
 
     def __init__(
-        self, provider: str, reason: str, *, retry_after: float | None = None, charged: bool = False
+        self,
+        provider: str,
+        reason: str,
+        *,
+        retry_after: float | None = None,
+        charged: bool = False,
     ):
         super().__init__(f"{provider}: {reason}")
-        self.provider, self.reason, self.retry_after, self.charged = (
-            provider,
-            reason,
-            retry_after,
-            charged,
-        )
+        self.provider, self.reason = provider, reason
+        self.retry_after, self.charged = retry_after, charged
 
 
 class RateLimited(GatewayError):
@@ -56,11 +61,11 @@ class Overloaded(GatewayError):
 
 
 class Busy(Overloaded):
-    """Our own queue before the provider is full; the provider itself is well."""
+    """The gateway's own queue in front of the provider is full; the provider itself is well."""
 
 
 class TimedOut(GatewayError):
-    """No whole answer, or no first byte, within the time given."""
+    """No whole answer, or no first byte, came within the time given."""
 
     status = 504
 
@@ -69,8 +74,12 @@ class Unavailable(GatewayError):
     """The provider cannot be reached, is not set up, or answered with something that is no answer."""
 
 
+class AccessDenied(Unavailable):
+    """The provider refuses the key or the bill; asking again does not help, another provider may."""
+
+
 class BadRequest(GatewayError):
-    """The request itself is at fault; to send it elsewhere would not help."""
+    """The request itself is at fault; sending it elsewhere would not help."""
 
     status = 400
 
@@ -81,14 +90,20 @@ class UnknownModel(BadRequest):
     status = 404
 
 
+class RequestLoop(BadRequest):
+    """The request was sent by this gateway itself."""
+
+    status = 508
+
+
 class Refused(GatewayError):
-    """The model declined to answer; asking another one in its place is the caller's decision."""
+    """The model declined to answer; asking another one instead is the caller's decision."""
 
     status = 422
 
 
 class Cut(GatewayError):
-    """The stream broke after bytes had gone out; it cannot be repaired in silence."""
+    """The stream broke after its first bytes had been sent."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ class FailureReason:
 
     provider: str
     kind: str
-    """The failure's class name, or "left out", "resting", "over budget"."""
+    """The error's class name, or "left out", "resting", "over budget"."""
     text: str
 
 
@@ -107,6 +122,6 @@ class NobodyAnswered(GatewayError):
     status = 503
 
     def __init__(self, reasons: tuple[FailureReason, ...], *, retry_after: float | None = None):
-        said = "; ".join(f"{reason.provider} ({reason.kind}): {reason.text}" for reason in reasons)
-        super().__init__("gateway", f"no provider could answer. {said}", retry_after=retry_after)
+        texts = "; ".join(f"{reason.provider} ({reason.kind}): {reason.text}" for reason in reasons)
+        super().__init__("gateway", f"no provider could answer. {texts}", retry_after=retry_after)
         self.reasons = reasons

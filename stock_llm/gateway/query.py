@@ -1,7 +1,8 @@
-"""What the router looks at, what it decides, and what became of it.
+"""What the router decides on, what it decides, and the trace of a request.
 
-`Query` is a request seen from outside: its kind and its scores, not its words. `Decision` says who is asked, why, and who comes
-next. `Served` is the whole story of one request, for headers, for the final event of a stream and for the cost record.
+`Query` describes a request to the routing rules, without its text. `RoutingDecision` names the provider,
+the reason, and the fallback. `RequestTrace` holds what happened, for headers, the last event of a stream
+and the cost record.
 """
 
 from dataclasses import dataclass
@@ -21,18 +22,18 @@ RequestStatus = Literal["ok", "failed", "cut", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A request to the gateway, as the routing rules see it.
+    """A request as the routing rules see it.
 
     Args:
         type: what is wanted.
         complexity, urgency: 1 to 10.
-        data_length: characters of the data that came along (candles, code, a table, the text itself).
+        data_length: characters of the data that came with it (candles, code, a table, the text itself).
         language: ISO 639-1 of the text, "en" or "th".
-        privacy: "local" never leaves the machine.
+        privacy: "local" never leaves this machine.
         model: the model that was asked for; "auto" lets the rules choose.
-        feature: which part of the service asks ("chat", "analyze", "generate-code" …), for the cost record.
-        needs: capabilities that a provider must have for this request ("json-schema", "tools", "images").
-        estimated: the names of those fields above that nobody gave and rules estimated.
+        feature: the part of the service that asks ("chat", "analyze" …), for the cost record.
+        needs: capabilities that a provider must have ("json-schema", "tools", "images").
+        estimated: names of those fields above that the classifier filled in.
     """
 
     type: QueryType = "chat"
@@ -57,14 +58,14 @@ class ProviderChoice:
 
 @dataclass(frozen=True, slots=True)
 class RoutingDecision:
-    """Who is asked first, by which rule, and who comes next when that one fails."""
+    """The provider to ask first, the rule that chose it, and the fallback."""
 
     choice: ProviderChoice
     rule: str
     """The rule's own words, as in the policy file."""
     policy: str
     notes: tuple[str, ...] = ()
-    """What else decided: "claude-api is off: local instead", "daily budget: $0.00 of $15.00 left" …"""
+    """Other reasons: "claude-api is switched off: local instead" …"""
     fallback: tuple[ProviderChoice, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     """Providers that may not be asked for this request, each with the reason."""
@@ -77,16 +78,29 @@ class ProviderAttempt:
     choice: ProviderChoice
     seconds: float
     failure: str = ""
-    """Class name of the failure; empty where it answered."""
+    """Class name of the error; empty where it answered."""
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
+class RemainingBudget:
+    """Dollars left for usage-priced providers; reservations of calls under way are taken off."""
+
+    today: Decimal
+    month: Decimal
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is left of one of the budgets."""
+        return min(self.today, self.month) <= 0
+
+
+@dataclass(frozen=True, slots=True)
 class RequestTrace:
-    """The story of one request."""
+    """What happened to one answered request."""
 
     id: str
-    """Of the cost record, and of the response."""
+    """Of the cost record and of the response."""
     query: Query
     decision: RoutingDecision
     attempts: tuple[ProviderAttempt, ...]
@@ -96,14 +110,23 @@ class RequestTrace:
     provider_seconds: float
     total_seconds: float
     skipped: tuple[FailureReason, ...] = ()
-    """Providers that came before it in the row and were not asked, each with the reason."""
+    """Providers that were passed over, each with the reason."""
 
     @property
     def choice(self) -> ProviderChoice:
-        """Who answered."""
+        """The provider that answered."""
         return self.attempts[-1].choice
 
     @property
     def fell_back(self) -> bool:
-        """Whether another than the first choice answered."""
+        """Whether another provider than the first choice answered."""
         return self.choice.provider != self.decision.choice.provider
+
+
+def same_model(name: str, other: str) -> bool:
+    """Whether two names mean one model: a name without a tag has the tag `latest`, as in Ollama."""
+    return _tagged(name) == _tagged(other)
+
+
+def _tagged(name: str) -> str:
+    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"

@@ -24,7 +24,6 @@ its checksum and is the user's from then on. Does not know exports or candles; m
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError
+from stock_llm.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     from stock_llm.ledger.entries import AssetClass
@@ -204,10 +204,7 @@ def learn(path: Path, learnt: Iterable[InstrumentLine]) -> None:
     )
     if after == before:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(after, encoding="utf-8")
-    fresh.replace(path)
+    atomic_write(path, after)
 
 
 def _about(line: InstrumentLine) -> tuple[str, str]:

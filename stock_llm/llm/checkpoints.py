@@ -6,11 +6,11 @@ short, one with other files or bytes was changed, one of another training is not
 """
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 
+from stock_llm.storage.atomic import atomic_write
 from stock_llm.storage.checksums import file_sha256
 
 SEAL = "sealed.json"
@@ -19,12 +19,8 @@ SEAL = "sealed.json"
 def seal_checkpoint(checkpoint: Path, training: str) -> None:
     """Declares the files in `checkpoint` to be a whole checkpoint of `training`, the digest of its inputs."""
     files = _hashes(checkpoint)
-    draft = checkpoint / f"{SEAL}.draft"
-    with draft.open("w") as stream:
-        json.dump({"training": training, "files": files}, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.rename(checkpoint / SEAL)
+    content = {"training": training, "files": files}
+    atomic_write(checkpoint / SEAL, json.dumps(content, indent=1))
 
 
 def latest_checkpoint(folder: Path, training: str) -> Path | None:

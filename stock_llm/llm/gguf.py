@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
+from stock_llm.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,32 +57,29 @@ def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
         raise MissingExtra("gguf", "local") from None
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    temporary = out.with_name(f".{out.name}.tmp")
-    writer = gguf.GGUFWriter(temporary, "llama")
     try:
-        _write_model_keys(writer, config, name)
-        _write_vocabulary(writer, folder, chat_template)
-        names = _tensor_names(folder, config)
-        for source, target in names.items():
-            shape, half = _shape_of(folder, source)
-            size = 2 if half else 4
-            count = 1
-            for length in shape:
-                count *= length
-            writer.add_tensor_info(target, shape, _dtype(half), count * size)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for array in _tensors(folder, names, config):
-            writer.write_tensor_data(array)
-        writer.close()
-        temporary.replace(out)
+        with atomic_path(out) as temporary:
+            writer = gguf.GGUFWriter(temporary, "llama")
+            _write_model_keys(writer, config, name)
+            _write_vocabulary(writer, folder, chat_template)
+            names = _tensor_names(folder, config)
+            for source, target in names.items():
+                shape, half = _shape_of(folder, source)
+                size = 2 if half else 4
+                count = 1
+                for length in shape:
+                    count *= length
+                writer.add_tensor_info(target, shape, _dtype(half), count * size)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            for array in _tensors(folder, names, config):
+                writer.write_tensor_data(array)
+            writer.close()
     except OSError as error:
         raise StockLLMError(
             f"cannot write {out}: {error.strerror or error}. Free some disk space and run again"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _dtype(half: bool) -> "np.dtype[Any]":
@@ -273,15 +271,15 @@ def quantize_gguf(source: Path, out: Path, kind: str, threads: int) -> None:
     check_gguf(source)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype, parameters.nthread = value, threads
-    temporary = out.with_name(f".{out.name}.tmp")
-    status = llama_cpp.llama_model_quantize(
-        str(source).encode(), str(temporary).encode(), parameters
-    )
-    if status != 0:
-        temporary.unlink(missing_ok=True)
-        raise StockLLMError(f"llama.cpp could not quantize {source} to {kind} (status {status})")
-    check_gguf(temporary)
-    temporary.replace(out)
+    with atomic_path(out) as temporary:
+        status = llama_cpp.llama_model_quantize(
+            str(source).encode(), str(temporary).encode(), parameters
+        )
+        if status != 0:
+            raise StockLLMError(
+                f"llama.cpp could not quantize {source} to {kind} (status {status})"
+            )
+        check_gguf(temporary)
 
 
 def check_gguf(path: Path) -> None:

@@ -1,13 +1,12 @@
-"""Picking the next token with llama.cpp's own samplers: temperature, nucleus, seed, and a grammar made of a JSON schema.
+"""Picks the next token with llama.cpp's own samplers: temperature, nucleus, seed, and a grammar for a JSON schema.
 
-In: a loaded model and Ollama's options. Out: a function that picks. The defaults are Ollama's. Does not know prompts.
+The defaults are Ollama's.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from stock_llm.errors import StockLLMError
+from stock_llm.llm.json_grammar import SchemaError, json_grammar
 from stock_llm.llm.llama_cpp import LlamaModel
 
 _PENALTIES = {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
@@ -20,13 +19,13 @@ DEFAULTS = {
 } | _PENALTIES
 """Ollama's, for what neither the request nor the model says (ollama/ollama docs/modelfile.mdx)."""
 
-_MEANING = {
+_RANGES = {
     "temperature": (0.0, 100.0), "top_k": (0, 2**20), "top_p": (0.0, 1.0), "min_p": (0.0, 1.0), "repeat_last_n": (-1, 4096),
     "repeat_penalty": (0.01, 100.0), "frequency_penalty": (-100.0, 100.0), "presence_penalty": (-100.0, 100.0),
 }  # fmt: skip
-"""Least and largest value that means something; beyond them llama.cpp divides by zero and aborts."""
+"""Smallest and largest usable value; beyond them llama.cpp divides by zero and aborts."""
 
-_ALL = _MEANING["repeat_last_n"][1]
+_ALL = _RANGES["repeat_last_n"][1]
 _ANY_SEED = 0xFFFFFFFF
 
 
@@ -35,10 +34,10 @@ class Sampler:
 
     Args:
         options: Ollama's names and values.
-        schema: what the text must fit: a JSON schema, `{}` for any JSON; None: anything.
+        schema: a JSON schema for the text, `{}` for any JSON object; None: any text.
 
     Raises:
-        StockLLMError: the schema cannot be made a grammar.
+        SchemaError: the schema is wrong, or holds what a grammar cannot keep.
     """
 
     def __init__(
@@ -46,20 +45,19 @@ class Sampler:
     ):
         import llama_cpp
 
+        grammar = b"" if schema is None else json_grammar(schema).encode()
         self._llama: Any = llama_cpp
         self._context = model.context
         self._chain = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
         )
         chosen = {
-            name: _sane(name, value)
+            name: _clamped(name, value)
             for name, value in (DEFAULTS | dict(options)).items()
-            if name in _MEANING
+            if name in _RANGES
         }
         if schema is not None:
-            self._add(
-                llama_cpp.llama_sampler_init_grammar(model.vocabulary, _grammar(schema), b"root")
-            )
+            self._add(llama_cpp.llama_sampler_init_grammar(model.vocabulary, grammar, b"root"))
         penalties = [float(chosen[name]) for name in _PENALTIES]
         if penalties != list(_PENALTIES.values()):
             size, last = (
@@ -88,37 +86,24 @@ class Sampler:
         self._llama.llama_sampler_free(self._chain)
 
     def pick(self) -> int:
-        """The next token after what the model was given last; it counts as said."""
+        """The next token after the last one that the model was given; the sampler takes it as generated."""
         return self._llama.llama_sampler_sample(self._chain, self._context, -1)
 
     def _add(self, sampler: Any) -> None:
         if not sampler:
             self._llama.llama_sampler_free(self._chain)
-            raise StockLLMError("llama.cpp cannot make a grammar of this JSON schema")
+            raise SchemaError("JSON schema: llama.cpp cannot use the grammar that it makes")
         self._llama.llama_sampler_chain_add(self._chain, sampler)
 
 
 def is_greedy(options: Mapping[str, Any]) -> bool:
-    """Whether options mean the most likely token each time, which needs no sampler."""
+    """Whether the options ask for the most likely token each time, which needs no sampler."""
     temperature = options.get("temperature", DEFAULTS["temperature"])
     plain = all(options.get(name, value) == value for name, value in _PENALTIES.items())
     return temperature is not None and temperature <= 0 and plain
 
 
-def _sane(name: str, value: float) -> float:
-    """The nearest value that means something."""
-    least, largest = _MEANING[name]
+def _clamped(name: str, value: float) -> float:
+    """The nearest usable value."""
+    least, largest = _RANGES[name]
     return min(max(value, least), largest)
-
-
-def _grammar(schema: Mapping[str, Any]) -> bytes:
-    from llama_cpp.llama_grammar import JSON_GBNF, json_schema_to_gbnf
-
-    if not schema:
-        return JSON_GBNF.encode()
-    try:
-        return json_schema_to_gbnf(json.dumps(schema)).encode()
-    except Exception as error:  # the converter raises whatever a schema trips it over
-        raise StockLLMError(
-            f"llama.cpp cannot make a grammar of this JSON schema: {error}"
-        ) from None

@@ -1,34 +1,45 @@
-"""A chat → the prompt that Ollama's server makes of it with the TEMPLATE and SYSTEM of a published model.
+"""Renders a chat to the prompt that Ollama's server makes of it with a model's TEMPLATE and SYSTEM.
 
-Written after ollama/ollama template/template.go (Execute, collate) and server/routes.go (ChatHandler): SYSTEM comes first unless
-the conversation begins with a system text of its own; adjacent turns of one role are merged; a template that mentions
-`.Messages` is executed once, any other turn by turn. Does not know tools, images and thinking, nor which model this is.
+SYSTEM comes first unless the conversation begins with a system text of its own; adjacent turns of one
+role are merged; a template that mentions `.Messages` is executed once, any other turn by turn. Tools are
+there for `{{ if .Tools }}`; they cannot be written.
+
+Source: ollama/ollama template/template.go (Execute, collate), server/routes.go (ChatHandler).
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stock_llm.ollama.template import (
     ActionNode,
     BranchNode,
+    Execution,
     FieldNode,
     TemplateError,
     TemplateNode,
-    execute,
     fields,
     parse,
 )
 
+_THINKING = {"Think": False, "ThinkLevel": "", "IsThinkSet": False}
 
-def render(template: str, messages: Sequence[Mapping[str, str]], system: str = "") -> str:
+
+def render(
+    template: str,
+    messages: Sequence[Mapping[str, str]],
+    system: str = "",
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """The prompt, without BOS.
 
     Args:
         template: the TEMPLATE of the model.
-        messages: `role` (system, user, assistant) and `content` of each turn, oldest first.
+        messages: `role` (system, user, assistant, tool) and `content` of each turn, oldest first.
         system: the SYSTEM of the model.
+        tools: what the caller offers; empty where the template is to read as without tools.
 
     Raises:
-        TemplateError: the template is wrong, or uses what `go_template` does not know.
+        TemplateError: the template is wrong, too large, or uses what is not known here.
     """
     turns = list(messages)
     if system and (not turns or turns[0]["role"] != "system"):
@@ -39,19 +50,42 @@ def render(template: str, messages: Sequence[Mapping[str, str]], system: str = "
         return _turn_by_turn(
             nodes if "Response" in mentioned else (*nodes, _ANSWER), _merged(turns)
         )
-    spoken = [{"Role": turn["role"], "Content": turn["content"]} for turn in _merged(turns)]
+    spoken = [
+        {
+            "Role": turn["role"],
+            "Content": turn["content"],
+            "Thinking": "",
+            "ToolName": "",
+            "ToolCalls": [],
+        }
+        for turn in _merged(turns)
+    ]
     joined = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
-    return execute(nodes, {"System": joined, "Messages": spoken, "Response": ""})
+    execution = Execution()
+    execution.run(
+        nodes,
+        {"System": joined, "Messages": spoken, "Tools": list(tools), "Response": "", **_THINKING},
+    )
+    return execution.text()
+
+
+def takes_tools(template: str) -> bool:
+    """Whether a model of this template takes tools: Ollama says so of one that mentions `.Tools`.
+
+    Raises:
+        TemplateError: as `render`.
+    """
+    return "Tools" in fields(parse(template))
 
 
 def _merged(turns: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    merged: list[dict[str, str]] = []
+    parts: list[tuple[str, list[str]]] = []
     for turn in turns:
-        if merged and merged[-1]["role"] == turn["role"]:
-            merged[-1]["content"] += "\n\n" + turn["content"]
+        if parts and parts[-1][0] == turn["role"]:
+            parts[-1][1].append(turn["content"])
         else:
-            merged.append(dict(turn))
-    return merged
+            parts.append((turn["role"], [turn["content"]]))
+    return [{"role": role, "content": "\n\n".join(texts)} for role, texts in parts]
 
 
 _ANSWER = ActionNode(FieldNode("", ("Response",)), 0)
@@ -61,14 +95,18 @@ _FIELDS = {"system": "System", "user": "Prompt", "assistant": "Response"}
 
 def _turn_by_turn(nodes: Sequence[TemplateNode], turns: Sequence[Mapping[str, str]]) -> str:
     """One execution per exchange; the last one is cut where the answer would stand."""
-    text, exchange = "", dict.fromkeys(_FIELDS.values(), "")
+    execution, exchange = Execution(), dict.fromkeys(_FIELDS.values(), "")
+    roles = list(_FIELDS)
     for turn in turns:
-        later = list(_FIELDS)[list(_FIELDS).index(turn["role"]) + 1 :]
+        if turn["role"] not in roles:  # the result of a tool has no place here
+            continue
+        later = roles[roles.index(turn["role"]) + 1 :]
         if any(exchange[_FIELDS[role]] for role in later):
-            text += execute(nodes, exchange)
+            execution.run(nodes, exchange)
             exchange = dict.fromkeys(_FIELDS.values(), "")
         exchange[_FIELDS[turn["role"]]] = turn["content"]
     cut, answer = next((at, node) for at, node in enumerate(nodes) if "Response" in fields([node]))
     if isinstance(answer, BranchNode):
         raise TemplateError(answer.line, ".Response inside a branch is not known here")
-    return text + execute(nodes[:cut], exchange)
+    execution.run(nodes[:cut], exchange)
+    return execution.text()

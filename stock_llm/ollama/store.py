@@ -26,6 +26,7 @@ from stock_llm.errors import PublishError
 from stock_llm.ollama.config_layer import build_config_layer
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import file_sha256
 
 _LAYER_TYPE = "application/vnd.ollama.image."
@@ -94,7 +95,7 @@ class OllamaStore:
                         raise PublishError(
                             f"{source} changed while it was being published. Publish again"
                         )
-                _settle(temporary, final)
+                move_into_place(temporary, final)
             finally:
                 temporary.unlink(missing_ok=True)
         os.utime(final)  # the prunings, Ollama's and ours, spare what is younger than an hour
@@ -281,7 +282,7 @@ class OllamaStore:
         temporary = self.root / "manifests" / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
             temporary.write_bytes(manifest)
-            _settle(temporary, path)
+            move_into_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -314,18 +315,6 @@ def _share(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _settle(temporary: Path, final: Path) -> None:
-    """Flush a file and give it its name; after a crash it is there whole or not at all."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
-    temporary.replace(final)
-    folder = os.open(final.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _digests(manifest: Path) -> list[str]:

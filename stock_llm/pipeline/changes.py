@@ -5,13 +5,13 @@ so that a run that is killed tells again. Does not know how to read exports.
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stock_llm.artifacts import History, load
 from stock_llm.settings import Settings
 from stock_llm.storage import parquet
+from stock_llm.storage.atomic import atomic_write
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,7 @@ def changes_since_report(settings: Settings, history: History) -> Changes:
 
 def mark_reported(settings: Settings, history: History, at: str) -> None:
     """Notes that a history was told; whole or not at all."""
-    note = _note(settings)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    fresh = note.with_name(f"{note.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"history": history.digest, "at": at}), encoding="utf-8")
-    fresh.replace(note)
+    atomic_write(_note(settings), json.dumps({"history": history.digest, "at": at}))
 
 
 def _note(settings: Settings) -> Path:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from stock_llm.importers.engine import Import
 
 
+PARSERS = ("importers", "tabular", "ledger", "storage/quarantine.py", "pipeline/exports.py")
+"""The code that exports and databases are read by; see `code_digest`."""
+
+
 def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
     """The entries of an export that is called `name` in the ledger.
 
@@ -45,7 +49,7 @@ def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
         name=name,
         formats=files_sha256(formats, settings.path(settings.formats)) if formats else "",
         accounts=account_hash("accounts", settings.secrets),
-        code=code_digest(),
+        code=code_digest(*PARSERS),
     )
     return load_or_parse(settings.artifacts / "parts", digest, work)
 

@@ -23,7 +23,7 @@ from stock_llm.feedback.item import write_parquet
 from stock_llm.ledger import instruments
 from stock_llm.ledger.instruments import Instruments
 from stock_llm.market import fx
-from stock_llm.market.calendars import exchanges_of
+from stock_llm.market.calendars import Exchanges, exchanges_of
 from stock_llm.market.candles import candle_table, closes
 from stock_llm.market.candles.closes import StockSplit
 from stock_llm.pipeline import exports, forgetting
@@ -62,8 +62,9 @@ def build_history(settings: Settings, digest: str, folder: Path) -> History:
     names = ("ledger", "steps", "positions", "candles", "feedback", "quarantine", "findings")
     paths = {name: folder / f"{name}.parquet" for name in names}
     told = _exports(settings)
-    priced = _priced(settings)
     known = instruments.load_instruments(settings.path(settings.instruments))
+    exchanges = exchanges_of(settings, known.exchanges)
+    priced = _priced(settings, exchanges)
 
     store = open_feedback(settings)
     merged = merging.merge_ledger([one.path for one in told], paths["ledger"])
@@ -76,7 +77,7 @@ def build_history(settings: Settings, digest: str, folder: Path) -> History:
         [one.path for one in priced],
         paths["candles"],
         elsewhere,
-        exchanges_of(settings, known.exchanges),
+        exchanges,
     )
     priced_days = pq.read_table(
         paths["candles"], columns=["symbol", "date", "close", "as_of", "split"]
@@ -190,12 +191,13 @@ def _named(ledger: Path, known: Instruments) -> list[LedgerName]:
     ]
 
 
-def _priced(settings: Settings) -> list[CachedParse]:
+def _priced(settings: Settings, exchanges: Exchanges) -> list[CachedParse]:
     """The candle files, two at a time: one is parsed while another is read from or written to the disk."""
     with ThreadPoolExecutor(2) as pool:
         return list(
             pool.map(
-                partial(candle_table.load_candle_file, settings=settings), candle_files(settings)
+                partial(candle_table.load_candle_file, settings=settings, exchanges=exchanges),
+                candle_files(settings),
             )
         )
 

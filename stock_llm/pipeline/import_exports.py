@@ -4,7 +4,6 @@ In: files, settings. Out: a `Look` at each, tables for the terminal, copies in t
 by the next collect. Does not know Prefect, candles or positions.
 """
 
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -27,6 +26,7 @@ from stock_llm.portfolio.matching import LedgerName, match_names
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.storage import parquet
+from stock_llm.storage.atomic import atomic_path
 from stock_llm.storage.checksums import file_sha256
 from stock_llm.storage.findings import Finding
 
@@ -143,9 +143,8 @@ def copy_to_trades(file: Path, settings: Settings) -> Path:
     target = folder / f"{file.stem}{suffix}"
     if target.exists():
         target = folder / f"{file.stem}-{digest[:8]}{suffix}"
-    fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(file, fresh)
-    fresh.replace(target)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(file, temporary)
     return target
 
 

@@ -5,7 +5,6 @@ know how anything is made.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.settings import Settings
+from stock_llm.storage.atomic import atomic_write
 from stock_llm.storage.checksums import digest_of, files_sha256
 
 
@@ -128,14 +128,8 @@ def _still_published(outcome: RunRecord) -> bool:
 
 def record(settings: Settings, outcome: RunRecord) -> None:
     """Remembers how a run ended; whole or not at all."""
-    path = _record(settings, outcome.plan)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".tmp")
-    with fresh.open("w", encoding="utf-8") as stream:
-        json.dump(asdict(outcome), stream, indent=1, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.rename(path)
+    content = json.dumps(asdict(outcome), indent=1, ensure_ascii=False)
+    atomic_write(_record(settings, outcome.plan), content)
 
 
 def _record(settings: Settings, plan: str) -> Path:

@@ -6,7 +6,6 @@ before. importers/database_reader.py does the reading.
 """
 
 import json
-import os
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -16,9 +15,10 @@ import pyarrow.parquet as pq
 
 from stock_llm.importers import database_reader
 from stock_llm.ledger.entries import LEDGER_SCHEMA, content_keys
-from stock_llm.pipeline.exports import as_parse_result
+from stock_llm.pipeline.exports import PARSERS, as_parse_result
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
+from stock_llm.storage.atomic import atomic_path
 from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.parse_cache import CachedParse, code_digest
 from stock_llm.storage.quarantine import QuarantinedRow
@@ -41,7 +41,9 @@ def fetch_trades(settings: Settings) -> CachedParse:
     path = settings.path("data/database") / f"{asked}.parquet"
     before = pq.read_table(path) if path.exists() else None
     state = json.loads(before.schema.metadata[b"state"]) if before is not None else {}
-    if state.get("code") != code_digest():  # read by another program: all of it is read again
+    if state.get("code") != code_digest(
+        *PARSERS
+    ):  # read by another program: all of it is read again
         before, state = None, {}
     fetched = database_reader.read_query(
         source,
@@ -77,15 +79,15 @@ def fetch_trades(settings: Settings) -> CachedParse:
         "facts": facts,
         "rejected": aside,
         "last_row": last,
-        "code": code_digest(),
+        "code": code_digest(*PARSERS),
     }
     table = table.sort_by([("executed_at", "ascending"), ("entry_id", "ascending")])
     if before is None or made != state or not table.equals(before.replace_schema_metadata()):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.partial")
         text = json.dumps(made, sort_keys=True).encode()
-        pq.write_table(table.replace_schema_metadata({b"state": text}), fresh, compression="zstd")
-        fresh.replace(path)
+        with atomic_path(path) as temporary:
+            pq.write_table(
+                table.replace_schema_metadata({b"state": text}), temporary, compression="zstd"
+            )
     return CachedParse(path, rejected, facts, fresh=True)
 
 

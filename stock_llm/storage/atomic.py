@@ -1,39 +1,54 @@
-"""Files that are replaced whole: after a crash the old file is there or the new one, never half of one."""
+"""Atomic writes: a reader sees the old file or the new one, never half of it, whatever ends the writer."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 def atomic_write(path: Path, content: bytes | str) -> None:
-    """Replaces the content of `path`, text as UTF-8; missing folders are made."""
+    """Replace the content of `path`, text as UTF-8; missing folders are made."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; on leaving it is flushed to disk and takes the place of `path`.
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; at the end of the block it becomes `path`.
 
-    After an error, nothing was replaced and the temporary file is gone. A killed process leaves `.NAME.PID.tmp`.
+    After an error, nothing was replaced and the temporary file is gone. A killed process leaves
+    `.NAME.….tmp`.
+
+    Args:
+        durable: False does not wait for the disk, for files that are checked when they are read and
+            can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.tmp")
     try:
         yield temporary
-        move_into_place(temporary, path)
+        if durable:
+            move_into_place(temporary, path)
+        else:
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Flushes a finished file to disk and renames it to `path`, then flushes the folder that names it."""
-    with temporary.open("rb") as stream:
-        os.fsync(stream.fileno())
+    """Flush a finished file or folder to the disk and rename it to `path`, then flush its parent."""
+    for inner in sorted(temporary.rglob("*"), reverse=True):
+        _flush(inner)
+    _flush(temporary)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's bytes, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

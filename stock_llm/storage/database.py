@@ -1,22 +1,40 @@
-"""How a store's database is opened: made or migrated first, SQLite (WAL) or PostgreSQL.
+"""Database stores: an SQLAlchemy engine for SQLite (WAL) or PostgreSQL, its tables migrated to the
+newest schema.
 
-In: an SQLAlchemy URL and what the store is. Out: an engine whose transactions are safe side by side. Does not know what is in it.
+Every SQLite file of the project is opened through here, so that several processes can open and
+write one at once.
 """
 
+import random
+import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
 from stock_llm.errors import InputError
 
+BUSY_SECONDS = 30
+"""How long a connection waits for another one's lock."""
+
+_migrating = threading.Lock()
+"""Alembic keeps the migration under way in module globals: one at a time in a process."""
+
 
 @dataclass(frozen=True)
 class Schema:
-    """A store: what people call it, the setting with its URL, the folder of its migrations, its number for PostgreSQL's locks."""
+    """A store that has migrations.
+
+    Attributes:
+        name: what messages call it.
+        setting: the setting that holds its URL.
+        migrations: folder of its Alembic scripts.
+        lock: number of its advisory lock in PostgreSQL.
+    """
 
     name: str
     setting: str
@@ -25,7 +43,7 @@ class Schema:
 
 
 def open_database(url: str, schema: Schema) -> sa.Engine:
-    """The engine of an absolute URL, its tables at the newest schema.
+    """Connect to an absolute URL and migrate its tables to the newest schema.
 
     Raises:
         InputError: the URL or the database cannot be used.
@@ -36,7 +54,7 @@ def open_database(url: str, schema: Schema) -> sa.Engine:
 
 
 def connect(url: str, schema: Schema) -> sa.Engine:
-    """The engine of an absolute URL, its tables as they are."""
+    """Connect to an absolute URL; the tables stay as they are."""
     try:
         engine = sa.create_engine(url)
     except (sa.exc.ArgumentError, ImportError) as error:
@@ -44,32 +62,51 @@ def connect(url: str, schema: Schema) -> sa.Engine:
             f"the {schema.name}'s URL cannot be used: {error}", remedy=f"Set {schema.setting}"
         ) from None
     if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
+        _prepare_engine(engine)
     return engine
 
 
-def _prepare_sqlite(engine: sa.Engine) -> None:
-    """Readers never wait (WAL); a writer takes the lock when it begins, not halfway, where waiting would not help."""
+def open_sqlite(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file that has no migrations, and make it if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    prepare_connection(connection)
+    return connection
+
+
+def prepare_connection(connection: sqlite3.Connection) -> None:
+    """Make a connection wait for locks, keep foreign keys, and use WAL, where readers never wait."""
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    deadline = time.monotonic() + BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # The switch needs the file for itself, and SQLite does not apply busy_timeout to it.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _prepare_engine(engine: sa.Engine) -> None:
     if engine.url.database and engine.url.database != ":memory:":
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
 
     @sa.event.listens_for(engine, "connect")
-    def connected(connection: Any, _: Any) -> None:
-        connection.isolation_level = (
-            None  # transactions begin where `begin` below says, not where the driver guesses
-        )
-        connection.execute("PRAGMA busy_timeout = 30000")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA foreign_keys = ON")
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # `begin` below starts transactions, not the driver
+        prepare_connection(connection)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
+        # A writer takes the lock at once: SQLite does not wait for it halfway through.
         immediate = connection.get_execution_options().get("immediate")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _migrate(engine: sa.Engine, schema: Schema) -> None:
-    """Brings the tables to the newest schema, in one transaction: two that open a store at once do not disturb each other.
+    """Migrate in one transaction, which others that open the store wait for.
 
     Raises:
         InputError: the store was made by a newer version of this program.
@@ -81,7 +118,7 @@ def _migrate(engine: sa.Engine, schema: Schema) -> None:
     config = Config()
     config.set_main_option("script_location", str(schema.migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    with exclusive_transaction(engine, schema) as connection:
+    with exclusive_transaction(engine, schema) as connection, _migrating:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({schema.lock})"))
         config.attributes["connection"] = connection
@@ -89,23 +126,27 @@ def _migrate(engine: sa.Engine, schema: Schema) -> None:
             command.upgrade(config, "head")
         except CommandError as error:
             raise InputError(
-                f"the {schema.name} {engine.url.render_as_string()} was made by a newer version of stock-llm: {error}",
+                f"the {schema.name} {engine.url.render_as_string()} was made by a newer version"
+                f" of stock-llm: {error}",
                 remedy="Update stock-llm",
             ) from None
 
 
 @contextmanager
 def exclusive_transaction(engine: sa.Engine, schema: Schema) -> Iterator[sa.Connection]:
-    """A transaction that on SQLite no other writer is inside of at the same time; on PostgreSQL, lock what must be.
+    """Run a transaction that no other SQLite writer overlaps; in PostgreSQL, lock what you need.
 
     Raises:
         InputError: the database refuses: the disk is full, the server is gone.
     """
     try:
-        with engine.connect().execution_options(immediate=True) as connection, connection.begin():
+        with (
+            engine.connect().execution_options(immediate=True) as connection,
+            connection.begin(),
+        ):
             yield connection
     except sa.exc.DatabaseError as error:
-        # the driver's own words: SQLAlchemy's repeat the statement with what people wrote; a URL's password is hidden
+        # error.orig alone: SQLAlchemy's own text repeats the statement with its values
         raise InputError(
             f"the {schema.name} {engine.url.render_as_string()}: {error.orig}"
         ) from None

@@ -82,7 +82,15 @@ def prune(folder: Path, used: Iterable[Path]) -> None:
 
 
 @cache
-def code_digest() -> str:
-    """Of this program's own code and formats: files are read again by another program."""
+def code_digest(*parsers: str) -> str:
+    """Digest of the code and formats that parse: what they made is stale once they change.
+
+    `parsers` are folders and files below the package, such as `importers` or `market/calendars.py`.
+    """
     package = Path(__file__).parents[1]
-    return files_sha256([*package.rglob("*.py"), *package.rglob("*.toml")], package)
+    places = [package / parser for parser in parsers]
+    files = [place for place in places if place.is_file()]
+    files += [
+        file for place in places for suffix in ("py", "toml") for file in place.rglob(f"*.{suffix}")
+    ]
+    return files_sha256(files, package)

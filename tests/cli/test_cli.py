@@ -1,5 +1,6 @@
 """The command line as a person meets it: help at once, one clear line for bad input, nothing published."""
 
+import importlib.metadata
 import resource
 import runpy
 import shutil
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
+from stock_llm import project_files
 from stock_llm.cli import main
+from stock_llm.settings import load_settings
 
 PROJECT = Path(__file__).parents[2]
 BAR = "Date,Open,High,Low,Close,Volume\n"
@@ -199,3 +202,35 @@ def test_feedback_from_a_file_is_taken_in_once(home, monkeypatch, capsys):
 def test_the_page_about_the_commands_is_their_help():
     made = runpy.run_path(str(PROJECT / "scripts" / "write_cli_docs.py"))
     assert made["PAGE"].read_text(encoding="utf-8") == made["page"](), "run `make docs`"
+
+
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    code, out, _ = told(monkeypatch, capsys, "--version")
+    assert code == 0 and out == f"stock-llm {importlib.metadata.version('stock-llm')}\n"
+
+
+def test_init_writes_a_project_folder_and_leaves_what_is_there(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "new" / "folder"
+    code, out, _ = told(monkeypatch, capsys, "init", str(folder))
+    assert code == 0 and f"cd {folder} && stock-llm doctor" in out
+    for name in ("prefect.yaml", "models/profiles", "models/stock-tiny", "data/sample"):
+        assert f"written: {folder / name}\n" in out
+    tiny = folder / "models" / "stock-tiny" / "model.safetensors"
+    assert tiny.read_bytes() == (PROJECT / "models/stock-tiny/model.safetensors").read_bytes()
+
+    (folder / "stock-llm.toml").write_text("train_rows = 60\n")
+    shutil.rmtree(folder / "data")
+    code, out, _ = told(monkeypatch, capsys, "init", str(folder))
+    assert code == 0 and out.count("already there, left as it is") == 4
+    assert (folder / "stock-llm.toml").read_text() == "train_rows = 60\n"
+    assert (folder / "data" / "sample" / "trades.csv").exists()
+
+
+def test_every_setting_that_init_names_is_one(tmp_path, monkeypatch):
+    lines = [line.removeprefix("# ") for line in project_files.CONFIG.splitlines()[2:]]
+    (tmp_path / "stock-llm.toml").write_text("\n".join(lines))
+    monkeypatch.setenv("STOCK_LLM_HOME", str(tmp_path))
+    settings = load_settings()
+    assert settings.base_currency == "EUR" and settings.trades == Path("data/trades")
+    defaults = load_settings(home=tmp_path / "elsewhere")
+    assert settings.gateway == defaults.gateway and settings.train_rows == defaults.train_rows

@@ -1,9 +1,9 @@
-"""Questions with their answers, kept for a while on this machine, and ids that show that the gateway issued them.
+"""Keeps questions with their answers for a while on this machine, and signs response ids.
 
-In: what was asked and answered. Out: a signed id, and later the question and answer that it stands for, so that a piece of
-feedback is about something that was really said and can be trained on. Lies in the gateway's database, beside the costs.
-Writing is done in batches, off the event loop. Signatures are itsdangerous' (HMAC with a key outside the project). Does not
-know what feedback says.
+A piece of feedback names a response id; the signature shows that this gateway issued it, and the log
+holds the question and answer that it is about, so that it can be trained on. It lies in the gateway's
+database, beside the costs. Writing is done in batches, off the event loop. Signatures are itsdangerous'
+(HMAC with a key outside the project).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from itsdangerous import BadSignature, Signer
 
 from stock_llm.errors import InputError
-from stock_llm.gateway.accounting.tables import META, SCHEMA
+from stock_llm.gateway.accounting.tables import META, SCHEMA, storable
 from stock_llm.storage.database import exclusive_transaction, open_database
 
 _TEXTS = (
@@ -35,30 +35,30 @@ _TEXTS = (
 ANSWER = sa.Table("answer", META, *(sa.Column(name, sa.Text) for name in ("id", "at", *_TEXTS)))
 
 _SALT = "stock-llm.gateway.response"
-_EVERY = 0.5
+_WRITE_SECONDS = 0.5
 """Seconds for which answers gather before they are written."""
 
-_MOST = 10_000
-"""Answers that wait for the database; the oldest are forgotten before memory is."""
+_MAX_WAITING = 10_000
+"""Answers that wait for the database; beyond that the oldest are dropped."""
 
-_LONGEST = 100_000
-"""Characters of a question and its answer."""
+_MAX_CHARACTERS = 100_000
+"""Characters of a question with its answer; longer ones are not kept."""
 
-_EVER = 36_500
-"""Days that are as good as for ever, and that a date can still be counted back by."""
+_FOR_EVER = 36_500
+"""Most days that answers are kept: so many that a date can still be computed."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRecord:
-    """A question and its answer.
+    """A question with its answer.
 
     Attributes:
         id: of the response, without its signature.
         skill, symbol, as_of, instruction, input: as in a training row (`rows.Row`); skill is empty for a free question.
         response: the answer's text.
-        provider, model: who answered.
+        provider, model: of the answer.
     """
 
     id: str
@@ -89,15 +89,15 @@ class AnswerLog:
 
     def __init__(self, url: str, key: bytes, days: float):
         self._signer = Signer(key, salt=_SALT)
-        self._age = timedelta(days=min(days, _EVER))
+        self._age = timedelta(days=min(days, _FOR_EVER))
         self._engine = open_database(url, SCHEMA)
-        self._new: deque[AnswerRecord] = deque(maxlen=_MOST)
+        self._new: deque[AnswerRecord] = deque(maxlen=_MAX_WAITING)
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._forget_at = datetime.min.replace(tzinfo=UTC)
 
     def sign(self, id: str) -> str:
-        """The id as callers are given it."""
+        """The signed id that callers get."""
         return self._signer.sign(id).decode()
 
     def unsign(self, response_id: str) -> str | None:
@@ -107,15 +107,16 @@ class AnswerLog:
         except (BadSignature, UnicodeError):
             return None
 
-    def add(self, said: AnswerRecord) -> None:
-        """Keeps an answer, unless it is longer than anything that is trained on; it is in the database half a second later."""
-        if self._age and len(said.instruction) + len(said.input) + len(said.response) <= _LONGEST:
-            self._new.append(said)
+    def add(self, record: AnswerRecord) -> None:
+        """Adds an answer, unless it is too long to be trained on; it is written half a second later."""
+        size = len(record.instruction) + len(record.input) + len(record.response)
+        if self._age and size <= _MAX_CHARACTERS:
+            self._new.append(record)
             if self._task is None or self._task.done():
                 self._task = asyncio.get_running_loop().create_task(self._write_later())
 
     async def find(self, id: str) -> AnswerRecord | None:
-        """The question and answer of an id; None where they are not kept, or not any more.
+        """The question and answer of an id; None where the log does not hold them.
 
         Raises:
             InputError: the database refuses.
@@ -136,11 +137,11 @@ class AnswerLog:
 
     async def _write_later(self) -> None:
         while self._new:
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_WRITE_SECONDS)
             try:
                 await self._write()
             except InputError as error:
-                _log.error("answers are not kept: %s", error)
+                _log.error("answers are not written: %s", error)
 
     async def _write(self) -> None:
         async with self._writing:
@@ -156,9 +157,7 @@ class AnswerLog:
     def _insert(self, new: list[AnswerRecord]) -> None:
         now = datetime.now(UTC)
         with exclusive_transaction(self._engine, SCHEMA) as connection:
-            connection.execute(
-                sa.insert(ANSWER), [asdict(said) | {"at": _text(said.at)} for said in new]
-            )
+            connection.execute(sa.insert(ANSWER), [_row(record) for record in new])
             if now >= self._forget_at:
                 connection.execute(sa.delete(ANSWER).where(ANSWER.c.at < _text(now - self._age)))
                 self._forget_at = now + timedelta(hours=1)
@@ -176,6 +175,11 @@ class AnswerLog:
         except sa.exc.DatabaseError as error:
             raise InputError(f"the answers cannot be read: {error.orig}") from None
         return AnswerRecord(**{**row, "at": datetime.fromisoformat(row["at"])}) if row else None  # type: ignore[arg-type]
+
+
+def _row(record: AnswerRecord) -> dict[str, str]:
+    values = asdict(record) | {"at": _text(record.at)}
+    return {name: storable(value) for name, value in values.items()}
 
 
 def _text(time: datetime) -> str:

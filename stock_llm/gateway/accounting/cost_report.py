@@ -1,7 +1,7 @@
-"""What the gateway cost and what it saved, from the records: for `stock-llm costs`.
+"""Reports what the gateway cost and what it saved, from the records: for `stock-llm costs`.
 
-In: the cost store. Out: totals by provider, and the plan's comparison: what the same tokens would have cost at an API's price
-against a fixed cost a month. Does not know how calls are made.
+It sums by provider, and compares what the same tokens would have cost at an API's price with a fixed
+cost a month.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from stock_llm.gateway.accounting.tables import CALL, RESERVATION, SCHEMA, SPENT, dollars, text
-from stock_llm.gateway.routing.router import RemainingBudget
+from stock_llm.gateway.query import RemainingBudget
 from stock_llm.storage.database import open_database
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PLAN_QUERIES, PLAN_TOKENS = 1000, 1000
-"""Queries a day and tokens a query that the plan reckons with."""
+"""Queries a day and tokens a query in the plan."""
 
 MONTH = Decimal(30)
 """Days."""
@@ -27,7 +27,7 @@ MONTH = Decimal(30)
 
 @dataclass(frozen=True)
 class ProviderCosts:
-    """One provider's part of a period; "" are the requests that nobody answered."""
+    """The costs of one provider in a period; "" stands for requests without an answer."""
 
     provider: str
     calls: int
@@ -187,7 +187,7 @@ def compare(
 
 
 def plan(*, per_million: Decimal, fixed_month: Decimal) -> CostComparison:
-    """The plan's own figures: 1,000 queries a day of 1,000 tokens, all answered on this machine."""
+    """The comparison for the plan: 1,000 queries a day of 1,000 tokens, all answered on this machine."""
     return compare(
         Decimal(PLAN_QUERIES),
         Decimal(PLAN_TOKENS),
@@ -198,7 +198,7 @@ def plan(*, per_million: Decimal, fixed_month: Decimal) -> CostComparison:
 
 
 def measured(period: CostPeriod, *, per_million: Decimal, fixed_month: Decimal) -> CostComparison:
-    """The same from the records of a period."""
+    """The comparison for the records of a period."""
     tokens = Decimal(period.tokens) / period.calls if period.calls else Decimal(0)
     return compare(
         period.calls / period.days,
@@ -217,7 +217,7 @@ def render(
     per_million: Decimal,
     fixed_month: Decimal,
 ) -> "RenderableType":
-    """The report as people read it."""
+    """The report as tables for a terminal."""
     from rich.console import Group
     from rich.table import Table
 
@@ -251,17 +251,17 @@ def render(
         "cheaper here from",
     ):
         against.add_column(title, justify="right")
-    for name, each_return in returns.items():
-        sign = "-" if each_return.saved_month < 0 else ""
+    for name, comparison in returns.items():
+        sign = "-" if comparison.saved_month < 0 else ""
         even = (
             "never"
-            if each_return.break_even is None
-            else f"{each_return.break_even:,.0f} queries a day"
+            if comparison.break_even is None
+            else f"{comparison.break_even:,.0f} queries a day"
         )
         against.add_row(
-            name, f"{each_return.queries_a_day:,.1f}", f"{each_return.tokens_a_query:,.0f}", f"${each_return.api_month:,.2f}",
-            f"${each_return.here_month:,.2f}", f"{sign}${abs(each_return.saved_month):,.2f}", even,
+            name, f"{comparison.queries_a_day:,.1f}", f"{comparison.tokens_a_query:,.0f}", f"${comparison.api_month:,.2f}",
+            f"${comparison.here_month:,.2f}", f"{sign}${abs(comparison.saved_month):,.2f}", even,
         )  # fmt: skip
-    told = f"{statuses}; {period.fell_back} answered by another than the first choice"
+    statuses_line = f"{statuses}; {period.fell_back} answered by another than the first choice"
     budgets = f"left of the budgets: ${left.today:.2f} today, ${left.month:.2f} this month (UTC)"
-    return Group(by_provider, told, budgets, "", against)
+    return Group(by_provider, statuses_line, budgets, "", against)

@@ -1,9 +1,9 @@
-"""What calls cost, and that they never cost more than the budgets: reserve before, settle after.
+"""Stores what calls cost, and keeps them below the budgets: reserve before a call, settle after it.
 
-In: reservations before a usage-priced provider is asked, one record for each request afterwards. Out: what is left. All writing
-happens in one thread, in batches; a record is never lost by a graceful end, and none is written twice. A reservation counts as
-spent until its record is written. One that a crash left behind is recorded as a call that was lost, at its full amount, because
-the provider may have charged it. Does not know prices, nor who is asked.
+All writing happens in one thread, in batches; a record is never lost by a graceful end, and none is
+written twice. A reservation counts as spent until its record is written. One that a crash left behind is
+recorded as a lost call, at its full amount, because the provider may have charged it. A record that the
+database refuses while it takes others is quarantined: logged, and replaced by one of a lost call.
 """
 
 import asyncio
@@ -33,15 +33,14 @@ from stock_llm.gateway.accounting.tables import (
     write_transaction,
 )
 from stock_llm.gateway.chat import TokenUsage
-from stock_llm.gateway.query import Query
-from stock_llm.gateway.routing.router import RemainingBudget
+from stock_llm.gateway.query import Query, RemainingBudget
 from stock_llm.storage.database import open_database
 
 LEASE = timedelta(minutes=30)
-"""How long a reservation is believed to belong to a call under way; no provider is waited for as long."""
+"""How long a reservation belongs to a call under way; no provider has so much time."""
 
 LINGER = 0.25
-"""Seconds for which records gather before they are written together. A reservation is written at once."""
+"""Seconds for which records gather before they are written together; a reservation is written at once."""
 
 BATCH = 1000
 """Most jobs in one transaction."""
@@ -72,8 +71,8 @@ class _Flush:
 
 
 @dataclass
-class _Booked:
-    """Millionths of a dollar that are gone: by day of the last weeks, and reserved."""
+class _Balance:
+    """Millionths of a dollar: spent by day of this month, and reserved."""
 
     spent: dict[str, int]
     reserved: int
@@ -94,8 +93,8 @@ class CostStore:
     """The cost store behind one SQLAlchemy URL; opening it makes or migrates its tables and starts its writer.
 
     Args:
-        url: absolute, as `settings.url(settings.gateway.costs_url)` gives it.
-        daily, monthly: what usage-priced providers may cost in a UTC day and a calendar month, in dollars.
+        url: with an absolute path.
+        daily, monthly: dollars that usage-priced providers may cost in a UTC day and a calendar month.
         clock: the time now, UTC.
 
     Raises:
@@ -111,35 +110,28 @@ class CostStore:
         self._jobs: queue.SimpleQueue[_Reserve | _Settle | _Flush] = queue.SimpleQueue()
         self._failing = ""
         self._expire_next = clock()
-        self._booked = _Booked({}, 0)
+        self._balance = _Balance({}, 0)
         self._write([])
         self._thread = threading.Thread(target=self._write_all, name="costs", daemon=True)
         self._thread.start()
 
     def left(self) -> RemainingBudget:
-        """What the budgets have left as of the last write, calls under way taken off at their full reservation."""
+        """The budgets left as of the last write; reservations of calls under way are taken off."""
         today = self._clock().date().isoformat()
-        return self._booked.left(today, self.daily, self.monthly)
+        return self._balance.left(today, self.daily, self.monthly)
 
     async def reserve(
         self, provider: str, model: str, feature: str, amount: Decimal
     ) -> Reservation:
-        """Puts dollars aside, in the database, before a provider is asked.
+        """Reserves dollars, in the database, before a provider is asked.
 
         Raises:
-            OverBudget: a budget has less left.
+            BudgetExceeded: a budget has less left.
             InputError: the store cannot be written; nothing may be spent then.
         """
         now = self._clock()
-        reservation = Reservation(
-            uuid.uuid4().hex,
-            now.date().isoformat(),
-            provider,
-            model,
-            feature,
-            amount,
-            text(now + LEASE),
-        )
+        day, until = now.date().isoformat(), text(now + LEASE)
+        reservation = Reservation(uuid.uuid4().hex, day, provider, model, feature, amount, until)
         job = _Reserve(reservation, asyncio.get_running_loop().create_future())
         self._jobs.put(job)
         try:
@@ -154,7 +146,7 @@ class CostStore:
         self._jobs.put(_Settle(None, (reservation,)))
 
     def record(self, call: CallRecord, reservations: Sequence[Reservation] = ()) -> None:
-        """Notes a finished request and frees what was reserved for its attempts; returns at once."""
+        """Records a finished request and frees what was reserved for its attempts; returns at once."""
         self._jobs.put(_Settle(call, reservations))
 
     async def flush(self) -> None:
@@ -183,31 +175,60 @@ class CostStore:
             raise InputError(self._failing)
 
     def _write_all(self) -> None:
-        """The writer: gathers jobs, writes them in one transaction, tells those who wait; records that fail are tried again."""
-        again: list[_Settle] = []
+        """The writer: gathers jobs, writes them in one transaction, and tries failed records again."""
+        failed: list[_Settle] = []
         while True:
-            jobs = self._gather(patience=1.0 if again else None)
-            last = any(isinstance(job, _Flush) and job.last for job in jobs)
+            jobs = self._gather(patience=1.0 if failed else None)
+            is_last = any(isinstance(job, _Flush) and job.last for job in jobs)
             try:
-                self._write([*again, *jobs], frozenset(job.call.id for job in again if job.call))
-                again, self._failing = [], ""
-            except Exception as error:  # whatever it is: this thread goes on, or nobody would be told anything any more
-                again += [job for job in jobs if isinstance(job, _Settle)]
-                self._failing = f"{error}. {len(again)} records of calls are not written"
+                self._write([*failed, *jobs], frozenset(job.call.id for job in failed if job.call))
+                failed, self._failing = [], ""
+            except Exception as error:  # any: without this thread nothing is recorded any more
                 _log.exception("the cost store cannot be written")
                 for job in jobs:
                     if isinstance(job, _Reserve):
-                        _tell(
-                            job.done,
-                            error
-                            if isinstance(error, InputError)
-                            else InputError(f"the cost store: {error}"),
-                        )
+                        is_ours = isinstance(error, InputError)
+                        reason = error if is_ours else InputError(f"the cost store: {error}")
+                        _resolve(job.done, reason)
+                failed += [job for job in jobs if isinstance(job, _Settle)]
+                failed = self._write_each(failed)
+                records = f"{len(failed)} records of calls are not written"
+                self._failing = f"{error}. {records}" if failed else ""
             for job in jobs:
                 if isinstance(job, _Flush):
                     job.done.set()
-            if last:
+            if is_last:
                 return
+
+    def _write_each(self, jobs: Sequence[_Settle]) -> list[_Settle]:
+        """Writes records one by one if the database takes any; returns those that are still to be written."""
+        for place, job in enumerate(jobs):
+            if not self._takes([]):
+                return list(jobs[place:])
+            if not self._takes([job]):
+                if not self._takes([]):
+                    return list(jobs[place:])
+                self._quarantine(job)
+        return []
+
+    def _takes(self, jobs: Sequence[_Settle]) -> bool:
+        """Whether the database takes these records now."""
+        try:
+            self._write(jobs, frozenset(job.call.id for job in jobs if job.call))
+        except Exception:
+            _log.debug("records refused", exc_info=True)
+            return False
+        return True
+
+    def _quarantine(self, job: _Settle) -> None:
+        """Logs a record that the database refuses, and stores a lost call at all that was reserved for it."""
+        _log.error("a record cannot be written and is quarantined: %r", job.call)
+        if job.call:
+            amount = sum((each.amount for each in job.reservations), Decimal(0))
+            lost = _lost_call(
+                job.call.id, self._clock(), "", "", "", "its record was refused", amount
+            )
+            self._takes([_Settle(lost, job.reservations)])
 
     def _gather(self, patience: float | None) -> list[_Reserve | _Settle | _Flush]:
         """What has come in: at once when somebody waits for it, else after `LINGER`."""
@@ -240,38 +261,33 @@ class CostStore:
                 _expire(connection, now)
                 self._expire_next = now + LEASE / 10
             _settle(connection, [job for job in jobs if isinstance(job, _Settle)], retried)
-            booked = _booked(connection, today)
+            balance = _read_balance(connection, today)
             for job in jobs:
                 if not isinstance(job, _Reserve) or job.done.cancelled():
                     continue
-                left, wanted = booked.left(today, self.daily, self.monthly), job.reservation.amount
+                left, wanted = balance.left(today, self.daily, self.monthly), job.reservation.amount
                 if wanted > min(left.today, left.month):
-                    refused.append(
-                        (
-                            job,
-                            BudgetExceeded(
-                                f"the call may cost ${wanted}, ${left.today} left today, ${left.month} this month"
-                            ),
-                        )
-                    )
+                    amounts = f"${left.today} left today, ${left.month} this month"
+                    reason = f"the call may cost ${wanted}, {amounts}"
+                    refused.append((job, BudgetExceeded(reason)))
                     continue
-                booked.reserved += micros(wanted)
+                balance.reserved += micros(wanted)
                 granted.append(job)
             if granted:
                 connection.execute(
                     sa.insert(RESERVATION), [job.reservation.row() for job in granted]
                 )
-        self._booked = booked
+        self._balance = balance
         for job in granted:
-            _tell(job.done)
+            _resolve(job.done)
         for job, error in refused:
-            _tell(job.done, error)
+            _resolve(job.done, error)
 
 
-def _tell(done: asyncio.Future[None], error: Exception | None = None) -> None:
-    """Hands a result to the event loop that waits for it; one that has ended waits no more."""
+def _resolve(done: asyncio.Future[None], error: Exception | None = None) -> None:
+    """Hands a result to the event loop that waits for it, if it still runs."""
 
-    def tell() -> None:
+    def resolve() -> None:
         if not done.done():
             if error:
                 done.set_exception(error)
@@ -279,24 +295,21 @@ def _tell(done: asyncio.Future[None], error: Exception | None = None) -> None:
                 done.set_result(None)
 
     if not done.get_loop().is_closed():
-        done.get_loop().call_soon_threadsafe(tell)
+        done.get_loop().call_soon_threadsafe(resolve)
 
 
 def _settle(connection: sa.Connection, jobs: Sequence[_Settle], retried: frozenset[str]) -> None:
     """Inserts records, adds what they cost to their days, frees their reservations.
 
     Args:
-        retried: records of a transaction that failed; should it have gone through after all, they are there already.
+        retried: ids of records of a transaction that failed; if it went through after all, they are stored.
     """
     ids = sorted(retried)
-    there: set[str] = set()
+    stored: set[str] = set()
     for start in range(0, len(ids), BATCH):
-        there.update(
-            connection.execute(
-                sa.select(CALL.c.id).where(CALL.c.id.in_(ids[start : start + BATCH]))
-            ).scalars()
-        )
-    fresh = [job for job in jobs if job.call and job.call.id not in there]
+        chosen = sa.select(CALL.c.id).where(CALL.c.id.in_(ids[start : start + BATCH]))
+        stored.update(connection.execute(chosen).scalars())
+    fresh = [job for job in jobs if job.call and job.call.id not in stored]
     if fresh:
         connection.execute(sa.insert(CALL), [job.call.row() for job in fresh if job.call])
     charged: dict[str, int] = {}
@@ -306,9 +319,8 @@ def _settle(connection: sa.Connection, jobs: Sequence[_Settle], retried: frozens
             charged[day] = charged.get(day, 0) + micros(job.call.charged)
     _charge(connection, charged)
     if freed := [{"key": each.id} for job in jobs for each in job.reservations]:
-        connection.execute(
-            sa.delete(RESERVATION).where(RESERVATION.c.id == sa.bindparam("key")), freed
-        )
+        is_freed = RESERVATION.c.id == sa.bindparam("key")
+        connection.execute(sa.delete(RESERVATION).where(is_freed), freed)
 
 
 def _charge(connection: sa.Connection, by_day: dict[str, int]) -> None:
@@ -320,27 +332,31 @@ def _charge(connection: sa.Connection, by_day: dict[str, int]) -> None:
 
 def _expire(connection: sa.Connection, now: datetime) -> None:
     """Records what a crash left behind as lost calls, at all that was reserved for them."""
-    gone = (
-        connection.execute(sa.select(RESERVATION).where(RESERVATION.c.expires_at <= text(now)))
-        .mappings()
-        .all()
-    )
-    for row in gone:
-        query = Query(feature=row["feature"])
-        amount = dollars(row["amount"])
-        path = f"{row['provider']}: no word of what became of it"
-        call = CallRecord(
-            row["id"], now, query, row["provider"], row["model"], "", path, False, "lost", TokenUsage(), amount, Decimal(0), 0, 0, 0
+    expired = sa.select(RESERVATION).where(RESERVATION.c.expires_at <= text(now))
+    for row in connection.execute(expired).mappings().all():
+        call = _lost_call(
+            row["id"], now, row["feature"], row["provider"], row["model"],
+            f"{row['provider']}: no result was recorded", dollars(row["amount"]),
         )  # fmt: skip
         connection.execute(sa.insert(CALL).values(call.row()))
         connection.execute(sa.delete(RESERVATION).where(RESERVATION.c.id == row["id"]))
         _charge(connection, {row["day"]: row["amount"]})
 
 
-def _booked(connection: sa.Connection, today: str) -> _Booked:
+def _lost_call(
+    id: str, at: datetime, feature: str, provider: str, model: str, path: str, charged: Decimal
+) -> CallRecord:
+    """The record of a call whose result is not known."""
+    return CallRecord(
+        id, at, Query(feature=feature), provider, model, "", path, False, "lost", TokenUsage(), charged,
+        Decimal(0), 0, 0, 0,
+    )  # fmt: skip
+
+
+def _read_balance(connection: sa.Connection, today: str) -> _Balance:
     days = sa.select(SPENT.c.day, SPENT.c.charged).where(SPENT.c.day >= today[:7])
     spent = {row.day: row.charged for row in connection.execute(days)}
     reserved = connection.execute(
         sa.select(sa.func.coalesce(sa.func.sum(RESERVATION.c.amount), 0))
     ).scalar_one()
-    return _Booked(spent, int(reserved))
+    return _Balance(spent, int(reserved))

@@ -1,6 +1,6 @@
-"""What a call at a usage-priced provider costs: model, tokens and time in, dollars out.
+"""Computes what a call at a usage-priced provider costs.
 
-The numbers are data (`prices.toml`, dated). A model without a price is an error, never $0. Does not know budgets.
+The prices are data (`prices.toml`, dated). A model without a price is an error, never $0.
 """
 
 import re
@@ -42,7 +42,7 @@ class ModelPrice(BaseModel):
     over_out: Decimal | None = None
 
     def dollars(self, usage: TokenUsage) -> Decimal:
-        """What these tokens cost; a prompt over the limit costs the higher price on the whole request."""
+        """The cost of these tokens; a prompt over the limit has the higher price on the whole request."""
         price_in, price_out = self.in_, self.out
         if self.over is not None and self.over_in and self.over_out and usage.prompt > self.over:
             price_in, price_out = self.over_in, self.over_out
@@ -68,7 +68,7 @@ class PriceList:
         """The price of a model at a time.
 
         Raises:
-            InputError: the file has none; nothing may be called whose cost is not known.
+            InputError: the file has none; a model without a known price must not be called.
         """
         blocks = self.by_model.get(model) or self.by_model.get(_DATED.sub("", model)) or ()
         day = time.astimezone(UTC).date()
@@ -86,7 +86,7 @@ class PriceList:
         return self.at(model, time).dollars(usage)
 
     def bound(self, model: str, size: int, tokens_out: int, time: datetime) -> Decimal:
-        """More than a call can cost: a token for each byte of the prompt, all in the dearest cache, and the longest answer.
+        """An upper bound of a call's cost: a token for each byte of the prompt, at the highest cache price, and the longest answer.
 
         Args:
             size: bytes of the prompt in UTF-8, and what frames the messages; a byte-level tokenizer never makes more tokens.

@@ -1,4 +1,4 @@
-"""The tables of the cost store, and what a record of a call says. Amounts are whole millionths of a dollar: sums are exact."""
+"""The tables of the cost store. Amounts are whole millionths of a dollar, so that sums are exact."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,17 +66,17 @@ RESERVATION = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What is kept of one request, whoever answered it or failed to.
+    """The record of one request.
 
     Args:
         id: of the response.
         at: when it came in.
-        provider, model: who answered; empty when nobody did.
-        rule: that chose, in the policy's words.
+        provider, model: of the answer; empty where there is none.
+        rule: that chose the provider, in the policy's words.
         path: every provider that was tried, with its failure.
-        charged: dollars of usage-priced providers, failed attempts that were charged included.
-        notional: dollars that a provider of fixed price says the call was worth.
-        seconds, provider_seconds, route_seconds: the whole, the provider's part, the router's part.
+        charged: dollars of usage-priced providers, including failed attempts that were charged.
+        notional: dollars that the call was worth by the account of a provider of fixed price.
+        seconds, provider_seconds, route_seconds: the whole request, the provider's part, the router's part.
     """
 
     id: str
@@ -96,7 +96,7 @@ class CallRecord:
     route_seconds: float
 
     def row(self) -> dict[str, Any]:
-        """As the table holds it."""
+        """The row of the table."""
         values = {
             "id": self.id, "at": text(self.at), "feature": self.query.feature, "type": self.query.type,
             "language": self.query.language, "complexity": self.query.complexity, "urgency": self.query.urgency,
@@ -106,12 +106,12 @@ class CallRecord:
             "charged": micros(self.charged), "notional": micros(self.notional),
             "seconds": self.seconds, "provider_seconds": self.provider_seconds, "route_seconds": self.route_seconds,
         }  # fmt: skip
-        return {name: _storable(value) for name, value in values.items()}
+        return {name: storable(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Dollars put aside for an attempt under way: more than it can cost."""
+    """Dollars reserved for an attempt under way: more than it can cost."""
 
     id: str
     day: str
@@ -122,18 +122,18 @@ class Reservation:
     expires_at: str
 
     def row(self) -> dict[str, Any]:
-        """As the table holds it."""
+        """The row of the table."""
         return {item.name: getattr(self, item.name) for item in fields(self)} | {
             "amount": micros(self.amount)
         }
 
 
-def _storable(value: Any) -> Any:
-    """What every database takes: no NUL in texts, no integer beyond 64 bits, whatever callers and backends say."""
+def storable(value: Any) -> Any:
+    """A value that every database takes: no NUL and no half of a surrogate pair in texts, no integer beyond 64 bits."""
     if isinstance(value, str):
-        return value.replace("\0", "")
+        return value.replace("\0", "").encode(errors="replace").decode()
     if isinstance(value, int) and not isinstance(value, bool):
-        return min(value, 2**63 - 1)
+        return max(-(2**63), min(value, 2**63 - 1))
     return value
 
 
@@ -154,7 +154,7 @@ def dollars(amount: int) -> Decimal:
 
 @contextmanager
 def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that no other writer is inside of at the same time: what it reads of the budget still holds when it writes.
+    """A transaction with no other writer beside it: the budget that it reads still holds when it writes.
 
     Raises:
         InputError: the database refuses.

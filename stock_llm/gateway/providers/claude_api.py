@@ -1,9 +1,8 @@
 """The Claude API as a provider, through the official client.
 
-In: requests in our nouns. Out: answers with their usage, cache fields apart. The client's own retries are off, there is one
-retry loop and it is the fallback's. Sampling parameters are left out: current models refuse them, and the client has had no
-such arguments since 1.0. An answer's blocks are picked by type; `stop_reason: refusal` is a refusal, not an answer. Does not know
-prices or budgets. The key is ANTHROPIC_API_KEY.
+The client's own retries are off: the fallback is the only retry loop. Sampling parameters are left out;
+current models refuse them, and the client has had no such arguments since 1.0. An answer's blocks are
+picked by type; `stop_reason: refusal` is a refusal, not an answer. The key is ANTHROPIC_API_KEY.
 """
 
 import asyncio
@@ -21,35 +20,23 @@ from stock_llm.gateway.chat import (
     ProviderTimings,
     TokenUsage,
 )
-from stock_llm.gateway.errors import (
-    BadRequest,
-    Cut,
-    GatewayError,
-    Overloaded,
-    RateLimited,
-    Refused,
-    TimedOut,
-    Unavailable,
-    UnknownModel,
-)
+from stock_llm.gateway.errors import Cut, GatewayError, Refused, TimedOut, Unavailable
 from stock_llm.gateway.providers.claude_cli import system_text
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
+from stock_llm.gateway.providers.http_errors import http_error
 from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
 
 KEY = "ANTHROPIC_API_KEY"
 
-_PATIENCE = 3600.0
-"""Seconds. The fallback's own limit is shorter; but without one of ours the client refuses long answers that are not streamed."""
+_TIMEOUT = 3600.0
+"""Seconds. The fallback's limit is shorter, but without this one the client refuses long answers that are not
+streamed."""
 
 _FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
 }
-_STATUS: dict[int, type[GatewayError]] = {
-    400: BadRequest, 404: UnknownModel, 408: TimedOut, 413: BadRequest, 422: BadRequest, 429: RateLimited, 503: Overloaded,
-    504: TimedOut, 529: Overloaded,
-}  # fmt: skip
 
 
 class ClaudeApiProvider:
@@ -73,18 +60,18 @@ class ClaudeApiProvider:
 
     async def answer(self, request: ChatRequest) -> ChatAnswer:
         """The whole answer; see `provider.Provider`."""
-        async with self._limit.turn(self.name) as queued:
+        async with self._limit.slot(self.name) as queued:
             with self._translated():
                 return self._answer(
-                    await self._client.messages.create(**self._asked(request)), queued
+                    await self._client.messages.create(**self._body(request)), queued
                 )
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
         """The answer in pieces; see `provider.Provider`."""
         pieces: list[str] = []
-        async with self._limit.turn(self.name) as queued:
+        async with self._limit.slot(self.name) as queued:
             with self._translated(pieces):
-                async with self._client.messages.stream(**self._asked(request)) as stream:
+                async with self._client.messages.stream(**self._body(request)) as stream:
                     async for text in stream.text_stream:
                         pieces.append(text)
                         yield AnswerChunk(text)
@@ -93,12 +80,11 @@ class ClaudeApiProvider:
 
     async def health(self) -> ProviderHealth:
         """Whether there is a key; the API is not called."""
-        there = bool(os.environ.get(KEY))
-        if there:
-            await asyncio.to_thread(
-                lambda: self._client.messages
-            )  # a second of imports: now, not while others wait for answers
-        return ProviderHealth(there, f"{KEY} is set" if there else f"{KEY} is not set", self.models)
+        has_key = bool(os.environ.get(KEY))
+        if has_key:  # a second of imports: now, and not while others wait for answers
+            await asyncio.to_thread(lambda: self._client.messages)
+        detail = f"{KEY} is set" if has_key else f"{KEY} is not set"
+        return ProviderHealth(has_key, detail, self.models)
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -112,27 +98,27 @@ class ClaudeApiProvider:
         if not os.environ.get(KEY):
             raise Unavailable(self.name, f"{KEY} is not set")
         return anthropic.AsyncAnthropic(
-            api_key=os.environ[KEY], base_url=self._url, max_retries=0, timeout=_PATIENCE
+            api_key=os.environ[KEY], base_url=self._url, max_retries=0, timeout=_TIMEOUT
         )
 
-    def _asked(self, request: ChatRequest) -> dict[str, Any]:
+    def _body(self, request: ChatRequest) -> dict[str, Any]:
         turns = [
             message
             for message in request.messages
             if message.role in ("user", "assistant") and message.content
         ]
-        asked: dict[str, Any] = {
+        body: dict[str, Any] = {
             "model": request.model or self.models[0],
             "max_tokens": request.options.max_tokens or self._max_tokens,
             "messages": [{"role": message.role, "content": message.content} for message in turns],
         }
         if system := system_text(request):
-            asked["system"] = system
+            body["system"] = system
         if request.options.stop:
-            asked["stop_sequences"] = list(request.options.stop)
+            body["stop_sequences"] = list(request.options.stop)
         if isinstance(request.format, dict):
-            asked["output_config"] = {"format": {"type": "json_schema", "schema": request.format}}
-        return asked
+            body["output_config"] = {"format": {"type": "json_schema", "schema": request.format}}
+        return body
 
     def _answer(self, message: Any, queued: float) -> ChatAnswer:
         text = "".join(block.text for block in message.content if block.type == "text")
@@ -141,11 +127,8 @@ class ClaudeApiProvider:
         if message.stop_reason is None:
             raise Unavailable(self.name, "the answer has no end", charged=True)
         if not text.strip():
-            raise Unavailable(
-                self.name,
-                f"answered without a text (stop_reason {message.stop_reason})",
-                charged=True,
-            )
+            reason = f"answered without a text (stop_reason {message.stop_reason})"
+            raise Unavailable(self.name, reason, charged=True)
         return ChatAnswer(
             text=text,
             model=message.model,
@@ -156,7 +139,7 @@ class ClaudeApiProvider:
 
     @contextmanager
     def _translated(self, begun: Sequence[str] = ()) -> Iterator[None]:
-        """Foreign errors as ours; every failure is `Cut` once there is a piece in `begun`."""
+        """Translates the client's errors; all of them are `Cut` once there is a piece in `begun`."""
         import anthropic
         import httpx2
 
@@ -165,20 +148,14 @@ class ClaudeApiProvider:
         except GatewayError as ours:
             failure = ours
         except anthropic.APIStatusError as error:
-            kind = _STATUS.get(error.status_code, Unavailable)
-            if kind is BadRequest and "credit balance" in _reason(error):
-                kind = Unavailable  # nothing is wrong with the request, and another provider may take it
-            after = error.response.headers.get("retry-after", "")
-            failure = kind(
-                self.name, _reason(error), retry_after=float(after) if after.isdigit() else None
-            )
+            after = error.response.headers.get("retry-after")
+            failure = http_error(self.name, error.status_code, _reason(error), after)
         except anthropic.APITimeoutError:
             failure = TimedOut(self.name, "no answer in time", charged=True)
         except anthropic.APIConnectionError as error:
             unsent = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
-            failure = Unavailable(
-                self.name, f"the connection broke: {error.__cause__ or error}", charged=not unsent
-            )
+            reason = f"the connection broke: {error.__cause__ or error}"
+            failure = Unavailable(self.name, reason, charged=not unsent)
         except (
             anthropic.AnthropicError,
             httpx2.HTTPError,
@@ -187,9 +164,8 @@ class ClaudeApiProvider:
             TypeError,
             AssertionError,
         ) as error:
-            failure = Unavailable(
-                self.name, f"answered with something that is no answer: {error}", charged=True
-            )
+            reason = f"answered with something that is no answer: {error}"
+            failure = Unavailable(self.name, reason, charged=True)
         else:
             return
         raise (Cut(self.name, failure.reason, charged=True) if begun else failure) from None
@@ -198,18 +174,13 @@ class ClaudeApiProvider:
 def _reason(error: Any) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     inner = body.get("error")
-    said = inner.get("message") if isinstance(inner, dict) else None
-    return f"{said or error.message} (status {error.status_code})"
+    text = inner.get("message") if isinstance(inner, dict) else None
+    return f"{text or error.message} (status {error.status_code})"
 
 
-def _usage(said: Any) -> TokenUsage:
-    split = said.cache_creation
+def _usage(usage: Any) -> TokenUsage:
+    split = usage.cache_creation
     hour = split.ephemeral_1h_input_tokens if split else 0
-    written = (said.cache_creation_input_tokens or 0) - hour
-    return TokenUsage(
-        said.input_tokens,
-        said.output_tokens,
-        said.cache_read_input_tokens or 0,
-        max(0, written),
-        hour,
-    )
+    written = (usage.cache_creation_input_tokens or 0) - hour
+    read = usage.cache_read_input_tokens or 0
+    return TokenUsage(usage.input_tokens, usage.output_tokens, read, written, hour)

@@ -1,10 +1,10 @@
-"""The `claude` command as a provider: one process for each question, its answer judged by content and not by exit code.
+"""The `claude` command as a provider: one process for each question.
 
-In: requests in our nouns. Out: answers with the dollars that the command reports. The process gets a group of its own, an empty
-working folder, no user settings, tools, sessions, MCP servers or API key, and the question on standard input. When it has ended,
-time is up or the caller is gone, the whole group is killed. Format: the command's `--output-format json`, as the Agent SDK's
-ResultMessage has it. It may exit with 0 and have failed: `is_error`, an empty result, no JSON at all. Does not know prices or
-budgets.
+The process gets a group of its own, an empty working folder, no user settings, tools, sessions, MCP
+servers or API key, and the question on standard input. When it has ended, its time is up or the caller
+is gone, the whole group is killed. The answer is judged by its content and not by the exit code: the
+command may exit with 0 and have failed (`is_error`, an empty result, no JSON at all). Source: the
+command's `--output-format json`, as the Agent SDK's ResultMessage has it.
 """
 
 import asyncio
@@ -14,54 +14,41 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, ProviderTimings, TokenUsage
-from stock_llm.gateway.errors import (
-    BadRequest,
-    GatewayError,
-    Overloaded,
-    RateLimited,
-    Refused,
-    Unavailable,
-    UnknownModel,
-)
+from stock_llm.gateway.errors import BadRequest, Refused, Unavailable
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
+from stock_llm.gateway.providers.http_errors import http_error
 from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
 
 _FLAGS = (
-    "-p",
-    "--output-format",
-    "json",
-    "--max-turns",
-    "1",
-    "--tools",
-    "",
-    "--strict-mcp-config",
-    "--no-session-persistence",
-)
+    "-p", "--output-format", "json", "--tools", "", "--strict-mcp-config", "--no-session-persistence",
+)  # fmt: skip
+_TURNS, _TURNS_WITH_SCHEMA = "1", "6"
+"""Answers of the model in one call. With a schema it answers in words first, is asked again, and calls a tool."""
+
 _SETTINGS = ("--setting-sources", "project")
 """Of an empty folder: none. With the user's own hooks and plugins a question took minutes."""
 
-_LONGEST = 8 * 2**20
+_MAX_OUTPUT = 8 * 2**20
 """Bytes of output that are read."""
 
-_LONGEST_ARGUMENT = 100_000
+_MAX_ARGUMENT = 100_000
 """Bytes of one argument; Linux takes 128 KiB. A longer system text is handed over as a file."""
 
-_TICK = 0.01
-"""Seconds between two looks whether the process has ended."""
+_MAX_DOLLARS = 10_000
+"""For one answer; a larger figure is not believed."""
 
-_LAST_WORDS = 0.5
+_POLL_SECONDS = 0.01
+"""Seconds between two checks whether the process has ended."""
+
+_DRAIN_SECONDS = 0.5
 """Seconds for what a process that has ended left in its pipes."""
-
-_STATUS: dict[int, type[GatewayError]] = {
-    400: BadRequest, 404: UnknownModel, 413: BadRequest, 429: RateLimited, 503: Overloaded, 529: Overloaded,
-}  # fmt: skip
 
 
 class ClaudeCliProvider:
@@ -70,8 +57,8 @@ class ClaudeCliProvider:
     Args:
         models: names for `--model`, the default first.
         limit: processes at once.
-        uses_api_key: whether the process gets the ANTHROPIC_* variables of this one: with a key it bills that key instead of the
-            subscription.
+        uses_api_key: whether the process gets the ANTHROPIC_* variables of this one; with a key it bills
+            that key instead of the subscription.
     """
 
     name = "claude-cli"
@@ -93,7 +80,7 @@ class ClaudeCliProvider:
 
     async def answer(self, request: ChatRequest) -> ChatAnswer:
         """The whole answer; see `provider.Provider`."""
-        async with self._limit.turn(self.name) as queued:
+        async with self._limit.slot(self.name) as queued:
             with tempfile.TemporaryDirectory(prefix="stock-llm-claude-") as folder:
                 own = Path(folder)
                 empty = own / "empty"
@@ -104,12 +91,12 @@ class ClaudeCliProvider:
         return _answer(self.name, request, output, queued)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
-        """The whole answer in one piece: the command tells nothing before."""
+        """The whole answer in one piece; the command prints nothing before."""
         answer = await self.answer(request)
         yield AnswerChunk(answer.text, answer)
 
     async def health(self) -> ProviderHealth:
-        """Whether the command is there; it is not run, that would cost a question."""
+        """Whether the command is there; it is not run, which would cost a question."""
         found = shutil.which(self._command)
         return ProviderHealth(
             found is not None, found or f"there is no command {self._command}", self.models
@@ -123,7 +110,8 @@ class ClaudeCliProvider:
         Raises:
             BadRequest: a text cannot be handed to a command.
         """
-        arguments = [*_FLAGS, *_SETTINGS]
+        turns = _TURNS_WITH_SCHEMA if isinstance(request.format, dict) else _TURNS
+        arguments = [*_FLAGS, "--max-turns", turns, *_SETTINGS]
         if request.model:
             arguments += ["--model", request.model]
         if system := system_text(request):
@@ -131,17 +119,17 @@ class ClaudeCliProvider:
                 raise BadRequest(
                     self.name, "the system text has a NUL in it, which no command takes"
                 )
-            if len(system.encode()) > _LONGEST_ARGUMENT:
+            if len(system.encode()) > _MAX_ARGUMENT:
                 file.write_text(system, encoding="utf-8")
                 arguments += ["--system-prompt-file", str(file)]
             else:
                 arguments += ["--system-prompt", system]
         if isinstance(request.format, dict):
             schema = orjson.dumps(request.format)
-            if len(schema) > _LONGEST_ARGUMENT:
+            if len(schema) > _MAX_ARGUMENT:
                 raise BadRequest(
                     self.name,
-                    f"the schema has {len(schema):,} bytes; the command takes {_LONGEST_ARGUMENT:,}",
+                    f"the schema has {len(schema):,} bytes; the command takes {_MAX_ARGUMENT:,}",
                 )
             arguments += ["--json-schema", schema.decode()]
         return arguments
@@ -167,7 +155,7 @@ class ClaudeCliProvider:
         try:
             await _ended(process)
             _kill(process.pid)  # what it left behind would hold its output open
-            async with asyncio.timeout(_LAST_WORDS):
+            async with asyncio.timeout(_DRAIN_SECONDS):
                 await talk
         except TimeoutError:
             pass  # somebody outside the group still holds it; what there is has been read
@@ -186,12 +174,12 @@ class ClaudeCliProvider:
 async def _ended(process: asyncio.subprocess.Process) -> None:
     """Waits until a process has ended, whoever still holds its output; `Process.wait` may wait for them too."""
     while process.returncode is None:
-        await asyncio.sleep(_TICK)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _write(stream: asyncio.StreamWriter, text: str) -> None:
     with suppress(ConnectionError):  # it ended without reading: its output tells why
-        stream.write(text.encode())
+        stream.write(text.encode(errors="replace"))
         await stream.drain()
         stream.close()
 
@@ -199,7 +187,7 @@ async def _write(stream: asyncio.StreamWriter, text: str) -> None:
 async def _read(stream: asyncio.StreamReader, read: bytearray) -> None:
     """All of it, as far as it is of a size that an answer can have: what is cut is no JSON."""
     while piece := await stream.read(65536):
-        read += piece[: _LONGEST - len(read)]
+        read += piece[: _MAX_OUTPUT - len(read)]
 
 
 def _kill(group: int) -> None:
@@ -208,13 +196,13 @@ def _kill(group: int) -> None:
 
 
 def system_text(request: ChatRequest) -> str:
-    """The system text; free JSON is asked for in words, there is no switch for it."""
+    """The system text; free JSON has no switch and is asked for in words."""
     texts = [message.content for message in request.messages if message.role == "system"]
     return "\n\n".join([*texts, "Answer with JSON alone."] if request.format == "json" else texts)
 
 
 def _prompt(request: ChatRequest) -> str:
-    """The question; a longer conversation as it would be written down."""
+    """The question; a longer conversation as a transcript."""
     turns = [message for message in request.messages if message.role != "system"]
     if len(turns) == 1:
         return turns[0].content
@@ -225,81 +213,68 @@ def _answer(provider: str, request: ChatRequest, output: bytes, queued: float) -
     """The answer in the command's output.
 
     Raises:
-        GatewayFailure: it is none, whatever the exit code was.
+        GatewayError: it is none, whatever the exit code was.
     """
     try:
-        said = orjson.loads(output)
+        result = orjson.loads(output)
     except orjson.JSONDecodeError:
         shown = output.decode(errors="replace").strip()[:200]
-        raise Unavailable(
-            provider, f"printed something that is not JSON: {shown!r}", charged=True
-        ) from None
-    if not isinstance(said, dict) or said.get("type") != "result":
+        reason = f"printed something that is not JSON: {shown!r}"
+        raise Unavailable(provider, reason, charged=True) from None
+    if not isinstance(result, dict) or result.get("type") != "result":
         raise Unavailable(provider, "printed JSON that is no result", charged=True)
-    text = said.get("result")
-    if said.get("is_error") or said.get("subtype") != "success":
-        status = said.get("api_error_status")
-        kind = _STATUS.get(status, Unavailable) if isinstance(status, int) else Unavailable
-        reason = (
-            text
-            if isinstance(text, str) and text
-            else str(said.get("errors") or said.get("subtype"))
-        )
-        raise kind(
-            provider, f"{reason[:300]}{f' (status {status})' if status else ''}", charged=True
-        )
-    if said.get("stop_reason") == "refusal":
-        raise Refused(
-            provider,
-            text if isinstance(text, str) and text else "the model declined to answer",
-            charged=True,
-        )
-    if (
-        isinstance(request.format, dict)
-        and (structured := said.get("structured_output")) is not None
-    ):
-        text = orjson.dumps(structured).decode()
-    if not isinstance(text, str) or not text.strip():
+    text = result["result"] if isinstance(result.get("result"), str) else ""
+    if result.get("is_error") or result.get("subtype") != "success":
+        status = result.get("api_error_status")
+        reason = (text or str(result.get("errors") or result.get("subtype")))[:300]
+        if not isinstance(status, int):
+            raise http_error(provider, None, reason, charged=True)
+        raise http_error(provider, status, f"{reason} (status {status})", charged=True)
+    if result.get("stop_reason") == "refusal":
+        raise Refused(provider, text or "the model declined to answer", charged=True)
+    if isinstance(request.format, dict):
+        text = _structured(provider, result, text)
+    if not text.strip():
         raise Unavailable(provider, "the result is empty", charged=True)
+    milliseconds = result.get("duration_ms")
     return ChatAnswer(
         text=text,
-        model=request.model or next(iter(said.get("modelUsage") or ()), ""),
-        usage=_usage(said.get("usage")),
-        finish="length" if said.get("stop_reason") == "max_tokens" else "stop",
-        dollars=_dollars(said.get("total_cost_usd")),
+        model=request.model or next(iter(result.get("modelUsage") or ()), ""),
+        usage=_usage(result.get("usage")),
+        finish="length" if result.get("stop_reason") == "max_tokens" else "stop",
+        dollars=_dollars(result.get("total_cost_usd")),
         timings=ProviderTimings(
-            queued,
-            generate=said["duration_ms"] / 1000
-            if isinstance(said.get("duration_ms"), int)
-            else None,
+            queued, generate=milliseconds / 1000 if isinstance(milliseconds, int) else None
         ),
     )
 
 
-def _usage(said: Any) -> TokenUsage:
-    counts = said if isinstance(said, dict) else {}
+def _structured(provider: str, result: dict[str, Any], text: str) -> str:
+    """The answer under a schema; older versions of the command print it as the text."""
+    if (structured := result.get("structured_output")) is not None:
+        return orjson.dumps(structured).decode()
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        reason = "answered in words although a schema was asked for"
+        raise Unavailable(provider, reason, charged=True) from None
+    return text
 
-    def count(name: str, values: Any = counts) -> int:
-        value = values.get(name) if isinstance(values, dict) else None
-        return value if isinstance(value, int) else 0
 
-    hour = count("ephemeral_1h_input_tokens", counts.get("cache_creation"))
-    written = count("cache_creation_input_tokens")
+def _usage(usage: Any) -> TokenUsage:
+    counts = usage if isinstance(usage, dict) else {}
+    split = counts.get("cache_creation")
+    hour = TokenUsage(split.get("ephemeral_1h_input_tokens") if isinstance(split, dict) else 0)
+    written = TokenUsage(counts.get("cache_creation_input_tokens"))
     return TokenUsage(
-        count("input_tokens"),
-        count("output_tokens"),
-        count("cache_read_input_tokens"),
-        max(0, written - hour),
-        hour,
+        counts.get("input_tokens"),
+        counts.get("output_tokens"),
+        counts.get("cache_read_input_tokens"),
+        written.tokens_in - hour.tokens_in,
+        hour.tokens_in,
     )
 
 
-def _dollars(said: Any) -> Decimal | None:
-    try:
-        return (
-            Decimal(str(said))
-            if isinstance(said, int | float) and not isinstance(said, bool)
-            else None
-        )
-    except InvalidOperation:
-        return None
+def _dollars(amount: Any) -> Decimal | None:
+    is_amount = isinstance(amount, int | float) and not isinstance(amount, bool)
+    return Decimal(str(amount)) if is_amount and 0 <= amount < _MAX_DOLLARS else None

@@ -1,8 +1,7 @@
-"""How much work reaches a backend at once, and how much may wait for it.
+"""Limits how much work reaches a backend at once, and how much may wait for it.
 
-In: a provider and the name of a model. Out: a turn, after a wait in order of arrival, or a refusal that says when to come back.
-Several models of one machine share one limit and never work side by side: two small ones generating at once on two cores were
-over sixty times slower than one after the other, because each spins on all cores. Does not know what is done during a turn.
+Several models of one machine share one limit and never work side by side: two small ones generating at
+once on two cores were over sixty times slower than one after the other, because each spins on all cores.
 """
 
 import asyncio
@@ -15,18 +14,18 @@ from contextvars import ContextVar
 from stock_llm.gateway.errors import Busy
 
 _SMOOTHING = 0.2
-"""Weight of the newest turn in the average length of a turn."""
+"""Weight of the newest slot in the average time that a slot is held."""
 
-_WAITS: ContextVar[Callable[[bool], object]] = ContextVar("waits", default=bool)
-"""What a call tells when it begins to wait for its turn (True), and when it has it (False): whoever counts its time listens."""
+_ON_QUEUED: ContextVar[Callable[[bool], object]] = ContextVar("on_queued", default=bool)
+"""Callback that pauses the timeout while a call is queued: True when it starts to wait, False when it has its slot."""
 
 
 class ConcurrencyLimit:
-    """Turns at a backend. For one event loop.
+    """The slots of a backend. For one event loop.
 
     Args:
-        parallel: turns at once; all of one model of one provider.
-        queue: how many may wait for a turn.
+        parallel: slots held at once; all for one model of one provider.
+        queue: how many calls may wait for a slot.
     """
 
     def __init__(self, parallel: int, queue: int):
@@ -37,31 +36,31 @@ class ConcurrencyLimit:
 
     @property
     def running(self) -> int:
-        """Turns taken now."""
+        """Slots held now."""
         return self._running
 
     @property
     def waiting(self) -> int:
-        """How many wait for a turn."""
+        """Calls that wait for a slot."""
         return len(self._waiting)
 
     @asynccontextmanager
-    async def turn(self, provider: str, model: str = "") -> AsyncIterator[float]:
-        """One turn; gives the seconds that it was waited for.
+    async def slot(self, provider: str, model: str = "") -> AsyncIterator[float]:
+        """Holds a slot; gives the seconds that it was waited for. First come, first served.
 
         Raises:
-            Busy: too many wait already; `retry_after` is an estimate from how long turns took.
+            Busy: too many calls wait already; `retry_after` is an estimate from how long slots were held.
         """
-        asked, wanted = time.perf_counter(), (provider, model)
+        start, wanted = time.perf_counter(), (provider, model)
         if self._waiting or not self._fits(wanted):
-            _WAITS.get()(True)
+            _ON_QUEUED.get()(True)
             await self._wait(wanted)
-            _WAITS.get()(False)
+            _ON_QUEUED.get()(False)
         else:
             self._running, self._model = self._running + 1, wanted
         began = time.perf_counter()
         try:
-            yield began - asked
+            yield began - start
         finally:
             self._seconds += _SMOOTHING * (time.perf_counter() - began - self._seconds)
             self._release()
@@ -72,23 +71,18 @@ class ConcurrencyLimit:
     async def _wait(self, wanted: tuple[str, str]) -> None:
         if len(self._waiting) >= self._queue:
             seconds = max(1.0, self._seconds * (len(self._waiting) + 1) / self._parallel)
-            raise Busy(
-                wanted[0],
-                f"{len(self._waiting)} requests are waiting already",
-                retry_after=round(seconds),
-            )
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((wanted, turn))
+            reason = f"{len(self._waiting)} requests are waiting already"
+            raise Busy(wanted[0], reason, retry_after=round(seconds))
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((wanted, slot))
         try:
-            await turn
+            await slot
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given in the same instant: pass it on
+            if slot.done() and not slot.cancelled():  # given in the same instant: pass it on
                 self._release()
             else:
-                with suppress(
-                    ValueError
-                ):  # others who left in the same instant have passed it over already
-                    self._waiting.remove((wanted, turn))
+                with suppress(ValueError):  # passed over already, by others who left just now
+                    self._waiting.remove((wanted, slot))
                 self._admit()
             raise
 
@@ -98,36 +92,36 @@ class ConcurrencyLimit:
 
     def _admit(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):
-            wanted, turn = self._waiting.popleft()
-            if turn.done():  # whoever waited has gone, and only has not been told yet
+            wanted, slot = self._waiting.popleft()
+            if slot.done():  # the call was cancelled, and has not run since
                 continue
             self._running, self._model = self._running + 1, wanted
-            turn.set_result(None)
+            slot.set_result(None)
 
 
 class SlotTimeout:
-    """The time that one provider has for one try. It begins anew when a call that waited for its turn has it."""
+    """The timeout of one try at one provider; it starts again when a call that was queued has its slot."""
 
     def __init__(self, seconds: float):
         self._seconds = seconds
         self._deadline: asyncio.Timeout | None = None
-        self.waits = False
+        self.is_queued = False
 
     @asynccontextmanager
-    async def time(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """The time of the try.
 
         Raises:
-            TimeoutError: it is over; `waits` says whether it went by before there was a turn.
+            TimeoutError: it is over; `is_queued` says whether there was no slot until then.
         """
-        told = _WAITS.set(self._told)
+        token = _ON_QUEUED.set(self._set_queued)
         try:
             async with asyncio.timeout(self._seconds) as self._deadline:
                 yield
         finally:
-            _WAITS.reset(told)
+            _ON_QUEUED.reset(token)
 
-    def _told(self, waits: bool) -> None:
-        self.waits = waits
-        if not waits and self._deadline:
+    def _set_queued(self, is_queued: bool) -> None:
+        self.is_queued = is_queued
+        if not is_queued and self._deadline:
             self._deadline.reschedule(asyncio.get_running_loop().time() + self._seconds)

@@ -1,13 +1,15 @@
-"""The process that runs the published model for the gateway: `python -m stock_llm.gateway.providers.embedded_worker THREADS MEGABYTES`.
+"""The process that runs the published model: `python -m stock_llm.gateway.providers.embedded_worker THREADS MEGABYTES`.
 
-In: JSON lines on standard input, a question or `{"cancel": true}`. Out: JSON lines on standard output: pieces of text, then
-`done` with the counts, or `error`. One question at a time; between two tokens it looks for a cancellation. A process of its
-own, so that a crash or too little memory ends an answer and not the gateway. It ends when its standard input does. Does not
-know names of models or templates: it is given files and rendered prompts.
+It reads JSON lines on standard input, questions or `{"cancel": true}`, and writes JSON lines on standard
+output: pieces of text, then `done` with the counts, or `error`. One question at a time; between two
+tokens it looks for a cancellation. Prompts are rendered and grammars made here, within limits, so that
+no request holds up the gateway; and a crash or too little memory ends an answer and not the gateway. It
+ends when its standard input does.
 """
 
 import contextlib
 import json
+import logging
 import os
 import resource
 import select
@@ -18,22 +20,34 @@ from pathlib import Path
 from typing import IO, Any
 
 from stock_llm.errors import StockLLMError
+from stock_llm.llm.json_grammar import SchemaError
 from stock_llm.llm.llama_cpp import Generation, LlamaModel
 from stock_llm.llm.sampler import Sampler, is_greedy
+from stock_llm.ollama.rendering import render
+from stock_llm.ollama.template import TemplateError
 
-_LOADING = 96 * 2**20
-"""Bytes that Python and llama.cpp's library need beside weights and context."""
+_OVERHEAD = 96 * 2**20
+"""Bytes that Python and llama.cpp's library need besides weights and context."""
 
-_ONE_THREAD = 64 * 2**20
+_BYTES_PER_THREAD = 64 * 2**20
 """Bytes of weights for each thread. Threads wait for each other, spinning, at every layer: beside other busy processes on two
 cores a model of 8 MB took 17 s for an answer with two threads and 0.06 s with one."""
 
+_MAX_TOKEN_BYTES = 256
+"""More than any token of a vocabulary has: a prompt that is longer than its context times this does not fit."""
 
-class Lines:
+_log = logging.getLogger(__name__)
+
+
+class RequestFault(StockLLMError):
+    """The request is at fault, not the model."""
+
+
+class LineReader:
     """The lines of a pipe, which can be looked for without waiting."""
 
     def __init__(self, pipe: int):
-        self._pipe, self._read = pipe, b""
+        self._pipe, self._buffer = pipe, b""
 
     def next(self) -> dict[str, Any]:
         """The next line.
@@ -41,79 +55,121 @@ class Lines:
         Raises:
             EOFError: there is none, and will be none.
         """
-        while b"\n" not in self._read:
-            piece = os.read(self._pipe, 65536)
-            if not piece:
+        parts = [self._buffer]
+        while b"\n" not in parts[-1]:
+            part = os.read(self._pipe, 2**20)
+            if not part:
                 raise EOFError
-            self._read += piece
-        line, _, self._read = self._read.partition(b"\n")
-        return json.loads(line)
+            parts.append(part)
+        line, _, self._buffer = b"".join(parts).partition(b"\n")
+        decoded: dict[str, Any] = json.loads(line)
+        return decoded
 
-    def waiting(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether something has come."""
-        return b"\n" in self._read or bool(select.select([self._pipe], [], [], 0)[0])
+        return b"\n" in self._buffer or bool(select.select([self._pipe], [], [], 0)[0])
 
 
 def main(threads: int, megabytes: int) -> None:
     """Answers until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints is no line of ours
-    asked, loaded = Lines(0), _Loaded(threads, megabytes)
+    questions, memory = LineReader(0), _Memory(threads, megabytes)
     with contextlib.suppress(EOFError):
         while True:
-            question = asked.next()
+            question = questions.next()
             if "cancel" in question:
                 continue  # it came after the last token
             try:
-                _answer(loaded, question, asked, answers)
+                _answer(memory, question, questions, answers)
+            except (RequestFault, SchemaError, TemplateError) as error:
+                _write(answers, error=str(error), callers_fault=True)
             except StockLLMError as error:
-                _say(answers, error=str(error))
+                _write(answers, error=str(error), callers_fault=_is_callers_fault(error, question))
+            except EOFError:
+                raise
+            except Exception as error:  # one question must not end the process for the others
+                _log.exception("a question failed")
+                _write(answers, error=f"internal error: {error!r}"[:300])
 
 
-def _answer(loaded: "_Loaded", question: Mapping[str, Any], asked: Lines, answers: IO[str]) -> None:
+def _answer(
+    memory: "_Memory", question: Mapping[str, Any], questions: LineReader, answers: IO[str]
+) -> None:
     began = time.perf_counter()
-    model = loaded.model(Path(question["gguf"]), question["context"])
+    prompt = _prompt(question)
+    model = memory.model(Path(question["gguf"]), question["context"])
     ready = time.perf_counter()
     first = 0.0
-    with _pieces(model, question) as pieces:
+    generation: Generation | None = None
+    with _pieces(model, question, prompt) as pieces:
         while True:
             try:
                 text = next(pieces)
             except StopIteration as end:
-                break_off, said = False, end.value
+                generation = end.value
                 break
             first = first or time.perf_counter() - ready
-            _say(answers, text=text)
-            if asked.waiting():
-                break_off, said = "cancel" in asked.next(), None
-                if break_off:
-                    break
-    if break_off:
-        _say(answers, done="cancelled")
-    else:
-        _say(answers, done=said.finish, tokens_in=said.tokens_in, tokens_out=said.tokens_out, load=ready - began,
-             first=first, seconds=said.seconds)  # fmt: skip
+            _write(answers, text=text)
+            if questions.is_waiting() and "cancel" in questions.next():
+                break
+    if generation is None:
+        _write(answers, done="cancelled")
+        return
+    _write(
+        answers, done=generation.finish, tokens_in=generation.tokens_in, tokens_out=generation.tokens_out,
+        load=ready - began, first=first, seconds=generation.seconds,
+    )  # fmt: skip
+
+
+def _prompt(question: Mapping[str, Any]) -> str:
+    """The prompt of a question.
+
+    Raises:
+        RequestFault: it is no text, or cannot fit into the context.
+        TemplateError: the template is wrong, or goes beyond a limit.
+    """
+    prompt: str | None = question["prompt"]
+    if prompt is None:
+        prompt = render(question["template"], question["turns"], question["system"])
+    try:
+        size = len(prompt.encode())
+        "".join(question["stop"]).encode()
+    except UnicodeEncodeError:
+        raise RequestFault("a text holds half of a surrogate pair, which is no character") from None
+    if size > question["context"] * _MAX_TOKEN_BYTES:
+        raise RequestFault(
+            f"the prompt has {size:,} bytes, the context only {question['context']} tokens"
+        )
+    return prompt
+
+
+def _is_callers_fault(error: StockLLMError, question: Mapping[str, Any]) -> bool:
+    """Whether llama.cpp refused what the request asked for: a long prompt, a grammar, a large context."""
+    text = str(error)
+    too_large = "a context of" in text and question["asked_context"]
+    return "the context only" in text or "JSON schema" in text or too_large
 
 
 @contextlib.contextmanager
 def _pieces(
-    model: LlamaModel, question: Mapping[str, Any]
+    model: LlamaModel, question: Mapping[str, Any], prompt: str
 ) -> Iterator[Generator[str, None, Generation]]:
     """The running answer, with a sampler where the likeliest token is not what is wanted."""
-    asked = (question["prompt"], question["max_tokens"], question["stop"])
+    arguments = (prompt, question["max_tokens"], question["stop"])
     if question["schema"] is None and is_greedy(question["options"]):
-        yield model.pieces(*asked)
+        yield model.pieces(*arguments)
         return
     with Sampler(model, question["options"], question["schema"]) as sampler:
-        yield model.pieces(*asked, sampler.pick)
+        yield model.pieces(*arguments, sampler.pick)
 
 
-def _say(answers: IO[str], **values: Any) -> None:
+def _write(answers: IO[str], **values: Any) -> None:
     answers.write(json.dumps(values) + "\n")
     answers.flush()
 
 
-class _Loaded:
+class _Memory:
     """The one model in memory."""
 
     def __init__(self, threads: int, megabytes: int):
@@ -134,12 +190,11 @@ class _Loaded:
         self._key = self._model = None
         room = self._bytes - gguf.stat().st_size
         if room < 0:
-            raise StockLLMError(
-                f"{gguf.name} is larger than the {self._bytes >> 20} MB that the gateway may use; raise embedded_megabytes"
-            )
+            limit = f"the {self._bytes >> 20} MB that the gateway may use"
+            raise StockLLMError(f"{gguf.name} is larger than {limit}; raise embedded_megabytes")
         used = int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_DATA, (used + room + _LOADING, resource.RLIM_INFINITY))
-        threads = min(self._threads, 1 + gguf.stat().st_size // _ONE_THREAD)
+        resource.setrlimit(resource.RLIMIT_DATA, (used + room + _OVERHEAD, resource.RLIM_INFINITY))
+        threads = min(self._threads, 1 + gguf.stat().st_size // _BYTES_PER_THREAD)
         self._model = LlamaModel(gguf, threads=threads, context=context)
         self._key = (gguf, context)
         return self._model

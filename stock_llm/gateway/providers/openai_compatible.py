@@ -1,8 +1,7 @@
-"""Any server that speaks OpenAI's API (vLLM, LM Studio, text-generation-webui, llama.cpp's) as a provider, through the `openai`
-client.
+"""A server that speaks OpenAI's API (vLLM, LM Studio, text-generation-webui, llama.cpp's) as a provider.
 
-In: requests in our nouns. Out: answers checked by content. The client's own retries are off. A server on a loopback address is
-this machine and shares the limit of everything that generates on it. Does not know routing.
+A server on a loopback address is this machine: it shares the limit of everything that generates here,
+and neither redirects nor a proxy lead its requests away. The client's own retries are off.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -21,40 +20,22 @@ from stock_llm.gateway.chat import (
     ProviderTimings,
     TokenUsage,
 )
-from stock_llm.gateway.errors import (
-    BadRequest,
-    Cut,
-    GatewayError,
-    Overloaded,
-    RateLimited,
-    Refused,
-    TimedOut,
-    Unavailable,
-)
-from stock_llm.gateway.errors import UnknownModel as Unknown
+from stock_llm.gateway.errors import BadRequest, Cut, GatewayError, Refused, TimedOut, Unavailable
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.embeddings import LEGACY
-from stock_llm.gateway.providers.ollama import HEALTH_TIMEOUT, is_loopback
+from stock_llm.gateway.providers.http_errors import http_error
+from stock_llm.gateway.providers.ollama import HEALTH_TIMEOUT
 from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+from stock_llm.gateway.providers.request_loop import loop_headers
+from stock_llm.network import is_loopback_url
 
 _FINISH: dict[str, FinishReason] = {"length": "length", "tool_calls": "tool_calls"}
-_STATUS: dict[int, type[GatewayError]] = {
-    400: BadRequest,
-    404: Unknown,
-    413: BadRequest,
-    422: BadRequest,
-    429: RateLimited,
-}
-_STATUS |= {408: TimedOut, 503: Overloaded, 504: TimedOut, 529: Overloaded}
-_KNOWN_OPTIONS = ("frequency_penalty", "presence_penalty")
-_KNOWN_EXTRAS = (
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "reasoning_effort",
-    "logprobs",
-    "top_logprobs",
-)
+_OPTIONS = ("frequency_penalty", "presence_penalty")
+_EXTRAS = (
+    "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "logprobs", "top_logprobs",
+)  # fmt: skip
+_REASONING = ("reasoning", "reasoning_content")
+"""Names that servers give to what a model thinks before it answers."""
 
 
 class OpenAICompatibleProvider:
@@ -68,91 +49,69 @@ class OpenAICompatibleProvider:
 
     kind: Billing = "free"
     latency: LatencyClass = "fast"
-    capabilities = frozenset({"stream", "json-schema", "tools", "embed"})
+    capabilities = frozenset({"stream", "json-schema", "tools", "thinking", "embed"})
 
     def __init__(
         self, name: str, url: str, models: tuple[str, ...], key: str, limit: ConcurrencyLimit
     ):
-        self.name, self.models = name, models
+        self.name, self.models, self.local = name, models, is_loopback_url(url)
         self._url, self._key, self._limit, self._fixed = url, key, limit, bool(models)
-
-    @property
-    def local(self) -> bool:
-        """Whether the server is on this machine."""
-        return is_loopback(self._url)
 
     async def answer(self, request: ChatRequest) -> ChatAnswer:
         """The whole answer; see `provider.Provider`."""
-        async with self._limit.turn(self.name, request.model) as queued:
+        async with self._limit.slot(self.name, request.model) as queued:
             with self._translated():
-                said = await self._client.chat.completions.create(**self._asked(request))
-                choice = said.choices[0]
-                text, calls = choice.message.content or "", _calls(choice.message.tool_calls)
-        self._check(text, calls, choice.message.refusal, choice.finish_reason)
-        message = calls | _logprobs(choice)
-        return ChatAnswer(
-            text,
-            said.model or request.model,
-            _usage(said.usage),
-            _finish(choice),
-            None,
-            ProviderTimings(queued),
-            message,
-        )
+                completion = await self._client.chat.completions.create(**self._body(request))
+                choice = completion.choices[0]
+                text, calls = choice.message.content or "", _tool_calls(choice.message.tool_calls)
+                message = calls | _thinking(choice.message) | _logprobs(choice)
+        self._check(text, message, choice.message.refusal, choice.finish_reason)
+        model, usage = completion.model or request.model, _usage(completion.usage)
+        timings = ProviderTimings(queued)
+        return ChatAnswer(text, model, usage, _finish(choice), None, timings, message)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
         """The answer in pieces; see `provider.Provider`. Closing the iterator closes the connection."""
-        async with self._limit.turn(self.name, request.model) as queued:
+        async with self._limit.slot(self.name, request.model) as queued:
             with self._translated():
                 stream = await self._client.chat.completions.create(
-                    **self._asked(request), stream=True, stream_options={"include_usage": True}
+                    **self._body(request), stream=True, stream_options={"include_usage": True}
                 )
-            pieces: list[str] = []
-            chances: list[Any] = []
-            usage, ended, model, calls = TokenUsage(), None, request.model, _Calls()
+            pieces: list[AnswerChunk] = []
+            usage, ended, model, calls = TokenUsage(), None, request.model, _ToolCalls()
             try:
                 with self._translated(pieces):
-                    async for said in stream:
-                        model = said.model or model
-                        usage = _usage(said.usage) if said.usage else usage
-                        for choice in said.choices[:1]:
+                    async for event in stream:
+                        model = event.model or model
+                        usage = _usage(event.usage) if event.usage else usage
+                        for choice in event.choices[:1]:
                             ended = choice if choice.finish_reason else ended
                             calls.add(choice.delta.tool_calls)
-                            if choice.delta.content:
-                                pieces.append(choice.delta.content)
-                                own = _logprobs(choice)
-                                chances += own.get("logprobs", ())
-                                yield AnswerChunk(choice.delta.content, message=own)
+                            message = _thinking(choice.delta) | _logprobs(choice)
+                            if choice.delta.content or message:
+                                pieces.append(
+                                    AnswerChunk(choice.delta.content or "", None, message)
+                                )
+                                yield pieces[-1]
             finally:
                 await stream.close()
-            text, message = "".join(pieces), calls.whole()
-            whole = message | ({"logprobs": chances} if chances else {})
             if ended is None:
-                raise (Cut if pieces else Unavailable)(
-                    self.name, "the stream ended without a finish_reason", charged=True
-                )
+                kind = Cut if pieces else Unavailable
+                raise kind(self.name, "the stream ended without a finish_reason", charged=True)
+            text, made = "".join(piece.text for piece in pieces), calls.whole()
+            whole = made | _joined(pieces)
             if not pieces:
-                self._check(text, message, None, ended.finish_reason)
-            yield AnswerChunk(
-                "",
-                ChatAnswer(
-                    text, model, usage, _finish(ended), None, ProviderTimings(queued), whole
-                ),
-                message,
-            )
+                self._check(text, whole, None, ended.finish_reason)
+            timings = ProviderTimings(queued)
+            answer = ChatAnswer(text, model, usage, _finish(ended), None, timings, whole)
+            yield AnswerChunk("", answer, made)
 
     async def health(self) -> ProviderHealth:
         """Asks for the list of models."""
         try:
             with self._translated():
-                listed = tuple(
-                    [
-                        model.id
-                        async for model in self._client.with_options(
-                            timeout=HEALTH_TIMEOUT
-                        ).models.list()
-                    ]
-                )
+                client = self._client.with_options(timeout=HEALTH_TIMEOUT)
+                listed = tuple([model.id async for model in client.models.list()])
         except GatewayError as failure:
             return ProviderHealth(False, failure.reason, self.models)
         if not self._fixed:
@@ -160,29 +119,26 @@ class OpenAICompatibleProvider:
         return ProviderHealth(True, f"{self._url} has {len(listed)} models", listed)
 
     async def embed(self, request: ChatRequest) -> ChatAnswer:
-        """The vectors of the texts; see `provider.Embedder`."""
+        """The embeddings of the texts; see `provider.Embedder`."""
         if LEGACY in request.extra:
-            raise BadRequest(
-                self.name,
-                "this provider answers /api/embed and /v1/embeddings, not /api/embeddings",
-            )
-        kept = {name: request.extra[name] for name in ("dimensions",) if request.extra.get(name)}
+            reason = "this provider answers /api/embed and /v1/embeddings, not /api/embeddings"
+            raise BadRequest(self.name, reason)
+        size = request.extra.get("dimensions")
         texts = [message.content for message in request.messages]
-        async with self._limit.turn(self.name, request.model) as queued:
+        async with self._limit.slot(self.name, request.model) as queued:
             with self._translated():
-                said = await self._client.embeddings.create(
-                    model=request.model, input=texts, encoding_format="float", **kept
+                response = await self._client.embeddings.create(
+                    model=request.model,
+                    input=texts,
+                    encoding_format="float",
+                    extra_headers=loop_headers(),
+                    **({"dimensions": size} if size else {}),
                 )
-                vectors, tokens = (
-                    [one.embedding for one in said.data],
-                    said.usage.prompt_tokens if said.usage else 0,
-                )
-        raw = orjson.dumps(
-            {"model": request.model, "embeddings": vectors, "prompt_eval_count": tokens}
-        )
-        return ChatAnswer(
-            "", request.model, TokenUsage(tokens), timings=ProviderTimings(queued), raw=raw
-        )
+                vectors = [item.embedding for item in response.data]
+                usage = TokenUsage(response.usage.prompt_tokens if response.usage else 0)
+        body = {"model": request.model, "embeddings": vectors, "prompt_eval_count": usage.tokens_in}
+        timings, raw = ProviderTimings(queued), orjson.dumps(body)
+        return ChatAnswer("", request.model, usage, timings=timings, raw=raw)
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -193,54 +149,56 @@ class OpenAICompatibleProvider:
     def _client(self) -> Any:
         import openai
 
-        return openai.AsyncOpenAI(base_url=self._url, api_key=self._key or "none", max_retries=0)
+        http = openai.DefaultAsyncHttpxClient(follow_redirects=False, trust_env=not self.local)
+        key = self._key or "none"
+        return openai.AsyncOpenAI(base_url=self._url, api_key=key, max_retries=0, http_client=http)
 
-    def _asked(self, request: ChatRequest) -> dict[str, Any]:
-        options = request.options
-        asked: dict[str, Any] = {
+    def _body(self, request: ChatRequest) -> dict[str, Any]:
+        options, think = request.options, request.extra.get("think")
+        body: dict[str, Any] = {
             "model": request.model or (self.models[0] if self.models else ""),
-            "messages": [_message(message) for message in request.messages],
+            "messages": [_encode_message(message) for message in request.messages],
             "temperature": options.temperature,
             "max_tokens": options.max_tokens,
             "seed": options.seed,
             "top_p": options.top_p,
             "stop": list(options.stop) or None,
-            **{name: options.extra.get(name) for name in _KNOWN_OPTIONS},
-            **{name: request.extra.get(name) for name in _KNOWN_EXTRAS},
+            "reasoning_effort": "none"
+            if think is False
+            else think
+            if isinstance(think, str)
+            else None,
+            **{name: options.extra.get(name) for name in _OPTIONS},
+            **{name: request.extra[name] for name in _EXTRAS if name in request.extra},
         }
         if request.format == "json":
-            asked["response_format"] = {"type": "json_object"}
+            body["response_format"] = {"type": "json_object"}
         elif request.format is not None:
-            asked["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": request.format},
-            }
-        return {name: value for name, value in asked.items() if value is not None}
+            schema = {"name": "answer", "schema": request.format}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        given = {name: value for name, value in body.items() if value is not None}
+        return given | {"extra_headers": loop_headers()}
 
     def _check(
-        self, text: str, calls: Mapping[str, Any], refusal: str | None, finish: str | None
+        self, text: str, message: Mapping[str, Any], refusal: str | None, finish: str | None
     ) -> None:
         if refusal or finish == "content_filter":
             raise Refused(self.name, refusal or "the answer was filtered", charged=True)
-        if not text.strip() and not calls:
-            raise Unavailable(
-                self.name, f"answered without a text (finish_reason {finish})", charged=True
-            )
+        if not text.strip() and not message:
+            reason = f"answered without a text (finish_reason {finish})"
+            raise Unavailable(self.name, reason, charged=True)
 
     @contextmanager
-    def _translated(self, begun: list[str] | None = None) -> Iterator[None]:
-        """Foreign errors as ours; all of them `Cut` once there is a piece in `begun`."""
+    def _translated(self, begun: list[AnswerChunk] | None = None) -> Iterator[None]:
+        """Translates the client's errors; all of them are `Cut` once there is a piece in `begun`."""
         import httpx2
         import openai
 
         try:
             yield
         except openai.APIStatusError as error:
-            after = error.response.headers.get("retry-after", "")
-            kind = _STATUS.get(error.status_code, Unavailable)
-            failure = kind(
-                self.name, error.message, retry_after=float(after) if after.isdigit() else None
-            )
+            after = error.response.headers.get("retry-after")
+            failure = http_error(self.name, error.status_code, error.message, after)
         except openai.APITimeoutError:
             failure = TimedOut(self.name, "no answer in time")
         except openai.APIConnectionError:
@@ -248,92 +206,99 @@ class OpenAICompatibleProvider:
         except httpx2.HTTPError as error:  # when a body breaks off, the client lets it through
             failure = Unavailable(self.name, f"the connection broke: {error}", charged=True)
         except (openai.OpenAIError, ValueError, AttributeError, TypeError, IndexError) as error:
-            failure = Unavailable(
-                self.name, f"answered with something that is no answer: {error}", charged=True
-            )
+            reason = f"answered with something that is no answer: {error}"
+            failure = Unavailable(self.name, reason, charged=True)
         else:
             return
         raise (Cut(self.name, failure.reason, charged=True) if begun else failure) from None
 
 
-def _message(message: ChatMessage) -> dict[str, Any]:
-    written: dict[str, Any] = {"role": message.role, "content": message.content}
-    if calls := message.extra.get("tool_calls"):
-        written["tool_calls"] = [
+def _encode_message(message: ChatMessage) -> dict[str, Any]:
+    extra = message.extra
+    encoded: dict[str, Any] = {"role": message.role, "content": message.content}
+    if calls := extra.get("tool_calls"):
+        encoded["tool_calls"] = [
             {
-                "id": call.get("id", f"call_{number}"),
+                "id": call.get("id") or f"call_{number}",
                 "type": "function",
-                "function": _written_call(call["function"]),
+                "function": _encode_call(call["function"]),
             }
             for number, call in enumerate(calls)
         ]
-    if "tool_call_id" in message.extra:
-        written["tool_call_id"] = message.extra["tool_call_id"]
-    return written
+    names = {"tool_call_id": "tool_call_id", "tool_name": "name", "thinking": "reasoning_content"}
+    return encoded | {name: extra[own] for own, name in names.items() if extra.get(own)}
 
 
-def _written_call(function: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": function["name"],
-        "arguments": orjson.dumps(function.get("arguments", {})).decode(),
-    }
+def _encode_call(function: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = orjson.dumps(function.get("arguments", {})).decode()
+    return {"name": function["name"], "arguments": arguments}
 
 
-class _Calls:
+class _ToolCalls:
     """Tool calls, whose arguments come in pieces."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, dict[str, Any]] = {}
+        self._parts: dict[int, dict[str, str]] = {}
 
-    def add(self, said: Any) -> None:
-        for part in said or ():
-            call = self._parts.setdefault(part.index, {"id": "", "name": "", "arguments": ""})
-            call["id"] = part.id or call["id"]
-            if part.function:
-                call["name"] += part.function.name or ""
-                call["arguments"] += part.function.arguments or ""
+    def add(self, deltas: Any) -> None:
+        for delta in deltas or ():
+            call = self._parts.setdefault(delta.index, {"id": "", "name": "", "arguments": ""})
+            call["id"] = delta.id or call["id"]
+            if delta.function:
+                call["name"] += delta.function.name or ""
+                call["arguments"] += delta.function.arguments or ""
 
     def whole(self) -> dict[str, Any]:
-        calls = [
-            _call(call["id"], call["name"], call["arguments"])
-            for _, call in sorted(self._parts.items())
-        ]
+        calls = [_decode_call(**call) for _, call in sorted(self._parts.items())]
         return {"tool_calls": calls} if calls else {}
 
 
-def _calls(said: Any) -> dict[str, Any]:
-    calls = [
-        _call(call.id, call.function.name, call.function.arguments)
-        for call in said or ()
+def _tool_calls(calls: Any) -> dict[str, Any]:
+    decoded = [
+        _decode_call(call.id, call.function.name, call.function.arguments)
+        for call in calls or ()
         if call.type == "function"
     ]
-    return {"tool_calls": calls} if calls else {}
+    return {"tool_calls": decoded} if decoded else {}
+
+
+def _decode_call(id: str, name: str, arguments: str) -> dict[str, Any]:
+    try:
+        decoded = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        decoded = {
+            "arguments": arguments
+        }  # what the model wrote is no JSON; the caller should see it
+    return {"id": id, "function": {"name": name, "arguments": decoded}}
+
+
+def _thinking(message: Any) -> dict[str, str]:
+    """What the model thinks, under Ollama's name."""
+    texts = [getattr(message, name, None) for name in _REASONING]
+    text = next((text for text in texts if isinstance(text, str) and text), "")
+    return {"thinking": text} if text else {}
 
 
 def _logprobs(choice: Any) -> dict[str, Any]:
-    """In Ollama's shape, the list without a frame; some servers put something else there."""
-    said = getattr(choice.logprobs, "content", None)
-    return {"logprobs": [one.model_dump() for one in said]} if said else {}
+    """In Ollama's format, a plain list; some servers send something else."""
+    content = getattr(choice.logprobs, "content", None)
+    return {"logprobs": [token.model_dump() for token in content]} if content else {}
 
 
-def _call(name: str, function: str, arguments: str) -> dict[str, Any]:
-    try:
-        parsed = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        parsed = {
-            "arguments": arguments
-        }  # what the model wrote is no JSON; the caller should see it
-    return {"id": name, "function": {"name": function, "arguments": parsed}}
+def _joined(pieces: list[AnswerChunk]) -> dict[str, Any]:
+    """Thinking and logprobs of all pieces."""
+    thinking = "".join(piece.message.get("thinking", "") for piece in pieces)
+    logprobs = [token for piece in pieces for token in piece.message.get("logprobs", ())]
+    joined: dict[str, Any] = {"thinking": thinking, "logprobs": logprobs}
+    return {name: value for name, value in joined.items() if value}
 
 
-def _usage(said: Any) -> TokenUsage:
-    if said is None:
+def _usage(usage: Any) -> TokenUsage:
+    if usage is None:
         return TokenUsage()
-    details = said.prompt_tokens_details
-    cached = (details.cached_tokens or 0) if details else 0
-    return TokenUsage(
-        max(0, (said.prompt_tokens or 0) - cached), said.completion_tokens or 0, cached
-    )
+    details = usage.prompt_tokens_details
+    cached = TokenUsage(details.cached_tokens).tokens_in if details else 0
+    return TokenUsage((usage.prompt_tokens or 0) - cached, usage.completion_tokens, cached)
 
 
 def _finish(choice: Any) -> FinishReason:

@@ -1,7 +1,8 @@
-"""What the gateway asks of a provider: the one seam between fallback and backends.
+"""The interface of a provider.
 
-A provider tries once: no retries of its own. It raises nothing but `failures.GatewayFailure`, validates what it returns by
-content, and lets `asyncio.CancelledError` through after it has stopped the generation. The deadline is the fallback's.
+A provider tries once, without retries of its own. It raises nothing but `errors.GatewayError`, checks
+what it returns by content, and lets `asyncio.CancelledError` through after it has stopped the
+generation. The fallback sets the deadline.
 """
 
 from collections.abc import AsyncIterator
@@ -24,17 +25,19 @@ class ProviderHealth:
     ok: bool
     detail: str = ""
     models: tuple[str, ...] = ()
-    """Names of the models that it has, as it calls them."""
+    """Names of its models, as it calls them."""
 
 
 class Embedder(Protocol):
-    """A backend that can "embed"."""
+    """A provider with the capability "embed"."""
 
     async def embed(self, request: ChatRequest) -> ChatAnswer:
-        """The vectors of the texts that are the request's messages: `Answer.raw` is JSON as Ollama's /api/embed writes it.
+        """The embeddings of the texts that are the request's messages.
+
+        `ChatAnswer.raw` is JSON as Ollama's /api/embed writes it.
 
         Raises:
-            GatewayFailure: it did not answer; the class says what to do.
+            GatewayError: it did not answer; the class says what to do.
         """
 
 
@@ -43,17 +46,19 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique: "ollama", "embedded", "claude-cli", "claude-api", or an OpenAI-compatible server's name in the settings."""
+        """Unique: "ollama", "embedded", "claude-cli", "claude-api", or a server's name in the settings."""
 
     @property
-    def kind(self) -> Billing: ...
+    def kind(self) -> Billing:
+        """How calls are paid."""
 
     @property
     def local(self) -> bool:
         """Whether what is sent stays on this machine."""
 
     @property
-    def latency(self) -> LatencyClass: ...
+    def latency(self) -> LatencyClass:
+        """How soon the first token comes."""
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -61,20 +66,20 @@ class Provider(Protocol):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Models that it is known to have, its default first; may be out of date for a server that others manage."""
+        """Its known models, the default first; may be out of date for a server that others manage."""
 
     async def answer(self, request: ChatRequest) -> ChatAnswer:
         """The whole answer.
 
         Raises:
-            GatewayFailure: it did not answer; the class says what to do.
+            GatewayError: it did not answer; the class says what to do.
         """
 
     def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
         """The answer in pieces; the last has `.answer`. Closing the iterator stops the generation.
 
         Raises:
-            GatewayFailure: while iterating; after the first piece it is always `Cut`.
+            GatewayError: while iterating; after the first piece it is always `Cut`.
         """
 
     async def health(self) -> ProviderHealth:

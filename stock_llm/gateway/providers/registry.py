@@ -1,28 +1,25 @@
-"""The providers that are switched on, made of the settings, and what is known of them.
-
-In: settings. Out: providers in order of preference, their health as of a few seconds ago, and who has which model. Does not know
-routing, nor any API.
-"""
+"""Creates the providers that are switched on, and knows their health and their models."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from stock_llm.errors import InputError
+from stock_llm.gateway.config import GatewaySettings
 from stock_llm.gateway.providers.claude_api import ClaudeApiProvider
 from stock_llm.gateway.providers.claude_cli import ClaudeCliProvider
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.embedded import EmbeddedProvider
-from stock_llm.gateway.providers.ollama import OllamaProvider, is_loopback
+from stock_llm.gateway.providers.ollama import OllamaProvider
 from stock_llm.gateway.providers.openai_compatible import OpenAICompatibleProvider
 from stock_llm.gateway.providers.provider import Provider, ProviderHealth
-from stock_llm.gateway.routing.router import same_model
+from stock_llm.gateway.query import same_model
+from stock_llm.network import is_loopback_url, is_same_endpoint
 from stock_llm.ollama.store import OllamaStore
-from stock_llm.settings import Settings
 
-_EVERY = 10.0
-"""Seconds between two looks at the providers."""
+_REFRESH_SECONDS = 10.0
 
 _CLOUD = (8, 64)
 """Calls at once to the Claude API or a server elsewhere, and how many may wait."""
@@ -30,125 +27,112 @@ _CLOUD = (8, 64)
 _COMMANDS = (2, 16)
 """Processes of the Claude command at once, and how many questions may wait."""
 
+_RESERVED = ("local", "auto")
+
 _log = logging.getLogger(__name__)
 
 
 class ProviderRegistry:
-    """Everything that can answer.
+    """All providers.
+
+    Args:
+        ollama_host: the Ollama behind the gateway; empty: none.
+        ollama_store: folder in Ollama's format with the published models.
+        threads: CPU threads for the embedded model.
 
     Attributes:
         providers: in order of preference; local ones first.
-        machine: the limit that everything on this machine shares.
+        local_limit: shared by everything that generates on this machine.
         health: provider → what it said when it was last asked.
+
+    Raises:
+        InputError: there is no provider, two of one name, or one that is this gateway itself.
     """
 
-    def __init__(self, settings: Settings):
-        dials = settings.gateway
-        self.local_limit = ConcurrencyLimit(dials.parallel, dials.queue)
+    def __init__(
+        self, settings: GatewaySettings, ollama_host: str, ollama_store: Path, threads: int
+    ):
+        self.local_limit = ConcurrencyLimit(settings.parallel, settings.queue)
         self.ollama: OllamaProvider | None = None
         self.embedded: EmbeddedProvider | None = None
         self.health: dict[str, ProviderHealth] = {}
-        if settings.ollama_host:
-            self.ollama = OllamaProvider(
-                settings.ollama_host, tuple(dials.models), self.local_limit
-            )
-        if dials.embedded:
-            store = OllamaStore(settings.path(settings.ollama_store))
+        self._known_digests: dict[str, str] = {}
+        providers: list[Provider] = []
+        if ollama_host:
+            models = tuple(settings.models)
+            self.ollama = OllamaProvider(ollama_host, models, self.local_limit)
+            _check_endpoint("ollama_host (OLLAMA_HOST)", self.ollama.url, settings)
+            providers.append(self.ollama)
+        if settings.embedded:
             self.embedded = EmbeddedProvider(
-                store,
-                settings.threads,
-                dials.embedded_megabytes,
-                dials.embedded_minutes,
-                self.local_limit,
+                OllamaStore(ollama_store), threads, settings.embedded_megabytes,
+                settings.embedded_minutes, self.local_limit,
+            )  # fmt: skip
+            providers.append(self.embedded)
+        for name, server in settings.servers.items():
+            _check_endpoint(f"gateway.servers.{name}", server.url, settings)
+            limit = self.local_limit if is_loopback_url(server.url) else ConcurrencyLimit(*_CLOUD)
+            key = server.key.get_secret_value()
+            providers.append(
+                OpenAICompatibleProvider(name, server.url, tuple(server.models), key, limit)
             )
-        servers = [
-            OpenAICompatibleProvider(
-                name,
-                server.url,
-                tuple(server.models),
-                server.key.get_secret_value(),
-                self.local_limit if is_loopback(server.url) else ConcurrencyLimit(*_CLOUD),
-            )
-            for name, server in dials.servers.items()
-        ]
-        cloud: list[Provider] = []
-        if dials.claude_cli:
-            models = tuple(dials.claude_cli_models)
-            cloud.append(
-                ClaudeCliProvider(
-                    dials.claude_command,
-                    models,
-                    ConcurrencyLimit(*_COMMANDS),
-                    dials.claude_cli_uses_api_key,
-                )
-            )
-        if dials.claude_api:
-            models = tuple(dials.claude_api_models)
-            cloud.append(
-                ClaudeApiProvider(
-                    dials.claude_api_url, models, dials.max_tokens, ConcurrencyLimit(*_CLOUD)
-                )
-            )
-        own = [one for one in (self.ollama, self.embedded) if one]
-        self.providers: tuple[Provider, ...] = (*own, *servers, *cloud)
-        names = [provider.name for provider in self.providers]
-        if twice := {
-            name
-            for name in (*names, "local", "auto")
-            if names.count(name) > (name not in ("local", "auto"))
-        }:
-            raise InputError(
-                f"two providers cannot both be called '{min(twice)}'",
-                remedy="Give the server another name in [gateway.servers]",
-            )
-        if not self.providers:
-            raise InputError(
-                "no provider is switched on", remedy="Set ollama_host, or gateway.embedded = true"
-            )
-        self._known: dict[str, str] = {}
+        providers += _cloud_providers(settings)
+        self.providers = tuple(providers)
+        self._check()
 
     async def refresh(self) -> bool:
-        """Asks every provider for its health; whether a model's name means another model since the last time."""
-        found = await asyncio.gather(*(provider.health() for provider in self.providers))
+        """Asks every provider for its health; True where a model's name means another model now."""
+        answers = await asyncio.gather(*(provider.health() for provider in self.providers))
         self.health = {
-            provider.name: health for provider, health in zip(self.providers, found, strict=True)
+            provider.name: health for provider, health in zip(self.providers, answers, strict=True)
         }
-        known = self._known
-        self._known = self._digests()
-        return any(self._known.get(name, digest) != digest for name, digest in known.items())
+        known, self._known_digests = self._known_digests, self._digests()
+        return any(
+            self._known_digests.get(name, digest) != digest for name, digest in known.items()
+        )
 
-    async def watch(self, moved: Callable[[], None]) -> None:
-        """Refreshes for ever; calls `moved` when a model's name means another model."""
+    async def watch(self, on_change: Callable[[], None]) -> None:
+        """Refreshes for ever; calls `on_change` when a model's name means another model."""
         while True:
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_REFRESH_SECONDS)
             try:
                 if await self.refresh():
-                    moved()
+                    on_change()
             except Exception:
-                _log.exception(
-                    "the providers could not be looked at; they will be again in %g s", _EVERY
-                )
+                _log.exception("providers not refreshed; next try in %g s", _REFRESH_SECONDS)
 
     def provider_for(self, model: str) -> Provider | None:
-        """The provider that has a model; None where nobody is known to."""
+        """The provider that has a model; None where no known one has."""
         for provider in self.providers:
-            if model == provider.name or any(same_model(model, known) for known in provider.models):
+            if model == provider.name or any(same_model(model, name) for name in provider.models):
                 return provider
         return None
 
     def models(self) -> list[tuple[str, Provider]]:
         """Every model with its provider, each name once."""
-        found: dict[str, Provider] = {}
+        by_name: dict[str, Provider] = {}
         for provider in self.providers:
             for name in provider.models:
-                found.setdefault(name, provider)
-        return list(found.items())
+                by_name.setdefault(name, provider)
+        return list(by_name.items())
 
     async def close(self) -> None:
         """Ends every connection and process."""
         for provider in self.providers:
             if close := getattr(provider, "close", None):
                 await close()
+
+    def _check(self) -> None:
+        names = [*_RESERVED, *(provider.name for provider in self.providers)]
+        if duplicates := {name for name in names if names.count(name) > 1}:
+            raise InputError(
+                f"two providers cannot both be called '{min(duplicates)}'",
+                remedy="Give the server another name in [gateway.servers]",
+            )
+        if not self.providers:
+            raise InputError(
+                "no provider is switched on", remedy="Set ollama_host, or gateway.embedded = true"
+            )
 
     def _digests(self) -> dict[str, str]:
         digests = dict(self.ollama.digests) if self.ollama else {}
@@ -157,3 +141,25 @@ class ProviderRegistry:
                 with suppress(OSError):
                     digests[f"embedded {name}"] = self.embedded.store.digest(name) or ""
         return digests
+
+
+def _cloud_providers(settings: GatewaySettings) -> list[Provider]:
+    providers: list[Provider] = []
+    if settings.claude_cli:
+        models, limit = tuple(settings.claude_cli_models), ConcurrencyLimit(*_COMMANDS)
+        uses_api_key = settings.claude_cli_uses_api_key
+        providers.append(ClaudeCliProvider(settings.claude_command, models, limit, uses_api_key))
+    if settings.claude_api:
+        models, limit = tuple(settings.claude_api_models), ConcurrencyLimit(*_CLOUD)
+        url, max_tokens = settings.claude_api_url, settings.max_tokens
+        providers.append(ClaudeApiProvider(url, models, max_tokens, limit))
+    return providers
+
+
+def _check_endpoint(setting: str, url: str, settings: GatewaySettings) -> None:
+    """Refuses the address of this gateway as that of a provider."""
+    if settings.port and is_same_endpoint(url, settings.host, settings.port):
+        raise InputError(
+            f"{setting} is {url}, where this gateway itself listens: it would ask itself",
+            remedy='Set STOCK_LLM_OLLAMA_HOST to the real Ollama, as in 127.0.0.1:11434, or to ""',
+        )

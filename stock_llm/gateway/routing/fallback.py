@@ -1,8 +1,8 @@
-"""The one retry loop: a request in, an answer or one clear error out, whatever providers do meanwhile.
+"""The one retry loop: answers a request, or fails with one clear error, whatever providers do meanwhile.
 
-The decision names who is asked first and who comes next. A provider that fails in passing is tried again after a short, growing,
-random wait; then the next is asked; at the end those that may have recovered again. Nothing is tried again after the first
-piece of a stream has gone out. Does not know HTTP, what providers are inside, or what an attempt costs.
+The decision names the first provider and the fallback. Transient failures are retried with jittered
+exponential backoff; then the next provider is asked; at the end those that may have recovered again.
+Nothing is retried after the first piece of a stream has been sent.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from stock_llm.gateway.accounting.prices import PriceList
 from stock_llm.gateway.accounting.request_context import RequestAccounting, RequestContext
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, TokenUsage
 from stock_llm.gateway.errors import (
+    AccessDenied,
     BadRequest,
     Busy,
     FailureReason,
@@ -48,10 +49,10 @@ from stock_llm.gateway.routing.router import ProviderProfile, decide
 from stock_llm.gateway.routing.stream import AnswerStream, close
 
 MAX_TRIES, MAX_TRIES_PAID = 3, 2
-"""At one provider before the next is asked: one that is free, one that is not."""
+"""Tries at one provider before the next is asked: one that is free, one that is not."""
 
 MAX_ROUNDS = 3
-"""How often the whole row is gone through, while there is time."""
+"""How often all providers are gone through, while there is time."""
 
 LATEST_TRY = 2.5
 """No try begins after so many times the seconds that one provider has."""
@@ -60,7 +61,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds between two tries at one provider: a random part of the first, doubled each time, up to the longest."""
 
 LONGEST_COOLDOWN_WAIT = 3.0
-"""Most seconds that a request waits for a provider that said when it will be back, once there is nobody else to ask."""
+"""Most seconds that a request waits for a provider that said when it will be back, once there is no other left."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,23 +70,23 @@ Ask = Callable[[Provider, ChatRequest], Awaitable[T]]
 
 
 class _Skipped(Exception):
-    """The provider was not asked this time; the reason is noted in the run."""
+    """The provider was not asked this time; the context holds the reason."""
 
 
-class _TooDear(_Skipped):
+class _TooExpensive(_Skipped):
     """What it can cost at most is more than a budget has left."""
 
 
 class FallbackRouter:
-    """Providers behind one door.
+    """All providers, their retries and their fallback.
 
     Args:
         providers: those that are switched on; of several on this machine, the first is preferred.
         max_tokens: longest answer of a usage-priced provider where the request sets no limit.
-        timeout: seconds that one provider has for a whole answer, or for the next piece of a stream; and that a request waits for
-            its turn at one.
-        clock, seconds, sleep: wall clock (UTC), stopwatch and pause; tests put their own.
-        attempt_failed: is told of each try that failed, also where the request got an answer elsewhere.
+        timeout: seconds that one provider has for a whole answer, or for the next piece of a stream; and
+            that a request waits for a slot.
+        clock, seconds, sleep: wall clock (UTC), stopwatch and pause; tests pass their own.
+        attempt_failed: callback for each try that failed, also where the request was answered elsewhere.
     """
 
     def __init__(
@@ -104,74 +105,66 @@ class FallbackRouter:
     ):
         self.providers = {provider.name: provider for provider in providers}
         self.policy, self.costs = policy, costs
-        kinds = {each.name: each.kind for each in providers}
-        self._books = RequestAccounting(
-            costs, prices, kinds, max_tokens, clock, seconds, attempt_failed
+        billing = {provider.name: provider.kind for provider in providers}
+        self._accounting = RequestAccounting(
+            costs, prices, billing, max_tokens, clock, seconds, attempt_failed
         )
         self._timeout, self._seconds, self._sleep = timeout, seconds, sleep
         self._breakers = {name: CircuitBreaker() for name in self.providers}
-        self._retrying = {provider.name: self._patience_with(provider) for provider in providers}
+        self._retries = {provider.name: self._retries_of(provider) for provider in providers}
 
     def decide(self, query: Query) -> RoutingDecision:
-        """Who would be asked now, and why.
-
-        Raises:
-            NobodyAnswered: no provider that is on may be asked for this.
-        """
-        offers = [
+        """The provider that would be asked now, and why. Raises: as `router.decide`."""
+        profiles = [
             ProviderProfile(each.name, each.kind, each.local, each.models, each.capabilities)
             for each in self.providers.values()
         ]
-        return decide(query, self.policy, offers, self.costs.left())
+        return decide(query, self.policy, profiles, self.costs.left())
 
     def resting(self) -> dict[str, float]:
-        """Providers that are left alone for now, with the seconds until they are asked again."""
+        """Providers in a cooldown, with the seconds until they are asked again."""
         now = self._seconds()
-        return {
-            name: rest
-            for name, breaker in self._breakers.items()
-            if (rest := breaker.cooldown(now)) > 0
-        }
+        cooldowns = {name: breaker.cooldown(now) for name, breaker in self._breakers.items()}
+        return {name: seconds for name, seconds in cooldowns.items() if seconds > 0}
 
     async def answer(self, request: ChatRequest, query: Query) -> RequestTrace:
         """One whole answer.
 
         Raises:
-            GatewayFailure: `BadRequest`, `UnknownModel` or `Refused` from the provider that said so, else `NobodyAnswered`.
+            GatewayError: `BadRequest` or `Refused` from the provider that said so, `UnknownModel` where no
+                provider has the model that was asked for, else `NobodyAnswered`.
         """
 
-        async def ask(provider: Provider, asked: ChatRequest) -> ChatAnswer:
-            return await provider.answer(asked)
+        async def ask(provider: Provider, adapted: ChatRequest) -> ChatAnswer:
+            return await provider.answer(adapted)
 
-        run = self._books.begin(request, query)
-        return self._books.serve(run, await self._ask_all(run, ask))
+        context = self._accounting.begin(request, query)
+        return self._accounting.finish(context, await self._ask_all(context, ask))
 
     async def embed(self, request: ChatRequest, query: Query) -> RequestTrace:
-        """Vectors of texts, from the model that was asked for and no other; `query` needs `route.EMBED`.
+        """Embeddings of texts, from the model that was asked for and no other; `query` needs `router.EMBED`.
 
         Raises:
-            GatewayFailure: as `answer`.
+            GatewayError: as `answer`.
         """
 
-        async def ask(provider: Provider, asked: ChatRequest) -> ChatAnswer:
-            if asked.model != query.model and query.model not in ("auto", provider.name):
-                raise _no_vectors(provider.name, query.model)
-            return await cast(Embedder, provider).embed(asked)
+        async def ask(provider: Provider, adapted: ChatRequest) -> ChatAnswer:
+            return await cast(Embedder, provider).embed(adapted)
 
-        run = self._books.begin(request, query)
-        return self._books.serve(run, await self._ask_all(run, ask))
+        context = self._accounting.begin(request, query)
+        return self._accounting.finish(context, await self._ask_all(context, ask))
 
     async def open(self, request: ChatRequest, query: Query) -> AnswerStream:
-        """The same answer in pieces, once the first piece is there.
+        """The answer in pieces, once the first piece is there.
 
         Raises:
-            GatewayFailure: as `answer`; nothing has been streamed then.
+            GatewayError: as `answer`; nothing has been streamed then.
         """
 
         async def ask(
-            provider: Provider, asked: ChatRequest
+            provider: Provider, adapted: ChatRequest
         ) -> tuple[AsyncIterator[AnswerChunk], AnswerChunk]:
-            pieces = provider.stream(asked)
+            pieces = provider.stream(adapted)
             try:
                 return pieces, await anext(pieces)
             except StopAsyncIteration:
@@ -180,197 +173,174 @@ class FallbackRouter:
                 await close(pieces)
                 raise
 
-        run = self._books.begin(request, query)
-        pieces, first = await self._ask_all(run, ask)
-        return AnswerStream(
-            self._books,
-            run,
-            self._breakers[run.attempts[-1].choice.provider],
-            pieces,
-            first,
-            self._timeout,
-        )
+        context = self._accounting.begin(request, query)
+        pieces, first = await self._ask_all(context, ask)
+        breaker = self._breakers[context.attempts[-1].choice.provider]
+        return AnswerStream(self._accounting, context, breaker, pieces, first, self._timeout)
 
     def record_cached(self, request: ChatRequest, query: Query, answer: ChatAnswer) -> RequestTrace:
-        """Records that a kept answer was given again: nobody was asked, and it cost nothing."""
-        run = self._books.begin(request, query)
+        """Records that an answer came from the cache: no provider was asked, and it cost nothing."""
+        context = self._accounting.begin(request, query)
         choice = ProviderChoice("cache", answer.model)
-        run.decision = RoutingDecision(
-            choice, "the same request was answered before", self.policy.name
-        )
-        run.tried(choice, 0.0)
-        return self._books.serve(run, replace(answer, usage=TokenUsage(), dollars=None))
+        rule = "the same request was answered before"
+        context.decision = RoutingDecision(choice, rule, self.policy.name)
+        context.add_attempt(choice, 0.0)
+        return self._accounting.finish(context, replace(answer, usage=TokenUsage(), dollars=None))
 
-    async def _ask_all(self, run: RequestContext, ask: Ask[T]) -> T:
-        """An answer, or the one record of a request that got none."""
+    async def _ask_all(self, context: RequestContext, ask: Ask[T]) -> T:
+        """An answer; a request without one is recorded here."""
         try:
-            return await self._go_round(run, ask)
+            return await self._ask_in_rounds(context, ask)
         except BaseException as error:
-            status: RequestStatus = (
-                "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
-            )
-            self._books.give_up(run, status)
+            is_cancelled = isinstance(error, asyncio.CancelledError)
+            status: RequestStatus = "cancelled" if is_cancelled else "failed"
+            self._accounting.give_up(context, status)
             raise
 
-    async def _go_round(self, run: RequestContext, ask: Ask[T]) -> T:
-        """Goes through the row until somebody answers; then again through those that may have recovered."""
-        run.decision = self.decide(run.query)
-        run.route_seconds = self._seconds() - run.began
-        for name, why in run.decision.left_out:
-            run.reasons[name] = FailureReason(name, "left out", why)
-        row = [run.decision.choice, *run.decision.fallback]
+    async def _ask_in_rounds(self, context: RequestContext, ask: Ask[T]) -> T:
+        """Asks one provider after the other; then again those that may have recovered."""
+        decision = context.decision = self.decide(context.query)
+        context.route_seconds = self._seconds() - context.began
+        for name, why in decision.left_out:
+            context.reasons[name] = FailureReason(name, "left out", why)
+        choices = [decision.choice, *decision.fallback]
         for _ in range(MAX_ROUNDS):
-            left = list(row)
+            left = list(choices)
             while left:
                 choice = left.pop(0)
                 try:
-                    return await self._ask_patiently(run, choice, ask)
-                except _TooDear:
+                    return await self._ask_with_retries(context, choice, ask)
+                except _TooExpensive:
                     left.sort(key=lambda choice: not self.providers[choice.provider].local)
                 except _Skipped:
                     continue
                 except GatewayError as failure:
-                    if _final(failure, run.query):
+                    if _is_final(failure):
                         raise
-            row = [choice for choice in row if self._worth_another(run, choice)]
-            wait = min(
-                (self._breakers[choice.provider].cooldown(self._seconds()) for choice in row),
-                default=0.0,
-            )
-            if not row or wait > LONGEST_COOLDOWN_WAIT:
+            choices = [choice for choice in choices if self._may_recover(context, choice)]
+            now = self._seconds()
+            cooldowns = [self._breakers[choice.provider].cooldown(now) for choice in choices]
+            if not choices or min(cooldowns) > LONGEST_COOLDOWN_WAIT:
                 break
-            if wait:
+            if wait := min(cooldowns):
                 await self._sleep(wait)
-        raise self._nobody(run)
+        raise self._failure(context)
 
-    async def _ask_patiently(self, run: RequestContext, choice: ProviderChoice, ask: Ask[T]) -> T:
-        """Asks one provider, and again when it failed in passing."""
-        async for attempt in self._retrying[choice.provider].copy():
+    async def _ask_with_retries(
+        self, context: RequestContext, choice: ProviderChoice, ask: Ask[T]
+    ) -> T:
+        """Asks one provider; transient failures are retried."""
+        async for attempt in self._retries[choice.provider].copy():
             with attempt:
-                return await self._ask_once(run, choice, ask)
+                return await self._ask_once(context, choice, ask)
         raise AssertionError("tenacity ends with an answer or with the last failure")
 
-    def _patience_with(self, provider: Provider) -> AsyncRetrying:
-        """How often, and after which waits, one provider is asked again: exponential with full jitter."""
+    def _retries_of(self, provider: Provider) -> AsyncRetrying:
+        """The retries of one provider: exponential backoff with full jitter."""
 
-        def in_passing(failure: BaseException) -> bool:
-            if (
-                not isinstance(failure, Unavailable | Overloaded)
-                or isinstance(failure, Busy)
-                or failure.retry_after
-            ):
+        def is_transient(failure: BaseException) -> bool:
+            if not isinstance(failure, Unavailable | Overloaded):
+                return False
+            if isinstance(failure, Busy | AccessDenied) or failure.retry_after:
                 return False
             return provider.kind == "free" or not failure.charged
 
         return AsyncRetrying(
-            retry=retry_if_exception(in_passing),
+            retry=retry_if_exception(is_transient),
             stop=stop_after_attempt(MAX_TRIES if provider.kind == "free" else MAX_TRIES_PAID),
             wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
             sleep=self._sleep,
             reraise=True,
         )
 
-    async def _ask_once(self, run: RequestContext, choice: ProviderChoice, ask: Ask[T]) -> T:
-        """One try within the time given, paid for beforehand; whatever comes of it is noted."""
-        provider, breaker = self.providers[choice.provider], self._breakers[choice.provider]
-        ticket, request = await self._let_through(run, choice, breaker)
+    async def _ask_once(self, context: RequestContext, choice: ProviderChoice, ask: Ask[T]) -> T:
+        """One try within the timeout, paid for beforehand; its result is recorded."""
+        name = choice.provider
+        provider, breaker = self.providers[name], self._breakers[name]
+        permit, request = await self._admit(context, choice, breaker)
         began = self._seconds()
-        turn = SlotTimeout(self._timeout)
+        timeout = SlotTimeout(self._timeout)
         try:
-            async with turn.time():
-                found = await ask(provider, request)
+            async with timeout.running():
+                result = await ask(provider, request)
         except TimeoutError:
             failure: GatewayError = TimedOut(
-                choice.provider, f"no answer within {self._timeout:g} s", charged=True
+                name, f"no answer within {self._timeout:g} s", charged=True
             )
-            if turn.waits:
-                failure = Busy(
-                    choice.provider,
-                    f"no turn within {self._timeout:g} s",
-                    retry_after=self._timeout,
-                )
+            if timeout.is_queued:
+                reason = f"no slot was free within {self._timeout:g} s"
+                failure = Busy(name, reason, retry_after=self._timeout)
         except GatewayError as error:
             failure = error
-        except (
-            Exception
-        ) as error:  # a fault of ours in one provider does not keep the others from answering
-            _log.exception("%s failed in a way that it should not", choice.provider)
-            failure = Unavailable(
-                choice.provider, f"a fault in the gateway: {error!r}"[:300], charged=True
-            )
+        except Exception as error:  # a fault in one provider's code leaves the others
+            _log.exception("internal error in the provider %s", name)
+            reason = f"internal gateway error: {error!r}"[:300]
+            failure = Unavailable(name, reason, charged=True)
         except BaseException as error:
-            breaker.release(ticket)
-            run.tried(choice, self._seconds() - began, type(error).__name__)
+            breaker.release(permit)
+            context.add_attempt(choice, self._seconds() - began, type(error).__name__)
             raise
         else:
-            breaker.answered(self._seconds())
-            run.provider_seconds = self._seconds() - began
-            run.tried(choice, run.provider_seconds)
-            return found
+            breaker.succeed(self._seconds())
+            context.provider_seconds = self._seconds() - began
+            context.add_attempt(choice, context.provider_seconds)
+            return result
         kind = type(failure).__name__
-        breaker.failed(ticket, failure, self._seconds())
-        run.tried(choice, self._seconds() - began, kind, failure.reason)
-        run.failures[choice.provider] = failure
-        run.reasons[choice.provider] = FailureReason(choice.provider, kind, failure.reason)
-        self._books.fail(run, charged=failure.charged)
+        breaker.fail(permit, failure, self._seconds())
+        context.add_attempt(choice, self._seconds() - began, kind, failure.reason)
+        context.failures[name] = failure
+        context.reasons[name] = FailureReason(name, kind, failure.reason)
+        self._accounting.fail(context, failure)
         raise failure
 
-    async def _let_through(
-        self, run: RequestContext, choice: ProviderChoice, breaker: CircuitBreaker
+    async def _admit(
+        self, context: RequestContext, choice: ProviderChoice, breaker: CircuitBreaker
     ) -> tuple[Permit, ChatRequest]:
-        """The breaker's ticket and the request as the provider gets it, if it may be asked at all now."""
-        now = self._seconds()
-        if now - run.began > LATEST_TRY * self._timeout:
-            run.skipped(
-                choice.provider, "too late", f"no try begins after {LATEST_TRY * self._timeout:g} s"
-            )
+        """The breaker's permit and the request for the provider, if it may be asked at all now."""
+        name, now, latest = choice.provider, self._seconds(), LATEST_TRY * self._timeout
+        if now - context.began > latest:
+            context.skip(name, "too late", f"no try begins after {latest:g} s")
             raise _Skipped
-        rest, ticket = breaker.cooldown(now), breaker.ask(now)
-        if ticket is None:
-            run.skipped(
-                choice.provider, "resting", f"it failed before, and is asked again in {rest:.1f} s"
-            )
+        cooldown, permit = breaker.cooldown(now), breaker.acquire(now)
+        if permit is None:
+            reason = f"it failed before, and is asked again in {cooldown:.1f} s"
+            context.skip(name, "resting", reason)
             raise _Skipped
         try:
-            return ticket, await self._books.reserve(run, choice)
+            return permit, await self._accounting.reserve(context, choice)
         except (BudgetExceeded, InputError) as error:
-            breaker.release(ticket)
-            dear = isinstance(error, BudgetExceeded)
-            run.skipped(choice.provider, "over budget" if dear else "cannot be paid", str(error))
-            raise (_TooDear if dear else _Skipped) from None
+            breaker.release(permit)
+            is_over = isinstance(error, BudgetExceeded)
+            context.skip(name, "over budget" if is_over else "cannot be paid", str(error))
+            raise (_TooExpensive if is_over else _Skipped) from None
         except BaseException:
-            breaker.release(ticket)
+            breaker.release(permit)
             raise
 
-    def _worth_another(self, run: RequestContext, choice: ProviderChoice) -> bool:
+    def _may_recover(self, context: RequestContext, choice: ProviderChoice) -> bool:
         """Whether a provider may answer in the next round."""
-        failure, reason = run.failures.get(choice.provider), run.reasons.get(choice.provider)
+        name = choice.provider
+        failure, reason = context.failures.get(name), context.reasons.get(name)
         if reason and reason.kind == "resting":
-            return self._breakers[choice.provider].asked_to_wait
-        if failure is None or isinstance(failure, UnknownModel | Busy):
+            return self._breakers[name].asked_to_wait
+        if failure is None or isinstance(failure, UnknownModel | Busy | AccessDenied):
             return False
-        return self.providers[choice.provider].kind == "free" or not failure.charged
+        return self.providers[name].kind == "free" or not failure.charged
 
-    def _nobody(self, run: RequestContext) -> NobodyAnswered:
-        """The one clear error: the reason of each, and the earliest time at which one of them may be back."""
+    def _failure(self, context: RequestContext) -> GatewayError:
+        """The one clear error: the reason of each provider, and the earliest time at which one may be back."""
+        failures = list(context.failures.values())
+        unknown = [failure for failure in failures if isinstance(failure, UnknownModel)]
+        if context.query.model != "auto" and unknown and len(unknown) == len(failures):
+            return unknown[0]
         now = self._seconds()
-        waits = [failure.retry_after for failure in run.failures.values() if failure.retry_after]
-        waits += [
-            rest
-            for name in run.reasons
-            if name in self._breakers and (rest := self._breakers[name].cooldown(now)) > 0
-        ]
-        return NobodyAnswered(tuple(run.reasons.values()), retry_after=min(waits, default=None))
+        waits = [failure.retry_after for failure in failures if failure.retry_after]
+        names = [name for name in context.reasons if name in self._breakers]
+        cooldowns = [self._breakers[name].cooldown(now) for name in names]
+        waits += [seconds for seconds in cooldowns if seconds > 0]
+        return NobodyAnswered(tuple(context.reasons.values()), retry_after=min(waits, default=None))
 
 
-def _no_vectors(provider: str, model: str) -> GatewayError:
-    failure = BadRequest(provider, f"the provider of '{model}' does not support embeddings")
-    failure.status = 501
-    return failure
-
-
-def _final(failure: GatewayError, query: Query) -> bool:
-    """Whether asking somebody else would not help, or is not ours to decide. A model that a rule chose may just be missing."""
-    if isinstance(failure, UnknownModel):
-        return query.model != "auto"
-    return isinstance(failure, BadRequest | Refused)
+def _is_final(failure: GatewayError) -> bool:
+    """Whether another provider would not help, or is not ours to choose."""
+    return isinstance(failure, BadRequest | Refused) and not isinstance(failure, UnknownModel)

@@ -1,7 +1,4 @@
-"""Routing rules as data: TOML in, checked rules out. `policies/service.toml` tells how they are written.
-
-Does not know providers, nor how a decision is made of a rule (`route.py`).
-"""
+"""Reads and checks routing rules, which are TOML; `policies/service.toml` explains how to write them."""
 
 import re
 import tomllib
@@ -19,7 +16,7 @@ from stock_llm.gateway.query import QUERY_TYPES, QueryType
 FOLDER = Path(__file__).parent / "policies"
 
 PROVIDERS = ("local", "ollama", "embedded", "claude-cli", "claude-api")
-"""What a rule may name, beside the servers of the settings; any of them may be switched off."""
+"""What a rule may name besides the servers of the settings; any of them may be switched off."""
 
 _WORDS = {"type": QUERY_TYPES, "language": None}
 _NUMBERS = ("complexity", "urgency", "data_length", "left_today", "left_month")
@@ -30,7 +27,7 @@ Sign = Literal["<", "<=", ">", ">=", "="]
 
 @dataclass(frozen=True)
 class RuleCondition:
-    """One field and what it must be: `sign` and `number`, or one of `words`."""
+    """A field of the query and what it must be: `sign` and `number`, or one of `words`."""
 
     field: str
     sign: Sign = "="
@@ -44,7 +41,7 @@ class RuleCondition:
         return f"{self.field} {self.sign} {dollars}{self.number}"
 
     def holds(self, value: str | int | Decimal) -> bool:
-        """Whether a query's value fits."""
+        """Whether a value of the query fits."""
         if self.words:
             return value in self.words
         number = Decimal(value)
@@ -62,7 +59,7 @@ class RuleCondition:
 
 @dataclass(frozen=True)
 class RoutingRule:
-    """The first rule whose conditions all hold decides."""
+    """A provider and the conditions under which it is chosen; the first rule that holds decides."""
 
     when: tuple[RuleCondition, ...]
     to: str

@@ -1,28 +1,35 @@
-"""Who is asked: pure functions from a query, a policy, the providers that are on and what is left of the budgets to a decision.
+"""Decides which provider answers: pure functions of a query, a policy, the providers and the budgets.
 
-In this order: what must stay on this machine stays; a model that was asked for by name is asked; a spent budget means this
-machine; then the policy's rules. Nothing is executed, no clock is read, no provider is touched.
+A request that must stay on this machine stays here. A model that was asked for by name is never
+replaced by another. A spent budget means this machine. Then the rules of the policy decide.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
-from stock_llm.gateway.errors import FailureReason, NobodyAnswered
+from stock_llm.gateway.errors import BadRequest, FailureReason, NobodyAnswered, UnknownModel
 from stock_llm.gateway.providers.provider import Billing
-from stock_llm.gateway.query import ProviderChoice, Query, RoutingDecision
+from stock_llm.gateway.query import (
+    ProviderChoice,
+    Query,
+    RemainingBudget,
+    RoutingDecision,
+    same_model,
+)
 from stock_llm.gateway.routing.policy import RoutingPolicy, RoutingRule
 
 EMBED = "embed"
-"""What a provider must be able to do that is asked for vectors of texts."""
+"""The capability that a request for embeddings needs."""
 
 LOCAL = "local"
 """Any provider of this machine, as a rule names it."""
 
+_CANNOT = "does not support"
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderProfile:
-    """A provider that is switched on, as far as routing looks at it."""
+    """A provider that is switched on, as the router sees it."""
 
     name: str
     kind: Billing
@@ -30,126 +37,149 @@ class ProviderProfile:
     models: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset()
 
-
-@dataclass(frozen=True, slots=True)
-class RemainingBudget:
-    """Dollars that may still be spent at usage-priced providers, what is reserved for calls under way taken off."""
-
-    today: Decimal
-    month: Decimal
-
-    @property
-    def spent(self) -> bool:
-        """Whether nothing is left of one of the budgets."""
-        return min(self.today, self.month) <= 0
+    def has(self, model: str) -> bool:
+        """Whether a model is one of the known ones."""
+        return any(same_model(model, name) for name in self.models)
 
 
 def decide(
-    query: Query, policy: RoutingPolicy, offers: Sequence[ProviderProfile], left: RemainingBudget
+    query: Query, policy: RoutingPolicy, providers: Sequence[ProviderProfile], left: RemainingBudget
 ) -> RoutingDecision:
-    """Who is asked first and who comes next.
+    """The provider to ask first, and those that come next.
 
     Args:
-        offers: the providers that are on; among local ones the first is preferred.
+        providers: those that are on; of local ones the first is preferred.
 
     Raises:
-        NobodyAnswered: no provider that is on may be asked; it says why for each.
+        BadRequest: no provider of the model can do what the request needs.
+        UnknownModel: no provider can have the model that was asked for.
+        NobodyAnswered: no provider may be asked; it holds the reason of each.
     """
-    open_to, left_out = _sort_out(query, policy, offers, left)
-    if not open_to:
-        raise NobodyAnswered(tuple(FailureReason(name, "left out", why) for name, why in left_out))
-    wanted, rule, notes = _first_choice(query, policy, offers, left)
-    choice, more = _place(wanted, query, policy, open_to, dict(left_out))
-    rest = tuple(_choice(offer, query, policy) for offer in _order(open_to, choice.provider))
-    if EMBED in query.needs:
-        rest = ()  # vectors of another model mean nothing beside those of this one
-    return RoutingDecision(choice, rule, policy.name, (*notes, *more), rest, tuple(left_out))
+    candidates = providers if query.model == "auto" else _owners(query.model, providers)
+    allowed, refused = _allowed(candidates, query, left)
+    known = {candidate.name for candidate in candidates}
+    others = [provider.name for provider in providers if provider.name not in known]
+    off = {rule.to for rule in policy.rules} - {each.name for each in providers} - {LOCAL}
+    left_out = (
+        *refused,
+        *((name, "does not have the model") for name in others),
+        *((name, "is switched off") for name in sorted(off)),
+    )
+    if not allowed:
+        raise _refusal(query, refused, left_out)
+    if query.model != "auto":
+        return _named(query, policy, allowed, left_out)
+    wanted, rule, notes = _first_choice(query, policy, left)
+    choice, more = _place(wanted, query, policy, allowed, dict(left_out))
+    next_ones = () if EMBED in query.needs else _order(allowed, choice.provider)
+    fallback = tuple(_choice(provider, query, policy) for provider in next_ones)
+    return RoutingDecision(choice, rule, policy.name, (*notes, *more), fallback, left_out)
 
 
-def _sort_out(
-    query: Query, policy: RoutingPolicy, offers: Sequence[ProviderProfile], left: RemainingBudget
+def _owners(model: str, providers: Sequence[ProviderProfile]) -> list[ProviderProfile]:
+    """The providers that have a model or its name; else the first whose list may be out of date."""
+    named = [provider for provider in providers if provider.name == model]
+    if owners := named or [provider for provider in providers if provider.has(model)]:
+        return owners
+    local = [provider for provider in providers if provider.local]
+    if uncertain := local or [provider for provider in providers if provider.kind == "free"]:
+        return uncertain[:1]
+    raise UnknownModel("gateway", f"model '{model}' not found")
+
+
+def _allowed(
+    providers: Sequence[ProviderProfile], query: Query, left: RemainingBudget
 ) -> tuple[list[ProviderProfile], list[tuple[str, str]]]:
     """The providers that may be asked, and the others with the reason."""
-    open_to, left_out = [], []
-    for offer in offers:
-        if why := _refusal(offer, query, left):
-            left_out.append((offer.name, why))
+    allowed, refused = [], []
+    for provider in providers:
+        if reason := _reason_against(provider, query, left):
+            refused.append((provider.name, reason))
         else:
-            open_to.append(offer)
-    names = {offer.name for offer in offers} | {LOCAL}
-    off = sorted({rule.to for rule in policy.rules} - names)
-    return open_to, left_out + [(name, "is switched off") for name in off]
+            allowed.append(provider)
+    return allowed, refused
 
 
-def _refusal(offer: ProviderProfile, query: Query, left: RemainingBudget) -> str:
-    if query.privacy == LOCAL and not offer.local:
+def _reason_against(provider: ProviderProfile, query: Query, left: RemainingBudget) -> str:
+    if query.privacy == LOCAL and not provider.local:
         return "is not on this machine, and the request must stay there"
-    if offer.kind == "usage" and left.spent:
+    if lacking := query.needs - provider.capabilities:
+        return f"{_CANNOT} {', '.join(sorted(lacking))}"
+    if provider.kind == "usage" and left.spent:
         return f"the budget is spent (${left.today} left today, ${left.month} this month)"
-    if lacking := query.needs - offer.capabilities:
-        return f"cannot do {', '.join(sorted(lacking))}"
     return ""
 
 
+def _refusal(
+    query: Query, refused: Sequence[tuple[str, str]], left_out: Sequence[tuple[str, str]]
+) -> BadRequest | NobodyAnswered:
+    """The error where no provider may be asked: the request's own where none can do what it needs."""
+    if refused and all(reason.startswith(_CANNOT) for _, reason in refused):
+        needs = refused[0][1].removeprefix(_CANNOT).strip().replace(EMBED, "embeddings")
+        text = f"'{query.model}' {_CANNOT} {needs}"
+        if query.model == "auto":
+            text = f"no provider that is switched on supports {needs}"
+        failure = BadRequest("gateway", text)
+        failure.status = 501 if EMBED in query.needs else 400
+        return failure
+    return NobodyAnswered(tuple(FailureReason(name, "left out", why) for name, why in left_out))
+
+
+def _named(
+    query: Query,
+    policy: RoutingPolicy,
+    owners: Sequence[ProviderProfile],
+    left_out: tuple[tuple[str, str], ...],
+) -> RoutingDecision:
+    """The decision for a model, or a provider, that was asked for by name."""
+    choices = [
+        _choice(owner, query, policy, "" if owner.name == query.model else query.model)
+        for owner in owners
+    ]
+    fallback = () if EMBED in query.needs else tuple(choices[1:])
+    rule = f"the model '{query.model}' was asked for"
+    return RoutingDecision(choices[0], rule, policy.name, (), fallback, left_out)
+
+
 def _first_choice(
-    query: Query, policy: RoutingPolicy, offers: Sequence[ProviderProfile], left: RemainingBudget
+    query: Query, policy: RoutingPolicy, left: RemainingBudget
 ) -> tuple[ProviderChoice, str, list[str]]:
-    """What would be asked if everything were open, by which rule."""
-    notes = (
-        [f"estimated: {', '.join(sorted(query.estimated))}"]
-        if query.estimated and query.model == "auto"
-        else []
-    )
-    if query.model != "auto":
-        return _asked(query.model, offers), f"the model '{query.model}' was asked for", notes
+    """The choice if every provider were allowed, its rule, and notes."""
+    notes = [f"estimated: {', '.join(sorted(query.estimated))}"] if query.estimated else []
     if query.privacy == LOCAL:
         return ProviderChoice(LOCAL), "privacy = local → local", notes
     if left.spent:
-        return (
-            ProviderChoice(LOCAL),
-            f"the budget is spent → local (${left.today} left today, ${left.month} this month)",
-            notes,
-        )
+        amounts = f"${left.today} left today, ${left.month} this month"
+        return ProviderChoice(LOCAL), f"the budget is spent → local ({amounts})", notes
     rule = next(rule for rule in policy.rules if _holds(rule, query, left))
     return ProviderChoice(rule.to, rule.model), str(rule), notes
 
 
 def _holds(rule: RoutingRule, query: Query, left: RemainingBudget) -> bool:
-    values = {"left_today": left.today, "left_month": left.month}
+    budgets = {"left_today": left.today, "left_month": left.month}
     return all(
-        each.holds(values[each.field] if each.field in values else getattr(query, each.field))
-        for each in rule.when
+        condition.holds(budgets.get(condition.field, getattr(query, condition.field, "")))
+        for condition in rule.when
     )
-
-
-def _asked(model: str, offers: Iterable[ProviderProfile]) -> ProviderChoice:
-    """The provider that has this model or this name; a model that nobody names is for this machine's provider to know."""
-    for offer in offers:
-        if model == offer.name:
-            return ProviderChoice(offer.name)
-        if any(same_model(model, known) for known in offer.models):
-            return ProviderChoice(offer.name, model)
-    return ProviderChoice(LOCAL, model)
 
 
 def _place(
     wanted: ProviderChoice,
     query: Query,
     policy: RoutingPolicy,
-    open_to: Sequence[ProviderProfile],
+    allowed: Sequence[ProviderProfile],
     left_out: dict[str, str],
 ) -> tuple[ProviderChoice, list[str]]:
-    """The wanted provider if it is open; else this machine, else the next that is open; with what is to be told about it."""
+    """The wanted provider if it is allowed; else this machine, else the next one; with notes about it."""
     notes: list[str] = []
-    by_name = {offer.name: offer for offer in open_to}
+    by_name = {provider.name: provider for provider in allowed}
     if wanted.provider in by_name:
         return _choice(by_name[wanted.provider], query, policy, wanted.model), notes
-    local = [offer for offer in open_to if offer.local]
-    first = _order(open_to, "")[0]
+    local = [provider for provider in allowed if provider.local]
+    first = _order(allowed, "")[0]
     if wanted.provider != LOCAL:
-        notes.append(
-            f"{wanted.provider} {left_out.get(wanted.provider, 'is switched off')}: {LOCAL if local else first.name} instead"
-        )
+        reason = left_out.get(wanted.provider, "is switched off")
+        notes.append(f"{wanted.provider} {reason}: {LOCAL if local else first.name} instead")
         wanted = ProviderChoice(LOCAL)
     elif not local:
         notes.append(f"no provider of this machine may be asked: {first.name} instead")
@@ -157,11 +187,9 @@ def _place(
         return _choice(first, query, policy), notes
     names = (wanted.model,) if wanted.model else policy.local.get(query.type, ())
     for name in names:
-        for offer in local:
-            if any(same_model(name, known) for known in offer.models):
-                return ProviderChoice(offer.name, name), notes
-    if wanted.model and query.model != "auto":
-        return ProviderChoice(local[0].name, wanted.model), notes
+        for provider in local:
+            if provider.has(name):
+                return ProviderChoice(provider.name, name), notes
     instead = _choice(local[0], query, policy)
     if names:
         notes.append(f"{' and '.join(names)} not here: {instead.model or instead.provider} instead")
@@ -169,40 +197,25 @@ def _place(
 
 
 def _choice(
-    offer: ProviderProfile, query: Query, policy: RoutingPolicy, model: str = ""
+    provider: ProviderProfile, query: Query, policy: RoutingPolicy, model: str = ""
 ) -> ProviderChoice:
-    """A provider with the model that suits the query: the given one, the policy's for local ones, else its first."""
+    """A provider with the given model, else the policy's for local ones, else its first."""
     if model:
-        return ProviderChoice(offer.name, model)
-    if offer.local:
+        return ProviderChoice(provider.name, model)
+    if provider.local:
         for name in policy.local.get(query.type, ()):
-            if any(same_model(name, known) for known in offer.models):
-                return ProviderChoice(offer.name, name)
-    return ProviderChoice(offer.name, offer.models[0] if offer.models else "")
+            if provider.has(name):
+                return ProviderChoice(provider.name, name)
+    return ProviderChoice(provider.name, provider.models[0] if provider.models else "")
 
 
-def _order(offers: Sequence[ProviderProfile], first: str) -> list[ProviderProfile]:
-    """Who comes after the first choice: other providers of its rank, then upwards (local, fixed price, usage), then back down."""
-    rank = {offer.name: _rank(offer) for offer in offers}
+def _order(providers: Sequence[ProviderProfile], first: str) -> list[ProviderProfile]:
+    """The other providers: those of the first one's rank, then upwards (local, fixed price, usage), then down."""
+    rank = {provider.name: _rank(provider) for provider in providers}
     start = rank.get(first, 0)
-    others = [offer for offer in offers if offer.name != first]
-    upwards = sorted(
-        (offer for offer in others if rank[offer.name] >= start), key=lambda offer: rank[offer.name]
-    )
-    downwards = sorted(
-        (offer for offer in others if rank[offer.name] < start), key=lambda offer: -rank[offer.name]
-    )
-    return upwards + downwards
+    others = [provider for provider in providers if provider.name != first]
+    return sorted(others, key=lambda each: (rank[each.name] < start, abs(rank[each.name] - start)))
 
 
-def _rank(offer: ProviderProfile) -> int:
-    return 0 if offer.local else {"free": 1, "fixed": 2, "usage": 3}[offer.kind]
-
-
-def same_model(one: str, other: str) -> bool:
-    """Whether two names mean one model: a name without a tag means the tag `latest`, as Ollama reads it."""
-    return _tagged(one) == _tagged(other)
-
-
-def _tagged(name: str) -> str:
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+def _rank(provider: ProviderProfile) -> int:
+    return 0 if provider.local else {"free": 1, "fixed": 2, "usage": 3}[provider.kind]

@@ -1,6 +1,6 @@
-"""A streamed answer whose first piece has come: pieces out, one record at the end, however it ends.
+"""A streamed answer whose first piece has come. However it ends, it is recorded once.
 
-Does not know who was asked before this provider, and never asks another one: what has gone out cannot be taken back.
+No other provider is asked from here on: what has been sent cannot be taken back.
 """
 
 import asyncio
@@ -20,6 +20,9 @@ from stock_llm.gateway.query import (
 )
 from stock_llm.gateway.routing.circuit_breaker import CircuitBreaker
 
+STALLED_SECONDS = 30.0
+"""A caller who takes no piece for so long loses the answer: it holds a slot that others wait for."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,76 +34,102 @@ class AnswerStream:
     Args:
         pieces: the provider's, of which `first` was taken.
         timeout: seconds that the next piece may take.
+        stalled: seconds that the caller may take for a piece.
     """
 
     def __init__(
         self,
-        books: RequestAccounting,
-        run: RequestContext,
+        accounting: RequestAccounting,
+        context: RequestContext,
         breaker: CircuitBreaker,
         pieces: AsyncIterator[AnswerChunk],
         first: AnswerChunk,
         timeout: float,
+        stalled: float = STALLED_SECONDS,
     ):
-        self._books, self._run, self._breaker, self._ticket = books, run, breaker, breaker.ticket
-        self._pieces, self._timeout = pieces, timeout
-        self._waiting: AnswerChunk | None = first
+        self._accounting, self._context = accounting, context
+        self._breaker, self._permit = breaker, breaker.permit
+        self._pieces, self._timeout, self._stalled_seconds = pieces, timeout, stalled
+        self._next_chunk: AnswerChunk | None = first
         self._streamed = 0
-        self._ended = False
-        self._began = books.seconds() - run.provider_seconds
-        self.first_piece_seconds = books.seconds() - run.began
+        self._has_ended = self._has_stalled = False
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stall_task: asyncio.Task[None] | None = None
+        self._began = accounting.seconds() - context.provider_seconds
+        self.first_piece_seconds = accounting.seconds() - context.began
         """From the request to the first piece, failed tries included."""
         self.served: RequestTrace | None = None
 
     @property
     def id(self) -> str:
         """Of the record and of the response."""
-        return self._run.id
+        return self._context.id
 
     @property
     def decision(self) -> RoutingDecision:
-        """Who was to be asked, and why."""
-        assert self._run.decision is not None
-        return self._run.decision
+        """The router's decision."""
+        assert self._context.decision is not None
+        return self._context.decision
 
     @property
     def attempts(self) -> tuple[ProviderAttempt, ...]:
-        """The last one answers."""
-        return tuple(self._run.attempts)
+        """All tries; the last one answers."""
+        return tuple(self._context.attempts)
 
     @property
     def skipped(self) -> tuple[FailureReason, ...]:
-        """Providers that were not asked when it was their turn."""
-        return tuple(self._run.passed_over)
+        """Providers that were passed over."""
+        return tuple(self._context.passed_over)
 
     @property
     def choice(self) -> ProviderChoice:
-        """Who answers."""
-        return self._run.attempts[-1].choice
+        """The provider that answers."""
+        return self._context.attempts[-1].choice
 
     def __aiter__(self) -> "AnswerStream":
         return self
 
     async def __anext__(self) -> AnswerChunk:
-        if self._ended:
+        self._stop_timer()
+        if self._has_stalled:
+            reason = f"the caller took no piece for {self._stalled_seconds:g} s"
+            raise Cut(self.choice.provider, reason, charged=True)
+        if self._has_ended:
             raise StopAsyncIteration
         try:
-            chunk, self._waiting = self._waiting or await self._next(), None
+            chunk, self._next_chunk = self._next_chunk or await self._next(), None
         except BaseException as error:
-            await self._end(_status(error))
+            await self._end("cut" if isinstance(error, Cut) else "cancelled")
             raise
-        self._streamed += len(chunk.text.encode())
+        self._streamed += len(chunk.text.encode(errors="replace"))
         if chunk.answer:
-            self._ended = True
-            self._time()
-            self.served = self._books.serve(self._run, chunk.answer)
+            self._has_ended = True
+            self._measure()
+            self.served = self._accounting.finish(self._context, chunk.answer)
             await close(self._pieces)
+        else:
+            loop = asyncio.get_running_loop()
+            self._stall_timer = loop.call_later(self._stalled_seconds, self._stall)
         return chunk
 
     async def aclose(self) -> None:
         """Stops the generation if it is not over; the record then says "cancelled"."""
-        if not self._ended:
+        self._stop_timer()
+        if self._stall_task:
+            await self._stall_task
+        if not self._has_ended:
             await self._end("cancelled")
+
+    def _stall(self) -> None:
+        """Ends the answer of a caller who does not read."""
+        if not self._has_ended:
+            self._has_stalled = True
+            self._stall_task = asyncio.get_running_loop().create_task(self._end("cancelled"))
+
+    def _stop_timer(self) -> None:
+        if self._stall_timer:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     async def _next(self) -> AnswerChunk:
         name = self.choice.provider
@@ -108,7 +137,8 @@ class AnswerStream:
             async with asyncio.timeout(self._timeout):
                 return await anext(self._pieces)
         except TimeoutError:
-            raise Cut(name, f"no further piece within {self._timeout:g} s", charged=True) from None
+            reason = f"no further piece within {self._timeout:g} s"
+            raise Cut(name, reason, charged=True) from None
         except StopAsyncIteration:
             raise Cut(name, "the stream stopped before its end", charged=True) from None
         except Cut:
@@ -116,25 +146,25 @@ class AnswerStream:
         except GatewayError as failure:
             raise Cut(name, failure.reason, charged=True) from None
         except Exception as error:
-            _log.exception("%s failed in a way that it should not", name)
-            raise Cut(name, f"a fault in the gateway: {error!r}"[:300], charged=True) from None
+            _log.exception("internal error in the provider %s", name)
+            reason = f"internal gateway error: {error!r}"[:300]
+            raise Cut(name, reason, charged=True) from None
 
     async def _end(self, status: RequestStatus) -> None:
-        self._ended = True
-        self._time()
-        self._run.path[-1] = f"{self.choice.provider}: {status}"
+        self._has_ended = True
+        self._measure()
+        self._context.path[-1] = f"{self.choice.provider}: {status}"
         if status == "cut":
-            self._breaker.failed(self._ticket, Cut(self.choice.provider, ""), self._books.seconds())
-        self._books.give_up(self._run, status, self._streamed)
+            failure = Cut(self.choice.provider, "")
+            self._breaker.fail(self._permit, failure, self._accounting.seconds())
+        self._accounting.give_up(self._context, status, self._streamed)
         await close(self._pieces)
 
-    def _time(self) -> None:
-        self._run.provider_seconds = self._books.seconds() - self._began
-        self._run.attempts[-1] = replace(self._run.attempts[-1], seconds=self._run.provider_seconds)
-
-
-def _status(error: BaseException) -> RequestStatus:
-    return "cut" if isinstance(error, Cut) else "cancelled"
+    def _measure(self) -> None:
+        context = self._context
+        context.provider_seconds = self._accounting.seconds() - self._began
+        last = context.attempts[-1]
+        context.attempts[-1] = replace(last, seconds=context.provider_seconds)
 
 
 async def close(pieces: AsyncIterator[AnswerChunk]) -> None:

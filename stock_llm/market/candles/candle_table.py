@@ -33,6 +33,9 @@ from stock_llm.storage.findings import Finding
 from stock_llm.storage.parse_cache import CachedParse, ParseResult
 from stock_llm.storage.quarantine import QuarantinedRow
 
+PARSERS = ("market/candles", "market/calendars.py", "tabular", "storage/quarantine.py")
+"""The code that a candle file is read by; see `code_digest`."""
+
 _AT_ONCE = 250_000
 """Candles that `merge_parts` has in memory."""
 
@@ -59,7 +62,7 @@ def read_candles(
         InputError: a file is empty, not UTF-8, not daily, lacks a column, or more than half of its rows are bad; or the files
             contradict each other on most days.
     """
-    read_files = [read_file(file, file.relative_to(root).as_posix()) for file in files]
+    read_files = [read_file(file, file.relative_to(root).as_posix(), exchanges) for file in files]
     read_files.sort(key=lambda one: one.table["symbol"][0].as_py() if len(one.table) else "")
     table = (
         pa.concat_tables([one.table for one in read_files])
@@ -75,7 +78,7 @@ def read_candles(
     )
 
 
-def load_candle_file(file: Path, settings: Settings) -> CachedParse:
+def load_candle_file(file: Path, settings: Settings, exchanges: Exchanges) -> CachedParse:
     """One of the user's candle files, read once; its facts tell `rows_read` and `symbols`.
 
     Raises:
@@ -85,14 +88,19 @@ def load_candle_file(file: Path, settings: Settings) -> CachedParse:
     name = file.relative_to(given if given.is_dir() else given.parent).as_posix()
 
     def work() -> ParseResult:
-        reading = read_file(file, name)
+        reading = read_file(file, name, exchanges)
         facts = {
             "rows_read": reading.rows_read,
             "symbols": sorted(pc.unique(reading.table["symbol"]).to_pylist()),
         }
         return ParseResult(reading.table, reading.rejected, facts)
 
-    digest = digest_of(candles=file_sha256(file), name=name, code=parse_cache.code_digest())
+    digest = digest_of(
+        candles=file_sha256(file),
+        name=name,
+        exchanges=[exchanges.default, *sorted(exchanges.by_symbol.items())],
+        code=parse_cache.code_digest(*PARSERS),
+    )
     return parse_cache.load_or_parse(settings.artifacts / "parts", digest, work)
 
 

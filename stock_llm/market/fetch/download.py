@@ -19,6 +19,7 @@ from stock_llm.market.candles.candle_file import read_file
 from stock_llm.market.fetch import alpaca, yahoo
 from stock_llm.market.fetch.daily_candles import DailyCandles
 from stock_llm.settings import Settings
+from stock_llm.storage.atomic import atomic_write
 
 FetchCandles = Callable[[Sequence[str], date, date], Iterator[DailyCandles]]
 
@@ -153,9 +154,7 @@ def _write(file: Path, daily: DailyCandles, today: date) -> DownloadedFile:
             strict=True,
         )
     ]
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(_HEADER + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(file)
+    atomic_write(file, "\n".join([_HEADER, *lines, ""]))
     first, last = (day.astype(date) for day in daily.day[priced][[0, -1]])
     return DownloadedFile(file, len(lines), first, last)
 

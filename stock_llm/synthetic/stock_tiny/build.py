@@ -6,7 +6,6 @@ the loss of those that are there against the stated one.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.settings import Settings
+from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import digest_of
 from stock_llm.synthetic.stock_tiny import corpus, probe
 from stock_llm.synthetic.stock_tiny.card import card
@@ -140,14 +140,11 @@ def write(
     (partial / "README.md").write_text(
         card(asdict(facts), _samples(written, tokenizer)), encoding="utf-8"
     )
-    for file in partial.iterdir():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
     old = folder.with_name("stock-tiny.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
-    partial.rename(folder)
+    move_into_place(partial, folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -197,7 +194,7 @@ def _tokenizer(folder: Path, seed: int, vocabulary: int, documents: int) -> "Tok
     if not folder.exists():
         partial = folder.with_name("tokenizer.partial")
         train_tokenizer(tokenizer_lines(seed, documents), partial, vocabulary)
-        partial.rename(folder)
+        move_into_place(partial, folder)
     return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 

@@ -5,7 +5,6 @@ checkpoint.
 """
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stock_llm.storage.atomic import atomic_path
 from stock_llm.synthetic.stock_tiny import corpus
 
 if TYPE_CHECKING:
@@ -255,9 +255,7 @@ def _save(
 ) -> None:
     import torch
 
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    with atomic_path(checkpoint) as path, path.open("wb") as stream:
         torch.save(
             {
                 "model": model.state_dict(),
@@ -266,6 +264,3 @@ def _save(
             },
             stream,
         )
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(checkpoint)

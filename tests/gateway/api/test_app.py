@@ -135,7 +135,7 @@ def test_a_deterministic_question_is_answered_from_memory_the_second_time(runnin
 def test_a_model_that_was_published_anew_is_asked_again(running, backend, monkeypatch):
     from stock_llm.gateway.providers import registry
 
-    monkeypatch.setattr(registry, "_EVERY", 0.05)
+    monkeypatch.setattr(registry, "_REFRESH_SECONDS", 0.05)
     cold = ASK | {"options": {"seed": 5}}
     running.http.post("/api/chat", json=cold)
     backend.digests["mistral:7b"] = "f" * 64

@@ -21,7 +21,9 @@ from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.gateway.chat import ChatMessage, ChatRequest, GenerationOptions, TokenUsage
+from stock_llm.gateway.config import GatewaySettings
 from stock_llm.gateway.errors import (
+    AccessDenied,
     BadRequest,
     Cut,
     Overloaded,
@@ -36,7 +38,6 @@ from stock_llm.gateway.providers.claude_api import ClaudeApiProvider
 from stock_llm.gateway.providers.claude_cli import ClaudeCliProvider
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.registry import ProviderRegistry
-from stock_llm.settings import load_settings
 
 RESULT = {
     "type": "result", "subtype": "success", "is_error": False, "duration_ms": 6010, "duration_api_ms": 4400, "num_turns": 1,
@@ -112,16 +113,8 @@ def test_the_command_gets_an_api_key_only_where_a_dial_says_so(tmp_path, monkeyp
     path = prints(tmp_path, RESULT)
 
     def given(**dials):
-        settings = load_settings(
-            home=tmp_path,
-            ollama_host="",
-            gateway={"claude_cli": True, "claude_command": path} | dials,
-        )
-        command = next(
-            provider
-            for provider in ProviderRegistry(settings).providers
-            if provider.name == "claude-cli"
-        )
+        settings = GatewaySettings(claude_cli=True, claude_command=path, embedded=False, **dials)
+        (command,) = ProviderRegistry(settings, "", tmp_path, 1).providers
         asyncio.run(command.answer(QUESTION))
         return set(json.loads((tmp_path / "called.json").read_text())["secrets"])
 
@@ -224,7 +217,7 @@ def test_free_json_is_asked_for_in_words(tmp_path):
         (
             RESULT | {"is_error": True, "result": "Invalid API key", "api_error_status": 401},
             1,
-            Unavailable,
+            AccessDenied,
             "Invalid API key",
         ),
         (
@@ -456,7 +449,9 @@ def error(kind, text):
         (500, error("api_error", "boom"), Unavailable),
         (400, error("invalid_request_error", "bad"), BadRequest),
         (404, error("not_found_error", "model: x"), UnknownModel),
-        (401, error("authentication_error", "invalid x-api-key"), Unavailable),
+        (401, error("authentication_error", "invalid x-api-key"), AccessDenied),
+        (402, error("billing_error", "no money"), AccessDenied),
+        (403, error("permission_error", "no"), AccessDenied),
         (504, "gateway timeout", TimedOut),
     ],
 )

@@ -26,7 +26,7 @@ def test_turns_go_in_order_of_arrival_and_no_model_overtakes():
     order = []
 
     async def ask(limit, model):
-        async with limit.turn("ollama", model):
+        async with limit.slot("ollama", model):
             order.append(model)
             await asyncio.sleep(0.01)
 
@@ -42,10 +42,10 @@ def test_turns_go_in_order_of_arrival_and_no_model_overtakes():
 def test_whoever_gives_up_waiting_lets_the_next_one_in():
     async def given_up():
         limit = ConcurrencyLimit(2, 10)
-        async with limit.turn("ollama", "a"):
+        async with limit.slot("ollama", "a"):
 
             async def wait(model):
-                async with limit.turn("ollama", model) as seconds:
+                async with limit.slot("ollama", model) as seconds:
                     return seconds
 
             other = asyncio.create_task(wait("b"))
@@ -66,7 +66,7 @@ def test_all_who_wait_may_leave_in_the_same_instant():
         limit = ConcurrencyLimit(2, 10)
 
         async def ask():
-            async with limit.turn("ollama", "a"):
+            async with limit.slot("ollama", "a"):
                 await asyncio.Event().wait()
 
         tasks = [asyncio.create_task(ask()) for _ in range(8)]
@@ -77,7 +77,7 @@ def test_all_who_wait_may_leave_in_the_same_instant():
         gone = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(one, asyncio.CancelledError) for one in gone), gone
         assert (limit.running, limit.waiting) == (0, 0)
-        async with limit.turn("ollama", "b"):
+        async with limit.slot("ollama", "b"):
             pass
 
     run(all_gone())
@@ -86,9 +86,9 @@ def test_all_who_wait_may_leave_in_the_same_instant():
 def test_models_of_one_name_at_two_servers_are_two_models():
     async def both():
         limit = ConcurrencyLimit(2, 0)
-        async with limit.turn("ollama", "m"):
+        async with limit.slot("ollama", "m"):
             with pytest.raises(Busy):
-                async with limit.turn("lm-studio", "m"):
+                async with limit.slot("lm-studio", "m"):
                     pass
 
     run(both())
@@ -97,11 +97,11 @@ def test_models_of_one_name_at_two_servers_are_two_models():
 def test_a_turn_given_to_somebody_who_has_just_gone_goes_to_the_next():
     async def raced():
         limit = ConcurrencyLimit(1, 10)
-        turn = limit.turn("ollama", "a")
+        turn = limit.slot("ollama", "a")
         await turn.__aenter__()
 
         async def wait():
-            async with limit.turn("ollama", "a"):
+            async with limit.slot("ollama", "a"):
                 return True
 
         gone, next_one = asyncio.create_task(wait()), asyncio.create_task(wait())
@@ -119,9 +119,9 @@ def test_a_turn_given_to_somebody_who_has_just_gone_goes_to_the_next():
 def test_a_full_queue_says_when_to_come_back():
     async def full():
         limit = ConcurrencyLimit(1, 0)
-        async with limit.turn("ollama", "a"):
+        async with limit.slot("ollama", "a"):
             with pytest.raises(Busy, match="0 requests are waiting already") as refused:
-                async with limit.turn("ollama", "a"):
+                async with limit.slot("ollama", "a"):
                     pass
         assert refused.value.retry_after >= 1
 

@@ -12,7 +12,7 @@ import pytest
 from factories.running_gateway import gateway
 
 from stock_llm.errors import StockLLMError
-from stock_llm.gateway.providers.embedded_worker import _Loaded
+from stock_llm.gateway.providers.embedded_worker import _Memory
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, STOP, SYSTEM
 from stock_llm.ollama.modelfile import Modelfile
@@ -252,4 +252,4 @@ def test_an_idle_model_leaves_memory_and_comes_back(home, tmp_path, monkeypatch)
 
 def test_a_model_larger_than_allowed_is_refused(home):
     with pytest.raises(StockLLMError, match="larger than the 0 MB"):
-        _Loaded(threads=1, megabytes=0).model(home / "tiny.gguf", 512)
+        _Memory(threads=1, megabytes=0).model(home / "tiny.gguf", 512)

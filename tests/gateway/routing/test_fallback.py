@@ -288,64 +288,64 @@ def test_a_rest_is_never_longer_than_a_minute_and_ends_with_an_answer():
     breaker, now = CircuitBreaker(), 0.0
     rests = []
     for _ in range(FAILURE_THRESHOLD + 6):
-        breaker.failed(breaker.ask(now), Unavailable("x", "down"), now)
+        breaker.fail(breaker.acquire(now), Unavailable("x", "down"), now)
         rests.append(breaker.cooldown(now))
         now += rests[-1] or FAILURE_SPAN
     assert rests == [0.0] * (FAILURE_THRESHOLD - 1) + [5, 10, 20, 40, 60, 60, 60]
-    breaker.answered(now)
-    breaker.failed(breaker.ask(now), Unavailable("x", "down"), now)
+    breaker.succeed(now)
+    breaker.fail(breaker.acquire(now), Unavailable("x", "down"), now)
     assert breaker.cooldown(now) == 0
 
 
 def test_calls_that_began_before_a_rest_do_not_make_it_longer():
     breaker = CircuitBreaker()
-    tickets = [breaker.ask(0.0) for _ in range(64)]
-    for number, ticket in enumerate(tickets):
-        breaker.failed(ticket, Unavailable("x", "down"), 4.0 + number / 4)
+    permits = [breaker.acquire(0.0) for _ in range(64)]
+    for number, permit in enumerate(permits):
+        breaker.fail(permit, Unavailable("x", "down"), 4.0 + number / 4)
     opened = 4.0 + FAILURE_SPAN + 0.25  # the sixth
     assert breaker.cooldown(opened) == FIRST_COOLDOWN
-    probe = breaker.ask(opened + FIRST_COOLDOWN)
-    assert breaker.ask(opened + FIRST_COOLDOWN) is None
-    breaker.release(tickets[0])
-    assert breaker.ask(opened + FIRST_COOLDOWN) is None
-    breaker.failed(probe, Unavailable("x", "down"), opened + FIRST_COOLDOWN)
+    probe = breaker.acquire(opened + FIRST_COOLDOWN)
+    assert breaker.acquire(opened + FIRST_COOLDOWN) is None
+    breaker.release(permits[0])
+    assert breaker.acquire(opened + FIRST_COOLDOWN) is None
+    breaker.fail(probe, Unavailable("x", "down"), opened + FIRST_COOLDOWN)
     assert breaker.cooldown(opened + FIRST_COOLDOWN) == 2 * FIRST_COOLDOWN
 
 
 def test_a_wait_that_was_asked_for_is_kept_although_an_older_call_is_answered():
     breaker = CircuitBreaker()
-    older, newer = breaker.ask(0.0), breaker.ask(0.0)
+    older, newer = breaker.acquire(0.0), breaker.acquire(0.0)
     assert older == newer
-    breaker.failed(newer, RateLimited("x", "slow down", retry_after=30), 1.0)
-    breaker.answered(2.0)
+    breaker.fail(newer, RateLimited("x", "slow down", retry_after=30), 1.0)
+    breaker.succeed(2.0)
     assert (breaker.cooldown(2.0), breaker.asked_to_wait) == (29.0, True)
-    breaker.answered(31.0)
+    breaker.succeed(31.0)
     assert (breaker.cooldown(31.0), breaker.asked_to_wait) == (0.0, False)
 
 
 def test_calls_that_hang_while_others_are_answered_are_not_a_row():
     breaker = CircuitBreaker()
-    hanging = [breaker.ask(0.0) for _ in range(64)]
-    breaker.answered(4.0)
-    for number, ticket in enumerate(hanging):
-        breaker.failed(ticket, Unavailable("x", "no answer within 8 s"), 8.0 + number / 4)
+    hanging = [breaker.acquire(0.0) for _ in range(64)]
+    breaker.succeed(4.0)
+    for number, permit in enumerate(hanging):
+        breaker.fail(permit, Unavailable("x", "no answer within 8 s"), 8.0 + number / 4)
     assert breaker.cooldown(24.0) == 0
     later = [
-        breaker.ask(24.0) for _ in range(FAILURE_THRESHOLD)
+        breaker.acquire(24.0) for _ in range(FAILURE_THRESHOLD)
     ]  # after the last answer, and none of them is answered
-    for number, ticket in enumerate(later):
-        breaker.failed(ticket, Unavailable("x", "no answer within 8 s"), 32.0 + number)
+    for number, permit in enumerate(later):
+        breaker.fail(permit, Unavailable("x", "no answer within 8 s"), 32.0 + number)
     assert breaker.cooldown(32.0 + len(later) - 1) == FIRST_COOLDOWN
 
 
 def test_many_failures_at_one_instant_are_not_a_row():
     breaker = CircuitBreaker()
-    tickets = [breaker.ask(0.0) for _ in range(64)]
-    for ticket in tickets:
-        breaker.failed(ticket, Unavailable("x", "no answer within 4 s"), 4.0)
-    assert breaker.ask(4.0) is not None
-    breaker.answered(4.0)
-    breaker.failed(breaker.ask(9.0), Unavailable("x", "down"), 9.0)
+    permits = [breaker.acquire(0.0) for _ in range(64)]
+    for permit in permits:
+        breaker.fail(permit, Unavailable("x", "no answer within 4 s"), 4.0)
+    assert breaker.acquire(4.0) is not None
+    breaker.succeed(4.0)
+    breaker.fail(breaker.acquire(9.0), Unavailable("x", "down"), 9.0)
     assert breaker.cooldown(9.0) == 0
 
 
@@ -357,7 +357,7 @@ class Queued(Scripted):
         self.limit, self.seconds = limit, seconds
 
     async def answer(self, request):
-        async with self.limit.turn(self.name, request.model):
+        async with self.limit.slot(self.name, request.model):
             await asyncio.sleep(self.seconds)
             return await super().answer(request)
 

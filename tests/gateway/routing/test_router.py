@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stock_llm.errors import InputError
-from stock_llm.gateway.errors import NobodyAnswered
+from stock_llm.gateway.config import GatewaySettings
+from stock_llm.gateway.errors import BadRequest, NobodyAnswered, UnknownModel
 from stock_llm.gateway.providers.registry import ProviderRegistry
-from stock_llm.gateway.query import QUERY_TYPES, ProviderChoice, Query
+from stock_llm.gateway.query import QUERY_TYPES, ProviderChoice, Query, RemainingBudget, same_model
 from stock_llm.gateway.routing.policy import load_policy
-from stock_llm.gateway.routing.router import ProviderProfile, RemainingBudget, decide, same_model
-from stock_llm.settings import load_settings
+from stock_llm.gateway.routing.router import ProviderProfile, decide
 
 OLLAMA = ProviderProfile(
     "ollama",
@@ -128,18 +128,12 @@ def test_the_cap_comes_before_every_rule(policy, left):
     assert dict(decision.left_out)["claude-api"].startswith("the budget is spent")
 
 
-def test_a_spent_budget_holds_for_a_model_that_was_asked_for():
-    decision = decide(
-        Query(model="claude-opus-5-5"),
-        POLICIES["service"],
-        ALL,
-        RemainingBudget(Decimal(0), Decimal(5)),
-    )
-    assert decision.choice.provider == "ollama"
-    assert (
-        "claude-api the budget is spent ($0 left today, $5 this month): local instead"
-        in decision.notes
-    )
+SPENT = RemainingBudget(Decimal(0), Decimal(5))
+
+
+def test_a_spent_budget_holds_for_a_model_that_was_asked_for_and_no_other_answers():
+    with pytest.raises(NobodyAnswered, match=r"claude-api \(left out\): the budget is spent"):
+        decide(Query(model="claude-opus-5-5"), POLICIES["service"], ALL, SPENT)
 
 
 def test_a_rule_that_names_a_provider_that_is_off_falls_to_local_and_says_so():
@@ -197,16 +191,45 @@ def test_a_model_asked_for_by_name_is_asked(model, choice):
     assert decision.rule == f"the model '{model}' was asked for"
 
 
+@pytest.mark.parametrize("providers", [(API,), (CLI, API), ()])
+def test_a_model_that_is_not_here_is_unknown_and_no_other_answers(providers):
+    with pytest.raises(UnknownModel, match="model 'gpt-4o' not found"):
+        decide(Query(model="gpt-4o"), POLICIES["service"], providers, PLENTY)
+
+
+def test_only_providers_of_the_model_follow_one_that_was_asked_for():
+    decision = decide(Query(model="stock-llm"), POLICIES["service"], ALL, PLENTY)
+    assert decision.fallback == (ProviderChoice("embedded", "stock-llm"),)
+    assert dict(decision.left_out)["claude-cli"] == "does not have the model"
+    for model in ("mistral:7b", "claude-cli", "claude-opus-5-5", "unknown"):
+        assert decide(Query(model=model), POLICIES["service"], ALL, PLENTY).fallback == ()
+
+
+@pytest.mark.parametrize(
+    ("needs", "model", "status", "text"),
+    [
+        ({"tools"}, "claude-cli", 400, "'claude-cli' does not support tools"),
+        ({"thinking"}, "stock-llm", 400, "'stock-llm' does not support thinking"),
+        ({"embed"}, "claude-opus-5-5", 501, "'claude-opus-5-5' does not support embeddings"),
+        ({"images"}, "auto", 400, "no provider that is switched on supports images"),
+    ],
+)
+def test_what_no_provider_of_the_model_can_do_is_the_requests_fault(needs, model, status, text):
+    with pytest.raises(BadRequest) as failed:
+        decide(Query(model=model, needs=frozenset(needs)), POLICIES["service"], ALL, PLENTY)
+    assert (failed.value.status, failed.value.reason) == (status, text)
+
+
 def test_a_provider_that_lacks_a_capability_is_left_out_with_the_reason():
     decision = decide(
         Query(needs=frozenset({"tools"}), complexity=8), POLICIES["service"], ALL, PLENTY
     )
     assert decision.choice.provider == "ollama"
     assert dict(decision.left_out) == {
-        "embedded": "cannot do tools",
-        "claude-cli": "cannot do tools",
+        "embedded": "does not support tools",
+        "claude-cli": "does not support tools",
     }
-    assert "claude-cli cannot do tools: local instead" in decision.notes
+    assert "claude-cli does not support tools: local instead" in decision.notes
 
 
 OFFERS = st.lists(
@@ -239,6 +262,9 @@ def test_whatever_is_asked_private_stays_and_a_spent_budget_holds(
         decision = decide(query, POLICIES[policy], offers, left)
     except NobodyAnswered as error:
         assert {reason.provider for reason in error.reasons} >= {offer.name for offer in offers}
+        return
+    except UnknownModel:
+        assert not any(offer.kind == "free" or offer.has(query.model) for offer in offers)
         return
     asked = [decision.choice.provider, *(choice.provider for choice in decision.fallback)]
     assert len(set(asked)) == len(asked)
@@ -340,8 +366,9 @@ def test_a_rule_may_name_whatever_the_settings_can_switch_on(tmp_path):
         "claude_api": True,
         "servers": {"vllm": {"url": "http://127.0.0.1:9/v1"}},
     }
-    settings = load_settings(home=tmp_path, ollama_host="http://127.0.0.1:9", gateway=dials)
-    names = [provider.name for provider in ProviderRegistry(settings).providers]
+    settings = GatewaySettings(**dials)
+    registry = ProviderRegistry(settings, "http://127.0.0.1:9", tmp_path, threads=1)
+    names = [provider.name for provider in registry.providers]
     rules = "".join(
         f'[[rule]]\nwhen = {{ urgency = "> {number}" }}\nto = "{name}"\n'
         for number, name in enumerate(names)
@@ -349,7 +376,7 @@ def test_a_rule_may_name_whatever_the_settings_can_switch_on(tmp_path):
     (tmp_path / "mine.toml").write_text(
         f'name = "mine"\n{rules}[[rule]]\nwhen = {{}}\nto = "local"\n'
     )
-    mine = load_policy("mine.toml", VALUES, tmp_path, settings.gateway.servers)
+    mine = load_policy("mine.toml", VALUES, tmp_path, settings.servers)
     assert [rule.to for rule in mine.rules] == [
         "ollama",
         "embedded",

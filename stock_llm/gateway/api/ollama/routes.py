@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from stock_llm.gateway.api import openapi
+from stock_llm.gateway.api.embedding_requests import embed_request, legacy_request
 from stock_llm.gateway.api.handler import FeedbackSubject, RequestHandler, cancel_on_disconnect
 from stock_llm.gateway.api.middleware import BLOBS_PATH
 from stock_llm.gateway.api.ollama import responses
@@ -43,7 +44,6 @@ from stock_llm.gateway.errors import (
     UnknownModel,
 )
 from stock_llm.gateway.providers.embedded import EmbeddedProvider
-from stock_llm.gateway.providers.embeddings import embed_request, legacy_request
 from stock_llm.gateway.providers.ollama import OllamaProvider
 from stock_llm.gateway.providers.ollama_codec import decode_object
 from stock_llm.gateway.providers.registry import ProviderRegistry

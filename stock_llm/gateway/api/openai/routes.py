@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from stock_llm.gateway.api import openapi
+from stock_llm.gateway.api.embedding_requests import openai_request
 from stock_llm.gateway.api.handler import FeedbackSubject, RequestHandler, cancel_on_disconnect
 from stock_llm.gateway.api.ollama.requests import parse_body
 from stock_llm.gateway.api.openai import responses
@@ -21,7 +22,6 @@ from stock_llm.gateway.api.request_hints import AUTO, build_query, embedding_que
 from stock_llm.gateway.api.streaming import AnswerStreamResponse
 from stock_llm.gateway.chat import AnswerChunk
 from stock_llm.gateway.errors import BadRequest, UnknownModel
-from stock_llm.gateway.providers.embeddings import openai_request
 from stock_llm.gateway.providers.registry import ProviderRegistry
 
 

@@ -1,0 +1,42 @@
+"""Commands for the embedded base model: base build."""
+
+from typing import Annotated
+
+import typer
+
+from stock_llm.cli.options import load_settings
+
+app = typer.Typer(help="The embedded base model.", no_args_is_help=True)
+
+
+@app.command("build")
+def build(
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 60.0,
+    steps: Annotated[int | None, typer.Option(help="How many steps to train instead.")] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Start from the beginning; discard what an interrupted build had done."
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Build nothing; compare corpus and loss with the model card."),
+    ] = False,
+) -> None:
+    """Train models/stock-tiny from scratch: corpus, tokenizer, weights, card. Killed, it goes on when run again.
+
+    Examples:
+
+        stock-llm base build --minutes 60
+
+        stock-llm base build --check
+    """
+    from stock_llm.synthetic.stock_tiny import build
+
+    settings = load_settings()
+    if check:
+        print(f"held-out loss {build.check(settings):.4f} nats per token, as the card says")
+        return
+    budget = build.TrainingBudget(steps=steps) if steps else build.TrainingBudget(minutes=minutes)
+    print(f"written to {build.build(settings, budget, resume=not fresh)}")

@@ -1,0 +1,151 @@
+"""Commands for trades and candles: import, positions, fetch, forget."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stock_llm.cli.options import Candles, Trades, load_settings
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Exports of your brokers: CSV, JSON, XML.")],
+    look: Annotated[
+        bool, typer.Option("--look", help="Only show what they hold; keep no copy.")
+    ] = False,
+    draft: Annotated[
+        bool,
+        typer.Option(
+            "--draft", help="Print a draft of a format for a CSV file that no format knows."
+        ),
+    ] = False,
+    trades: Trades = None,
+) -> None:
+    """Show what exports hold, and put copies into the folder of trades, which every run reads.
+
+    The format is recognised by the content. Importing a file again, or one that overlaps, adds nothing twice.
+
+    Examples:
+
+        stock-llm import ~/Downloads/transactions.csv
+
+        stock-llm import --look *.csv
+
+        stock-llm import unknown.csv --draft > data/formats/mybank.toml
+    """
+    settings = load_settings(trades=trades)
+    if draft:
+        from stock_llm.importers.scaffold.draft import draft_format
+
+        for file in files:
+            print(draft_format(file))
+        return
+    from rich.console import Console
+
+    from stock_llm.pipeline import import_exports
+
+    console = Console()
+    for preview in import_exports.preview_exports(files, settings):
+        console.print(import_exports.preview_table(preview))
+        if look:
+            continue
+        if preview.mostly_bad:
+            print(f"not kept: more than half of the rows of {preview.file.name} are bad\n")
+        else:
+            print(f"kept as {import_exports.copy_to_trades(preview.file, settings)}\n")
+    if not look and settings.path(settings.trades) != import_exports.trades_folder(settings):
+        print(
+            f"Runs read {settings.trades}. To use the folder of exports, write into stock-llm.toml: "
+            'trades = "data/trades"'
+        )
+
+
+def positions(trades: Trades = None, candles: Candles = None) -> None:
+    """Show what you hold, what it cost and returned, and what is wrong or unclear in your files.
+
+    Reads new files first. Returns are before fees and taxes, which have columns of their own.
+
+    Example:
+
+        stock-llm positions
+    """
+    from rich.console import Console
+
+    from stock_llm.pipeline import positions_table
+    from stock_llm.pipeline.history import current
+
+    history = current(load_settings(trades=trades, candles=candles))
+    console = Console()
+    console.print(positions_table.positions_table(history.positions))
+    console.print(positions_table.findings_table(history))
+
+
+def fetch(
+    symbols: Annotated[
+        list[str], typer.Argument(help="As the provider writes them: AAPL, AET.L, ^GSPC, EURUSD=X.")
+    ],
+    provider: Annotated[str, typer.Option("--from", help="yfinance or alpaca.")] = "yfinance",
+    since: Annotated[
+        str | None, typer.Option(help="First day, YYYY-MM-DD. Default: ten years ago.")
+    ] = None,
+    candles: Candles = None,
+) -> None:
+    """Fetch daily candles into the folder of candles, one file a symbol; exchange rates such as EURUSD=X into theirs.
+
+    A symbol that is there is fetched again as a whole: adjusted prices change with every dividend.
+
+    Alpaca needs the keys of your account in APCA_API_KEY_ID and APCA_API_SECRET_KEY.
+
+    Examples:
+
+        stock-llm fetch AAPL MSFT --candles ~/candles
+
+        stock-llm fetch AAPL --from alpaca --since 2020-01-01
+
+        stock-llm fetch EURUSD=X
+    """
+    from stock_llm.market.fetch import download
+
+    folder_for = partial(download.folder_for, load_settings(candles=candles))
+    for file in download.download(folder_for, symbols, provider, download.parse_since(since)):
+        print(
+            f"{file.file}: {file.candles} candles, {file.first_day} to {file.last_day}", flush=True
+        )
+
+
+def forget(
+    feedback: Annotated[str | None, typer.Option(metavar="ID", help="An item of feedback.")] = None,
+    trade: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="A trade, by its id in your file or in the ledger."),
+    ] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="All trades of an account, as your file names it."),
+    ] = None,
+) -> None:
+    """Leave an item of feedback, a trade or an account out from now on, and mark what was trained with it.
+
+    Your own files are not changed. A model that was trained with it answers as before until the next run makes another.
+
+    Examples:
+
+        stock-llm forget --feedback 3f2a
+
+        stock-llm forget --trade T00005
+
+        stock-llm forget --account U1234567
+    """
+    from stock_llm.errors import InputError
+    from stock_llm.pipeline import forgetting
+
+    kinds = {"feedback": feedback, "trade": trade, "account": account}
+    given = {kind: name for kind, name in kinds.items() if name is not None}
+    if not given:
+        raise InputError(
+            "nothing to forget was named", remedy="Give --feedback ID, --trade ID or --account ID"
+        )
+    settings = load_settings()
+    for kind, name in given.items():
+        print(forgetting.summary(forgetting.forget(settings, kind, name), settings))  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""Commands that answer questions: ask, serve, and costs of the gateway's calls."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from stock_llm.cli.options import Candles, load_settings
+
+
+def ask(
+    text: Annotated[
+        str,
+        typer.Argument(
+            help="Your question. Computed numbers are added for symbols of your candles and for 'my portfolio'."
+        ),
+    ],
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Print what the model sees, before the answer.")
+    ] = False,
+    model: Annotated[str, typer.Option(help="Name of a published model.")] = "stock-llm:latest",
+    candles: Candles = None,
+) -> None:
+    """Ask the published model.
+
+    Examples:
+
+        stock-llm ask "Analyze KESTRO."
+
+        stock-llm ask --show-prompt "ควรซื้อ ถือ หรือขาย KESTRO"
+
+        stock-llm ask --model stock-llm:v1 "What does RSI14 mean?"
+    """
+    from stock_llm.pipeline import ask as pipeline
+
+    reply = pipeline.ask(load_settings(candles=candles), text, model)
+    if show_prompt:
+        print(f"{reply.prompt}\n{'-' * 40}")
+    print(reply.text)
+    if reply.invented:
+        print(
+            f"warning: not in the numbers that the model was given: {', '.join(reply.invented)}",
+            file=sys.stderr,
+        )
+
+
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; another than this machine's own needs a token."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on. Default: 11435.")
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Routing rules: service, orchestrator, or a TOML file of your own."),
+    ] = None,
+) -> None:
+    """Start the gateway: Ollama's API and OpenAI's in front of local models and, if you switch them on, Claude.
+
+    Cloud providers are off. Ctrl-C ends it when the answers under way are finished.
+
+    Examples:
+
+        stock-llm serve
+
+        curl 127.0.0.1:11435/api/chat -d '{"model": "auto", "messages": [{"role": "user", "content": "What is RSI14?"}]}'
+
+        STOCK_LLM_GATEWAY__CLAUDE_CLI=true stock-llm serve --policy orchestrator
+
+        STOCK_LLM_GATEWAY__TOKEN=... stock-llm serve --host 0.0.0.0
+    """
+    from stock_llm.errors import MissingExtra
+
+    options = {"host": host, "port": port, "policy": policy}
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = load_settings(**({"gateway": given} if given else {}))
+    try:
+        from stock_llm.gateway import app
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "gateway") from None
+    app.serve(settings)
+
+
+def costs(
+    days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 30,
+    per_million: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Dollars for a million tokens at the API that you compare with."
+        ),
+    ] = 15.0,
+    fixed: Annotated[
+        float,
+        typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
+    ] = 20.0,
+) -> None:
+    """Show what the gateway's calls cost, what is left of the budgets, and what the same tokens would cost at an API.
+
+    Examples:
+
+        stock-llm costs
+
+        stock-llm costs --days 7 --per-million 15 --fixed 200
+    """
+    from decimal import Decimal
+
+    from rich.console import Console
+
+    from stock_llm.gateway.accounting import cost_report as report
+
+    settings = load_settings()
+    url = settings.url(settings.gateway.costs_url)
+    period = report.read_period(url, days)
+    left = report.read_left(url, settings.gateway.daily_dollars, settings.gateway.monthly_dollars)
+    prices = {"per_million": Decimal(str(per_million)), "fixed_month": Decimal(str(fixed))}
+    returns = {"the plan": report.plan(**prices), "recorded": report.measured(period, **prices)}
+    Console().print(report.render(period, left, returns, **prices))

@@ -1,0 +1,63 @@
+"""Commands of the main job and its versions: run, history, rollback."""
+
+from typing import Annotated
+
+import typer
+
+from stock_llm.cli.options import Candles, Profile, Trades, load_settings
+
+
+def run(profile: Profile = None, trades: Trades = None, candles: Candles = None) -> None:
+    """Run the main job: collect, build the dataset, fine-tune, quantize, evaluate, register, publish.
+
+    With nothing new since the last judged run it says so at once. Killed anywhere, it goes on when run again.
+
+    Examples:
+
+        stock-llm run
+
+        stock-llm run --trades ~/broker/2025.csv --candles ~/candles
+
+        stock-llm run --profile mistral-7b
+    """
+    from stock_llm.pipeline import report
+    from stock_llm.pipeline.run_record import finished
+
+    settings = load_settings(profile=profile, trades=trades, candles=candles)
+    if known := finished(settings):
+        print(report.nothing_new(known))
+        return
+    from flows.train import train_with
+
+    print(report.outcome(train_with(settings, why="stock-llm run")))
+
+
+def history() -> None:
+    """List the versions with their scores and verdicts, and which one is champion.
+
+    Example:
+
+        stock-llm history
+    """
+    from rich.console import Console
+
+    from stock_llm.pipeline import registry, report
+
+    Console().print(report.versions_table(registry.versions(load_settings())))
+
+
+def rollback(
+    number: Annotated[
+        int, typer.Argument(help="The version to go back to, as `stock-llm history` numbers it.")
+    ],
+) -> None:
+    """Make an earlier version the champion again: `stock-llm:latest` and the registry's alias, together.
+
+    Example:
+
+        stock-llm rollback 3
+    """
+    from tasks.publish import roll_back
+
+    roll_back(load_settings(), number)
+    print(f"stock-llm:latest and the champion are v{number}")
