@@ -30,7 +30,7 @@ def is_workbook(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "xl/workbook.xml" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False
 
 
@@ -54,7 +54,7 @@ def read_workbook(path: Path, formats: Sequence[Format], name: str) -> Workbook:
 
 
 def _worksheets(path: Path) -> Iterator[tuple[str, list[str]]]:
-    from python_calamine import CalamineError, CalamineWorkbook
+    from python_calamine import CalamineWorkbook
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -69,7 +69,9 @@ def _worksheets(path: Path) -> Iterator[tuple[str, list[str]]]:
         for title in workbook.sheet_names:
             rows = workbook.get_sheet_by_name(title).to_python(skip_empty_area=False)
             yield title, [_line(row) for row in rows]
-    except (CalamineError, zipfile.BadZipFile, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # what damaged archives and worksheets raise is not documented
         raise InputError(
             f"the workbook cannot be read: {error}",
             file=path,

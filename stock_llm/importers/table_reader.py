@@ -264,6 +264,8 @@ def _read_table(
         workbook.skip(at + 1, reason, lines[at])
     if match.format.section:
         for at, unread in _of_other_sections(lines, match, end, again):
+            if at in no_rows:
+                continue
             no_rows[at] = ""
             if unread:
                 workbook.quarantine(at + 1, unread, lines[at])

@@ -24,7 +24,7 @@ from stock_llm.market.candles.closes import (
 from stock_llm.portfolio.lots import ZERO, LotBook, Parcel, scale_lots
 
 EventOrder = tuple[datetime, int, str]
-"""When; at one time splits come first and, where only the day is known, sales last; then by id."""
+"""When; at one time splits come first and sales last; then by id."""
 
 _TRADES = (EntryKind.BUY, EntryKind.SELL)
 

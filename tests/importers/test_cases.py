@@ -90,7 +90,9 @@ def test_units_of_unknown_cost_are_told_after_they_were_sold(tmp_path):
 
 def test_an_ofx_file_without_transactions_is_refused_as_that(tmp_path):
     path = tmp_path / "small.ofx"
-    path.write_text("OFXHEADER:100\nDATA:OFXSGML\nVERSION:102\n\n<OFX><INVSTMTMSGSRSV1></INVSTMTMSGSRSV1></OFX>\n")
+    path.write_text(
+        "OFXHEADER:100\nDATA:OFXSGML\nVERSION:102\n\n<OFX><INVSTMTMSGSRSV1></INVSTMTMSGSRSV1></OFX>\n"
+    )
     with pytest.raises(InputError, match="an OFX statement without transactions"):
         engine.read_export(path, lambda account: account)
 

@@ -1,5 +1,7 @@
 """Workbooks as brokers export them: worksheets that are no table of trades, title rows, an empty first column, real dates."""
 
+# ruff: noqa: DTZ001 - cells of Excel have no time zone
+import random
 import zipfile
 from datetime import datetime
 from pathlib import Path
@@ -42,7 +44,8 @@ def write_workbook(path: Path, sheets: dict[str, list[list[object]]]) -> Path:
             'Target="xl/workbook.xml"/></Relationships>',
         )
         entries = "".join(
-            f'<sheet name="{escape(name)}" sheetId="{at}" r:id="r{at}"/>' for at, name in enumerate(names, start=1)
+            f'<sheet name="{escape(name)}" sheetId="{at}" r:id="r{at}"/>'
+            for at, name in enumerate(names, start=1)
         )
         archive.writestr(
             "xl/workbook.xml",
@@ -138,14 +141,17 @@ def test_the_name_of_the_file_does_not_matter(tmp_path):
 def test_numbers_of_a_worksheet_are_never_taken_for_thousands(tmp_path):
     header = ["date", "symbol", "side", "quantity", "price", "currency"]
     path = write_workbook(
-        tmp_path / "t.xlsx", {"t": [header, [datetime(2024, 3, 4), "ACME", "BUY", 1.234, 1234, "EUR"]]}
+        tmp_path / "t.xlsx",
+        {"t": [header, [datetime(2024, 3, 4), "ACME", "BUY", 1.234, 1234, "EUR"]]},
     )
     (entry,) = engine.read_export(path, lambda account: account).entries
     assert (float(entry.quantity), float(entry.price), entry.time_known) == (1.234, 1234, False)
 
 
 def test_a_workbook_that_no_format_knows_is_refused_by_its_header(tmp_path):
-    path = write_workbook(tmp_path / "t.xlsx", {"t": [["colour", "taste", "smell"], ["red", "sweet", "none"]]})
+    path = write_workbook(
+        tmp_path / "t.xlsx", {"t": [["colour", "taste", "smell"], ["red", "sweet", "none"]]}
+    )
     with pytest.raises(InputError, match="no format knows this file"):
         engine.read_export(path, lambda account: account)
 
@@ -156,3 +162,20 @@ def test_a_damaged_workbook_is_refused_in_words(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError):
         engine.read_export(path, lambda account: account)
+
+
+def test_flipped_bytes_are_read_or_refused_in_words(tmp_path):
+    whole = write_workbook(tmp_path / "t.xlsx", {"t": QUESTRADE}).read_bytes()
+    for number in range(200):
+        chance = random.Random(number)
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 20)):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        path = tmp_path / "flipped.xlsx"
+        path.write_bytes(content)
+        try:
+            found = engine.read_export(path, lambda account: account)
+        except InputError as error:
+            assert error.problem
+        else:
+            assert found.rows_read

@@ -17,7 +17,9 @@ def test_every_column_with_values_is_read_or_ignored_by_name(path):
     assert [note.text for note in notes if note.rule == "unread column"] == []
 
 
-@pytest.mark.parametrize("path", [path for path in SAMPLES if path.suffix == ".csv"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in SAMPLES if path.suffix == ".csv"], ids=lambda path: path.name
+)
 def test_a_column_that_nobody_knows_is_told(path, tmp_path):
     """Each row gets one more value, under a name that no broker uses."""
     before = engine.read_export(path, lambda account: account)
@@ -45,7 +47,9 @@ def test_what_is_ignored_is_a_list_of_names_and_never_everything():
 
 def test_the_finding_names_file_column_and_how_often(tmp_path: Path):
     path = tmp_path / "trades.csv"
-    path.write_text("date,symbol,side,quantity,price,levy\n2024-03-04,ACME,BUY,1,10,0.5\n2024-03-05,ACME,BUY,1,10,\n")
+    path.write_text(
+        "date,symbol,side,quantity,price,levy\n2024-03-04,ACME,BUY,1,10,0.5\n2024-03-05,ACME,BUY,1,10,\n"
+    )
     (note,) = engine.read_export(path, lambda account: account).notes
     assert note.text == "trades.csv: nothing reads the column 'levy', which has 1 values (generic)"
     assert note.rows == 1
