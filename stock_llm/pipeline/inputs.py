@@ -107,10 +107,12 @@ def open_feedback(settings: Settings) -> "FeedbackStore":
         FeedbackStore,  # brings SQLAlchemy, which reading a file does not need
     )
 
-    store = FeedbackStore(settings.url(settings.feedback_url))
+    store = FeedbackStore(
+        settings.url(settings.feedback_url), daily_limit=settings.feedback.daily_limit
+    )
     items = settings.path("data/sample/feedback.jsonl")
     if settings.uses_sample and items.is_file():
-        store.import_jsonl(items)
+        store.import_file(items)
     return store
 
 
