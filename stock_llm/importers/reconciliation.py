@@ -71,7 +71,6 @@ def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
     )
     moved -= np.nan_to_num(_floats(table["fee"])) + np.nan_to_num(_floats(table["tax"]))
     own = np.array(table["currency"].to_pylist(), object)
-    in_cash = (moved != 0) | np.isin(kind, [EntryKind.BUY.value, EntryKind.SELL.value])
 
     same, other = np.zeros(len(stated)), np.zeros(len(stated))
     foreign = np.full(len(stated), "", object)
@@ -87,9 +86,10 @@ def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
     in_kind = (kind == EntryKind.INTEREST) & np.isnan(_floats(table["amount"]))
     only_units = in_kind | np.isin(kind, [EntryKind.TRANSFER.value, EntryKind.SPLIT.value])
     of_units[at[only_units & ~signed[at]]] = True  # what units were worth is no cash
-    here = own == currency[at]
+    trades = np.isin(kind, [EntryKind.BUY.value, EntryKind.SELL.value])
+    here = (own == currency[at]) | ((currency[at] == "") & ~trades)
     np.add.at(same, at[here], moved[here])
-    there = ~here & in_cash
+    there = ~here & ((moved != 0) | trades)
     foreign[at[there]] = own[there]
     mixed[at[there & (foreign[at] != own)]] = True
     np.add.at(other, at[there], moved[there])

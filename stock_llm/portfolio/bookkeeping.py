@@ -57,7 +57,8 @@ class Event:
 @dataclass(slots=True)
 class PositionChange:
     """A change of what is owned: purchase (+) or sale (-) of `quantity` at `price`, or a move that
-    nobody decided on."""
+    nobody decided on.
+    """
 
     ref: str
     instrument: str
@@ -135,7 +136,8 @@ def book_events(
 
 def _without_booked_mergers(events: list[Event], lines: Iterable[InstrumentLine]) -> list[Event]:
     """Events without the units that leave and come because of a merger that the table of
-    instruments knows."""
+    instruments knows.
+    """
     booked: set[int] = set()
     for line in lines:
         if line.kind == "merger" and line.day:
@@ -159,7 +161,8 @@ def _without_booked_splits(
     events: list[Event], splits: dict[str, tuple[StockSplit, ...]]
 ) -> tuple[list[Event], dict[str, tuple[StockSplit, ...]]]:
     """Events without those that book a split, and every split once: those known elsewhere, then
-    what only the ledger has."""
+    what only the ledger has.
+    """
     told = dict(splits)
     if not any(event.kind in (EntryKind.SPLIT, EntryKind.TRANSFER) for event in events):
         return events, told
@@ -242,7 +245,8 @@ def _exchanged(
 
 def _ratio(event: Event, own: Sequence[Event], known: Sequence[StockSplit]) -> Decimal | None:
     """New units per old one of a split that says only how many units it added, over all accounts
-    that booked it."""
+    that booked it.
+    """
     added = sum(
         (
             one.quantity or ZERO
@@ -338,7 +342,8 @@ def _move(
     made: Portfolio,
 ) -> None:
     """Units leave with their cost; units that come back bring it along, others cost what their
-    entry says, or nobody knows."""
+    entry says, or nobody knows.
+    """
     book = position.book
     if quantity < 0:
         units = min(-quantity, book.held if book.side > 0 else ZERO)

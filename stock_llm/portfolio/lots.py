@@ -82,7 +82,8 @@ class LotBook:
 
     def trade(self, quantity: Decimal, side: int, worth: Decimal) -> Decimal:
         """Buys (`side` 1) or sells (-1) units; returns how many of them closed a position of the
-        other side."""
+        other side.
+        """
         if not self.lots or side == self.side:
             self._open(quantity, side, worth)
             return ZERO
