@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.embedded_server import prepare_embedded_server
 from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
 from stock_llm.dataset.privacy import pseudonyms
@@ -39,6 +40,7 @@ ARTIFACT = "train"
 
 def train_with(settings: Settings, why: str) -> RunRecord:
     """The flow with these settings, which a flow can only be given as JSON."""
+    prepare_embedded_server()
     return train(why=why, dials=json.loads(settings.model_dump_json(exclude_unset=True)))
 
 

@@ -43,9 +43,9 @@ def _read(path: Path) -> bytes:
     if not path.exists():
         _create(path)
     secret = path.read_bytes()
-    if len(secret) != _BYTES:
+    if len(secret) != _BYTES or len(set(secret)) < _BYTES // 4:
         raise InputError(
-            f"a secret of {_BYTES} bytes has {len(secret)}",
+            f"a secret of {_BYTES} random bytes is damaged: it has {len(secret)}",
             file=path,
             remedy="Restore it from a backup; if there is none, delete the file: a new one is made, and "
             "account ids and signatures made with the old one are not recognized any more",

@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from stock_llm.errors import InputError
+from stock_llm.feedback.config import FeedbackSettings
 from stock_llm.gateway.config import GatewaySettings
 
 CONFIG_FILE = "stock-llm.toml"
@@ -114,6 +115,9 @@ class Settings(BaseSettings):
     feedback_url: str = "sqlite:///data/feedback.db"
     """SQLAlchemy URL of the feedback store."""
 
+    feedback: FeedbackSettings = FeedbackSettings()
+    """The table `[feedback]`: how much one person or one stock may teach."""
+
     profile: str = "stock-tiny"
     """Name of a base model: a file models/profiles/NAME.toml."""
 
@@ -191,6 +195,11 @@ class Settings(BaseSettings):
     def artifacts(self) -> Path:
         """Folder of digest-addressed stage results."""
         return self.path("data/artifacts")
+
+    @cached_property
+    def parse_cache(self) -> Path:
+        """Folder of parsed exports and candle files."""
+        return self.artifacts / "parts"
 
     @cached_property
     def secrets(self) -> Path:

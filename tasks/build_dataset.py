@@ -21,6 +21,7 @@ from stock_llm.dataset import preferences, sampling, splits
 from stock_llm.dataset.card import NAMES, Tally, write_card
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.feedback_rows import FeedbackRows, feedback_rows, repeats
+from stock_llm.dataset.feedback_shares import limit_shares
 from stock_llm.dataset.holdout_usage import HoldoutUsage
 from stock_llm.dataset.leakage import check
 from stock_llm.dataset.leakage.duplicates import ACROSS, DuplicateIndex
@@ -62,6 +63,7 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
         holdout_from=settings.holdout_from,
         rows=(settings.train_rows, settings.holdout_rows),
         mixed=(mixing.digest(settings), settings.dataset.amount_scale),
+        shares=(settings.feedback.user_share, settings.feedback.ticker_share),
         seed=settings.seed,
         draw=draw,
         prompt=PROMPT_VERSION,
@@ -117,6 +119,8 @@ def build(
     general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
     judged = OverlapIndex([*holdout, *texts, *said.frozen])
     words = _unjudged([*said.learnt, *mixed_in, *general], judged)
+    shares = settings.feedback
+    words = limit_shares(words, said.preferred, shares.user_share, shares.ticker_share)
 
     learn = Sampler(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
     plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *words]

@@ -77,10 +77,11 @@ def serve(
     given = {name: value for name, value in options.items() if value is not None}
     settings = load_settings(**({"gateway": given} if given else {}))
     try:
+        from stock_llm.cli.gateway_context import gateway_context
         from stock_llm.gateway import app
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "gateway") from None
-    app.serve(settings)
+    app.serve(settings.gateway, gateway_context(settings))
 
 
 def costs(

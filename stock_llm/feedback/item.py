@@ -1,6 +1,6 @@
-"""One item of feedback, and how it is written as JSON and Parquet. Does not know the store, nor what is learnt from an item."""
+"""One item of feedback, and how it is written as JSON and Parquet."""
 
-import json
+import re
 import unicodedata
 import uuid
 from collections.abc import Iterable
@@ -11,26 +11,34 @@ from typing import Any, Literal, get_args
 
 from stock_llm.evaluation.answers import LANGUAGES, Language
 from stock_llm.storage.checksums import digest_of
+from stock_llm.unicode import fold
 
 Thumb = Literal["up", "down"]
 
 LIKED, DISLIKED = 4, 2
-"""Stars from which on, and up to which, a rating says whether an answer was good; three say neither."""
+"""Ratings from `LIKED` on say that an answer was good, up to `DISLIKED` that it was not."""
+
+OWNER = "owner"
+"""The user of items that name no user: the owner of this machine."""
+
+LONGEST_NAME = 200
+"""Characters of a user's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedbackItem:
-    """What somebody said about one answer: a rating, a thumb, a correction, a comment, or several of them.
+    """One person's opinion of one answer: a rating, thumb, correction, comment, or several of them.
 
     Attributes:
-        id: the giver's own, or made up: the same id is the same item.
+        id: given by the source, or made up; the same id is the same item.
         created_at: with a time zone; kept in UTC.
-        source: who or what gave it: "user", "gateway", "sample" …
-        as_of: ISO date of the last close that the question knew; empty where it was about no day.
-        instruction, input, response: the question as it was put to the model, and its answer.
+        user: who gave the item, as `user_name` writes it.
+        source: how the item arrived: "user", "gateway", "open-webui", "sample" …
+        as_of: ISO date of the last close that the question knew; empty if it was about no day.
+        instruction, input, response: the question as the model got it, and its answer.
         rating: 1 (useless) to 5 (just right).
         correction: the answer that the user wanted instead.
-        response_id: the gateway's id of the answer; empty where it has none.
+        response_id: the gateway's id of the answer; empty if it has none.
 
     Raises:
         ValueError: a field does not fit; the message names it.
@@ -40,6 +48,7 @@ class FeedbackItem:
     response: str
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    user: str = OWNER
     source: str = "user"
     skill: str = ""
     language: Language = "en"
@@ -72,24 +81,45 @@ class FeedbackItem:
         if self.as_of and not _is_iso_date(self.as_of):
             raise ValueError(f"as_of is {self.as_of!r}, not a date such as 2026-01-31")
         object.__setattr__(self, "created_at", self.created_at.astimezone(UTC))
+        object.__setattr__(self, "user", user_name(self.user))
 
     @property
     def digest(self) -> str:
-        """16 hex digits over the whole item."""
-        return digest_of(**self.to_json())
+        """16 hex digits over the whole item; the owner is left out, as in stores without users."""
+        values = self.to_json()
+        if self.user == OWNER:
+            del values["user"]
+        return digest_of(**values)
+
+    @property
+    def answer_key(self) -> str:
+        """16 hex digits over question and response: the same for opinions of the same answer."""
+        return answer_key(self.instruction, self.input, self.response)
+
+    @property
+    def ticker(self) -> str:
+        """The stock of the question's block, else `symbol`, in capitals; empty if there is none."""
+        named = _BLOCK_SYMBOL.search(fold(f"{self.instruction}\n{self.input}"))
+        name = named[1] if named else fold(self.symbol)
+        return unicodedata.normalize("NFKC", name).strip().upper()
 
     @property
     def edit(self) -> str | None:
-        """The correction; None where there is none, or where only spaces (in code, those count) or signs without a shape tell it
-        from the response."""
+        """The correction; None if there is none or it looks like the response.
+
+        Spaces count only in code, invisible characters never.
+        """
         wanted, given = (self.correction or "").strip(), self.response.strip()
-        seen, before = _visible(wanted), _visible(given)
-        same = seen == before if "```" in wanted else seen.split() == before.split()
-        return None if not seen.strip() or same else wanted
+        after, before = fold(wanted), fold(given)
+        same = after == before if "```" in wanted else after.split() == before.split()
+        return None if not after.strip() or same else wanted
 
     @property
     def liked(self) -> bool | None:
-        """Whether the answer was good as it was; None where nothing says so, or thumb, rating and edit contradict each other."""
+        """Whether the answer was good; None if nothing says so or the votes contradict each other.
+
+        Votes are the thumb, the rating and, against the answer, an edit.
+        """
         votes = {self.thumb == "up"} if self.thumb else set()
         if self.rating is not None and (self.rating <= DISLIKED or self.rating >= LIKED):
             votes.add(self.rating >= LIKED)
@@ -98,23 +128,22 @@ class FeedbackItem:
         return votes.pop()
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON knows them, the time as ISO 8601 in UTC."""
+        """The fields as JSON values, the time as ISO 8601 in UTC."""
         return asdict(self) | {"created_at": self.created_at.isoformat(timespec="microseconds")}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "FeedbackItem":
-        """The item of a JSON object; what is missing gets its default.
+        """The item of a JSON object; a field that is missing or null gets its default.
 
         Raises:
             ValueError: a field is unknown, missing or does not fit.
         """
         if unknown := sorted(set(values) - {item.name for item in fields(cls)}):
             raise ValueError(f"unknown field {unknown[0]!r}")
-        if missing := sorted({"instruction", "response"} - set(values)):
-            raise ValueError(f"there is no {missing[0]}")
-        given = {
-            name: value for name, value in values.items() if value is not None or name in _NULLABLE
-        }
+        for name in ("instruction", "response"):
+            if values.get(name) is None:
+                raise ValueError(f"{name} is null" if name in values else f"there is no {name}")
+        given = {name: value for name, value in values.items() if value is not None}
         if "created_at" in given:
             try:
                 given["created_at"] = datetime.fromisoformat(given["created_at"])
@@ -125,14 +154,25 @@ class FeedbackItem:
         return cls(**given)
 
 
-def _visible(text: str) -> str:
-    return (
-        text
-        if text.isascii()
-        else "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
-    )
+def user_name(given: str) -> str:
+    """A user's name as items have it: visible characters, small letters; `OWNER` for an empty one.
+
+    Raises:
+        ValueError: the name is longer than `LONGEST_NAME`.
+    """
+    name = " ".join(unicodedata.normalize("NFKC", fold(given)).casefold().split()) or OWNER
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"user has {len(name)} characters, more than {LONGEST_NAME}")
+    return name
 
 
+def answer_key(instruction: str, input: str, response: str) -> str:
+    """`FeedbackItem.answer_key` of these texts; case, spaces and invisible characters are ignored."""
+    texts = (" ".join(fold(text).casefold().split()) for text in (instruction, input, response))
+    return digest_of(answer=list(texts))
+
+
+_BLOCK_SYMBOL = re.compile(r"^\W*Symbol\s*[:：]\s*(\S+)", re.MULTILINE | re.IGNORECASE)
 _NULLABLE = ("rating", "thumb", "correction")
 _TEXTS = tuple(
     item.name for item in fields(FeedbackItem) if item.name not in ("created_at", *_NULLABLE)
@@ -143,9 +183,8 @@ def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}, not text")
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(
-            f"{name} has a character that is not text: {value!r}"
-        )  # a database would refuse it
+        # a database would refuse it
+        raise ValueError(f"{name} has a character that is not text: {value!r}")
 
 
 def _is_iso_date(text: str) -> bool:
@@ -155,37 +194,8 @@ def _is_iso_date(text: str) -> bool:
         return False
 
 
-def read_line(line: str) -> FeedbackItem:
-    """The item of a line of JSON.
-
-    One without an id gets it from its content, so that a file read twice is the same items; it must say when it was given.
-
-    Raises:
-        ValueError: the line is not a JSON object, not an item, or says nothing of the answer.
-    """
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError("not a JSON object")
-    if "created_at" not in values:
-        raise ValueError("there is no created_at")
-    if "id" not in values:
-        values["id"] = digest_of(**values)
-    item = FeedbackItem.from_json(values)
-    if (
-        item.rating is None
-        and item.thumb is None
-        and not (item.correction or "").strip()
-        and not item.comment.strip()
-    ):
-        raise ValueError("it has no rating, thumb, correction or comment")
-    return item
-
-
 def write_parquet(items: Iterable[FeedbackItem], path: Path) -> None:
-    """One row an item, in the order given; the same items are the same bytes."""
+    """Writes one row an item, in the order given; the same items give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -193,15 +203,12 @@ def write_parquet(items: Iterable[FeedbackItem], path: Path) -> None:
     schema = pa.schema(
         [(item.name, types.get(item.name, pa.string())) for item in fields(FeedbackItem)]
     )
-    pq.write_table(
-        pa.Table.from_pylist([item.to_json() for item in items], schema=schema),
-        path,
-        compression="zstd",
-    )
+    table = pa.Table.from_pylist([item.to_json() for item in items], schema=schema)
+    pq.write_table(table, path, compression="zstd")
 
 
 def read_parquet(path: Path) -> list[FeedbackItem]:
-    """The items of a file that `write_parquet` wrote."""
+    """Reads the items of a file that `write_parquet` wrote."""
     import pyarrow.parquet as pq
 
     return [FeedbackItem.from_json(row) for row in pq.read_table(path).to_pylist()]

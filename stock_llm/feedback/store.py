@@ -1,14 +1,20 @@
-"""The store of what people said about answers, and which of it a judged model has learnt from.
+"""The store of feedback, and which of it a judged model has learnt from.
 
-In: items, from the gateway or a JSON Lines file. Out: items in order of time, how many are unused, a digest that changes when
-something new is in. SQLite (WAL) by default, PostgreSQL by URL; the schema is migrated on opening. An item is used once it was
-in the dataset of a candidate that was judged promote or keep; a rejected or crashed one gives its items back. Free text is
-kept as given. What was forgotten is gone, and stays out when it is brought again. Does not know what a model learns from an item.
+In: items, from the gateway or a file. Out: the items that count, in order of time; how many are
+unused; a digest that changes when something new counts. SQLite (WAL) by default, PostgreSQL by URL;
+the schema is migrated on opening.
+
+An item counts if it is accepted and is the newest opinion of its user on its answer. Items beyond
+the daily limit of a user on a ticker wait until a person accepts or drops them. An item is used
+once it was in the dataset of a candidate that was judged promote or keep; a rejected or crashed
+candidate gives its items back. Free text is kept as given. What was forgotten is deleted, and
+stays out when it is brought again.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +22,9 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from stock_llm.errors import InputError
-from stock_llm.feedback.item import FeedbackItem, read_line
+from stock_llm.feedback.config import DAILY_LIMIT
+from stock_llm.feedback.item import FeedbackItem
+from stock_llm.feedback.reading import OPEN_WEBUI, read_records
 from stock_llm.feedback.tables import BATCH, BATCH_ITEM, FEEDBACK, FORGOTTEN, SCHEMA, writing
 from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.database import open_database
@@ -31,10 +39,13 @@ USING_VERDICTS = ("promote", "keep")
 """Verdicts that make the items of a batch used; every other gives them back."""
 
 LEASE = timedelta(hours=6)
-"""How long a batch keeps its items from being counted again when its training dies without a word."""
+"""How long a batch keeps its items from being counted again if its training dies silently."""
 
 _BIND = 900
 """Values in one IN (…): SQLite may have been built for 999."""
+
+State = Literal["accepted", "waiting", "dropped"]
+_Case = Literal["new", "known", "forgotten", "newer", "conflict"]
 
 
 def _now() -> datetime:
@@ -43,21 +54,59 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class AddCounts:
-    """How many of the items were new to the store, how many it had already, and how many are to stay forgotten."""
+    """What became of the items that were added.
+
+    Attributes:
+        new: items that the store did not have; `waiting` of them wait for review.
+        known: items that it had already.
+        forgotten: items that are to stay forgotten.
+        replaced: items that took the place of an older rating with the same id.
+    """
 
     new: int
     known: int
     forgotten: int = 0
+    waiting: int = 0
+    replaced: int = 0
 
 
 @dataclass(frozen=True)
 class FeedbackImport:
-    """What a file brought: lines read = new + known + forgotten + rejected."""
+    """What a file brought: records = new + known + forgotten + replaced + rejected."""
 
     new: int
     known: int
     rejected: "list[QuarantinedRow]"
     forgotten: int = 0
+    waiting: int = 0
+    replaced: int = 0
+
+    def summary(self) -> str:
+        """The counts as a sentence, and below it each rejected record with its reason."""
+        counts = {
+            "new": self.new,
+            "known already": self.known,
+            "replaced an older rating": self.replaced,
+            "forgotten before and left out": self.forgotten,
+            "quarantined": len(self.rejected),
+        }
+        total = sum(counts.values())
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        lines = [f"{total} item{'s' * (total != 1)}: {', '.join(parts) or 'nothing in the file'}"]
+        if self.waiting:
+            lines.append(f"{self.waiting} of the new ones wait: stock-llm feedback review")
+        lines += [f"  {row.file}, row {row.row}: {row.reason}" for row in self.rejected]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class WaitingGroup:
+    """Items of one user on one ticker and day that wait for a person, oldest first."""
+
+    user: str
+    ticker: str
+    day: str
+    items: list[FeedbackItem]
 
 
 ForgettableKind = Literal["feedback", "trade", "account"]
@@ -81,7 +130,7 @@ class ForgottenMarks:
 
     @property
     def digest(self) -> str:
-        """16 hex digits over trades and accounts; items are gone from the store and change its watermark."""
+        """16 hex digits over trades and accounts; forgotten items change the store's watermark."""
         return digest_of(trade=sorted(self.trade), account=sorted(self.account))
 
 
@@ -91,98 +140,86 @@ class FeedbackStore:
     Args:
         url: absolute, as `settings.url(settings.feedback_url)` gives it.
         clock: the time now, with a time zone.
+        daily_limit: items of one user on one ticker in a day; further ones wait for review. The
+            day is that of `created_at`, for items of the gateway the day on which they arrive.
 
     Raises:
         InputError: the URL or the database cannot be used.
     """
 
-    def __init__(self, url: str, clock: Callable[[], datetime] = _now):
-        self._clock = clock
+    def __init__(
+        self, url: str, clock: Callable[[], datetime] = _now, daily_limit: int = DAILY_LIMIT
+    ):
+        self._clock, self._daily_limit = clock, daily_limit
         self._engine = open_database(url, SCHEMA)
 
     def add(self, items: Iterable[FeedbackItem]) -> AddCounts:
-        """Puts items in, all or none; one that is there already is left as it is.
+        """Puts items in, all or none; an item that is in already becomes its user's newest opinion.
 
         Raises:
-            InputError: an id is there with other content; it names the id.
+            InputError: the store has another item with the same id; it names the id.
         """
         given = list(items)
         with writing(self._engine) as connection:
-            sorted_out = _sort_out(connection, given)
-            for item, case in zip(given, sorted_out, strict=True):
+            cases = _cases(connection, given, [True] * len(given))
+            for item, case in zip(given, cases, strict=True):
                 if case == "conflict":
                     raise InputError(
                         f"the feedback store has another item with the id '{item.id}'",
                         remedy="Give the new one its own id",
                     )
-            _insert(connection, given, sorted_out)
-        return AddCounts(
-            sorted_out.count("new"), sorted_out.count("known"), sorted_out.count("forgotten")
-        )
+            number = _next_number(connection)
+            for item, case in zip(given, cases, strict=True):
+                if case == "known":
+                    same = sa.update(FEEDBACK).where(FEEDBACK.c.id == item.id)
+                    connection.execute(same.values(number=number))
+            waiting = self._put(connection, given, cases)
+        return _counts(cases, waiting)
 
-    def import_jsonl(self, path: Path, name: str = "") -> FeedbackImport:
-        """Puts the lines of a JSON Lines file in, in one transaction; lines that cannot be are handed back with the reason.
+    def import_file(
+        self, path: Path, name: str = "", user: str = "", owner_names: tuple[str, ...] = ()
+    ) -> FeedbackImport:
+        """Puts the records of a file in, in one transaction, and returns the bad ones with reasons.
 
         Args:
-            name: what the file is called in the rejected rows; by default its path.
+            name: the file in the rejected rows; by default its path.
+            user, owner_names: as `reading.read_records` takes them.
 
         Raises:
-            InputError: the file is empty or not UTF-8, or more than half of its lines are bad: nothing was put in.
+            InputError: the file is empty or not UTF-8, or more than half of its records are bad:
+                nothing was put in.
         """
         from stock_llm.storage.quarantine import QuarantinedRow, refuse_if_mostly_bad
-        from stock_llm.tabular.text import read_text
 
-        lines = [
-            (row, line)
-            for row, line in enumerate(read_text(path, strict=True).split("\n"), start=1)
-            if line.strip()
-        ]
-        rejected: list[QuarantinedRow] = []
-        places: list[tuple[int, str]] = []
-        items: list[FeedbackItem] = []
-        for row, line in lines:
-            try:
-                items.append(read_line(line))
-                places.append((row, line))
-            except ValueError as error:
-                rejected.append(
-                    QuarantinedRow("feedback", name or str(path), row, str(error), line)
-                )
+        records = read_records(path, user, owner_names)
+        bad = [(record, record.reason) for record in records if record.item is None]
+        good = [(record, record.item) for record in records if record.item is not None]
+        items = [item for _, item in good]
         with writing(self._engine) as connection:
-            sorted_out = _sort_out(connection, items)
-            for item, case, (row, line) in zip(items, sorted_out, places, strict=True):
+            cases = _cases(connection, items, [record.dated for record, _ in good])
+            for (record, item), case in zip(good, cases, strict=True):
                 if case == "conflict":
-                    reason = f"another item has the id '{item.id}'"
-                    rejected.append(
-                        QuarantinedRow("feedback", name or str(path), row, reason, line)
-                    )
-            refuse_if_mostly_bad(rejected, len(lines), path)
-            _insert(connection, items, sorted_out)
+                    bad.append((record, f"another item has the id '{item.id}'"))
+            rejected = [
+                QuarantinedRow("feedback", name or str(path), record.row, reason, record.raw)
+                for record, reason in bad
+            ]
+            refuse_if_mostly_bad(rejected, len(records), path)
+            waiting = self._put(connection, items, cases)
+        counts = _counts(cases, waiting)
         return FeedbackImport(
-            sorted_out.count("new"),
-            sorted_out.count("known"),
-            rejected,
-            sorted_out.count("forgotten"),
+            counts.new, counts.known, rejected, counts.forgotten, waiting, counts.replaced
         )
 
     def all(self, sample: bool) -> list[FeedbackItem]:
-        """Every item, oldest first; those of the sample only if `sample`."""
-        columns = [FEEDBACK.c[item.name] for item in fields(FeedbackItem)]
-        chosen = (
-            sa.select(*columns)
-            .where(_counts(sample))
-            .order_by(FEEDBACK.c.created_at, FEEDBACK.c.id)
-        )
-        with self._engine.connect() as connection:
-            return [
-                FeedbackItem.from_json(dict(row)) for row in connection.execute(chosen).mappings()
-            ]
+        """Every item that counts, oldest first; those of the sample only if `sample`."""
+        return self._read(FEEDBACK.c.id.in_(_live(sample)))
 
     def watermark(self, sample: bool) -> str:
-        """How many items there are, the newest time and a checksum: another text as soon as an item is new."""
+        """How many items count, the newest time and a checksum: changes with the items that count."""
         chosen = (
             sa.select(FEEDBACK.c.created_at, FEEDBACK.c.digest)
-            .where(_counts(sample))
+            .where(FEEDBACK.c.id.in_(_live(sample)))
             .order_by(FEEDBACK.c.id)
         )
         checksum, count, newest = hashlib.sha256(), 0, ""
@@ -193,7 +230,7 @@ class FeedbackStore:
         return f"{count} {newest} {checksum.hexdigest()[:16]}"
 
     def unused(self, sample: bool) -> int:
-        """How many items neither a judged candidate nor a training under way has in its dataset."""
+        """How many items that count are in the dataset of no judged candidate and no training."""
         taken = (
             sa.select(BATCH_ITEM.c.feedback)
             .join(BATCH, BATCH.c.key == BATCH_ITEM.c.batch)
@@ -207,13 +244,33 @@ class FeedbackStore:
         chosen = (
             sa.select(sa.func.count())
             .select_from(FEEDBACK)
-            .where(_counts(sample), FEEDBACK.c.id.not_in(taken))
+            .where(FEEDBACK.c.id.in_(_live(sample)), FEEDBACK.c.id.not_in(taken))
         )
         with self._engine.connect() as connection:
             return connection.execute(chosen).scalar_one()
 
+    def waiting(self) -> list[WaitingGroup]:
+        """The items that wait for a person, by user, ticker and day."""
+        key = (FEEDBACK.c.id, FEEDBACK.c.user, FEEDBACK.c.ticker, FEEDBACK.c.day)
+        chosen = sa.select(*key).where(FEEDBACK.c.state == "waiting")
+        with self._engine.connect() as connection:
+            groups = {id: tuple(group) for id, *group in connection.execute(chosen)}
+        found: dict[tuple[str, ...], list[FeedbackItem]] = {}
+        for item in self._read(FEEDBACK.c.state == "waiting"):
+            if item.id in groups:
+                found.setdefault(groups[item.id], []).append(item)
+        return [WaitingGroup(*group, items) for group, items in sorted(found.items())]
+
+    def accept(self, ids: Iterable[str]) -> int:
+        """Lets waiting items count; returns how many waited."""
+        return self._decide(ids, "accepted")
+
+    def drop(self, ids: Iterable[str]) -> int:
+        """Keeps waiting items out for good, also when they are brought again; returns how many."""
+        return self._decide(ids, "dropped")
+
     def claim(self, batch: str, ids: Iterable[str]) -> None:
-        """Notes what is in the dataset of a candidate under way, for `LEASE`; once more, and the lease begins again.
+        """Notes the items in the dataset of a candidate for `LEASE`; a repeated claim renews it.
 
         Args:
             batch: digest that stands for the candidate; a batch that was judged stays judged.
@@ -224,46 +281,45 @@ class FeedbackStore:
         wanted = sorted(set(ids))
         lease = {"claimed_at": self._time(), "lease_until": _text(self._clock() + LEASE)}
         with writing(self._engine) as connection:
-            here = _found(connection, FEEDBACK.c.id, wanted)
+            here = _existing(connection, FEEDBACK.c.id, wanted)
             if lost := [name for name in wanted if name not in here]:
                 raise InputError(
-                    f"the feedback store lost {len(lost)} items of the dataset, the first: '{lost[0]}'"
+                    f"the feedback store lost {len(lost)} items of the dataset, "
+                    f"the first: '{lost[0]}'"
                 )
-            verdict = connection.execute(
+            known = connection.execute(
                 sa.select(BATCH.c.key, BATCH.c.verdict).where(BATCH.c.key == batch)
             ).one_or_none()
-            if verdict is None:
+            if known is None:
                 connection.execute(sa.insert(BATCH).values(key=batch, reason="", **lease))
-            elif verdict.verdict not in USING_VERDICTS:
+            elif known.verdict not in USING_VERDICTS:
                 renewed = lease | {"settled_at": None, "verdict": None, "reason": ""}
                 connection.execute(sa.update(BATCH).where(BATCH.c.key == batch).values(renewed))
             noted = sa.select(BATCH_ITEM.c.feedback).where(BATCH_ITEM.c.batch == batch)
-            known = set(connection.execute(noted).scalars())
-            if fresh := [
-                {"batch": batch, "feedback": name} for name in wanted if name not in known
-            ]:
-                connection.execute(sa.insert(BATCH_ITEM), fresh)
+            missing = set(wanted).difference(connection.execute(noted).scalars())
+            if missing:
+                rows = [{"batch": batch, "feedback": id} for id in sorted(missing)]
+                connection.execute(sa.insert(BATCH_ITEM), rows)
 
     def settle(self, batch: str, verdict: str, reason: str = "") -> None:
-        """Ends a batch: "promote" and "keep" make its items used for good, any other word gives them back with the reason.
+        """Ends a batch: "promote" and "keep" make its items used, any other word gives them back.
 
         Raises:
             InputError: nothing was claimed under this name.
         """
         values = {"verdict": verdict, "reason": reason, "settled_at": self._time()}
-        open_yet = sa.or_(BATCH.c.verdict.is_(None), BATCH.c.verdict.not_in(USING_VERDICTS))
+        unsettled = sa.or_(BATCH.c.verdict.is_(None), BATCH.c.verdict.not_in(USING_VERDICTS))
         with writing(self._engine) as connection:
-            if not _found(connection, BATCH.c.key, [batch]):
+            if not _existing(connection, BATCH.c.key, [batch]):
                 raise InputError(f"no feedback was claimed for '{batch}'")
-            connection.execute(
-                sa.update(BATCH).where(BATCH.c.key == batch, open_yet).values(values)
-            )
+            chosen = sa.update(BATCH).where(BATCH.c.key == batch, unsettled)
+            connection.execute(chosen.values(values))
 
     def forget(self, kind: ForgettableKind, mark: str) -> bool:
-        """Notes what is to be left out, and removes an item with all that was noted of it; whether it was not noted before.
+        """Notes what is to be left out, and deletes an item; returns whether it is noted now first.
 
         Args:
-            mark: what `Forgotten` has of this kind.
+            mark: an id or a hash, as `ForgottenMarks` has it.
         """
         noted = sa.select(FORGOTTEN.c.mark).where(
             FORGOTTEN.c.kind == kind, FORGOTTEN.c.mark == mark
@@ -280,35 +336,108 @@ class FeedbackStore:
         return fresh
 
     def forgotten(self) -> ForgottenMarks:
-        """Everything that was noted to be left out."""
+        """Everything that is to be left out."""
         with self._engine.connect() as connection:
-            rows = list(connection.execute(sa.select(FORGOTTEN.c.kind, FORGOTTEN.c.mark)))
-        return ForgottenMarks(
-            **{
-                kind: frozenset(mark for of, mark in rows if of == kind)
-                for kind in ("feedback", "trade", "account")
-            }
-        )
+            rows = connection.execute(sa.select(FORGOTTEN.c.kind, FORGOTTEN.c.mark))
+            marks: dict[str, set[str]] = {}
+            for kind, mark in rows:
+                marks.setdefault(kind, set()).add(mark)
+        return ForgottenMarks(**{kind: frozenset(found) for kind, found in marks.items()})
 
     def has(self, id: str) -> bool:
         """Whether the store has this item."""
         with self._engine.connect() as connection:
-            return bool(_found(connection, FEEDBACK.c.id, [id]))
+            return bool(_existing(connection, FEEDBACK.c.id, [id]))
 
     def _time(self) -> str:
         return _text(self._clock())
+
+    def _read(self, condition: sa.ColumnElement[bool]) -> list[FeedbackItem]:
+        columns = [FEEDBACK.c[item.name] for item in fields(FeedbackItem)]
+        order = (FEEDBACK.c.created_at, FEEDBACK.c.id)
+        chosen = sa.select(*columns).where(condition).order_by(*order)
+        with self._engine.connect() as connection:
+            rows = connection.execute(chosen).mappings()
+            return [FeedbackItem.from_json(dict(row)) for row in rows]
+
+    def _decide(self, ids: Iterable[str], state: State) -> int:
+        wanted = list(ids)
+        changed = 0
+        with writing(self._engine) as connection:
+            for start in range(0, len(wanted), _BIND):
+                chosen = FEEDBACK.c.id.in_(wanted[start : start + _BIND])
+                waits = FEEDBACK.c.state == "waiting"
+                decided = sa.update(FEEDBACK).where(chosen, waits).values(state=state)
+                changed += connection.execute(decided).rowcount
+        return changed
+
+    def _put(self, connection: sa.Connection, items: list[FeedbackItem], cases: list[_Case]) -> int:
+        """Writes the new and newer items; returns how many of them wait for review."""
+        number, waiting = _next_number(connection), 0
+        days: dict[tuple[str, str], dict[str, tuple[str, State]]] = {}
+        for item, case in zip(items, cases, strict=True):
+            if case not in ("new", "newer"):
+                continue
+            day = self._clock() if item.source == "gateway" else item.created_at
+            key = item.user, f"{day.astimezone(UTC):%Y-%m-%d}"
+            if key not in days:
+                days[key] = _answers_of(connection, *key)
+            state = self._state(item, days[key])
+            days[key][item.answer_key] = item.ticker, state
+            waiting += state == "waiting"
+            row = item.to_json() | {
+                "digest": item.digest,
+                "answer": item.answer_key,
+                "ticker": item.ticker,
+                "day": key[1],
+                "state": state,
+                "number": number,
+            }
+            if case == "newer":
+                learnt = sa.delete(BATCH_ITEM).where(BATCH_ITEM.c.feedback == item.id)
+                connection.execute(learnt)
+                older = sa.delete(FEEDBACK).where(FEEDBACK.c.id == item.id)
+                connection.execute(older)
+            connection.execute(sa.insert(FEEDBACK), row)
+            number += 1
+        return waiting
+
+    def _state(self, item: FeedbackItem, answers: dict[str, tuple[str, State]]) -> State:
+        """A revised opinion keeps the state of the one before; others wait beyond the limit."""
+        if item.answer_key in answers and answers[item.answer_key][1] != "dropped":
+            return answers[item.answer_key][1]
+        accepted = Counter(ticker for ticker, state in answers.values() if state == "accepted")
+        return "accepted" if accepted[item.ticker] < self._daily_limit else "waiting"
 
 
 def _text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _counts(sample: bool) -> sa.ColumnElement[bool]:
-    return sa.true() if sample else FEEDBACK.c.source != SAMPLE_SOURCE
+def _counts(cases: list[_Case], waiting: int) -> AddCounts:
+    count = Counter(cases)
+    return AddCounts(count["new"], count["known"], count["forgotten"], waiting, count["newer"])
 
 
-def _found(connection: sa.Connection, column: sa.Column, values: list[str]) -> set[str]:
-    """Those of the values that the column has."""
+def _live(sample: bool) -> sa.Select[tuple[str]]:
+    """The ids of the items that count: accepted, and the newest opinion of the user."""
+    newest_first = (FEEDBACK.c.created_at.desc(), FEEDBACK.c.number.desc(), FEEDBACK.c.id.desc())
+    response = sa.func.coalesce(sa.func.nullif(FEEDBACK.c.response_id, ""), FEEDBACK.c.id)
+    ranks = [
+        sa.func.row_number().over(partition_by=(FEEDBACK.c.user, same), order_by=newest_first)
+        for same in (FEEDBACK.c.answer, response)
+    ]
+    own = sa.true() if sample else FEEDBACK.c.source != SAMPLE_SOURCE
+    ranked = (
+        sa.select(FEEDBACK.c.id, ranks[0].label("by_answer"), ranks[1].label("by_response"))
+        .where(own, FEEDBACK.c.state == "accepted")
+        .subquery()
+    )
+    return sa.select(ranked.c.id).where(ranked.c.by_answer == 1, ranked.c.by_response == 1)
+
+
+def _existing(connection: sa.Connection, column: sa.Column[str], values: list[str]) -> set[str]:
+    """The values that the column has."""
     parts = (values[start : start + _BIND] for start in range(0, len(values), _BIND))
     return {
         value
@@ -317,42 +446,47 @@ def _found(connection: sa.Connection, column: sa.Column, values: list[str]) -> s
     }
 
 
-def _sort_out(connection: sa.Connection, items: list[FeedbackItem]) -> list[str]:
-    """For each item: "new", "known", "forgotten", or "conflict" where its id stands for other content, in the store or earlier in
-    the list."""
+def _next_number(connection: sa.Connection) -> int:
+    highest = connection.execute(sa.select(sa.func.max(FEEDBACK.c.number))).scalar()
+    return (highest or 0) + 1
+
+
+def _answers_of(connection: sa.Connection, user: str, day: str) -> dict[str, tuple[str, State]]:
+    """Answer → ticker and state of the user's opinion of that day."""
+    columns = (FEEDBACK.c.answer, FEEDBACK.c.ticker, FEEDBACK.c.state)
+    chosen = sa.select(*columns).where(FEEDBACK.c.user == user, FEEDBACK.c.day == day)
+    rows = connection.execute(chosen.order_by(FEEDBACK.c.number))
+    return {answer: (ticker, state) for answer, ticker, state in rows}
+
+
+def _cases(connection: sa.Connection, items: list[FeedbackItem], dated: list[bool]) -> list[_Case]:
+    """What each item is to the store, or to the items before it in the list."""
     ids = [item.id for item in items]
-    gone = set(
-        connection.execute(
-            sa.select(FORGOTTEN.c.mark).where(FORGOTTEN.c.kind == "feedback")
-        ).scalars()
-    )
-    digests: dict[str, str] = {}
+    gone = sa.select(FORGOTTEN.c.mark).where(FORGOTTEN.c.kind == "feedback")
+    forgotten = set(connection.execute(gone).scalars())
+    columns = (FEEDBACK.c.id, FEEDBACK.c.digest, FEEDBACK.c.created_at, FEEDBACK.c.source)
+    known: dict[str, tuple[str, datetime, str]] = {}
     for start in range(0, len(ids), _BIND):
-        chosen = sa.select(FEEDBACK.c.id, FEEDBACK.c.digest).where(
-            FEEDBACK.c.id.in_(ids[start : start + _BIND])
-        )
-        digests.update(tuple(row) for row in connection.execute(chosen))
-    cases = []
-    for item in items:
-        if item.id in gone:
-            cases.append("forgotten")
-            continue
-        cases.append(
-            "new"
-            if item.id not in digests
-            else "known"
-            if digests[item.id] == item.digest
-            else "conflict"
-        )
-        digests.setdefault(item.id, item.digest)
+        chosen = sa.select(*columns).where(FEEDBACK.c.id.in_(ids[start : start + _BIND]))
+        for id, digest, created_at, source in connection.execute(chosen):
+            known[id] = digest, datetime.fromisoformat(created_at), source
+    cases: list[_Case] = []
+    for item, has_time in zip(items, dated, strict=True):
+        case = "forgotten" if item.id in forgotten else _case(item, has_time, known.get(item.id))
+        if case in ("new", "newer"):
+            known[item.id] = item.digest, item.created_at, item.source
+        cases.append(case)
     return cases
 
 
-def _insert(connection: sa.Connection, items: list[FeedbackItem], cases: list[str]) -> None:
-    rows = [
-        item.to_json() | {"digest": item.digest}
-        for item, case in zip(items, cases, strict=True)
-        if case == "new"
-    ]
-    if rows:
-        connection.execute(sa.insert(FEEDBACK), rows)
+def _case(item: FeedbackItem, dated: bool, stored: tuple[str, datetime, str] | None) -> _Case:
+    """What an item is to the one with its id: digest, time and source."""
+    if stored is None:
+        return "new"
+    digest, created_at, source = stored
+    same = item if dated else replace(item, created_at=created_at)
+    if same.digest == digest:
+        return "known"
+    if item.source == source == OPEN_WEBUI:
+        return "newer" if item.created_at > created_at else "known"
+    return "conflict"

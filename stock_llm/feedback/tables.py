@@ -1,4 +1,4 @@
-"""The tables of the feedback store, and its transactions. Does not know what the rows mean."""
+"""The tables of the feedback store, and its write transactions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,8 @@ FEEDBACK = sa.Table(
         sa.Column(item.name, sa.Integer if item.name == "rating" else sa.Text)
         for item in fields(FeedbackItem)
     ),
-    sa.Column("digest", sa.Text),
+    *(sa.Column(name, sa.Text) for name in ("digest", "answer", "ticker", "day", "state")),
+    sa.Column("number", sa.Integer),
 )
 BATCH = sa.Table(
     "batch",
@@ -42,7 +43,7 @@ SCHEMA = Schema(
 
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that no other writer is inside of at the same time.
+    """Opens a transaction that no other writer is inside of at the same time.
 
     Raises:
         InputError: the database refuses: the disk is full, the server is gone.

@@ -1,186 +1,206 @@
-"""The gateway as one ASGI app: everything is made here, and ended here.
+"""The gateway as one ASGI app, and the server that runs it.
 
-In: settings. Out: an app that speaks Ollama's API, OpenAI's, and the stock service's own. Errors become one line in the words of
-the API that was asked. One process, one event loop: the limits and the cache count on it. Start it with `serve`.
+In: the gateway's settings and what it needs from the project. Out: an app that speaks Ollama's API, OpenAI's, Anthropic's, and the
+stock service's own. One process with one event loop: limits and cache count on it.
 """
 
 import asyncio
-import logging
+import resource
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import orjson
+import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
-from stock_llm.errors import InputError, StockLLMError
+from stock_llm.errors import InputError
 from stock_llm.gateway.accounting.answer_log import AnswerLog
 from stock_llm.gateway.accounting.cost_store import CostStore
 from stock_llm.gateway.accounting.metrics import GatewayMetrics
 from stock_llm.gateway.accounting.prices import load_prices
-from stock_llm.gateway.api import docs_page
-from stock_llm.gateway.api.handler import ClientDisconnect, RequestHandler
-from stock_llm.gateway.api.middleware import AccessMiddleware, check_bind, is_loopback
-from stock_llm.gateway.api.ollama import responses as ollama_responses
+from stock_llm.gateway.api.anthropic.routes import anthropic_routes
+from stock_llm.gateway.api.connection import LimitedHttpProtocol
+from stock_llm.gateway.api.documentation import docs_routes
+from stock_llm.gateway.api.errors import add_error_handlers
+from stock_llm.gateway.api.handler import RequestHandler
+from stock_llm.gateway.api.middleware import AccessMiddleware, check_bind
 from stock_llm.gateway.api.ollama.routes import ollama_routes
-from stock_llm.gateway.api.openai import responses as openai_responses
 from stock_llm.gateway.api.openai.routes import openai_routes
 from stock_llm.gateway.api.service.routes import service_routes
-from stock_llm.gateway.config import GatewaySettings
-from stock_llm.gateway.errors import BadRequest, GatewayError
+from stock_llm.gateway.config import GatewayContext, GatewaySettings
 from stock_llm.gateway.providers.registry import ProviderRegistry
 from stock_llm.gateway.routing.fallback import FallbackRouter
 from stock_llm.gateway.routing.policy import load_policy
-from stock_llm.secrets import signing_key
-from stock_llm.settings import Settings
 
 SHUTDOWN_SECONDS = 60
-"""Seconds that answers under way have after the gateway was told to stop."""
+"""Seconds that answers under way have after the gateway was told to stop; then streams end with an error line."""
 
-_IDLE = 75
-"""Seconds for which an idle connection is kept: longer than clients keep theirs, so that none sends into a closing one."""
+_CLOSING_SECONDS = 5
+"""Seconds that such error lines have to reach their callers."""
 
-_ABOUT = """
-Local models, the Claude command and the Claude API behind one door. The model name `auto` asks the router; what it would decide
-is told by `POST /v1/route`. Every answer says who gave it, why, for how much and how long it took.
+_IDLE_SECONDS = 75
+"""Seconds for which an idle connection stays open: longer than clients keep theirs, so that none sends into a closing one."""
+
+_DESCRIPTION = """
+One address for local models, the Claude command and the Claude API. The model name `auto` asks the router; `POST /v1/route` tells
+what it would decide. Every answer says who gave it, why, what it cost and how long it took.
 """
 
-_log = logging.getLogger(__name__)
+
+class GatewayApp(AccessMiddleware):
+    """The ASGI app; `handler` can end its streams."""
+
+    def __init__(self, app: FastAPI, settings: GatewaySettings, handler: RequestHandler):
+        super().__init__(app, settings)
+        self.handler = handler
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The app; its providers are looked at when it starts.
+class GatewayServer(uvicorn.Server):
+    """uvicorn with the gateway's limits, which ends streams with an error line when the time for a shutdown is over."""
+
+    def __init__(self, app: GatewayApp, shutdown_seconds: float = SHUTDOWN_SECONDS, **options: Any):
+        config = uvicorn.Config(
+            app, loop="uvloop", http=LimitedHttpProtocol, ws="none", access_log=False, server_header=False, log_level="warning",
+            timeout_graceful_shutdown=int(shutdown_seconds) + _CLOSING_SECONDS, timeout_keep_alive=_IDLE_SECONDS, **options,
+        )  # fmt: skip
+        super().__init__(config)
+        self._handler, self._shutdown_seconds = app.handler, shutdown_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Waits for the answers under way, then ends them."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._shutdown_seconds, self._handler.end_streams)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+
+def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp:
+    """The app; its providers are asked for their models when it starts.
 
     Raises:
-        InputError: a dial, the policy or the database cannot be used.
+        InputError: a setting, the policy or the database cannot be used.
     """
-    dials = settings.gateway
-    check_bind(dials)
-    policy = load_policy(dials.policy, {"keep_back": dials.keep_back}, settings.home, dials.servers)
-    store = settings.path(settings.ollama_store)
-    backends = ProviderRegistry(dials, settings.ollama_host, store, settings.threads)
-    prices = load_prices()
-    url = settings.url(dials.costs_url)
-    costs = CostStore(url, dials.daily_dollars, dials.monthly_dollars)
-    kept = AnswerLog(url, signing_key(settings.secrets), dials.keep_answers_days)
-    metrics = _metrics(backends, costs)
-    gateway = FallbackRouter(
-        backends.providers, policy=policy, costs=costs, prices=prices, max_tokens=dials.max_tokens, timeout=dials.timeout,
-        attempt_failed=metrics.attempt_failed,
-    )  # fmt: skip
-    desk = RequestHandler(
-        gateway, kept, metrics, int(dials.cache_megabytes * 2**20), dials.cache_minutes * 60
+    check_bind(settings)
+    keep_back = {"keep_back": settings.keep_back}
+    policy = load_policy(settings.policy, keep_back, context.home, settings.servers)
+    registry = ProviderRegistry(
+        settings, context.ollama_host, context.ollama_store, context.threads
     )
+    costs = CostStore(context.costs_url, settings.daily_dollars, settings.monthly_dollars)
+    answers = AnswerLog(context.costs_url, context.signing_key, settings.keep_answers_days)
+    metrics = _metrics(registry, costs)
+    router = FallbackRouter(
+        registry.providers,
+        policy=policy,
+        costs=costs,
+        prices=load_prices(),
+        max_tokens=settings.max_tokens,
+        timeout=settings.timeout,
+        attempt_failed=metrics.attempt_failed,
+    )
+    cache_bytes, cache_seconds = int(settings.cache_megabytes * 2**20), settings.cache_minutes * 60
+    handler = RequestHandler(router, answers, metrics, cache_bytes, cache_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await backends.refresh()
-        watching = asyncio.create_task(backends.watch(desk.forget))
+        await registry.refresh()
+        watching = asyncio.create_task(registry.watch(handler.clear_cache))
         try:
             yield
         finally:
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
-            await backends.close()
-            await kept.close()
+            await registry.close()
+            await answers.close()
             await asyncio.to_thread(costs.close)
 
     app = FastAPI(
-        title="stock-llm gateway",
-        description=_ABOUT,
-        version="1",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-    )
-    app.add_api_route("/docs", docs_page.page, include_in_schema=False)
-    app.include_router(
-        ollama_routes(desk, backends, dials.manage_models or is_loopback(dials.host), dials.timeout)
-    )
-    app.include_router(service_routes(desk, settings))  # before /v1/models/{name}
-    app.include_router(openai_routes(desk, backends))
-    _add_state(app, backends, gateway, metrics)
-    _add_errors(app)
-    return AccessMiddleware(app, dials)
+        title="stock-llm gateway", description=_DESCRIPTION, version="1", lifespan=lifespan,
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.include_router(docs_routes())
+    app.include_router(ollama_routes(handler, registry, settings.manage_models, settings.timeout))
+    service = service_routes(handler, context.feedback_url, context.uses_sample)
+    app.include_router(service)  # before /v1/models/{name}
+    app.include_router(openai_routes(handler, registry))
+    app.include_router(anthropic_routes(handler))
+    _add_state(app, registry, router, metrics)
+    add_error_handlers(app)
+    return GatewayApp(app, settings, handler)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: GatewaySettings, context: GatewayContext) -> None:
     """Runs the gateway until it is told to stop; answers under way are finished first.
 
     Raises:
-        InputError: a dial cannot be used, or the address is taken.
+        InputError: a setting cannot be used, or the address is taken.
     """
-    import uvicorn
-
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app, loop="uvloop", http="httptools", ws="none", access_log=False, server_header=False, log_level="warning",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS, timeout_keep_alive=_IDLE,
-    )  # fmt: skip
-    with suppress(KeyboardInterrupt), _listening(settings.gateway) as taken:
-        host, port = taken.getsockname()[:2]
-        switched_off = [
-            name for name in ("claude_cli", "claude_api") if not getattr(settings.gateway, name)
-        ]
-        print(
-            f"stock-llm gateway on http://{f'[{host}]' if ':' in host else host}:{port}, documented at /docs",
-            flush=True,
-        )
-        if switched_off:
-            print(
-                f"off: {', '.join(switched_off)} (STOCK_LLM_GATEWAY__CLAUDE_CLI=true switches one on)",
-                flush=True,
-            )
-        uvicorn.Server(config).run([taken])
+    _raise_open_files()
+    app = create_app(settings, context)
+    with suppress(KeyboardInterrupt), _listen(settings) as listening:
+        host, port = listening.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        print(f"stock-llm gateway on {url}, documented at /docs", flush=True)
+        off = [name for name in ("claude_cli", "claude_api") if not getattr(settings, name)]
+        if off:
+            advice = "STOCK_LLM_GATEWAY__CLAUDE_CLI=true switches one on"
+            print(f"off: {', '.join(off)} ({advice})", flush=True)
+        GatewayServer(app).run([listening])
 
 
-def _listening(dials: GatewaySettings) -> socket.socket:
+def _listen(settings: GatewaySettings) -> socket.socket:
     """
     Raises:
         InputError: the address cannot be listened on.
     """
+    address = (settings.host, settings.port)
     try:
-        family = socket.getaddrinfo(dials.host, dials.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((dials.host, dials.port), family=family, backlog=2048)
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server(address, family=family, backlog=2048)
     except OSError as error:
         raise InputError(
-            f"cannot listen on {dials.host}:{dials.port}: {error.strerror}",
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
             remedy="Choose another --host or --port",
         ) from None
 
 
-def _metrics(backends: ProviderRegistry, costs: CostStore) -> GatewayMetrics:
-    metrics = GatewayMetrics()
-    metrics.watch(
-        "stock_llm_machine_running",
-        "Requests that local models work on.",
-        lambda: backends.local_limit.running,
-    )
-    metrics.watch(
-        "stock_llm_machine_waiting",
-        "Requests that wait for local models.",
-        lambda: backends.local_limit.waiting,
-    )
-    metrics.watch(
-        "stock_llm_budget_left_today_dollars",
-        "Left of the daily budget.",
-        lambda: float(costs.left().today),
-    )
-    metrics.watch(
-        "stock_llm_budget_left_month_dollars",
-        "Left of the monthly budget.",
-        lambda: float(costs.left().month),
-    )
+def _raise_open_files() -> None:
+    """Allows as many open files, and so connections, as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _metrics(registry: ProviderRegistry, costs: CostStore) -> GatewayMetrics:
+    metrics, limit = GatewayMetrics(), registry.local_limit
+    gauges = {
+        "stock_llm_machine_running": ("Requests that local models work on.", lambda: limit.running),
+        "stock_llm_machine_waiting": (
+            "Requests that wait for local models.",
+            lambda: limit.waiting,
+        ),
+        "stock_llm_budget_left_today_dollars": (
+            "Left of the daily budget.",
+            lambda: float(costs.left().today),
+        ),
+        "stock_llm_budget_left_month_dollars": (
+            "Left of the monthly budget.",
+            lambda: float(costs.left().month),
+        ),
+    }
+    for name, (text, value) in gauges.items():
+        metrics.watch(name, text, value)
     return metrics
 
 
 def _add_state(
-    app: FastAPI, backends: ProviderRegistry, gateway: FallbackRouter, metrics: GatewayMetrics
+    app: FastAPI, registry: ProviderRegistry, router: FallbackRouter, metrics: GatewayMetrics
 ) -> None:
     """Health, readiness, metrics."""
 
@@ -190,85 +210,24 @@ def _add_state(
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["State"], responses={503: {"description": "No provider answers"}})
-    async def ready() -> Response:
-        """Whether a question could be answered, and how each provider is."""
-        resting = gateway.resting()
-        told = {
-            name: {
+    async def ready(request: Request) -> Response:
+        """Whether a question could be answered, and the state of each provider; details only with the token."""
+        resting = router.resting()
+        providers = {}
+        for name, health in registry.health.items():
+            providers[name] = {
                 "ok": health.ok,
-                "detail": health.detail,
+                "models": len(health.models),
                 "resting_seconds": resting.get(name, 0.0),
             }
-            for name, health in backends.health.items()
-        }
-        ok = any(health.ok for health in backends.health.values())
-        return _json(
-            {"status": "ok" if ok else "no provider answers", "providers": told}, 200 if ok else 503
-        )
+            if request.state.trusted:
+                providers[name]["detail"] = health.detail
+        ok = any(health.ok for health in registry.health.values())
+        state = {"status": "ok" if ok else "no provider answers", "providers": providers}
+        status = 200 if ok else 503
+        return Response(orjson.dumps(state), status, media_type="application/json")
 
     @app.get("/metrics", tags=["State"], response_class=PlainTextResponse)
     async def numbers() -> Response:
         """Prometheus metrics, named as OpenTelemetry names them."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _add_errors(app: FastAPI) -> None:
-    """Every error is one line in the words of the API that was asked; a fault of ours is logged and told as such."""
-
-    @app.exception_handler(GatewayError)
-    async def failed(request: Request, failure: GatewayError) -> Response:
-        headers = (
-            {"retry-after": str(max(1, round(failure.retry_after)))}
-            if failure.retry_after
-            else None
-        )
-        text = (
-            failure.reason
-            if isinstance(failure, BadRequest) or failure.provider == "gateway"
-            else str(failure)
-        )
-        return _error(request, failure.status, text, headers)
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(_: Request, __: ClientDisconnect) -> Response:
-        return Response(status_code=499)
-
-    @app.exception_handler(StockLLMError)
-    async def out_of_order(request: Request, error: StockLLMError) -> Response:
-        _log.error("%s: %s", request.url.path, error)
-        return _error(request, 503, str(error))
-
-    @app.exception_handler(RequestValidationError)
-    async def unfit(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        return _error(request, 422, f"{where}: {first['msg']}" if where else str(first["msg"]))
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        if error.status_code in (404, 405):
-            said = "404 page not found" if error.status_code == 404 else "405 method not allowed"
-            return PlainTextResponse(said, error.status_code, headers=error.headers)
-        return _error(request, error.status_code, str(error.detail), error.headers)
-
-    @app.exception_handler(Exception)
-    async def fault(request: Request, error: Exception) -> Response:
-        _log.error("%s %s", request.method, request.url.path, exc_info=error)
-        return _error(request, 500, "the gateway itself is at fault; its log says more")
-
-
-def _error(
-    request: Request, status: int, text: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    if request.url.path.startswith("/v1/"):
-        return _json(openai_responses.error_body(status, text), status, headers)
-    return Response(
-        ollama_responses.error(text),
-        status,
-        media_type="application/json; charset=utf-8",
-        headers=headers,
-    )
-
-
-def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json", headers=headers)

@@ -1,15 +1,17 @@
-"""The dials of the gateway: the table `[gateway]` of stock-llm.toml, or `STOCK_LLM_GATEWAY__PORT=…` in the environment.
+"""The settings of the gateway: the table `[gateway]` of stock-llm.toml, or `STOCK_LLM_GATEWAY__PORT=…` in the environment.
 
-Everything that would send a word off this machine, or spend a cent, is off. Knows nothing of what the dials are used for.
+Everything that sends data off this machine, or costs money, is off by default.
 """
 
+from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class ServerSettings(BaseModel):
-    """One server that speaks OpenAI's API: vLLM, LM Studio, text-generation-webui, llama.cpp's server."""
+    """A server that speaks OpenAI's API: vLLM, LM Studio, text-generation-webui, llama.cpp's server."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +37,17 @@ class GatewaySettings(BaseModel):
     """Port to listen on, one above Ollama's."""
 
     token: SecretStr = SecretStr("")
-    """What callers must send as `Authorization: Bearer …`. Empty: nobody is asked, and only this machine can call."""
+    """What callers must send as `Authorization: Bearer …` or `x-api-key`. Empty, and no user tokens: nobody is asked, and only
+    this machine can call."""
+
+    users: dict[str, SecretStr] = {}
+    """Tokens of single users, name → token: feedback that comes with one of them is that user's."""
+
+    origins: list[str] = []
+    """Origins of web pages that may call besides those of this machine, as in https://chat.example."""
+
+    hosts: list[str] = []
+    """Names under which a gateway that listens on loopback may be addressed besides localhost, *.local and *.internal."""
 
     policy: str = "service"
     """Routing rules: "service", "orchestrator", or the path of a TOML file of your own."""
@@ -56,22 +68,22 @@ class GatewaySettings(BaseModel):
     """Seconds that one provider has for a whole answer, or for the next piece of a stream."""
 
     models: list[str] = ["stock-llm:latest", "mistral:7b", "codellama:7b"]
-    """Ollama models to count with before Ollama has been asked what it has, the default first."""
+    """Ollama models to assume before Ollama has listed its own, the default first."""
 
     parallel: int = Field(default=4, ge=1)
     """Requests that one local model works on at once. Two local models never work at once: both would spin on all cores."""
 
     queue: int = Field(default=128, ge=0)
-    """Requests that wait for local models before the next one is told to come back later."""
+    """Requests that wait for local models before the next one is refused with 503 and Retry-After."""
 
     embedded: bool = True
-    """Whether the published model is run by the gateway itself when no Ollama answers."""
+    """Whether the gateway itself runs the published model when no Ollama answers."""
 
     embedded_megabytes: int = Field(default=4096, ge=64)
     """The largest model, context included, that the gateway runs itself."""
 
     embedded_minutes: float = Field(default=5, gt=0)
-    """How long a model that nobody asks is kept in memory."""
+    """How long an unused model stays in memory."""
 
     servers: dict[str, ServerSettings] = {}
     """OpenAI-compatible servers by name, as in `[gateway.servers.vllm]`."""
@@ -95,22 +107,46 @@ class GatewaySettings(BaseModel):
     """Models to ask the API for, the default first. Each needs a price."""
 
     claude_api_url: str = "https://api.anthropic.com"
-    """Where the Claude API is."""
+    """Base URL of the Claude API."""
 
     max_tokens: int = Field(default=2048, ge=1)
-    """Longest answer of a cloud model where the caller sets no limit: what is reserved of the budget goes by it."""
+    """Longest answer of a cloud model where the caller sets no limit; the budget reserves for it."""
 
     request_megabytes: float = Field(default=8, gt=0)
-    """Largest request."""
+    """Largest request body; a larger one is refused with 413."""
 
     cache_megabytes: float = Field(default=16, ge=0)
     """Memory for answers to repeated requests that ask for determinism (temperature 0 or a seed). 0: no cache."""
 
     cache_minutes: float = Field(default=5, gt=0)
-    """How long such an answer is given again."""
+    """How long a cached answer is used."""
 
     keep_answers_days: float = Field(default=30, ge=0)
-    """How long questions and answers are kept on this machine, so that feedback knows what it is about. 0: not at all."""
+    """How long questions and answers are kept on this machine, so that feedback can refer to them. 0: not at all."""
 
     manage_models: bool = False
-    """Whether other machines may create, copy, pull, push and delete Ollama's models through the gateway; this one may."""
+    """Whether callers may create, copy, pull, push and delete Ollama's models through the gateway."""
+
+
+@dataclass(frozen=True)
+class GatewayContext:
+    """What the gateway needs from the rest of the project.
+
+    Attributes:
+        home: the project folder; a policy's relative path starts here.
+        ollama_host: URL of the Ollama behind the gateway; empty: none.
+        ollama_store: folder in Ollama's format with the published models.
+        threads: CPU threads for the embedded model.
+        costs_url, feedback_url: SQLAlchemy URLs with absolute paths.
+        signing_key: key that signs response ids.
+        uses_sample: whether feedback is about the committed sample data.
+    """
+
+    home: Path
+    ollama_host: str
+    ollama_store: Path
+    threads: int
+    costs_url: str
+    feedback_url: str
+    signing_key: bytes
+    uses_sample: bool

@@ -6,6 +6,9 @@ seconds, so that it is imported last and not at all where there is no database y
 """
 
 import json
+import sqlite3
+import sys
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,15 +156,53 @@ def connect(settings: Settings) -> "MlflowClient":
     except ImportError as error:
         raise MissingExtra(error.name or "mlflow", "flows") from None
     uri = settings.url(settings.mlflow_uri)
-    if (file := _sqlite_file(uri)) is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(uri)
     try:
+        if (file := _sqlite_file(uri)) is not None:
+            _create_database(file)
+        mlflow.set_tracking_uri(uri)
         return mlflow.MlflowClient(uri)
-    except (MlflowException, DatabaseError) as error:
+    except (MlflowException, DatabaseError, sqlite3.DatabaseError) as error:
         raise InputError(
             f"the registry {uri} cannot be opened: {str(error).splitlines()[0]}"
         ) from None
+
+
+def _create_database(file: Path) -> None:
+    """Makes MLflow's database under another name and renames it, so that a killed process leaves no half of one.
+
+    A half-made one, which MLflow could never open again, is moved aside.
+    """
+    if file.exists() and _is_finished(file):
+        return
+    import mlflow
+    from filelock import FileLock
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        if file.exists():
+            if _is_finished(file):  # another process made it meanwhile
+                return
+            aside = file.with_name(f"{file.name}.unfinished")
+            print(
+                f"{file} was never finished: moved to {aside.name} and made again", file=sys.stderr
+            )
+            file.replace(aside)
+        unfinished = file.with_name(f".{file.name}.new")
+        for leftover in file.parent.glob(f"{unfinished.name}*"):
+            leftover.unlink()
+        mlflow.MlflowClient(f"sqlite:///{unfinished}")
+        unfinished.rename(file)
+
+
+def _is_finished(file: Path) -> bool:
+    """Whether a SQLite file holds anything of MLflow's: the experiment that it makes last, or what was registered."""
+    with closing(sqlite3.connect(file, timeout=30)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        return any(
+            database.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]
+            for table in ("experiments", "registered_models")
+            if table in tables
+        )
 
 
 def _exists(settings: Settings) -> bool:

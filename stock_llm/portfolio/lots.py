@@ -1,8 +1,10 @@
-"""What is held and what it cost, lot by lot: first in, first out, and average cost side by side. Exact.
+"""What is held and what it cost, lot by lot: first in, first out, and average cost side by side.
+Exact.
 
-In: trades as quantity and worth. Out: `Book`: the lots, and what sales realised. A lot whose cost nobody knows (units that came
-in without a price) is held like any other; what it brings when sold is nobody's gain. Charges are left to others: `worth` is
-quantity times price. Does not know instruments, days or currencies.
+In: trades as quantity and worth. Out: `Book`: the lots, and what sales realised. A lot whose cost
+nobody knows (units that came in without a price) is held like any other; what it brings when sold
+is nobody's gain. Charges are left to others: `worth` is quantity times price. Does not know
+instruments, days or currencies.
 """
 
 from collections import deque
@@ -77,7 +79,9 @@ class LotBook:
         return sum((lot.quantity for lot in self.lots if lot.worth is None), ZERO)
 
     def trade(self, quantity: Decimal, side: int, worth: Decimal) -> Decimal:
-        """Buys (`side` 1) or sells (-1) units; returns how many of them closed a position of the other side."""
+        """Buys (`side` 1) or sells (-1) units; returns how many of them closed a position of the
+        other side.
+        """
         if not self.lots or side == self.side:
             self._open(quantity, side, worth)
             return ZERO

@@ -6,7 +6,6 @@ In: a column of text. Out: for each row the day as written and the instant in UT
 must show which number is the month.
 """
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -19,19 +18,21 @@ import pyarrow.compute as pc
 
 from stock_llm.errors import InputError
 from stock_llm.tabular.table import as_mask, map_distinct, trimmed
+from stock_llm.tabular.text import without_accents
 
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs")
 """Whose names of months are read."""
 
 _OFFSETS = {
-    "EST": "-05:00", "EDT": "-04:00", "CST": "-06:00", "CDT": "-05:00", "PST": "-08:00", "PDT": "-07:00",
-    "CET": "+01:00", "CEST": "+02:00", "BST": "+01:00", "WET": "+00:00",
+    "EST": "-05:00", "EDT": "-04:00", "CST": "-06:00", "CDT": "-05:00", "PST": "-08:00",
+    "PDT": "-07:00", "CET": "+01:00", "CEST": "+02:00", "BST": "+01:00", "WET": "+00:00",
 }  # fmt: skip
 """Abbreviated zone behind a time → its offset."""
 
 _TIME = (
     r"(?:[T ]+(?P<hour>\d{1,2}):?(?P<minute>\d{2})(?::?(?P<second>\d{2})(?:\.(?P<fraction>\d+))?)?"
-    r" ?(?P<noon>[AaPp][Mm])?)? ?(?:(?P<zone>Z|z|UTC|GMT)|(?P<sign>[+-])(?P<ahead>\d{2}):?(?P<minutes>\d{2}))?$"
+    r" ?(?P<noon>[AaPp][Mm])?)?"
+    r" ?(?:(?P<zone>Z|z|UTC|GMT)|(?P<sign>[+-])(?P<ahead>\d{2}):?(?P<minutes>\d{2}))?$"
 )
 _YEAR_FIRST = r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})" + _TIME
 _SHORT_YEAR_FIRST = r"^(?P<year>\d{2})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})" + _TIME
@@ -49,7 +50,8 @@ _PATTERNS = {
 
 _EITHER = r"^(?P<first>\d{1,2})[-/.](?P<second>\d{1,2})[-/.](?:\d{4}|\d{2})(?:\D|$)"
 _NAMED = (
-    r"^(?P<day>\d{1,2})[-/. ]+(?:de )?(?P<month>\pL{3,})\.?[-/., ]+(?:de )?(?P<year>\d{4}|\d{2})\b(?P<rest>.*)$",
+    r"^(?P<day>\d{1,2})[-/. ]+(?:de )?(?P<month>\pL{3,})\.?[-/., ]+(?:de )?(?P<year>\d{4}|\d{2})\b"
+    r"(?P<rest>.*)$",
     r"^(?P<month>\pL{3,})\.? +(?P<day>\d{1,2}),? +(?P<year>\d{4})\b(?P<rest>.*)$",
 )
 
@@ -216,8 +218,7 @@ def _months() -> dict[str, set[int]]:
 
 
 def _folded(word: str) -> str:
-    signs = unicodedata.normalize("NFKD", word.lower().rstrip("."))
-    return "".join(sign for sign in signs if not unicodedata.combining(sign))
+    return without_accents(word.lower().rstrip("."))
 
 
 def _fill(dates: DateColumn, rows: np.ndarray, parts: pa.StructArray) -> None:

@@ -5,6 +5,7 @@ In: a file. Out: text whose lines end in `\\n`, without a byte order mark. Files
 """
 
 import codecs
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,12 @@ def text_blocks(path: Path, size: int = 1 << 24, *, strict: bool = False) -> Ite
 def read_text(path: Path, *, strict: bool = False) -> str:
     """Returns a whole file; see `text_blocks`."""
     return "".join(text_blocks(path, strict=strict))
+
+
+def without_accents(text: str) -> str:
+    """Removes accents, which exports in capitals or of old systems leave out."""
+    signs = unicodedata.normalize("NFKD", text)
+    return "".join(sign for sign in signs if not unicodedata.combining(sign))
 
 
 def _utf16(content: bytes, path: Path) -> str:

@@ -11,7 +11,7 @@ from stock_llm.dataset import splits
 from stock_llm.dataset.feedback_rows import FLAGGED, LATER, REPEATED, REVISED, WAITS, feedback_rows
 from stock_llm.dataset.leakage.overlap import OverlapIndex
 from stock_llm.dataset.privacy.redaction import Redactor
-from stock_llm.feedback.item import read_line
+from stock_llm.feedback.reading import read_line
 from stock_llm.skills import follow, portfolio, signal
 from stock_llm.skills.decision_point import BaseRates
 

@@ -65,7 +65,8 @@ def feedback():
         yield FeedbackItem(
             id=f"c{number}", created_at=when, instruction=f"Question {number} of {TEXT}", input=f"Input of {TEXT}",
             response=f"Answer {number} to {TEXT}", correction=f"Rather {'very ' * number}this, {TEXT}", comment=TEXT, source=TEXT,
-            response_id=TEXT, model_version=TEXT, symbol="canary.bird@example.co.th", as_of="2024-05-06",
+            response_id=TEXT, model_version=TEXT, user=f"{number} canary.bird@example.co.th",
+            symbol="canary.bird@example.co.th", as_of="2024-05-06",
         )  # fmt: skip
     yield FeedbackItem(
         id="up",

@@ -4,9 +4,9 @@ import threading
 import time
 
 import httpx
-import uvicorn
 
-from stock_llm.gateway.app import create_app
+from stock_llm.cli.gateway_context import gateway_context
+from stock_llm.gateway.app import GatewayServer, create_app
 from stock_llm.settings import Settings, load_settings
 
 
@@ -17,16 +17,10 @@ class RunningGateway:
         settings: its dials; `home` should be a test's own folder.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, shutdown_seconds: float = 5):
         self.settings = settings
-        config = uvicorn.Config(
-            create_app(settings),
-            host="127.0.0.1",
-            port=0,
-            log_level="error",
-            timeout_graceful_shutdown=5,
-        )
-        self._server = uvicorn.Server(config)
+        app = create_app(settings.gateway, gateway_context(settings))
+        self._server = GatewayServer(app, shutdown_seconds, host="127.0.0.1", port=0)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     def __enter__(self) -> "RunningGateway":
@@ -52,9 +46,12 @@ class RunningGateway:
         self._server.should_exit = True
 
 
-def gateway(home, ollama_host: str = "", **dials: object) -> RunningGateway:
+def gateway(
+    home, ollama_host: str = "", shutdown_seconds: float = 5, **dials: object
+) -> RunningGateway:
     """A gateway with its home in `home`; without an Ollama unless one is named."""
     dials = {"embedded": bool(not ollama_host)} | dials
     return RunningGateway(
-        load_settings(home=home, ollama_host=ollama_host, gateway=dials, threads=1)
+        load_settings(home=home, ollama_host=ollama_host, gateway=dials, threads=1),
+        shutdown_seconds,
     )

@@ -36,6 +36,7 @@ class ScriptedOllama:
         lists: what GET /api/tags answers in place of the list; empty: the list.
         context: words that fit; longer prompts are cut, or refused with `truncate: false`.
         asked: (path, body) of everything that was asked.
+        headers: of the same requests.
         said: words that went out.
         hung_up: how often a caller went away in the middle.
         busy: most generations at once.
@@ -53,6 +54,7 @@ class ScriptedOllama:
         self.lists = ""
         self.context = 4096
         self.asked: list[tuple[str, Any]] = []
+        self.headers: list[Any] = []
         self.said = self.hung_up = self.busy = self.now = 0
         self.counting = threading.Lock()
         handler = type("Handler", (_Handler,), {"ollama": self})
@@ -97,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length) or b"{}")
         self.ollama.asked.append((self.path, body))
+        self.ollama.headers.append(self.headers)
         name = body.get("model", "")
         if (name if ":" in name else f"{name}:latest") not in self.ollama.models:
             return self._send({"error": f"model '{name}' not found"}, 404)

@@ -21,7 +21,7 @@ NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 def item(number, **changes):
     values = {
         "id": f"i{number}",
-        "instruction": "Analyze ACME",
+        "instruction": f"Analyze ACME {number}",
         "response": "Trend: UP",
         "thumb": "up",
         "created_at": NOON,
@@ -146,7 +146,7 @@ def test_a_file_is_read_once_however_often(store, tmp_path):
         "created_at": "2026-03-01T00:00:00Z",
     }
     path = jsonl(tmp_path / "f.jsonl", item(1).to_json(), "", anonymous)
-    first, second = store.import_jsonl(path), store.import_jsonl(path)
+    first, second = store.import_file(path), store.import_file(path)
     assert (first.new, first.known, first.rejected) == (2, 0, [])
     assert (second.new, second.known, second.rejected) == (0, 2, [])
     assert store.unused(sample=True) == 2
@@ -166,7 +166,7 @@ def test_bad_lines_are_handed_back_with_their_row(store, tmp_path):
         item(8).to_json() | {"stars": 5},
         item(8).to_json() | {"thumb": None, "correction": " "},
     ]
-    found = store.import_jsonl(jsonl(tmp_path / "f.jsonl", *good, *bad), name="mine.jsonl")
+    found = store.import_file(jsonl(tmp_path / "f.jsonl", *good, *bad), name="mine.jsonl")
     assert found.new == 7
     reasons = {one.row: one.reason for one in found.rejected}
     assert sorted(reasons) == [8, 9, 10, 11, 12, 13, 14]
@@ -183,11 +183,11 @@ def test_bad_lines_are_handed_back_with_their_row(store, tmp_path):
 def test_a_file_that_is_no_feedback_puts_nothing_in(store, tmp_path):
     path = jsonl(tmp_path / "f.jsonl", item(1).to_json(), "symbol,side", "ACME,BUY")
     with pytest.raises(InputError, match=r"f\.jsonl, row 2: 2 of 3 rows are bad"):
-        store.import_jsonl(path)
+        store.import_file(path)
     assert store.all(sample=True) == []
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"\xff\x80")
     with pytest.raises(InputError, match="UTF-8"):
-        store.import_jsonl(path)
+        store.import_file(path)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +272,7 @@ def test_the_oldest_schema_is_upgraded_with_its_items(tmp_path):
         command.upgrade(config, ScriptDirectory.from_config(config).get_base())
     old = item(1, comment="old")
     row = old.to_json() | {"digest": old.digest}
+    del row["user"]
     with sqlite3.connect(path) as raw:
         assert {
             name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -95,7 +95,7 @@ def test_feedback_is_gone_for_good(home, tmp_path):
     assert store.add([OWN]).forgotten == 1
     path = tmp_path / "again.jsonl"
     path.write_text(json.dumps(OWN.to_json()))
-    assert store.import_jsonl(path).forgotten == 1
+    assert store.import_file(path).forgotten == 1
     assert input_digest(home) != before
     _, after = built(home)
     assert OWN.id not in after.feedback_ids

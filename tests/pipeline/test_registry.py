@@ -1,7 +1,9 @@
 """Versions and aliases, on a real MLflow with SQLite."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from factories.judged_candidate import line
@@ -92,3 +94,27 @@ def test_a_file_that_is_no_registry_is_one_clear_line(tmp_path):
     )
     with pytest.raises(InputError, match=r"mlflow\.db"):
         registry.versions(load_settings(home=tmp_path))
+
+
+@pytest.mark.parametrize("moment", ["a first table", "a migration under way"])
+def test_a_database_that_was_killed_while_it_was_made_is_made_again(registry_home, moment, capsys):
+    """MLflow makes its tables one by one and cannot open a file that has only some of them."""
+    file = registry_home / "mlflow" / "mlflow.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("DELETE FROM experiments")
+        kept = {
+            "a first table": ("runs",),
+            "a migration under way": ("runs", "experiments", "alembic_version"),
+        }[moment]
+        for (name,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        ).fetchall():
+            if name not in kept:
+                database.execute(f"DROP TABLE {name}")
+        if "alembic_version" in kept:
+            database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+        database.commit()
+    settings = load_settings(home=registry_home, profile="tiny")
+    assert put(settings, "one") == [1]
+    assert "made again" in capsys.readouterr().err
+    assert [version.number for version in registry.versions(settings)] == [1]

@@ -247,6 +247,8 @@ from pathlib import Path
 from stock_llm.llm import trainer
 from stock_llm.llm.profiles import load_profile
 from stock_llm.settings import load_settings
+
+sys.path[:0] = sys.argv[2:]
 from test_finetune import ROWS, dataset, finetune
 
 trainer.SECONDS_BETWEEN_CHECKPOINTS, trainer.CHECKPOINT_SHARE = 0.0, 1e9
@@ -267,7 +269,8 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home):
     )
 
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(home.home)], cwd=Path(__file__).parents[1]
+        [sys.executable, "-c", CHILD, str(home.home), *map(str, Path(__file__).parents[:2])],
+        cwd=Path(__file__).parents[2],
     )
     checkpoints = home.home / "killed" / "checkpoints"
     deadline = time.monotonic() + 120

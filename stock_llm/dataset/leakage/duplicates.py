@@ -17,6 +17,8 @@ from zlib import crc32
 
 import numpy as np
 
+from stock_llm.unicode import fold
+
 if TYPE_CHECKING:
     from datasketch import MinHash
 
@@ -125,24 +127,21 @@ def visible(text: str) -> str:
 
 
 def _latin(word: str) -> str:
-    seen = unicodedata.normalize("NFKD", word).translate(_SEEN)
+    seen = unicodedata.normalize("NFKD", fold(word)).translate(_WITHOUT_MARKS)
     return unicodedata.normalize("NFKC", seen).casefold().translate(_LOOK_ALIKES)
 
 
-class _Seen(dict[int, int | None]):
-    """For `str.translate`: away with format characters, marks on other letters than Thai, and letters that are blank."""
+class _WithoutMarks(dict[int, int | None]):
+    """For `str.translate`: without format characters, and without marks on letters but Thai ones."""
 
     def __missing__(self, code: int) -> int | None:
         thai = 0x0E00 <= code <= 0x0E7F
-        unseen = not thai and (
-            unicodedata.category(chr(code)) in ("Cf", "Mn", "Me")
-            or chr(code) in "\u115f\u1160\u3164"
-        )
-        self[code] = None if unseen else code
+        mark = unicodedata.category(chr(code)) in ("Cf", "Mn", "Me")
+        self[code] = None if mark and not thai else code
         return self[code]
 
 
-_SEEN = _Seen()
+_WITHOUT_MARKS = _WithoutMarks()
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _BETWEEN_WORDS = re.compile(r"[^\w\s+=<>|~^$*/%&#@\\\u0e00-\u0e7f]+|_+")

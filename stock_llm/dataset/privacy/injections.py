@@ -9,6 +9,8 @@ teaches an answer that was flagged. Does not know rows.
 import re
 import unicodedata
 
+from stock_llm.unicode import fold, fold_blanks
+
 _WITHIN = r"[^.!?\n]{0,40}?"
 """Words between, in the same sentence."""
 
@@ -68,28 +70,29 @@ _TOKENS = re.compile(
     r"|<(/?s|unk|pad)>|<<(/?SYS)>>|<\|([a-z_]{2,30})\|>"
 )
 
-_INVISIBLE = re.compile(
-    "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\U000e0000-\U000e007f]"
-)
-"""Characters that people do not see and models do; an emoji's joiner is one of them, so that they are ignored, not forbidden."""
-
 
 def detect(text: str) -> list[str]:
-    """What the text tries, in the words of `_PATTERNS`; empty for text that only says something."""
-    plain = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).replace("’", "'")
+    """What the text tries, in the words of `_PATTERNS`; empty for text that only says something.
+
+    Invisible characters are left out; a letter that is drawn as a blank may also part two words.
+    """
+    plain = {
+        unicodedata.normalize("NFKC", seen).replace("’", "'")
+        for seen in (fold(text), fold_blanks(text))
+    }
     return [
         tries
         for tries, patterns in _COMPILED.items()
-        if any(pattern.search(plain) for pattern in patterns)
+        if any(pattern.search(seen) for pattern in patterns for seen in plain)
     ]
 
 
 def neutralize(text: str) -> str:
-    """The text with round brackets for those of tokens that begin or end a turn, so that it cannot: `[INST]` is `(INST)`.
+    """The text with round brackets in tokens that begin or end a turn: `[INST]` is `(INST)`.
 
-    Invisible characters of the tag block, which can carry a whole hidden message, go.
+    Invisible characters that can carry a whole hidden message are left out.
     """
-    while (plain := _TOKENS.sub(_in_round_brackets, _TAGS.sub("", text))) != text:
+    while (plain := _TOKENS.sub(_in_round_brackets, _HIDDEN.sub("", text))) != text:
         text = plain
     return text
 
@@ -98,4 +101,5 @@ def _in_round_brackets(token: re.Match[str]) -> str:
     return f"({next(filter(None, token.groups()))})"
 
 
-_TAGS = re.compile("[\U000e0000-\U000e007f]")
+_HIDDEN = re.compile("[\U000e0000-\U000e007f]|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}")
+"""The tag block, and variation selectors in a row: both can carry a message that nobody sees."""

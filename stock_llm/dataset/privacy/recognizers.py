@@ -6,10 +6,14 @@ amounts by the word or the currency beside them, price levels by their order. Do
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
+
+from stdnum import isin, luhn, numdb
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer
@@ -56,30 +60,11 @@ def _is_of_the_market(text: str, find: IdentityMatch) -> bool:
     if not said.isdigit():
         return find.mark in ("ACCOUNT", "CARD") and _are_prices(said)
     before, after = text[max(0, find.start - 60) : find.start], text[find.end : find.end + 20]
-    if _is_isin(f"{_TOKEN_BEFORE.findall(before)[0]}{said}{_TOKEN_AFTER.findall(after)[0]}"):
+    if isin.is_valid(f"{_TOKEN_BEFORE.findall(before)[0]}{said}{_TOKEN_AFTER.findall(after)[0]}"):
         return True
     if said[0] == "0":
         return bool(_SECURITY_BEFORE.search(before))
     return bool(_AMOUNT_BEFORE.search(before) or _AMOUNT_AFTER.match(after))
-
-
-def _is_isin(token: str) -> bool:
-    """ISO 6166: two letters, nine letters or digits, and Luhn's check digit over letters written as numbers."""
-    return bool(_ISIN.fullmatch(token)) and _luhn(
-        "".join(str(int(character, 36)) for character in token)
-    )
-
-
-def _luhn(digits: str) -> bool:
-    """ISO/IEC 7812, annex B."""
-    return (
-        sum(
-            sum(divmod(int(digit) * (1 + place % 2), 10))
-            for place, digit in enumerate(reversed(digits))
-        )
-        % 10
-        == 0
-    )
 
 
 def _are_prices(said: str) -> bool:
@@ -87,14 +72,13 @@ def _are_prices(said: str) -> bool:
     numbers = [int(part) for part in re.findall(r"\d+", said)]
     if len(numbers) < 3 or not re.fullmatch(r"[\d /.-]+", said):
         return False
-    if re.fullmatch(r"\d{4}(?:\D+\d{4}){3}", said) and not _luhn(re.sub(r"\D", "", said)):
+    if re.fullmatch(r"\d{4}(?:\D+\d{4}){3}", said) and not luhn.is_valid(re.sub(r"\D", "", said)):
         return max(numbers) < 2 * min(numbers)
     in_order = numbers in (sorted(set(numbers)), sorted(set(numbers), reverse=True))
     close = len(numbers) > 3 and 2 * max(numbers) < 3 * min(numbers)
     return in_order and (close or (max(numbers) < 10_000 and not any(one % 5 for one in numbers)))
 
 
-_ISIN = re.compile(r"[A-Za-z]{2}[A-Za-z0-9]{9}[0-9]")
 _TOKEN_BEFORE, _TOKEN_AFTER = re.compile(r"[A-Za-z0-9]*$"), re.compile(r"^[A-Za-z0-9]*")
 
 _CURRENCY = r"usd|thb|eur|gbp|jpy"
@@ -120,10 +104,21 @@ _GAP = rf"{_PART}?"
 """What stands between the parts of a number, and what may stand between its digits."""
 
 _IS = (
-    r"(?: ?(?:numbers?|num\b|no\b\.?|nr\b\.?|id\b|is\b|was\b|[-#:=,(\[\"'{]|เลขที่|หมายเลข|เลข|คือ|ที่|หุ้น|ธนาคาร|เงินฝาก|ออมทรัพย์|"
+    r"(?: ?(?:numbers?|num\b|no\b\.?|nr\b\.?|n[°º]|id\b|is\b|are\b|was\b|which\b|that\b|['’]s\b|[-#:=,(\[\"'{]|"
+    r"\.{2,}|[…*•]+|x{2,}(?=[\d -])|x(?=\d)|เลขที่|หมายเลข|เลข|คือ|ที่|หุ้น|ธนาคาร|เงินฝาก|ออมทรัพย์|"
     r"ซื้อขาย|หลักทรัพย์|กระแสรายวัน|ลงทุน|เทรด|ของผม|ของฉัน|ของดิฉัน))*+ ?+"
 )
 """What stands between the word and the number; `\\K` then leaves the word where it is."""
+
+_LAST_DIGITS = (
+    r"(?:last|final|first) (?:(?:\d|two|three|four|five|six) )?(?:digits?|numbers?|figures?)\b"
+)
+_ENDS = (
+    r"(?:(?:ends?|ended|ending|finish(?:es|ing)|starts?|starting|begins?|beginning)\b(?: (?:in|with|on|by)\b)?"
+    rf"|{_LAST_DIGITS}|(?:ลงท้าย|ขึ้นต้น)(?:ด้วย)?|(?:endet|endend) (?:auf|mit)\b"
+    r"|termina(?:nd[oa]|d[oa])?(?: (?:en|in|com|con)\b)?|(?:se termin|finiss)[a-z]+ par\b)"
+)
+"""What announces a part of a number."""
 
 _NO_AMOUNT = rf"(?! ?{_UNIT})"
 _NO_DATE = (
@@ -131,14 +126,30 @@ _NO_DATE = (
 )
 _NO_ROUND = r"(?!\d{1,3}0{3,}(?!\d| ?[-/] ?\d))"
 
-_NAMED = (
+_NO_YEAR = r"(?!(?:19|20|25)\d\d(?!\d))"
+_SOME_DIGITS = rf"{_NO_DATE}{_NO_YEAR}\d(?:[ -]?\d){{2,}}{_END}{_NO_AMOUNT}"
+_AND = r"(?: ?(?:,|&|/|and|or|und|et|y|และ|หรือ|กับ) ?)++"
+
+_ACCOUNT_WORD = (
     r"(?:\b(?:account|acct|acc|a/c|konto|rekening|cuenta|compte|(?<!home )depot|portfolio(?= (?:no|num|id|#))|"
     r"(?:client|customer|user|member|kunden|klant)(?= ?(?:id|no|num|nr|#|nummer)))s?(?:number|nummer|no|nr|id)?\b"
-    r"|บัญชี|(?<!มูลค่า)พอร์ต)"
-    rf"{_IS}\K{_NO_DATE}{_NO_ROUND}"
+    r"(?:(?<=acct|accts|acc)\.)?|บัญชี|(?<!มูลค่า)พอร์ต)"
 )
+_NAMED = rf"{_ACCOUNT_WORD}{_IS}(?:{_ENDS}{_IS})?\K{_NO_DATE}{_NO_ROUND}"
+
+
+def _in_part(word: str) -> dict[str, str]:
+    """The last digits of a number, behind its name or before it, and a further number beside one."""
+    of = r"(?: (?:of|on|in|for|from|my|the|our|your|his|her|their))* "
+    return {
+        "in part": rf"{word}{_IS}{_ENDS}{_IS}\K{_SOME_DIGITS}",
+        "part first": rf"(?:\b{_LAST_DIGITS}{of}|เลขท้าย){word}{_IS}\K{_SOME_DIGITS}",
+    }
+
 
 _ACCOUNT = {
+    **_in_part(_ACCOUNT_WORD),
+    "another": rf"\[ACCOUNT\]{_AND}\K{_NO_DATE}{_NO_ROUND}\d(?:[ -]?\d){{5,}}{_END}{_NO_AMOUNT}",
     "named": rf"{_NAMED}(?:[A-Z]{{0,6}}-?(?:\d[A-Z]{{0,2}}(?: ?[-/] ?)?){{5,}}\d[A-Z\d]*|(?:\d(?: ?[-/] ?| )?{_NO_DATE}){{7,}}\d"
     rf"|[A-Z]{{1,6}}-?(?:\d[A-Z]{{0,2}}-?){{4,}}\d[A-Z\d]*){_END}{_NO_AMOUNT}",
     "broker's form": r"(?<![A-Z\d])(?:(?:D[UF] ?|U|F(?!\d+ (?:shares|units|contracts)))\d{6,9}|[XYZ]\d{8})(?!\d)"
@@ -177,30 +188,33 @@ _SPELLED_EMAIL = {
     "in words": rf"{_LOCAL} at {_HOST}(?:{_DOT}{_HOST}){{0,3}}{_DOT}[A-Z]{{2,24}}\b",
 }
 
-_IBAN_LENGTHS = {
-    15: "NO", 16: "BE", 18: "DK|FO|FI|GL|NL", 19: "MK|SI", 20: "AT|BA|EE|KZ|XK|LT|LU", 21: "HR|LV|LI|PT|CH",
-    22: "BH|BG|CR|GE|DE|IE|ME|RS|GB|VA", 23: "TL|GI|IL|AE|IQ", 24: "AD|CZ|MD|PK|RO|SA|SK|ES|SE|TN|VG", 25: "PS|QA|LY",
-    26: "IS|TR", 27: "FR|GR|IT|MR|MC|SM", 28: "AL|AZ|BY|CY|DO|GT|HU|LB|MU|PL", 29: "BR|EG|UA", 30: "JO|KW", 31: "MT|SC",
-}  # fmt: skip
-"""Characters of an IBAN → countries, as SWIFT's registry has them."""
+
+@cache
+def _iban_forms() -> tuple[str, dict[str, str]]:
+    """What is an IBAN by its check digits, and by its form alone, by SWIFT's registry in stdnum."""
+    countries: dict[int, list[str]] = {}
+    registry = numdb.get("iban")
+    for country in map("".join, product(ascii_uppercase, repeat=2)):
+        if form := registry.info(country)[0][1].get("bban"):
+            size = sum(map(int, re.findall(r"(\d+)!?[a-z]", form)))
+            countries.setdefault(size, []).append(country)
+
+    def iban(rest: Callable[[int], str]) -> str:
+        forms = "|".join(
+            rf"(?:{'|'.join(names)})\d\d{rest(size)}" for size, names in sorted(countries.items())
+        )
+        return rf"(?<![A-Z\d])({forms})(?![A-Z\d])"
+
+    def in_fours(characters: int) -> str:
+        last = rf"{_PART}[A-Z\d]{{{characters % 4}}}" if characters % 4 else ""
+        digits = r"(?=(?:[A-Z ./-]{0,10}\d){8})"
+        return rf"{digits}(?:{_PART}[A-Z\d]{{4}}){{{characters // 4}}}{last}"
+
+    whole = r"(?<![A-Z\d])[A-Z]{2}\d{2}(?=[A-Z]{0,8}\d{6})[A-Z\d]{11,30}(?![A-Z\d])"
+    checked = iban(lambda size: rf"(?:{_GAP}[A-Z\d]){{{size}}}")
+    return checked, {"in one piece": whole, "in fours": iban(in_fours)}
 
 
-def _iban(of_size: dict[int, str]) -> str:
-    """What is an IBAN in form: a country, two digits, and as many characters as it has there."""
-    forms = "|".join(rf"(?:{_IBAN_LENGTHS[size]})\d\d{rest}" for size, rest in of_size.items())
-    return rf"(?<![A-Z\d])({forms})(?![A-Z\d])"
-
-
-def _in_fours(characters: int) -> str:
-    last = rf"{_PART}[A-Z\d]{{{characters % 4}}}" if characters % 4 else ""
-    return rf"(?=(?:[A-Z ./-]{{0,10}}\d){{8}})(?:{_PART}[A-Z\d]{{4}}){{{characters // 4}}}{last}"
-
-
-_IBAN_WITH_CHECK = _iban({size: rf"(?:{_GAP}[A-Z\d]){{{size - 4}}}" for size in _IBAN_LENGTHS})
-_IBAN_SHAPE = {
-    "in one piece": r"(?<![A-Z\d])[A-Z]{2}\d{2}(?=[A-Z]{0,8}\d{6})[A-Z\d]{11,30}(?![A-Z\d])",
-    "in fours": _iban({size: _in_fours(size - 4) for size in _IBAN_LENGTHS}),
-}
 _CARD_WITH_CHECK = (
     rf"(?<![A-Z\d])(?<!\d\.)(?:4\d{{3}}|5[0-5]\d\d|6\d{{3}}|1\d{{3}}|3\d{{3}}|2[2-7]\d\d){_GAP}\d{{3,4}}{_GAP}\d{{3,4}}{_GAP}\d{{3,5}}{_END}"
     rf"|{_START}(?=\d{{3,}} \d{{3,}}{_END})[3-6](?: ?\d){{14,15}}{_END}"
@@ -208,6 +222,33 @@ _CARD_WITH_CHECK = (
 _CARD_SHAPE = {
     "in fours": rf"{_START}(?:[3-6]\d{{3}}|2[2-7]\d\d)(?:{_PART}\d{{4}}){{3}}(?!{_GAP}\d){_END}"
 }
+_PASSPORT_WORD = (
+    r"(?:\b(?:passports?|reisep(?:ass|ässe)|pass(?= ?(?:no|nr|num))|pasaportes?|passeports?|passaport[eio]|paspoort)"
+    r"(?:number|nummer|no|nr)?\b|หนังสือเดินทาง|พาสปอร์ต|паспорт\w*|护照|旅券|여권)"
+)
+_PASSPORT_NUMBER = (
+    r"(?:(?=(?:[A-Z-]*\d){5})[A-Z\d-]{6,14}|[A-Z]{0,3} ?\d(?:[ -]?\d){4,11}[A-Z]{0,2})(?![A-Z\d])"
+)
+_PASSPORT = {
+    **_in_part(_PASSPORT_WORD),
+    "named": rf"{_PASSPORT_WORD}{_IS}\K{_NO_DATE}{_PASSPORT_NUMBER}{_NO_AMOUNT}",
+    "another": rf"\[PASSPORT\]{_AND}\K{_PASSPORT_NUMBER}",
+    "for machines": r"(?<![A-Z\d<])(?:[PVIAC][A-Z<][A-Z]{3}[A-Z<]{5,}<<[A-Z<]*"
+    r"|[A-Z\d<]{9}\d[A-Z<]{3}\d{7}[MFX<]\d{7}[A-Z\d<]{8,})",
+}
+_ID_WORD = (
+    r"(?:\b(?:driv(?:er['’]?s?|ing)['’]? (?:licen[cs]e|permit)s?|licen[cs]e(?= ?(?:no|num|#))|"
+    r"(?:national|citizen|personal|identity|identification)(?: card)? (?:id|number|no)|id(?:entity)? card|"
+    r"tax(?:payer)?(?: identification)? (?:id|no|number)|itin|tin|ein|nric|nin|nie|dni|nif|cpf|bsn|pesel|aadhaa?r|"
+    r"pan(?= ?(?:card|no|num|[A-Z]{5}\d{4}))|steuer-?(?:id|nummer)|personalausweis|social insurance|"
+    r"(?:ni|national insurance|visa|medicare|health (?:card|insurance)) (?:no|number))\b"
+    r"|เลขประจำตัว(?:ประชาชน|ผู้เสียภาษี(?:อากร)?)?|บัตรประชาชน|ใบขับขี่|ใบอนุญาตขับ(?:ขี่|รถ))"
+)
+_ID_NUMBER = (
+    rf"{_NO_DATE}(?:(?=(?:[A-Z ./-]{{0,6}}\d){{6}})(?:[A-Z]{{1,5}}[ -]?)?[A-Z]*\d[A-Z\d]*"
+    r"(?:[ ./-]{1,2}[A-Z]?\d[A-Z\d]*)*(?: [A-Z](?![A-Z\d]))?|[A-Z]{3,5}\d{4,}[A-Z]?)(?![A-Z\d])"
+)
+_ID = {**_in_part(_ID_WORD), "named": rf"{_ID_WORD}{_IS}\K{_ID_NUMBER}{_NO_AMOUNT}"}
 _WALLET = {"Ethereum": r"(?<![A-Z\d])0x[\dA-F]{40}(?![A-Z\d])"}
 _SSN = {
     "by form": r"(?<![\d-])\d{3} ?- ?\d\d ?- ?\d{4}(?![\d-])",
@@ -265,8 +306,9 @@ def _recognisers() -> list[_Recogniser]:
 
     any_case = re.DOTALL | re.MULTILINE | re.IGNORECASE
     apart = [(sign, "") for sign in "-./ "]
+    iban_with_check, iban_shape = _iban_forms()
     iban, card, thai_id = (
-        forms({"with check": regex}) for regex in (_IBAN_WITH_CHECK, _CARD_WITH_CHECK, _THAI_ID)
+        forms({"with check": regex}) for regex in (iban_with_check, _CARD_WITH_CHECK, _THAI_ID)
     )
     known_iban = IbanRecognizer(
         iban,  # type: ignore[arg-type]  # declared as texts, used as patterns
@@ -278,19 +320,19 @@ def _recognisers() -> list[_Recogniser]:
     country, long_word, hexadecimal = map(
         re.compile, (r"(?<![A-Za-z\d])[A-Za-z]{2}\d\d", r"[A-Za-z\d]{25}", "0[xX]")
     )
-    five = re.compile(r"\d(?:\D{0,4}\d){4}|[pP][aA]\d")
+    three = re.compile(r"\d(?:\D{0,4}\d){2}|[pP][aA]\d|<<")
     seven, nine, twelve = (re.compile(rf"\d(?:\D{{0,4}}\d){{{count - 1}}}") for count in (7, 9, 12))
     return [
         _Recogniser(ours("EMAIL", _EMAIL), "text", at_sign),
         _Recogniser(SpelledEmail("EMAIL", patterns=forms(_SPELLED_EMAIL)), "text", spelled),
         _Recogniser(known_iban, "bare", country),
-        _Recogniser(ours("IBAN", _IBAN_SHAPE), "bare", country),
+        _Recogniser(ours("IBAN", iban_shape), "bare", country),
         _Recogniser(
             CreditCardRecognizer(card, supported_entity="CARD", replacement_pairs=apart),
             "bare",
             twelve,
         ),
-        _Recogniser(ours("CARD", _CARD_SHAPE), "bare", twelve),
+        _Recogniser(ours("CARD", _CARD_SHAPE), "plain", three),
         _Recogniser(
             ThTninRecognizer(thai_id, supported_entity="THAI_ID", replacement_pairs=apart),
             "bare",
@@ -305,5 +347,7 @@ def _recognisers() -> list[_Recogniser]:
         _Recogniser(CryptoRecognizer(supported_entity="WALLET"), "bare", long_word),
         _Recogniser(ours("WALLET", _WALLET), "bare", hexadecimal),
         _Recogniser(ours("SSN", _SSN), "plain", nine),
-        _Recogniser(ours("ACCOUNT", _ACCOUNT), "plain", five),
+        _Recogniser(ours("PASSPORT", _PASSPORT), "plain", three),
+        _Recogniser(ours("ID", _ID), "plain", three),
+        _Recogniser(ours("ACCOUNT", _ACCOUNT), "plain", three),
     ]

@@ -17,14 +17,15 @@ from functools import lru_cache
 from stock_llm.dataset.privacy import pseudonyms
 from stock_llm.dataset.privacy.recognizers import IdentityMatch, find_identities
 from stock_llm.feedback.item import FeedbackItem
+from stock_llm.unicode import fold
 
-MARKS = ("EMAIL", "IBAN", "CARD", "THAI_ID", "PHONE", "WALLET", "SSN", "ACCOUNT")
+MARKS = ("EMAIL", "IBAN", "CARD", "THAI_ID", "PHONE", "WALLET", "SSN", "PASSPORT", "ID", "ACCOUNT")
 """What stands in brackets in place of what was found; where two finds overlap, the one that comes first here."""
 
 _SYMBOL = re.compile(r"(?!.*\d{7})[A-Z0-9^][A-Z0-9.^=&-]{0,14}")
 """A ticker, with a market's or a currency's sign; exchanges that number their stocks use six digits at most."""
 
-_WORTH_A_LOOK = re.compile(r"[@＠﹫\d]|[(\[{]\s*at\b|\bdot\b", re.IGNORECASE)
+_WORTH_A_LOOK = re.compile(r"[@＠﹫\d]|<<|[(\[{]\s*at\b|\bdot\b", re.IGNORECASE)
 """Without one of these there is nothing that a recogniser could find."""
 
 
@@ -160,9 +161,6 @@ class _Shadow:
 
 _TO_FOLD = re.compile(r"[^ -~]|  ")
 
-_BLANK = frozenset("\u115f\u1160\u2065\u3164\uffa0")
-"""Default_Ignorable_Code_Point of Unicode, where the category does not say so."""
-
 _SIGNS = {
     "\u2212": "-",
     "\u2043": "-",
@@ -187,11 +185,7 @@ class _Folds(dict[int, str]):
         category = unicodedata.category(character)
         if character.isspace():
             return " "
-        if (
-            category in ("Cf", "Me", "Cc")
-            or character in _BLANK
-            or 0xE0000 <= ord(character) <= 0xE0FFF
-        ):
+        if category in ("Cf", "Me", "Cc") or not fold(character):
             return ""
         if category == "Mn" and not "\u0e00" <= character <= "\u0e7f":
             return ""

@@ -1,12 +1,13 @@
-"""One request from the door to its answer: the cache, the gateway, the metrics, and what is kept for feedback.
+"""One request from the middleware to its answer: cache, router, metrics, and the answer log for feedback.
 
-In: a request in our nouns, a query for the router, and what feedback would be about. Out: an answer, or pieces of one, with their
-story. The same for every API that the gateway speaks. Does not know which one that is.
+In: a `ChatRequest`, a `Query` for the router, and what feedback would be about. Out: an answer, or a stream of pieces, with its
+metadata. All APIs that the gateway speaks share it.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -17,28 +18,29 @@ from starlette.types import Receive
 
 from stock_llm.gateway.accounting.answer_log import AnswerLog, AnswerRecord
 from stock_llm.gateway.accounting.metrics import GatewayMetrics
+from stock_llm.gateway.api import chat_tasks
 from stock_llm.gateway.api.response_metadata import ResponseMetadata
-from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest
+from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, TokenUsage
 from stock_llm.gateway.errors import GatewayError
-from stock_llm.gateway.query import Query, RequestTrace
+from stock_llm.gateway.query import ProviderChoice, Query, RequestTrace, RoutingDecision
 from stock_llm.gateway.routing.fallback import AnswerStream, FallbackRouter
 
 T = TypeVar("T")
 
-_ENTRY = 1024
-"""Bytes of a cached answer beside its text."""
+_CACHE_OVERHEAD = 1024
+"""Bytes of a cached answer besides its text."""
 
 
 class ClientDisconnect(Exception):
-    """The caller hung up; what was under way for them has been stopped."""
+    """The caller hung up; the work for them has been stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackSubject:
-    """What a piece of feedback on the answer would be about; names as in `feedback_item.FeedbackItem`.
+    """What feedback on the answer would be about; names as in `feedback.item.FeedbackItem`.
 
     Attributes:
-        as_taught: an answer's text as a model is taught to write it, where that is not how it was asked for.
+        as_taught: turns an answer into the format that models are trained on, where it was asked for in another one.
     """
 
     instruction: str
@@ -51,134 +53,153 @@ class FeedbackSubject:
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """A whole answer with its story."""
+    """A whole answer with its metadata."""
 
     answer: ChatAnswer
-    story: ResponseMetadata
+    metadata: ResponseMetadata
 
 
 class RequestHandler:
-    """Where every API brings its requests.
+    """Answers the requests of every API.
 
     Args:
         cache_bytes: room for answers to requests that ask for determinism; 0: none.
-        cache_seconds: how long such an answer is given again.
+        cache_seconds: how long a cached answer is used.
     """
 
     def __init__(
         self,
-        gateway: FallbackRouter,
-        kept: AnswerLog,
+        router: FallbackRouter,
+        answers: AnswerLog,
         metrics: GatewayMetrics,
         cache_bytes: int,
         cache_seconds: float,
     ):
-        self.gateway, self.kept, self.metrics = gateway, kept, metrics
+        self.router, self.answers, self.metrics = router, answers, metrics
+        self.shutting_down = False
+        self._running: set[Callable[[], object]] = set()
         self._cache: TTLCache[bytes, ChatAnswer] | None = (
             TTLCache(cache_bytes, cache_seconds, getsizeof=_size) if cache_bytes else None
         )
 
     async def answer(
-        self, request: ChatRequest, query: Query, about: FeedbackSubject
+        self, request: ChatRequest, query: Query, subject: FeedbackSubject
     ) -> ChatResult:
         """The whole answer.
 
         Raises:
-            GatewayFailure: nobody answered; it says why.
+            GatewayError: nobody answered; it says why.
         """
+        if done := self._answer_task(request, query):
+            return done
         key = self._key(request, query)
-        if key and (answer := self._look(key)):
-            story = self._again(request, query, answer, about)
-            return ChatResult(answer, story)
-        served = await self._counted(self.gateway.answer(request, query))
-        self._remember(key, served)
-        return ChatResult(served.answer, self._told(served, about))
+        if key and (answer := self._cached(key)):
+            return ChatResult(answer, self._repeat(request, query, answer, subject))
+        trace = await self._count(self.router.answer(request, query))
+        self._remember(key, trace)
+        return ChatResult(trace.answer, self._finish(trace, subject))
 
     async def open(
-        self, request: ChatRequest, query: Query, about: FeedbackSubject
+        self, request: ChatRequest, query: Query, subject: FeedbackSubject
     ) -> "StreamResult":
         """The answer in pieces, as soon as the first one is there.
 
         Raises:
-            GatewayFailure: nobody answered; it says why.
+            GatewayError: nobody answered; it says why.
         """
+        if done := self._answer_task(request, query):
+            return StreamResult(self, None, subject, None, done.metadata, done.answer)
         key = self._key(request, query)
-        if key and (answer := self._look(key)):
-            return StreamResult(self, None, about, key, self._again(request, query, answer, about))
+        if key and (answer := self._cached(key)):
+            metadata = self._repeat(request, query, answer, subject)
+            return StreamResult(self, None, subject, key, metadata, answer)
         self.metrics.in_flight.inc()
         try:
-            stream = await self.gateway.open(request, query)
+            stream = await self.router.open(request, query)
         except BaseException as failure:
             self.metrics.in_flight.dec()
             if isinstance(failure, GatewayError):
                 self.metrics.failed(type(failure).__name__)
             raise
-        story = ResponseMetadata(
-            self.kept.sign(stream.id),
+        metadata = ResponseMetadata(
+            self.answers.sign(stream.id),
             stream.decision,
             stream.choice,
             stream.attempts,
             stream.skipped,
         )
-        return StreamResult(self, stream, about, key, story)
+        return StreamResult(self, stream, subject, key, metadata)
 
     async def embed(self, request: ChatRequest, query: Query) -> ChatResult:
-        """Vectors of texts. There is nothing to say about them, so nothing is kept for feedback.
+        """Embeddings of texts; nothing is kept for feedback.
 
         Raises:
-            GatewayFailure: nobody answered; it says why.
+            GatewayError: nobody answered; it says why.
         """
-        served = await self._counted(self.gateway.embed(request, query))
-        return ChatResult(served.answer, self._story(served))
+        trace = await self._count(self.router.embed(request, query))
+        return ChatResult(trace.answer, self._measure(trace))
 
-    def forget(self) -> None:
-        """Empties the cache: a model's name means another model now."""
+    def clear_cache(self) -> None:
+        """Empties the cache, because a model's name means another model now."""
         if self._cache is not None:
             self._cache.clear()
+
+    def end_streams(self) -> None:
+        """Ends every stream under way with an error line, because the server shuts down."""
+        self.shutting_down = True
+        for cancel in tuple(self._running):
+            cancel()
+
+    @contextmanager
+    def track(self, cancel: Callable[[], object]) -> Iterator[None]:
+        """Registers the way to end a stream while it runs."""
+        self._running.add(cancel)
+        try:
+            yield
+        finally:
+            self._running.discard(cancel)
+
+    def _answer_task(self, request: ChatRequest, query: Query) -> ChatResult | None:
+        """The answer by rule to a chat program's own task; it is neither recorded nor counted."""
+        if query.feature != chat_tasks.FEATURE:
+            return None
+        text = chat_tasks.answer_by_rule(request)
+        if text is None:
+            return None
+        choice = ProviderChoice("gateway", request.model)
+        decision = RoutingDecision(
+            choice, "a chat program's own task is answered by rule", self.router.policy.name
+        )
+        response_id = self.answers.sign("chat-task")
+        metadata = ResponseMetadata(response_id, decision, choice, ())
+        return ChatResult(ChatAnswer(text, request.model, TokenUsage()), metadata)
 
     def _key(self, request: ChatRequest, query: Query) -> bytes | None:
         """What makes two requests the same; None where they do not ask for the same answer."""
         seed = request.options.seed
-        if self._cache is None or (
-            request.options.temperature != 0 and (seed is None or seed < 0)
-        ):  # below 0: another each time
+        if self._cache is None:
+            return None
+        if request.options.temperature != 0 and (seed is None or seed < 0):  # below 0: random
             return None
         extra = {name: value for name, value in request.extra.items() if name != "keep_alive"}
-        asked = (
-            request.messages,
-            request.model,
-            request.options,
-            request.format,
-            request.stream,
-            extra,
-        )
-        scores = (
-            query.type,
-            query.complexity,
-            query.urgency,
-            query.privacy,
-            query.model,
-            sorted(query.needs),
-        )
-        return hashlib.sha256(
-            orjson.dumps((asked, scores), option=orjson.OPT_SORT_KEYS, default=dict)
-        ).digest()
+        content = (request.messages, request.model, request.options, request.format)
+        routing = (query.type, query.complexity, query.urgency, query.privacy, query.model)
+        parts = (content, request.stream, extra, routing, sorted(query.needs))
+        options = orjson.OPT_SORT_KEYS
+        return hashlib.sha256(orjson.dumps(parts, option=options, default=dict)).digest()
 
-    def _look(self, key: bytes) -> ChatAnswer | None:
-        found = self._cache.get(key) if self._cache is not None else None
-        self.metrics.cache(found is not None)
-        return found
+    def _cached(self, key: bytes) -> ChatAnswer | None:
+        answer = self._cache.get(key) if self._cache is not None else None
+        self.metrics.cache(answer is not None)
+        return answer
 
-    def _remember(self, key: bytes | None, served: RequestTrace) -> None:
-        if (
-            key
-            and self._cache is not None
-            and not served.fell_back
-            and _size(served.answer) <= self._cache.maxsize
-        ):
-            self._cache[key] = served.answer
+    def _remember(self, key: bytes | None, trace: RequestTrace) -> None:
+        if not key or self._cache is None or trace.fell_back:
+            return
+        if _size(trace.answer) <= self._cache.maxsize:
+            self._cache[key] = trace.answer
 
-    async def _counted(self, work: Awaitable[RequestTrace]) -> RequestTrace:
+    async def _count(self, work: Awaitable[RequestTrace]) -> RequestTrace:
         with self.metrics.in_flight.track_inprogress():
             try:
                 return await work
@@ -186,106 +207,133 @@ class RequestHandler:
                 self.metrics.failed(type(failure).__name__)
                 raise
 
-    def _told(
-        self, served: RequestTrace, about: FeedbackSubject, first: float | None = None
+    def _finish(
+        self, trace: RequestTrace, subject: FeedbackSubject, first: float | None = None
     ) -> ResponseMetadata:
-        story = self._story(served, first)
-        self._keep(served.id, served, about)
-        return story
+        """Measures a finished request and logs its answer; `first`: seconds to the first piece."""
+        metadata = self._measure(trace, first)
+        self._log(trace, subject)
+        return metadata
 
-    def _story(self, served: RequestTrace, first: float | None = None) -> ResponseMetadata:
-        self.metrics.answered(served, first)
+    def _measure(self, trace: RequestTrace, first: float | None = None) -> ResponseMetadata:
+        self.metrics.answered(trace, first)
         return ResponseMetadata(
-            self.kept.sign(served.id),
-            served.decision,
-            served.choice,
-            served.attempts,
-            served.skipped,
-            served,
+            self.answers.sign(trace.id),
+            trace.decision,
+            trace.choice,
+            trace.attempts,
+            trace.skipped,
+            trace,
         )
 
-    def _again(
-        self, request: ChatRequest, query: Query, answer: ChatAnswer, about: FeedbackSubject
+    def _repeat(
+        self, request: ChatRequest, query: Query, answer: ChatAnswer, subject: FeedbackSubject
     ) -> ResponseMetadata:
-        served = self.gateway.record_cached(request, query, answer)
-        self._keep(served.id, served, about)
+        trace = self.router.record_cached(request, query, answer)
+        self._log(trace, subject)
+        response_id = self.answers.sign(trace.id)
         return ResponseMetadata(
-            self.kept.sign(served.id), served.decision, served.choice, (), (), served, cached=True
+            response_id, trace.decision, trace.choice, (), (), trace, cached=True
         )
 
-    def _keep(self, id: str, served: RequestTrace, about: FeedbackSubject) -> None:
-        answer, query = served.answer, served.query
-        self.kept.add(
+    def _log(self, trace: RequestTrace, subject: FeedbackSubject) -> None:
+        answer, query = trace.answer, trace.query
+        if query.feature == chat_tasks.FEATURE:
+            return
+        self.answers.add(
             AnswerRecord(
-                id, datetime.now(UTC), query.feature, about.skill, query.language, about.symbol, about.as_of, about.instruction,
-                about.input, about.as_taught(answer.text), served.choice.provider, answer.model,
+                id=trace.id,
+                at=datetime.now(UTC),
+                feature=query.feature,
+                skill=subject.skill,
+                language=query.language,
+                symbol=subject.symbol,
+                as_of=subject.as_of,
+                instruction=subject.instruction,
+                input=subject.input,
+                response=subject.as_taught(answer.text),
+                provider=trace.choice.provider,
+                model=answer.model,
             )
-        )  # fmt: skip
+        )
 
 
 class StreamResult:
-    """A stream with its story, which is whole after the last piece. Must be closed."""
+    """A stream with its metadata, which is complete after the last piece. Must be closed.
+
+    Args:
+        stream: the provider's; None where the whole `answer` is there already.
+    """
 
     def __init__(
         self,
-        desk: RequestHandler,
+        handler: RequestHandler,
         stream: AnswerStream | None,
-        about: FeedbackSubject,
+        subject: FeedbackSubject,
         key: bytes | None,
-        story: ResponseMetadata,
+        metadata: ResponseMetadata,
+        answer: ChatAnswer | None = None,
     ):
-        self._desk, self._stream, self._about, self._key = desk, stream, about, key
-        self.story = story
+        self._handler, self._stream, self._subject, self._key = handler, stream, subject, key
+        self.metadata, self._answer = metadata, answer
+
+    @property
+    def shutting_down(self) -> bool:
+        """Whether the server is shutting down."""
+        return self._handler.shutting_down
+
+    def cancelled_by(self, cancel: Callable[[], object]) -> Any:
+        """A context in which a shutdown ends the stream by calling `cancel`."""
+        return self._handler.track(cancel)
 
     async def __aiter__(self) -> AsyncIterator[AnswerChunk]:
         """
         Raises:
-            GatewayFailure: the answer broke off.
+            GatewayError: the answer broke off.
         """
-        if self._stream is None:
-            assert self.story.served
-            answer = self.story.served.answer
-            yield AnswerChunk(answer.text, message=answer.message)
-            yield AnswerChunk("", answer, raw=answer.raw)
+        if self._answer is not None:
+            yield AnswerChunk(self._answer.text, message=self._answer.message)
+            yield AnswerChunk("", self._answer, raw=self._answer.raw)
             return
+        assert self._stream is not None
         try:
             async for chunk in self._stream:
-                if chunk.answer and (served := self._stream.served):
-                    self._desk._remember(self._key, served)
-                    self.story = self._desk._told(
-                        served, self._about, self._stream.first_piece_seconds
+                if chunk.answer and (trace := self._stream.served):
+                    self._handler._remember(self._key, trace)
+                    self.metadata = self._handler._finish(
+                        trace, self._subject, self._stream.first_piece_seconds
                     )
                 yield chunk
         except GatewayError as failure:
-            self._desk.metrics.failed(type(failure).__name__)
+            self._handler.metrics.failed(type(failure).__name__)
             raise
 
     async def close(self) -> None:
         """Ends it; an answer that is still coming is stopped."""
         if self._stream:
-            self._desk.metrics.in_flight.dec()
+            self._handler.metrics.in_flight.dec()
             stream, self._stream = self._stream, None
             await stream.aclose()
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What the work gives; it is stopped as soon as the caller has hung up.
+    """The result of the work, which is cancelled as soon as the caller hangs up.
 
     Args:
         receive: of the request, whose body must have been read.
 
     Raises:
-        Gone: the caller hung up.
+        ClientDisconnect: the caller hung up.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(wait_for_disconnect(receive))
+    disconnect = asyncio.ensure_future(wait_for_disconnect(receive))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         raise ClientDisconnect
     finally:
-        gone.cancel()
+        disconnect.cancel()
         if not task.done():
             task.cancel()
             await asyncio.wait((task,))
@@ -298,4 +346,4 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 def _size(answer: ChatAnswer) -> int:
-    return _ENTRY + 4 * len(answer.text) + len(answer.raw)
+    return _CACHE_OVERHEAD + 4 * len(answer.text) + len(answer.raw)

@@ -1,124 +1,250 @@
-"""Who may come in, and with how much: token, host, origin, size. Plain ASGI, before anything is read.
+"""Who may call, and with how much: token, host, origin, size of the body. Plain ASGI, before anything is read.
 
-In: an ASGI app and the dials. Out: the same app behind a door. A web page in the user's browser can send requests to a loopback
-address: one that comes from another origin without a token, or was told another name for this machine, is refused. Does not
-know any API.
+A web page in the user's browser can send requests to a loopback address. So pages of other origins, and requests that address this
+machine by a name that somebody else may own, are refused; pages of allowed origins get the headers of CORS, and their preflight
+is answered before the token is asked for.
 """
 
 import ipaddress
 import secrets
-from urllib.parse import urlsplit
+import socket
+import uuid
+from collections.abc import Iterable
+from urllib.parse import SplitResult, urlsplit
 
-import orjson
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stock_llm.errors import InputError
-from stock_llm.gateway.api.ollama import responses as ollama_responses
-from stock_llm.gateway.api.openai import responses as openai_responses
+from stock_llm.gateway.api.errors import error_body
 from stock_llm.gateway.config import GatewaySettings
+from stock_llm.gateway.providers.request_loop import HEADER as LOOP_HEADER
+from stock_llm.gateway.providers.request_loop import is_loop
+from stock_llm.network import is_loopback
 
-_OPEN = ("/healthz", "/readyz")
+_OPEN_PATHS = ("/healthz", "/readyz")
 """Paths that need no token: whoever starts and stops the gateway asks them."""
 
 BLOBS_PATH = "/api/blobs/"
 """Where models are uploaded, of any size; they are passed on and not kept."""
 
+BODIES_AT_ONCE = 32
+"""All bodies under way may together be as large as this many of the largest."""
 
-def check_bind(dials: GatewaySettings) -> None:
+_LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
+"""Endings of names that no stranger can own, as Ollama has them."""
+
+_APP_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")
+"""Origins of programs on this machine, as Ollama has them."""
+
+_METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
+_PREFLIGHT_SECONDS = "7200"
+
+
+def check_bind(settings: GatewaySettings) -> None:
     """
     Raises:
         InputError: others could reach the gateway, and there is no token.
     """
-    if not is_loopback(dials.host) and not dials.token.get_secret_value():
+    if not is_loopback(settings.host) and not _tokens(settings):
         raise InputError(
-            f"{dials.host} can be reached from other machines, and there is no token",
+            f"{settings.host} can be reached from other machines, and there is no token",
             remedy="Set STOCK_LLM_GATEWAY__TOKEN, or listen on 127.0.0.1",
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on, or a name in a URL, is this machine and nothing else."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 class AccessMiddleware:
-    """The app behind the checks."""
+    """The app behind the checks.
 
-    def __init__(self, app: ASGIApp, dials: GatewaySettings):
-        self._app = app
-        self._token = dials.token.get_secret_value().encode()
-        self._loopback = is_loopback(dials.host)
-        self._longest = int(dials.request_megabytes * 2**20)
+    `scope["state"]` gets `user`, the name whose token came, and `trusted`, whether a token came.
+    """
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings):
+        self.app = app
+        self._tokens = _tokens(settings)
+        self._loopback = is_loopback(settings.host)
+        self._hosts = {name.lower() for name in (*settings.hosts, socket.gethostname())}
+        self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
+        self._max_bytes = int(settings.request_megabytes * 2**20)
+        self._bytes_under_way = 0
+        self._id = uuid.uuid4().hex
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or refuses it."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if refused := self._refused(scope["path"], headers):
-            await _refuse(scope, send, *refused)
+        origin = headers.get("origin", "")
+        allowed = bool(origin) and self._allows(origin, headers.get("host", ""))
+        if allowed:
+            send = _with_cors(send, origin)
+            if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+                await _answer_preflight(send, headers)
+                return
+        user = self._user(headers)
+        if is_loop(headers.get(LOOP_HEADER, ""), self._id):
+            text = (
+                "the request came from this gateway itself: one of its providers is its own address"
+            )
+            await _refuse(scope, send, 508, text)
             return
+        if refusal := self._refusal(scope["path"], headers, origin and not allowed, user):
+            await _refuse(scope, send, *refusal)
+            return
+        scope.setdefault("state", {}).update(user=user or "", trusted=bool(user is not None))
         if scope["path"].startswith(BLOBS_PATH):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self._longest:
+        if length.isdecimal() and int(length) > self._max_bytes:
             await _refuse(scope, send, 413, self._too_large)
             return
-        read = 0
+        await self._pass_on(scope, receive, send)
 
-        async def limited() -> Message:
-            nonlocal read
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Counts the body while it is read."""
+        size = 0
+
+        async def limited_receive() -> Message:
+            nonlocal size
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._longest:
-                raise HTTPException(413, self._too_large)
+            length = len(message.get("body", b""))
+            size += length
+            self._bytes_under_way += length
+            if size > self._max_bytes:
+                raise HTTPException(413, self._too_large, {"connection": "close"})
+            if self._bytes_under_way > BODIES_AT_ONCE * self._max_bytes:
+                text = "too many large requests at once"
+                raise HTTPException(503, text, {"connection": "close", "retry-after": "1"})
             return message
 
-        await self._app(scope, limited, send)
+        try:
+            await self.app(scope, limited_receive, send)
+        finally:
+            self._bytes_under_way -= size
 
     @property
     def _too_large(self) -> str:
-        return f"the request is larger than {self._longest / 2**20:g} MB"
+        return f"the request is larger than {self._max_bytes / 2**20:g} MB"
 
-    def _refused(self, path: str, headers: Headers) -> tuple[int, str] | None:
-        if self._loopback and not is_loopback(_host(f"//{headers.get('host', 'localhost')}")):
-            return (
-                403,
-                "this gateway listens on this machine only, and knows itself by no other name",
+    def _refusal(
+        self, path: str, headers: Headers, foreign_origin: object, user: str | None
+    ) -> tuple[int, str] | None:
+        if self._loopback and not self._knows(_host(f"//{headers.get('host', 'localhost')}")):
+            return 403, (
+                "this gateway listens on this machine only and does not know that host name; "
+                "gateway.hosts adds names"
             )
-        origin = headers.get("origin", "")
-        if origin and not self._token and not is_loopback(_host(origin)):
-            return 403, f"pages of {origin[:80]} may not ask this gateway"
-        if not self._token or path in _OPEN:
-            return None
-        kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and secrets.compare_digest(given.strip().encode(), self._token):
+        if foreign_origin and not self._tokens:
+            return 403, (
+                f"pages of {headers['origin'][:80]} may not ask this gateway; gateway.origins adds some"
+            )
+        if not self._tokens or path in _OPEN_PATHS or user is not None:
             return None
         return 401, "the token is missing or wrong; send Authorization: Bearer …"
 
+    def _user(self, headers: Headers) -> str | None:
+        """Whose token came: a name, empty for the common token, None for none."""
+        kind, _, bearer = headers.get("authorization", "").partition(" ")
+        given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
+        found = None
+        for name, token in self._tokens:
+            if secrets.compare_digest(given.strip().encode(), token):
+                found = name
+        return found
+
+    def _knows(self, host: str) -> bool:
+        """Whether a name in the header Host cannot be a stranger's name that leads here."""
+        name = host.lower().rstrip(".")
+        if (address := _address(host)) is not None:
+            return address.is_loopback or address.is_private or address.is_unspecified
+        return name == "localhost" or name.endswith(_LOCAL_SUFFIXES) or name in self._hosts
+
+    def _allows(self, origin: str, host: str) -> bool:
+        """Whether pages of an origin may read answers.
+
+        Those of the settings, of this machine, of its programs, and the gateway's own where it asks for tokens.
+        """
+        if origin.rstrip("/").lower() in self._origins or "*" in self._origins:
+            return True
+        parts = _split(origin)
+        if parts is None:
+            return False
+        name = (parts.hostname or "").lower()
+        address = _address(name)
+        if parts.scheme in _APP_SCHEMES or name == "localhost" or name.endswith(".localhost"):
+            return True
+        if address is not None and (address.is_loopback or address.is_unspecified):
+            return True
+        return bool(self._tokens) and parts.netloc.lower() == host.lower()
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _tokens(settings: GatewaySettings) -> list[tuple[str, bytes]]:
+    tokens = [("", settings.token), *settings.users.items()]
+    values = [(name, token.get_secret_value().encode()) for name, token in tokens]
+    return [(name, token) for name, token in values if token]
+
 
 def _host(url: str) -> str:
+    parts = _split(url)
+    return (parts.hostname or "") if parts else ""
+
+
+def _split(url: str) -> SplitResult | None:
     try:
-        return urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        _ = parts.hostname
     except ValueError:
-        return ""
+        return None
+    return parts
+
+
+def _with_cors(send: Send, origin: str) -> Send:
+    """Adds the headers that let a page of the origin read the answer."""
+
+    async def send_with_cors(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message["headers"]))
+            headers["access-control-allow-origin"] = origin
+            headers["access-control-expose-headers"] = "*"
+            headers.add_vary_header("Origin")
+            message = {**message, "headers": headers.raw}
+        await send(message)
+
+    return send_with_cors
+
+
+async def _answer_preflight(send: Send, headers: Headers) -> None:
+    answer = {
+        "access-control-allow-methods": _METHODS,
+        "access-control-allow-headers": headers.get("access-control-request-headers", "*"),
+        "access-control-max-age": _PREFLIGHT_SECONDS,
+    }
+    if headers.get("access-control-request-private-network") == "true":
+        answer["access-control-allow-private-network"] = "true"
+    await _send_answer(send, 204, answer.items(), b"")
 
 
 async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
-    openai = scope["path"].startswith("/v1/")
-    body = (
-        orjson.dumps(openai_responses.error_body(status, text))
-        if openai
-        else ollama_responses.error(text)
-    )
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(b"www-authenticate", b"Bearer")] if status == 401 else []
-    headers += [(b"connection", b"close")] if status == 413 else []
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    body = error_body(scope["path"], status, text)
+    headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    headers += [("www-authenticate", "Bearer")] if status == 401 else []
+    headers += [("connection", "close")] if status == 413 else []
+    await _send_answer(send, status, headers, body)
+
+
+async def _send_answer(
+    send: Send, status: int, headers: Iterable[tuple[str, str]], body: bytes
+) -> None:
+    raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

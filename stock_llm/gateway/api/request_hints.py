@@ -1,22 +1,22 @@
-"""What the caller says about a question, for the router: request headers, the rest is estimated.
+"""What a caller says about a request besides its text; what nobody says is classified.
 
     x-stock-llm-type         analysis, code, translation or chat
     x-stock-llm-complexity   1 to 10
     x-stock-llm-urgency      1 to 10
-    x-stock-llm-privacy      "local": it never leaves this machine
+    x-stock-llm-privacy      any or local; "local" never leaves this machine
 
-A body may say the same in fields of its own. A header counts before such a field; of two privacies the stricter one counts.
-
-In: headers, what the body says, and a request. Out: a `Query`. Does not know rules.
+A header counts before a field of the body. Of several privacies, in headers or body, the strictest counts.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Annotated, Any, cast
 
-from stock_llm.gateway.api.ollama.requests import required_capabilities
+from fastapi import Header
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from stock_llm.gateway.api import chat_tasks
 from stock_llm.gateway.chat import ChatRequest
-from stock_llm.gateway.errors import BadRequest
+from stock_llm.gateway.providers.ollama_codec import GENERATE
 from stock_llm.gateway.query import Privacy, Query, QueryType
 from stock_llm.gateway.routing import classifier
 from stock_llm.gateway.routing.router import EMBED
@@ -24,15 +24,59 @@ from stock_llm.gateway.routing.router import EMBED
 AUTO = "auto"
 """The model name that asks the router."""
 
-HEADERS = ("type", "complexity", "urgency", "privacy")
-_WORDS = {"type": get_args(QueryType), "privacy": get_args(Privacy)}
+Score = Annotated[int, Field(ge=1, le=10)]
+
+
+def _split(values: Any) -> Any:
+    """The values of a header that was sent several times or, as proxies do it, joined with commas."""
+    if not isinstance(values, list):
+        return values
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+class RequestHints(BaseModel):
+    """The hints in the headers of a request."""
+
+    x_stock_llm_type: Annotated[list[QueryType], BeforeValidator(_split)] = Field(
+        [], description="What is wanted; classified where it is missing"
+    )
+    x_stock_llm_complexity: Annotated[list[Score], BeforeValidator(_split)] = Field(
+        [], description="How hard it is; classified where it is missing"
+    )
+    x_stock_llm_urgency: Annotated[list[Score], BeforeValidator(_split)] = Field(
+        [], description="How urgent it is; classified where it is missing"
+    )
+    x_stock_llm_privacy: Annotated[list[Privacy], BeforeValidator(_split)] = Field(
+        [], description="local: the request never leaves the machine. The strictest value counts"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> "RequestHints":
+        for name in ("type", "complexity", "urgency"):
+            if len(set(getattr(self, f"x_stock_llm_{name}"))) > 1:
+                raise ValueError(f"x-stock-llm-{name} is given with two different values")
+        return self
+
+    def given(self) -> dict[str, Any]:
+        """Type, complexity and urgency, as far as they are given."""
+        names = ("type", "complexity", "urgency")
+        values = {name: getattr(self, f"x_stock_llm_{name}") for name in names}
+        return {name: value[0] for name, value in values.items() if value}
+
+    def privacy(self, of_body: Privacy | None) -> Privacy:
+        """The strictest privacy of headers and body."""
+        return "local" if "local" in (*self.x_stock_llm_privacy, of_body) else "any"
+
+
+Hints = Annotated[RequestHints, Header()]
+"""The type of a route's parameter for the hints."""
 
 
 def build_query(
-    headers: Mapping[str, str],
+    hints: RequestHints,
     request: ChatRequest,
     feature: str,
-    privacy: Privacy = "any",
+    privacy: Privacy | None = None,
     **known: Any,
 ) -> Query:
     """The query of a request.
@@ -40,79 +84,42 @@ def build_query(
     Args:
         privacy: what the body says.
         known: fields of the query that the body says, or that the feature knows by itself; None: not known.
-
-    Raises:
-        BadRequest: a header has a value that it cannot have.
     """
-    given = {
-        name: _read(name, text) for name in HEADERS if (text := headers.get(f"x-stock-llm-{name}"))
-    }
     model = AUTO if request.model in (AUTO, f"{AUTO}:latest") else request.model
-    known = (
-        {"data_length": len(request.text)}
-        | {name: value for name, value in known.items() if value is not None}
-        | given
-    )
-    if privacy == "local":
-        known["privacy"] = privacy
+    fields: dict[str, Any] = {"data_length": len(request.text)}
+    fields |= {name: value for name, value in known.items() if value is not None} | hints.given()
+    fields["privacy"] = hints.privacy(privacy)
+    if (
+        feature == chat_tasks.FEATURE
+    ):  # a chat program's own task costs no money, whatever model it names
+        fields["privacy"], model = cast(Privacy, "local"), AUTO
+    needs = required_capabilities(request)
     return classifier.complete_query(
-        request.question,
-        **known,
+        request.question, **fields, model=model, feature=feature, needs=needs
+    )
+
+
+def embedding_query(hints: RequestHints, request: ChatRequest, privacy: Privacy | None) -> Query:
+    """The query of a request for embeddings, whose texts are not classified."""
+    model = AUTO if request.model in (AUTO, f"{AUTO}:latest") else request.model
+    return Query(
+        **hints.given(),
+        privacy=hints.privacy(privacy),
         model=model,
-        feature=feature,
-        needs=required_capabilities(request),
+        feature="embed",
+        data_length=len(request.text),
+        needs=frozenset({EMBED}),
     )
 
 
-def parse_privacy(body: Mapping[str, Any]) -> Privacy:
-    """What the body of a chat says of its privacy.
-
-    Raises:
-        BadRequest: something that is no privacy.
-    """
-    said = body.get("privacy")
-    if said is None:
-        return "any"
-    if said not in _WORDS["privacy"]:
-        raise BadRequest(
-            "gateway", f"privacy is {str(said)[:40]!r}, not one of {', '.join(_WORDS['privacy'])}"
-        )
-    return cast(Privacy, said)
-
-
-def is_private(headers: Mapping[str, str], body: Mapping[str, Any]) -> bool:
-    """Whether what was sent must not leave this machine.
-
-    Raises:
-        BadRequest: the header, or the field, has a value that it cannot have.
-    """
-    said = headers.get("x-stock-llm-privacy")
-    return "local" in (parse_privacy(body), _read("privacy", said) if said else "any")
-
-
-def embedding_query(
-    headers: Mapping[str, str], body: Mapping[str, Any], request: ChatRequest
-) -> Query:
-    """The query of a request for vectors: what it needs is known, and nothing about its words.
-
-    Raises:
-        BadRequest: a header, or the field `privacy`, has a value that it cannot have.
-    """
-    return replace(
-        build_query(headers, request, "embed", parse_privacy(body)), needs=frozenset({EMBED})
-    )
-
-
-def _read(name: str, text: str) -> Any:
-    if name in _WORDS:
-        if text not in _WORDS[name]:
-            raise BadRequest(
-                "gateway",
-                f"x-stock-llm-{name} is {text[:40]!r}, not one of {', '.join(_WORDS[name])}",
-            )
-        return text
-    if not text.isdecimal() or not 1 <= int(text) <= 10:
-        raise BadRequest(
-            "gateway", f"x-stock-llm-{name} is {text[:40]!r}, not a number from 1 to 10"
-        )
-    return int(text)
+def required_capabilities(request: ChatRequest) -> frozenset[str]:
+    """What a provider must be able to do."""
+    extra: Mapping[str, Any] = request.extra
+    needs = {
+        "json-schema": isinstance(request.format, dict),
+        "tools": bool(extra.get("tools")) or any(each.role == "tool" for each in request.messages),
+        "images": any(each.extra.get("images") for each in request.messages),
+        "thinking": bool(extra.get("think")),
+        GENERATE: bool(extra.get(GENERATE)),
+    }
+    return frozenset(name for name, needed in needs.items() if needed)

@@ -1,7 +1,6 @@
-"""What a caller is told about an answer: who gave it, by which rule, for how much, how long each part took.
+"""What a caller is told about an answer: who gave it, by which rule, what it cost, how long each part took.
 
-In: what the fallback knows of a request. Out: response headers, and for a stream a field of its final event. Does not know which
-API is spoken.
+In: what the router knows of a request. Out: response headers, and a field of the last event of a stream.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +16,13 @@ _PREFIX = "x-stock-llm-"
 
 @dataclass(frozen=True, slots=True)
 class ResponseMetadata:
-    """A request as far as it has come.
+    """What is known of a request so far.
 
     Attributes:
-        response_id: signed; what feedback refers to.
-        skipped: who was not asked although it was their turn, and why.
-        served: None while the answer is still coming.
-        cached: whether the answer was given before and is given again.
+        response_id: signed; feedback refers to it.
+        skipped: providers that were not asked when it was their turn, and why.
+        trace: the finished request; None while the answer is still coming.
+        cached: whether the answer came from the cache.
     """
 
     response_id: str
@@ -31,17 +30,17 @@ class ResponseMetadata:
     choice: ProviderChoice
     attempts: Sequence[ProviderAttempt]
     skipped: Sequence[FailureReason] = ()
-    served: RequestTrace | None = None
+    trace: RequestTrace | None = None
     cached: bool = False
 
     @property
     def dollars(self) -> Decimal:
         """What this answer cost."""
-        return self.served.dollars if self.served and not self.cached else Decimal(0)
+        return self.trace.dollars if self.trace and not self.cached else Decimal(0)
 
     def headers(self) -> dict[str, str]:
-        """The response headers; cost and times only where the answer is whole."""
-        told = {
+        """The response headers; cost and times only when the answer is complete."""
+        values = {
             "response-id": self.response_id,
             "provider": self.choice.provider,
             "model": self._model,
@@ -51,15 +50,15 @@ class ResponseMetadata:
             "note": "; ".join(self._notes()),
             "cache": "hit" if self.cached else "",
         }
-        if self.served:
-            told["cost"] = f"{self.dollars:f}"
-            told["time"] = ", ".join(
-                f"{part}={spent:.1f}" for part, spent in self.milliseconds().items()
-            )
-        return {_PREFIX + name: _one_line(text) for name, text in told.items() if text}
+        if self.trace:
+            times = self.milliseconds().items()
+            values["cost"] = f"{self.dollars:f}"
+            values["time"] = ", ".join(f"{part}={spent:.1f}" for part, spent in times)
+        return {_PREFIX + name: _one_line(text) for name, text in values.items() if text}
 
     def event(self) -> dict[str, Any]:
-        """The same as JSON, for the final event of a stream and for the service's own answers."""
+        """The same as JSON, for the last event of a stream and for the service's own answers."""
+        times = self.milliseconds().items()
         return {
             "response_id": self.response_id,
             "provider": self.choice.provider,
@@ -70,39 +69,41 @@ class ResponseMetadata:
             "fallback": self._failed(),
             "notes": self._notes(),
             "cached": self.cached,
-            "milliseconds": {part: round(spent, 1) for part, spent in self.milliseconds().items()},
+            "milliseconds": {part: round(spent, 1) for part, spent in times},
         }
 
     def milliseconds(self) -> Mapping[str, float]:
         """How long each part took."""
-        if self.served is None or self.cached:
+        if self.trace is None or self.cached:
             return {}
-        timings = self.served.answer.timings
+        timings = self.trace.answer.timings
         parts = {
-            "route": self.served.route_seconds,
+            "route": self.trace.route_seconds,
             "queue": timings.queue,
             "load": timings.load,
             "prompt": timings.prompt,
             "generate": timings.generate,
-            "provider": self.served.provider_seconds,
-            "total": self.served.total_seconds,
+            "provider": self.trace.provider_seconds,
+            "total": self.trace.total_seconds,
         }
         return {part: seconds * 1000 for part, seconds in parts.items() if seconds is not None}
 
     @property
     def _model(self) -> str:
-        return self.served.answer.model if self.served else self.choice.model
+        return self.trace.answer.model if self.trace else self.choice.model
 
     def _failed(self) -> list[str]:
         failed = [
-            f"{one.choice.provider} ({one.failure}): {one.reason}"
-            for one in self.attempts
-            if one.failure
+            f"{attempt.choice.provider} ({attempt.failure}): {attempt.reason}"
+            for attempt in self.attempts
+            if attempt.failure
         ]
-        return failed + [f"{one.provider} ({one.kind}): {one.text}" for one in self.skipped]
+        return failed + [
+            f"{reason.provider} ({reason.kind}): {reason.text}" for reason in self.skipped
+        ]
 
     def _notes(self) -> list[str]:
-        return [*self.decision.notes, *(self.served.answer.notes if self.served else ())]
+        return [*self.decision.notes, *(self.trace.answer.notes if self.trace else ())]
 
 
 def _one_line(text: str) -> str:

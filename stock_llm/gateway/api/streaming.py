@@ -1,7 +1,7 @@
-"""A streamed response that ends with its caller: who hangs up stops the generation, who reads slowly slows it down.
+"""A streamed response that ends with its caller: a caller who hangs up stops the generation, a slow reader slows it down.
 
-In: an `Opened` answer and how its pieces are written. Out: an ASGI response. The next piece is fetched only when the connection
-has taken the last one. Does not know which API is spoken.
+The next piece is fetched only when the connection has taken the last one. `end_streams` ends all of them with an error line, for
+a server that shuts down.
 """
 
 import asyncio
@@ -13,42 +13,44 @@ from starlette.types import Receive, Scope, Send
 
 from stock_llm.gateway.api.handler import StreamResult, wait_for_disconnect
 from stock_llm.gateway.chat import AnswerChunk
-from stock_llm.gateway.errors import GatewayError
+from stock_llm.gateway.errors import Cut, GatewayError
 
 
 class AnswerStreamResponse(Response):
     """The pieces of an answer as they come.
 
     Args:
-        write: a piece → bytes to send; it may look at the story, which is whole at the last piece.
-        broken: what to send when the answer breaks off.
+        write: a piece → bytes to send; it may look at the metadata, which is complete at the last piece.
+        write_error: what to send when the answer breaks off.
+        end: sent after the last piece.
     """
 
     def __init__(
         self,
-        opened: StreamResult,
-        kind: str,
+        stream: StreamResult,
+        media_type: str,
         write: Callable[[AnswerChunk], bytes],
-        broken: Callable[[GatewayError], bytes],
+        write_error: Callable[[GatewayError], bytes],
         end: bytes = b"",
     ):
         self.status_code, self.background = 200, None
-        self._opened, self._write, self._broken, self._end = opened, write, broken, end
-        self.init_headers(
-            {"content-type": kind, "cache-control": "no-store", **opened.story.headers()}
-        )
+        self._stream, self._write, self._write_error, self._end = stream, write, write_error, end
+        headers = {"content-type": media_type, "cache-control": "no-store"}
+        self.init_headers(headers | stream.metadata.headers())
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's own signature
+        """Sends the pieces until the answer ends or the caller hangs up."""
         sending = asyncio.ensure_future(self._send_all(send))
-        gone = asyncio.ensure_future(wait_for_disconnect(receive))
-        try:
-            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            if not sending.done():
-                sending.cancel()  # once: what ends a generation may wait for it
-                await asyncio.wait((sending,))
+        disconnect = asyncio.ensure_future(wait_for_disconnect(receive))
+        with self._stream.cancelled_by(sending.cancel):
+            try:
+                await asyncio.wait((sending, disconnect), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                disconnect.cancel()
+                if not sending.done():
+                    sending.cancel()  # once: what ends a generation may wait for it
+                    await asyncio.wait((sending,))
         with suppress(asyncio.CancelledError, OSError):  # nobody is there to be told
             sending.result()
 
@@ -56,15 +58,20 @@ class AnswerStreamResponse(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             try:
-                async for chunk in self._opened:
+                async for chunk in self._stream:
                     await _send(send, self._write(chunk))
             except GatewayError as failure:
-                await _send(send, self._broken(failure))
+                await _send(send, self._write_error(failure))
+            except asyncio.CancelledError:
+                if not self._stream.shutting_down:
+                    raise
+                cut = Cut("gateway", "the gateway is shutting down")
+                await _send(send, self._write_error(cut))
             else:
                 await _send(send, self._end)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            await self._opened.close()
+            await self._stream.close()
 
 
 async def _send(send: Send, body: bytes) -> None:

@@ -1,10 +1,9 @@
-"""Ledgers of crypto exchanges tell a trade in several rows: what left, what came, what it cost.
-They become one row.
+"""Joins the rows in which crypto exchanges tell one trade: what left, what came, what it cost.
 
 In: a `Sheet` whose format has the columns `group` (rows of one trade share it), `action`, `symbol`
 and `quantity`. Out: the sheet with the columns Out, Out asset, In, In asset, Cost and Cost asset (a
 second cost likewise) filled in where a row stands for a trade, and every other row of the trade
-accounted for. Does not know ledger kinds.
+accounted for.
 """
 
 import re
@@ -39,18 +38,18 @@ class _Row:
 
 
 def kraken_ledgers(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Rows of a trade share a refid; costs stand in a column of their own, on top of the amount."""
+    """Joins rows that share a refid; costs stand in a column of their own, on top of the amount."""
     return _paired(
         sheet, workbook, trades=("trade", "spend", "receive"), costs=(), asset=_kraken_asset
     )
 
 
 def binance_transactions(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Rows of a trade have the same second; costs are rows. Conversions of one second stand one
-    below the other."""
+    """Joins rows of the same second; costs are rows. Conversions of one second follow each other."""
     trades = (
-        "buy", "sell", "transaction related", "transaction buy", "transaction spend", "transaction sold", "transaction revenue",
-        "binance convert", "large otc trading", "buy crypto", "buy crypto with fiat", "auto-invest transaction",
+        "buy", "sell", "transaction related", "transaction buy", "transaction spend",
+        "transaction sold", "transaction revenue", "binance convert", "large otc trading",
+        "buy crypto", "buy crypto with fiat", "auto-invest transaction",
         "small assets exchange bnb", "small assets exchange bnb (spot)",
     )  # fmt: skip
     costs = ("fee", "transaction fee")
@@ -58,7 +57,7 @@ def binance_transactions(sheet: Sheet, workbook: Workbook) -> Sheet:
 
 
 def coinbase_pro_account(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Rows of a trade share a trade id; costs are rows."""
+    """Joins rows that share a trade id; costs are rows."""
     return _paired(sheet, workbook, trades=("match", "conversion"), costs=("fee",), asset=str)
 
 
@@ -149,7 +148,7 @@ def _settle(
     sheet: Sheet,
     workbook: Workbook,
 ) -> None:
-    """Makes one row of a trade's rows, or sets all of them aside."""
+    """Makes one row of a trade's rows, or quarantines all of them."""
 
     def report(rows: Sequence[_Row], reason: str, how: Callable[[int, str, str], None]) -> None:
         for row in rows:
@@ -164,7 +163,10 @@ def _settle(
     out = [asset for asset, amount in moved.items() if amount < 0]
     into = [asset for asset, amount in moved.items() if amount > 0]
     if len(out) != 1 or len(into) != 1:
-        reason = f"the rows of this trade do not say what was given for what: {len(out)} assets left, {len(into)} came"
+        reason = (
+            "the rows of this trade do not say what was given for what:"
+            f" {len(out)} assets left, {len(into)} came"
+        )
         return report(group, reason, workbook.quarantine)
     if len(cost) > 2:
         return report(

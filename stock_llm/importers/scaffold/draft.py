@@ -1,10 +1,9 @@
-"""A format for a CSV file that no format knows: a commented TOML draft with its guesses filled in,
-for the user to complete.
+"""Drafts a format for a CSV file that no format knows: a commented TOML, its guesses filled in.
 
-In: the file. Out: the text of a TOML file. Saved into the user's folder of formats it is one like
-those beside this file. Its first lines say how many rows of the file it already reads, and why the
-others are set aside. Run alone: `stock-llm import FILE --draft`. What columns and actions may mean
-is guessed in guesses.py.
+In: the file. Out: the text of a TOML file, which becomes a format once it is saved into the user's
+folder of formats. Its first lines say how many rows of the file it already reads, and why the
+others are quarantined. Run alone: `stock-llm import FILE --draft`. What columns and actions mean is
+guessed in guesses.py.
 """
 
 import json
@@ -36,7 +35,7 @@ _COLUMNS = {
     "tax": "taxes",
     "currency": "of price and amount",
     "account": "account number; only a salted hash of it is kept",
-    "trade_id": "the broker's own number of each execution: of rows with the same one only one counts",
+    "trade_id": "the broker's own number of each execution; of rows with the same one counts",
     "order_id": "number of an order; if no two executions ever share one, write trade_id",
     "balance": "of the account; not imported",
     "status": "what became of an order",
@@ -44,10 +43,11 @@ _COLUMNS = {
 """Role → what it is, in the order in which a draft names them."""
 
 _NEEDED = ("date", "quantity", "price")
+_NAMES = frozenset(("symbol", "isin", "name"))
 
 
 def draft_format(path: Path) -> str:
-    """The text of a draft for a CSV file.
+    """Returns the text of a draft for a CSV file.
 
     Raises:
         InputError: there is no table in the file, or a format of the project knows it already.
@@ -57,117 +57,111 @@ def draft_format(path: Path) -> str:
         raise InputError(
             f"the format '{known.name}' ({known.title}) knows this file",
             file=path,
-            remedy="Import it; to read it otherwise, copy that format into your folder of formats and change it",
+            remedy="Import it; to read it otherwise, copy that format into yours and change it",
         )
     if is_document(read_text(path)):
-        raise InputError(
-            "this is JSON or XML; drafts are made of tables", file=path, remedy="Export it as CSV"
-        )
+        problem = "this is JSON or XML; drafts are made of tables"
+        raise InputError(problem, file=path, remedy="Export it as CSV")
     guess = guess_format(path)
     if not guess.roles:
         raise InputError(
             "no column of it looks like a date, a symbol, a quantity or anything else of a trade",
             file=path,
-            row=guess.table.at + 1,
+            row=guess.row,
             remedy="Look whether this is the export of your trades",
         )
     text = _format(guess, path)
-    return _verdict(text, path) + text
+    return _trial(text, path) + text
 
 
-def _verdict(text: str, path: Path) -> str:
+def _trial(text: str, path: Path) -> str:
     """What the draft makes of the file that it was drafted from, as comments."""
-    lines = [
-        f"A draft for files like {path.name}. Look at every line, then import the file again.",
-        "",
-    ]
+    intro = f"A draft for files like {path.name}. Look at every line, then import the file again."
+    lines = [intro, ""]
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "draft.toml"
         saved.write_text(text, encoding="utf-8")
         try:
             load_format(saved)
-            read = engine.read_export(path, lambda account: account, own=Path(folder))
+            result = engine.read_export(path, lambda account: account, own=Path(folder))
         except InputError as error:
             lines.append(f"As it stands it does not read the file: {error.problem}")
         else:
-            aside = Counter(row.reason for row in read.quarantined)
-            left_out = f"; {_rows(len(read.skipped))} left out on purpose" if read.skipped else ""
-            lines.append(
-                f"As it stands it reads {read.rows_kept} of {_rows(read.rows_read)}{left_out}."
-            )
-            lines += [
-                f"  set aside, {_rows(count)}: {reason}" for reason, count in aside.most_common(10)
-            ]
+            reasons = Counter(row.reason for row in result.quarantined).most_common(10)
+            skipped = len(result.skipped)
+            left_out = f"; {_rows(skipped)} left out on purpose" if skipped else ""
+            read = f"{result.rows_kept} of {_rows(result.rows_read)}{left_out}"
+            lines.append(f"As it stands it reads {read}.")
+            lines += [f"  quarantined, {_rows(count)}: {reason}" for reason, count in reasons]
     return "".join(f"# {_one_line(line)}".rstrip() + "\n" for line in lines) + "\n"
 
 
 def _format(guess: FormatGuess, path: Path) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "broker"
-    if name in {one.name for one in bundled_formats()}:
+    if name in {form.name for form in bundled_formats()}:
         name = f"my-{name}"  # or it would take that format's place
-    header = guess.table.header
-    named = {place: _reference(header, place) for place in range(len(header))}
-    used = sorted(guess.roles.values())
-    parts = [
+    header, roles = guess.header, guess.roles
+    named = [_reference(header, place) for place in range(len(header))]
+    unused = [name for place, name in enumerate(header) if place not in roles.values() and name]
+    lines = [
         f"name = {_text(name)}",
         f"title = {_text(path.stem)}  # as lists show it",
         "",
-        "# A file is of this format if its header has all of these columns; `a|b` is either, `*` is anything.",
+        "# A file is of this format if its header has all of these columns; `a|b` is either,",
+        "# `*` is anything.",
         "header = [",
-        *(f"    {_text(_in_header(named[place]))}," for place in used),
+        # `|` means "or" here: in a name there any sign stands for it.
+        *(f"    {_text(named[place].replace('|', '*'))}," for place in sorted(roles.values())),
         "]",
-        f"# The header was found in line {guess.table.at + 1}, its columns separated by {json.dumps(guess.table.separator)}.",
+        f"# The header was found in line {guess.row}, its columns separated by"
+        f" {json.dumps(guess.separator)}.",
         "",
         *_conventions(guess),
         "",
         "[columns]",
         *(
-            f"{role} = {_text(named[guess.roles[role]])}  # {what}"
+            f"{role} = {_text(named[roles[role]])}  # {what}"
             for role, what in _COLUMNS.items()
-            if role in guess.roles
+            if role in roles
         ),
         *_missing(guess),
-        *(
-            f"# not used: {_one_line(header[place])}"
-            for place in range(len(header))
-            if place not in used and header[place]
-        ),
+        *(f"# not used: {_one_line(name)}" for name in unused),
         "",
         *_name_in_sentence(guess),
         *_rules(guess),
         *_vocabulary(guess),
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _conventions(guess: FormatGuess) -> list[str]:
-    if guess.decimal:
-        lines = [f"decimal = {_text(guess.decimal)}  # the sign before decimals"]
-    else:
-        lines = [
-            '# decimal = ","  # no number of the file tells whether 1,234 is more than a thousand'
-        ]
-    if guess.dates:
-        lines.append(f"dates = {_text(guess.dates)}  # order of day and month")
-    elif guess.unsure_dates:
-        lines.append(
-            '# dates = "DMY"  # or "MDY": every date can be read both ways, so the file is refused until this is said'
-        )
-    lines.append(
-        '# timezone = "Europe/Berlin"  # of times without a zone; without this line they are UTC'
+    with_currency = "currency" in guess.roles
+    choices = (
+        (guess.decimal, f"decimal = {_text(guess.decimal)}  # the sign before decimals"),
+        (
+            not guess.decimal,
+            '# decimal = ","  # no number of the file tells whether 1,234 is more than a thousand',
+        ),
+        (guess.dates, f"dates = {_text(guess.dates)}  # order of day and month"),
+        (
+            guess.unsure_dates,
+            '# dates = "DMY"  # or "MDY": every date can be read both ways, so the file is refused'
+            " until this is said",
+        ),
+        (True, '# timezone = "Europe/Berlin"  # of times without a zone; without this line UTC'),
+        (
+            not with_currency and guess.currency,
+            f"currency = {_text(guess.currency)}  # the header names no other",
+        ),
+        (
+            not with_currency and not guess.currency,
+            '# currency = "EUR"  # the file does not seem to name one',
+        ),
+        (True, '# asset = "CRYPTO"  # or FUND, OPTION, BOND, OTHER; without this line STOCK'),
+        (guess.sign == "quantity", 'sign = "quantity"  # units with a minus were sold'),
+        ("status" in guess.roles, 'more = ["status"]'),
     )
-    if "currency" not in guess.roles and guess.currency:
-        lines.append(f"currency = {_text(guess.currency)}  # the header names no other")
-    elif "currency" not in guess.roles:
-        lines.append('# currency = "EUR"  # the file does not seem to name one')
-    lines.append(
-        '# asset = "CRYPTO"  # or FUND, OPTION, BOND, OTHER; without this line it is STOCK'
-    )
-    if guess.sign == "quantity":
-        lines.append('sign = "quantity"  # units with a minus were sold')
-    if "status" in guess.roles:
-        lines.append('more = ["status"]')
-    return lines
+    return [line for applies, line in choices if applies]
 
 
 def _missing(guess: FormatGuess) -> list[str]:
@@ -175,22 +169,23 @@ def _missing(guess: FormatGuess) -> list[str]:
     lines = [
         f'# {role} = "?"  # {_COLUMNS[role]}: not found' for role in _NEEDED if role not in roles
     ]
-    if roles & {"symbol", "isin", "name"}:
-        return lines
-    if "action" not in roles:
-        return [*lines, '# symbol = "?"  # or isin, or name: none was found']
-    column = _text(_reference(guess.table.header, guess.roles["action"]))
-    return [
-        *lines,
-        f"name = {column}  # no column names the paper; the pattern below takes it from the sentence",
-    ]
+    if not roles & _NAMES and "action" not in roles:
+        lines.append('# symbol = "?"  # or isin, or name: none was found')
+    elif not roles & _NAMES:
+        column = _text(_reference(guess.header, guess.roles["action"]))
+        lines.append(
+            f"name = {column}  # no column names the paper; the pattern below takes it from the"
+            " sentence"
+        )
+    return lines
 
 
 def _name_in_sentence(guess: FormatGuess) -> list[str]:
-    if guess.roles.keys() & {"symbol", "isin", "name"} or "action" not in guess.roles:
+    if guess.roles.keys() & _NAMES or "action" not in guess.roles:
         return []
     return [
-        "# What the named group of the pattern (RE2) matches becomes the name; quantity and price can be found the same way.",
+        "# What the named group of the pattern (RE2) matches becomes the name; quantity and price",
+        "# can be found the same way.",
         "[[extract]]",
         'from = "name"',
         "pattern = '^\\S+ (?:of |von |de |di |van |av )?(?P<name>.+)$'",
@@ -199,36 +194,32 @@ def _name_in_sentence(guess: FormatGuess) -> list[str]:
 
 
 def _rules(guess: FormatGuess) -> list[str]:
-    """Orders that were not carried out; where no column says what happened, the sign of the units
-    or of the cash does."""
+    """Orders that were not carried out; where no column says what happened, the sign does."""
     lines = []
     if guess.undone:
-        filled = _is_filled(guess)
+        filled = "quantity" in guess.roles and re.search(
+            r"fill|exec|ausgef", guess.header[guess.roles["quantity"]], re.IGNORECASE
+        )
+        statuses = json.dumps(guess.undone, ensure_ascii=False)
         nothing = ', quantity = ["=0", ""]' if filled else ""
+        but = "; what was filled before counts." if filled else "."
         lines = [
-            "# An order that was not carried out is no trade"
-            + ("; what was filled before counts." if filled else "."),
+            f"# An order that was not carried out is no trade{but}",
             "[[rules]]",
-            f"if = {{ status = {json.dumps(guess.undone, ensure_ascii=False)}{nothing} }}",
+            f"if = {{ status = {statuses}{nothing} }}",
             'skip = "the order was not carried out"',
             "",
         ]
-    if "action" in guess.roles or not guess.sign:
-        return lines
-    return [
-        *lines,
-        "# No column says what happened: a row with units is a purchase or a sale, as the sign says.",
-        "[[rules]]",
-        'if = { quantity = [">0", "<0"] }',
-        'kind = "BUY/SELL"',
-        "",
-    ]
-
-
-def _is_filled(guess: FormatGuess) -> bool:
-    """Whether the units are those that were traded, not those that were ordered."""
-    name = guess.table.header[guess.roles["quantity"]] if "quantity" in guess.roles else ""
-    return re.search(r"fill|exec|ausgef", name, re.IGNORECASE) is not None
+    if "action" not in guess.roles and guess.sign:
+        lines += [
+            "# No column says what happened: a row with units is a purchase or a sale, as the sign",
+            "# says.",
+            "[[rules]]",
+            'if = { quantity = [">0", "<0"] }',
+            'kind = "BUY/SELL"',
+            "",
+        ]
+    return lines
 
 
 def _vocabulary(guess: FormatGuess) -> list[str]:
@@ -237,32 +228,28 @@ def _vocabulary(guess: FormatGuess) -> list[str]:
     words: dict[str, list[str]] = {}
     for word, kind in guess.kinds.items():
         words.setdefault(kind, []).append(word)
-    others = [kind for kind in (*EntryKind, *SPECIAL) if kind not in words]
+    others = ", ".join(kind for kind in (*EntryKind, *SPECIAL) if kind not in words)
+    column = _one_line(guess.header[guess.roles["action"]])
     lines = [
-        f"# The words of the column {_one_line(guess.table.header[guess.roles['action']])}, each under one kind. There are also",
-        f"# {', '.join(others)}.",
+        f"# The words of the column {column}, each under one kind. There are also",
+        f"# {others}.",
         "[kinds]",
     ]
     for kind in sorted(words.keys() - {"", "~"}):
         rows = sum(guess.words[word] for word in words[kind])
         key = kind if kind.isalpha() else _text(kind)
-        lines.append(f"{key} = [{', '.join(_text(word) for word in words[kind])}]  # {_rows(rows)}")
+        lines.append(f"{key} = {_texts(words[kind])}  # {_rows(rows)}")
     lines += [
-        f"# ? = {_text(word)}  # {_rows(guess.words[word])}, set aside until it has a kind"
+        f"# ? = {_text(word)}  # {_rows(guess.words[word])}, quarantined until it has a kind"
         for word in words.get("", [])
     ]
     if "~" in words:
-        lines += [
-            "",
-            "[skip]",
-            f'"not carried out" = [{", ".join(_text(word) for word in words["~"])}]',
-        ]
+        lines += ["", "[skip]", f'"not carried out" = {_texts(words["~"])}']
     return lines
 
 
 def _reference(header: list[str], place: int) -> str:
-    """How a format names a column: by its name, by the one before it where names repeat or are
-    empty."""
+    """A column as a format names it: by the one before it where names repeat or are empty."""
     name = header[place]
     plain = [" ".join(cell.lower().split()) for cell in header]
     if name and plain.index(plain[place]) == place:
@@ -271,14 +258,13 @@ def _reference(header: list[str], place: int) -> str:
     return f"{before} > {name}" if name else f"{before} >"
 
 
-def _in_header(name: str) -> str:
-    """In the list of columns that must be there `|` means "or": there any sign stands for it."""
-    return name.replace("|", "*")
-
-
 def _text(value: str) -> str:
     """A TOML string; JSON escapes the same signs but for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _texts(values: list[str]) -> str:
+    return f"[{', '.join(map(_text, values))}]"
 
 
 def _rows(count: int) -> str:

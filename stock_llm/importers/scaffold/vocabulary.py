@@ -1,36 +1,62 @@
-"""The words that brokers use: for columns, in the languages of their exports, and for what
-happened.
+"""Knows the words that brokers use for columns, in the languages of their exports, and for actions.
 
-In: the name of a column, an action. Out: how much it is like a role of formats.py, the ledger kind
-that it probably is. Used for guesses that a person looks at; formats themselves say what they mean.
+In: the name of a column, an action. Out: how much it is like a role of format_spec.py, the ledger
+kind that it probably is. Used for guesses that a person looks at; formats themselves say what they
+mean.
 """
 
 import re
-import unicodedata
 from functools import cache
 
 from stock_llm.importers.format_spec import bundled_formats
+from stock_llm.tabular.text import without_accents
 
 ROLES = {
-    "date": "date datum fecha data dato day dag buchungstag handelstag valuta timestamp zeitpunkt executed wann",
+    "date": (
+        "date datum fecha data dato day dag buchungstag handelstag valuta timestamp zeitpunkt "
+        "executed wann"
+    ),
     "time": "time uhrzeit zeit hora ora tijd heure tid",
-    "action": "action type typ art side operation vorgang transaktion transaction tipo sens direction richtung umsatzart"
-    " buchungstext geschäftsart transaktionsart soort activity aktion event",
-    "symbol": "symbol ticker kürzel wkn instrument code stock coin asset security valor epic pair market valoren",
+    "action": (
+        "action type typ art side operation vorgang transaktion transaction tipo sens direction "
+        "richtung umsatzart buchungstext geschäftsart transaktionsart soort activity aktion "
+        "event"
+    ),
+    "symbol": (
+        "symbol ticker kürzel wkn instrument code stock coin asset security valor epic pair "
+        "market valoren"
+    ),
     "isin": "isin",
-    "name": "name bezeichnung product produkt titel title wertpapier wertpapiername description beschreibung descripción"
-    " valeur libellé company värdepapper verdipapir værdipapir papier titolo título fonds aandeel",
-    "quantity": "quantity qty shares units stück stücke anzahl menge nominal nominale cantidad quantité quantità aantal antal"
-    " volume size filled stk",
+    "name": (
+        "name bezeichnung product produkt titel title wertpapier wertpapiername description "
+        "beschreibung descripción valeur libellé company värdepapper verdipapir værdipapir "
+        "papier titolo título fonds aandeel"
+    ),
+    "quantity": (
+        "quantity qty shares units stück stücke anzahl menge nominal nominale cantidad quantité "
+        "quantità aantal antal volume size filled stk"
+    ),
     "price": "price kurs preis precio cours prezzo koers rate stückpreis",
-    "amount": "amount value total betrag gesamt wert umsatz kurswert importe montant importo bedrag belopp proceeds consideration"
-    " net gross sum summe endbetrag",
-    "fee": "fee fees commission commissions gebühr gebühren provision kosten spesen entgelt comisión comisiones frais commissione"
-    " courtage brokerage charges",
-    "tax": "tax taxes steuer steuern impuesto impuestos impôt imposta belasting skatt withholding duty",
+    "amount": (
+        "amount value total betrag gesamt wert umsatz kurswert importe montant importo bedrag "
+        "belopp proceeds consideration net gross sum summe endbetrag"
+    ),
+    "fee": (
+        "fee fees commission commissions gebühr gebühren provision kosten spesen entgelt "
+        "comisión comisiones frais commissione courtage brokerage charges"
+    ),
+    "tax": (
+        "tax taxes steuer steuern impuesto impuestos impôt imposta belasting skatt withholding duty"
+    ),
     "currency": "currency währung ccy moneda devise valuta divisa munt cur",
-    "account": "account iban rekeningnummer depot konto kontonummer depotnummer cuenta compte conto rekening portfolio",
-    "trade_id": "id reference referenz ref order orden ordre ordernummer auftragsnummer transaktionsnummer number nummer nr",
+    "account": (
+        "account iban rekeningnummer depot konto kontonummer depotnummer cuenta compte conto "
+        "rekening portfolio"
+    ),
+    "trade_id": (
+        "id reference referenz ref order orden ordre ordernummer auftragsnummer "
+        "transaktionsnummer number nummer nr"
+    ),
     "balance": "balance saldo guthaben solde",
     "status": "status orderstatus auftragsstatus zustand stato estado statut state",
 }
@@ -85,34 +111,19 @@ is left out on purpose."""
 
 
 def kind_of(word: str) -> str:
-    """The ledger kind that an action probably is, `~` for one to leave out, "" where nothing is
-    known."""
-    texts = (word, _without_accents(word))
-    return next(
-        (
-            kind
-            for kind, pattern in _KINDS
-            if any(re.search(pattern, text, re.IGNORECASE) for text in texts)
-        ),
-        "",
-    )
-
-
-def _without_accents(text: str) -> str:
-    """Exports in capitals, or of old systems, leave them out."""
-    return "".join(
-        sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign)
-    )
+    """Returns the ledger kind that an action probably is, `~` for none, "" if it is unknown."""
+    text = f"{word}\n{without_accents(word)}"
+    kinds = (kind for kind, words in _KINDS if re.search(words, text, re.IGNORECASE | re.MULTILINE))
+    return next(kinds, "")
 
 
 def likeness(role: str, name: str) -> float:
-    """3 for a name that is a word of the role, or that another format gives to it; less where a
-    word is a part of it."""
+    """Returns how much a column's name is like a role: 3 for a word of it, less for a part."""
     plain = re.sub(r"[(\[].*?[)\]]|[_:#]", " ", name.lower()).strip()
     plain = " ".join(plain.split())
     if role in _names_elsewhere().get(plain, ()):
         return 3
-    plain, words = _without_accents(plain), _without_accents(ROLES[role]).split()
+    plain, words = without_accents(plain), without_accents(ROLES[role]).split()
     if plain in words:
         return 3
     parts = re.split(r"[ /.'-]+", plain)
@@ -125,9 +136,9 @@ def likeness(role: str, name: str) -> float:
 def _names_elsewhere() -> dict[str, frozenset[str]]:
     """Name of a column → what the project's formats say that it is."""
     found: dict[str, set[str]] = {}
-    for one in bundled_formats():
-        named = [(role, name) for role, column in one.columns.items() for name in column.names]
-        named += [(charge.kind.lower(), name) for charge in one.charges for name in charge.amount]
+    for form in bundled_formats():
+        named = [(role, name) for role, column in form.columns.items() for name in column.names]
+        named += [(charge.kind.lower(), name) for charge in form.charges for name in charge.amount]
         for role, name in named:
             role = {"net": "amount", "order_id": "trade_id"}.get(role, role)
             if role in ROLES:

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -12,8 +13,6 @@ from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.errors import InputError
-from stock_llm.gateway.app import create_app
-from stock_llm.settings import load_settings
 
 ASK = {
     "model": "mistral:7b",
@@ -217,7 +216,11 @@ def test_the_page_for_people_loads_nothing_from_elsewhere(running):
     assert page.headers["content-security-policy"].startswith(
         "default-src 'none'; connect-src 'self'"
     )
-    assert "http" not in page.text
+    assert "http" not in page.text.replace("http-equiv", "")
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        assert f"/docs/{name}" in page.text
+        assert len(running.http.get(f"/docs/{name}").content) > 10_000
+    assert running.http.get("/docs/other.js").status_code == 404
     described = running.http.get("/openapi.json").json()
     assert {"/api/chat", "/v1/chat/completions", "/analyze", "/feedback", "/v1/route"} <= set(
         described["paths"]
@@ -225,8 +228,9 @@ def test_the_page_for_people_loads_nothing_from_elsewhere(running):
     for operations in described["paths"].values():
         for operation in operations.values():
             assert operation["description"]
-            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
-            assert body is None or body.get("example") or body.get("examples")
+            assert {"200", "503"} & set(operation["responses"])
+            for parameter in operation.get("parameters", ()):
+                assert parameter["in"] == "path" or parameter.get("description")
 
 
 def test_the_token_is_asked_of_everyone_but_the_health_check(tmp_path, backend):
@@ -255,7 +259,7 @@ def test_the_token_is_asked_of_everyone_but_the_health_check(tmp_path, backend):
 
 def test_it_does_not_listen_to_others_without_a_token(tmp_path):
     with pytest.raises(InputError, match="there is no token"):
-        create_app(load_settings(home=tmp_path, gateway={"host": "0.0.0.0"}))
+        gateway(tmp_path, host="0.0.0.0")
 
 
 @pytest.mark.parametrize(
@@ -293,14 +297,44 @@ def test_a_graceful_end_finishes_streams(tmp_path, backend):
         assert rest[-1]["done"]
 
 
-def test_models_are_managed_from_this_machine_and_readiness_tells_of_providers(running, backend):
-    assert (
-        running.http.post("/api/copy", json={"source": "nope", "destination": "b"}).status_code
-        == 404
-    )  # Ollama's own words
-    ready = running.http.get("/readyz").json()
-    assert ready["providers"]["ollama"]["detail"].endswith("has 3 models")
+def test_where_the_settings_say_so_models_are_managed_through_the_gateway(backend, tmp_path):
+    with gateway(tmp_path, backend.host, manage_models=True) as running:
+        copy = {"source": "nope", "destination": "b"}
+        assert running.http.post("/api/copy", json=copy).status_code == 404  # Ollama's own words
     assert backend.asked[-1][0] == "/api/copy"
+
+
+def test_a_stream_that_outlives_the_shutdown_ends_with_an_error_line(tmp_path, backend):
+    backend.says, backend.pause = "word " * 1000, 0.05
+    lines = {}
+    with gateway(tmp_path, backend.host, shutdown_seconds=0.5) as running:
+        bodies = {
+            "/api/chat": ASK,
+            "/v1/chat/completions": ASK,
+            "/v1/responses": ASK | {"input": "x"},
+        }
+        with ExitStack() as streams:
+            open_streams = {}
+            for path, body in bodies.items():
+                stream = httpx.stream(
+                    "POST", running.url + path, json=body | {"stream": True}, timeout=30
+                )
+                open_streams[path] = streams.enter_context(stream).iter_lines()
+                next(open_streams[path])
+            running.stop()
+            lines = {path: [line for line in each if line] for path, each in open_streams.items()}
+    assert json.loads(lines["/api/chat"][-1]) == {"error": "the gateway is shutting down"}
+    for path in ("/v1/chat/completions", "/v1/responses"):
+        assert "the gateway is shutting down" in lines[path][-1]
+
+
+def test_what_is_no_unicode_becomes_the_replacement_character(running):
+    for raw in (b'"one \\ud800 two"', b'"one \xff two"', b'"one \\udc00 two"'):
+        body = b'{"model": "mistral:7b", "stream": false, "messages": [{"role": "user", "content": %b}]}'
+        answer = running.http.post("/api/chat", content=body % raw)
+        assert answer.json()["message"]["content"] == "one \ufffd two"
+    pair = running.http.post("/api/chat", content=body % b'"\\ud83d\\ude00"')
+    assert pair.json()["message"]["content"] == "\U0001f600"
 
 
 def test_metrics_have_opentelemetrys_names(running):

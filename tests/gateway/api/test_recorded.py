@@ -10,11 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from conftest import SHARED
+from conftest import RECORDED
 from factories.running_gateway import gateway
 
-FILE = SHARED.parent / "facts" / "ollama-recorded.json"
-EXCHANGES = json.loads(FILE.read_text().replace("[…]", "[]")) if FILE.exists() else []
+EXCHANGES = json.loads(RECORDED.read_text().replace("[…]", "[]"))
 
 CLIENTS_MISTAKE = {
     "generate bad option type", "generate stop as string", "chat format bad", "generate on model with bad parameters",
@@ -25,7 +24,7 @@ UNREADABLE = {"generate malformed json", "generate empty body"}
 """Refused before any backend is asked."""
 
 OTHER_DOOR = {"anthropic messages"}
-"""An API that the gateway does not speak."""
+"""An API whose answers are compared by their shape below."""
 
 NOT_REPEATABLE = {"blob digest mismatch", "blob upload", "blob upload again"}
 """The recording has no body to send, or a connection that broke."""
@@ -109,7 +108,8 @@ def backend():
 def running(backend, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        with gateway(tmp_path_factory.mktemp("home"), backend.host) as started:
+        home = tmp_path_factory.mktemp("home")
+        with gateway(home, backend.host, manage_models=True) as started:
             yield started
 
 
@@ -119,7 +119,6 @@ def ollamas_own(exchange):
     )
 
 
-@pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
 @pytest.mark.parametrize(
     "exchange", [each for each in EXCHANGES if ollamas_own(each)], ids=lambda each: each["title"]
 )
@@ -169,7 +168,6 @@ CHAT = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
 @pytest.mark.parametrize(
     ("title", "behind"),
     [
@@ -198,6 +196,28 @@ def test_openais_answers_have_the_recorded_shape(running, backend, title, behind
         backend.exchange = None
     assert said.status_code == exchange["status"]
     assert shape(said.json()) == shape(json.loads(exchange["response"]))
+
+
+@pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
+def test_anthropics_answer_has_all_that_was_recorded(running, backend):
+    exchange = next(each for each in EXCHANGES if each["title"] == "anthropic messages")
+    backend.exchange = {
+        "request": "",
+        "body": None,
+        "status": 200,
+        "headers": {},
+        "response": json.dumps(CHAT),
+    }
+    try:
+        answer = httpx.post(running.url + exchange["request"].split()[1], json=exchange["body"])
+    finally:
+        backend.exchange = None
+    recorded, ours = json.loads(exchange["response"]), answer.json()
+    assert recorded["usage"].keys() <= ours["usage"].keys()
+    same = {"type", "role", "model", "stop_reason"}
+    assert {name: ours[name] for name in same} == {name: recorded[name] for name in same}
+    assert shape(ours["content"]) == shape(recorded["content"])
+    assert recorded.keys() <= ours.keys()
 
 
 def shape(value):

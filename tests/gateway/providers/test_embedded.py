@@ -1,6 +1,8 @@
 """Without an Ollama the published model answers from the gateway's own process, as Ollama would; and stops when told."""
 
 import json
+import queue
+import socket
 import sqlite3
 import threading
 import time
@@ -13,6 +15,7 @@ import pytest
 from factories.running_gateway import gateway
 
 from stock_llm.errors import StockLLMError
+from stock_llm.gateway.providers import embedded
 from stock_llm.gateway.providers.embedded import keep_alive_seconds
 from stock_llm.gateway.providers.embedded_worker import _Memory
 from stock_llm.llm.gguf import write_gguf
@@ -125,8 +128,8 @@ def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
         ({"messages": ASK, "think": True}, 400, "'stock-llm' does not support thinking"),
         ({"messages": ASK, "logprobs": True}, 400, "does not support logprobs without an Ollama"),
         ({"messages": ASK, "keep_alive": "soon"}, 400, "keep_alive 'soon' is no duration"),
-        ({"messages": ASK, "options": {"stop": ["x" * 1001]}}, 400, "at most 64 stop texts"),
-        ({"messages": ASK, "options": {"stop": ["x"] * 65}}, 400, "at most 64 stop texts"),
+        ({"messages": ASK, "options": {"stop": ["x" * 1001]}}, 400, "options.stop"),
+        ({"messages": ASK, "options": {"stop": ["x"] * 65}}, 400, "options.stop"),
         ({"messages": [{"role": "user", "content": "x" * 200_000}]}, 400, "the context only 512"),
     ],
 )
@@ -352,26 +355,38 @@ def test_a_model_that_is_not_whole_is_not_listed(running, home):
         manifests.rmdir()
 
 
-def test_a_caller_who_hangs_up_stops_the_model_at_its_next_token(running):
-    endless = {
-        "model": "stock-llm",
-        "messages": ASK,
-        "options": {"num_predict": 400, "temperature": 2.0, "stop": ["\0"]},
-    }
-    with httpx.stream("POST", f"{running.url}/api/chat", json=endless, timeout=30) as answer:
-        next(answer.iter_lines())
-        (worker,) = workers()
-    said = running.http.post(
-        "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
-    )
-    assert said.status_code == 200
+def test_a_caller_who_hangs_up_stops_the_model_at_its_next_token(running, monkeypatch):
+    short = {"model": "stock-llm", "messages": ASK, "stream": False}
+    running.http.post("/api/chat", json=short)  # the model is loaded
+    (worker,) = workers()
+    sent = queue.SimpleQueue()
+    send = embedded._send
+
+    async def spy(process, line):
+        await send(process, line)
+        sent.put(line)
+
+    monkeypatch.setattr(embedded, "_send", spy)
+    options = {"num_predict": 400, "temperature": 2.0, "stop": ["\0"]}
+    body = json.dumps(short | {"stream": True, "options": options}).encode()
+    worker.suspend()  # whatever its speed, it has not answered when the caller hangs up
+    try:
+        with socket.create_connection(httpx.URL(running.url).netloc.decode().split(":")) as caller:
+            head = (
+                f"POST /api/chat HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            caller.sendall(head.encode() + body)
+            assert "prompt" in sent.get(timeout=30)
+        assert "cancel" in sent.get(timeout=30)
+    finally:
+        worker.resume()
+    assert running.http.post("/api/chat", json=short).status_code == 200
     assert workers() == [worker]  # it was stopped, not killed
-    database = sqlite3.connect(running.settings.home / "data" / "costs.db")
-    until = time.monotonic() + 30
-    while not database.execute("SELECT 1 FROM call WHERE status = 'cancelled'").fetchall():
-        assert time.monotonic() < until, "the answer was not recorded as cancelled"
-        time.sleep(0.05)
-    database.close()
+    with sqlite3.connect(running.settings.home / "data" / "costs.db") as database:
+        until = time.monotonic() + 30
+        while not database.execute("SELECT 1 FROM call WHERE status = 'cancelled'").fetchall():
+            assert time.monotonic() < until, "the answer was not recorded as cancelled"
+            time.sleep(0.05)
 
 
 def test_a_killed_worker_is_an_unanswered_question_and_the_next_one_gets_a_new_one(running):

@@ -1,9 +1,9 @@
-"""Our answers in Ollama's words, where Ollama itself has not written them.
+"""Our answers in Ollama's format, where Ollama itself has not written them.
 
-In: answers and pieces. Out: the bytes of a body or of a line. What Ollama wrote is passed on as it is. Format: ollama/ollama
-docs/api.md. Does not know requests.
+What Ollama wrote is passed on byte for byte. Format: ollama/ollama docs/api.md.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,49 +16,47 @@ from stock_llm.ollama.store import StoredModel
 _DETAILS = ("parent_model", "format", "family", "families", "parameter_size", "quantization_level")
 
 
-def body(answer: ChatAnswer, generate: bool) -> bytes:
+def answer_body(answer: ChatAnswer, generate: bool) -> bytes:
     """A whole answer that is not streamed."""
     return answer.raw or orjson.dumps(
         _piece(answer.model, answer.text, answer.message, generate) | _end(answer)
     )
 
 
-def line(
-    chunk: AnswerChunk, model: str, generate: bool, story: Mapping[str, Any] | None = None
+def stream_line(
+    chunk: AnswerChunk, model: str, generate: bool, metadata: Mapping[str, Any] | None = None
 ) -> bytes:
-    """One line of a stream; the last one carries the story."""
+    """One line of a stream; the last one carries the metadata."""
+    piece = _piece(model, chunk.text, chunk.message, generate)
     if chunk.answer is None:
-        return (
-            chunk.raw
-            or orjson.dumps(_piece(model, chunk.text, chunk.message, generate) | {"done": False})
-        ) + b"\n"
-    said = (
-        orjson.loads(chunk.raw)
-        if chunk.raw
-        else _piece(model, chunk.text, chunk.message, generate) | _end(chunk.answer)
-    )
-    return orjson.dumps(said | {"stock_llm": story}) + b"\n"
+        return (chunk.raw or orjson.dumps(piece | {"done": False})) + b"\n"
+    last = orjson.loads(chunk.raw) if chunk.raw else piece | _end(chunk.answer)
+    return orjson.dumps(last | {"stock_llm": metadata}) + b"\n"
 
 
-def silent(model: str, reason: str, generate: bool) -> bytes:
+def empty_body(model: str, reason: str, generate: bool) -> bytes:
     """The answer to a request that only loads or unloads a model."""
     return orjson.dumps(_piece(model, "", {}, generate) | {"done": True, "done_reason": reason})
 
 
-def listed(name: str, provider: str, since: str) -> dict[str, Any]:
-    """A model of /api/tags that is not Ollama's."""
+def listed_model(name: str, provider: str, since: str) -> dict[str, Any]:
+    """A model of /api/tags that is not Ollama's. Clients cut its digest, so it is as long as Ollama's."""
     return {
         "name": name,
         "model": name,
         "modified_at": since,
         "size": 0,
-        "digest": "",
-        "details": {**dict.fromkeys(_DETAILS, ""), "family": provider, "families": [provider]},
+        "digest": hashlib.sha256(f"{provider}/{name}".encode()).hexdigest(),
+        "details": {
+            **dict.fromkeys(_DETAILS, ""),
+            "family": provider,
+            "families": [provider],
+        },
         "capabilities": ["completion"],
     }
 
 
-def stored(model: StoredModel) -> dict[str, Any]:
+def listed_stored_model(model: StoredModel) -> dict[str, Any]:
     """A model of the folder, as /api/tags lists it."""
     return {
         "name": model.name,
@@ -67,48 +65,62 @@ def stored(model: StoredModel) -> dict[str, Any]:
         "size": model.size,
         "digest": model.digest,
         "details": _details(model),
-        "capabilities": ["completion"],
+        "capabilities": _capabilities(model),
     }
 
 
-def shown(model: StoredModel) -> dict[str, Any]:
-    """A model of the folder, as /api/show tells it."""
+def stored_model_details(model: StoredModel, context_length: int) -> dict[str, Any]:
+    """A model of the folder, as /api/show describes it."""
     modelfile = model.modelfile
     parameters = [
-        f"{name:<30} {orjson.dumps(one).decode()}"
+        f"{name:<30} {orjson.dumps(single).decode()}"
         for name, value in modelfile.parameters.items()
-        for one in (value if isinstance(value, tuple) else (value,))
+        for single in (value if isinstance(value, tuple) else (value,))
     ]
-    told = {
+    texts = {
         "license": "\n".join(modelfile.license),
         "modelfile": modelfile.write(),
         "parameters": "\n".join(parameters),
         "template": modelfile.template,
         "system": modelfile.system,
     }
+    family = model.config.get("model_family", "")
     return {
-        **{name: text for name, text in told.items() if text},
+        **{name: text for name, text in texts.items() if text},
         "details": _details(model),
-        "model_info": {"general.architecture": model.config.get("model_family", "")},
-        "capabilities": ["completion"],
+        "model_info": {
+            "general.architecture": family,
+            f"{family}.context_length": context_length,
+        },
+        "capabilities": _capabilities(model),
         "modified_at": model.modified.isoformat().replace("+00:00", "Z"),
     }
 
 
 def remote_model_details(name: str, provider: str) -> dict[str, Any]:
-    """A model that is not Ollama's, as /api/show tells it."""
-    told: dict[str, Any] = dict.fromkeys(("modelfile", "parameters", "template"), "")
+    """A model that is not Ollama's, as /api/show describes it."""
+    empty: dict[str, Any] = dict.fromkeys(("modelfile", "parameters", "template"), "")
     return {
-        **told,
-        "details": listed(name, provider, "")["details"],
+        **empty,
+        "details": listed_model(name, provider, "")["details"],
         "model_info": {},
         "capabilities": ["completion"],
     }
 
 
-def error(text: str) -> bytes:
-    """The body of a refusal."""
+def error_body(text: str) -> bytes:
+    """The body of an error."""
     return orjson.dumps({"error": text})
+
+
+def timestamp() -> str:
+    """The current time as Ollama writes it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _capabilities(model: StoredModel) -> list[str]:
+    """Ollama derives the same from the template."""
+    return ["completion", "tools"] if ".Tools" in model.modelfile.template else ["completion"]
 
 
 def _details(model: StoredModel) -> dict[str, Any]:
@@ -124,22 +136,22 @@ def _details(model: StoredModel) -> dict[str, Any]:
 
 
 def _piece(model: str, text: str, message: Mapping[str, Any], generate: bool) -> dict[str, Any]:
-    said: dict[str, Any] = {"model": model, "created_at": now()}
     extra = dict(message)
-    beside = {"logprobs": extra.pop("logprobs")} if "logprobs" in extra else {}
-    if generate:
-        return said | {"response": text, **extra} | beside
-    return said | {"message": {"role": "assistant", "content": text, **extra}} | beside
+    logprobs = {"logprobs": extra.pop("logprobs")} if "logprobs" in extra else {}
+    content: dict[str, Any] = {"response": text, **extra}
+    if not generate:
+        content = {"message": {"role": "assistant", "content": text, **extra}}
+    return {"model": model, "created_at": timestamp()} | content | logprobs
 
 
 def _end(answer: ChatAnswer) -> dict[str, Any]:
     timings, usage = answer.timings, answer.usage
-    times = {
+    durations = {
         "load_duration": timings.load,
         "prompt_eval_duration": timings.prompt,
         "eval_duration": timings.generate,
     }
-    nanoseconds = {name: int(seconds * 1e9) for name, seconds in times.items() if seconds}
+    nanoseconds = {name: int(seconds * 1e9) for name, seconds in durations.items() if seconds}
     return {
         "done": True,
         "done_reason": "length" if answer.finish == "length" else "stop",
@@ -148,8 +160,3 @@ def _end(answer: ChatAnswer) -> dict[str, Any]:
         "prompt_eval_count": usage.prompt,
         "eval_count": usage.tokens_out,
     }
-
-
-def now() -> str:
-    """The time as Ollama writes it."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

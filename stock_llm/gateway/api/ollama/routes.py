@@ -1,12 +1,12 @@
 """Ollama's HTTP API, so that every client of Ollama is a client of the gateway.
 
-In: requests as ollama/ollama docs/api.md has them. Out: answers with the same shapes, statuses and texts; what Ollama wrote is
-passed on as it is. The model `auto` asks the router, any other goes to where it is. Managing models is passed on to Ollama,
-for this machine alone unless the settings say otherwise. Does not know routing, costs or providers' dialects.
+Requests and answers are as ollama/ollama docs/api.md has them; what Ollama wrote is passed on byte for byte. The model `auto` asks
+the router, any other goes to the provider that has it. Requests that change Ollama's models are refused unless
+`gateway.manage_models` is set.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,30 +14,25 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
-from stock_llm.gateway.api import openapi
-from stock_llm.gateway.api.embedding_requests import embed_request, legacy_request
-from stock_llm.gateway.api.handler import FeedbackSubject, RequestHandler, cancel_on_disconnect
+from stock_llm.gateway.api.answering import JSON, NDJSON, answer_chat
+from stock_llm.gateway.api.documentation import answered_with, listing
+from stock_llm.gateway.api.handler import RequestHandler, cancel_on_disconnect
+from stock_llm.gateway.api.json_body import JsonRoute
 from stock_llm.gateway.api.middleware import BLOBS_PATH
 from stock_llm.gateway.api.ollama import responses
 from stock_llm.gateway.api.ollama.requests import (
-    chat_request,
-    generate_request,
-    is_management,
-    parse_body,
-    parse_model,
-    parse_stream,
+    OllamaChatBody,
+    OllamaEmbedBody,
+    OllamaGenerateBody,
+    OllamaLegacyEmbedBody,
+    OllamaShowBody,
 )
-from stock_llm.gateway.api.request_hints import (
-    AUTO,
-    build_query,
-    embedding_query,
-    is_private,
-    parse_privacy,
-)
-from stock_llm.gateway.api.streaming import AnswerStreamResponse
-from stock_llm.gateway.chat import ChatRequest
+from stock_llm.gateway.api.request_hints import AUTO, Hints, embedding_query
+from stock_llm.gateway.chat import AnswerChunk, ChatAnswer
 from stock_llm.gateway.errors import (
+    BadRequest,
     FailureReason,
+    GatewayError,
     NobodyAnswered,
     TimedOut,
     Unavailable,
@@ -47,144 +42,13 @@ from stock_llm.gateway.providers.embedded import EmbeddedProvider
 from stock_llm.gateway.providers.ollama import OllamaProvider
 from stock_llm.gateway.providers.ollama_codec import decode_object
 from stock_llm.gateway.providers.registry import ProviderRegistry
+from stock_llm.ollama.store import StoredModel
 
-LIKE = "0.32.15"
+VERSION = "0.32.15"
 """The version of Ollama whose answers are given where none answers behind the gateway."""
 
-_JSON = "application/json; charset=utf-8"
-_NDJSON = "application/x-ndjson"
-
-
-def ollama_routes(
-    desk: RequestHandler, backends: ProviderRegistry, may_manage: bool, timeout: float
-) -> APIRouter:
-    """The routes of Ollama's API.
-
-    Args:
-        may_manage: whether requests that change Ollama's models are passed on.
-        timeout: seconds that Ollama has to say what it has, or to load a model.
-    """
-    routes = APIRouter(tags=["OllamaProvider"])
-    here = _Here(backends, timeout)
-    since = responses.now()
-
-    @routes.head("/", include_in_schema=False)
-    @routes.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return PlainTextResponse("Ollama is running")
-
-    @routes.head("/api/version", include_in_schema=False)
-    @routes.get("/api/version", **openapi.VERSION)
-    async def version() -> Response:
-        """The version of Ollama behind the gateway."""
-        return (await here.asked("GET", "/api/version", None)) or _json({"version": LIKE})
-
-    @routes.post("/api/chat", **openapi.CHAT)
-    async def chat(request: Request) -> Response:
-        """Goes on with a conversation. The model `auto` asks the router."""
-        return await answer(request, generate=False)
-
-    @routes.post("/api/generate", **openapi.GENERATE)
-    async def generate(request: Request) -> Response:
-        """Answers a prompt. The model `auto` asks the router."""
-        return await answer(request, generate=True)
-
-    async def answer(request: Request, generate: bool) -> Response:
-        body = parse_body(await request.body())
-        if is_management(body, generate):
-            return await here.managed(body, generate, is_private(request.headers, body))
-        asked = generate_request(body) if generate else chat_request(body)
-        query = build_query(
-            request.headers, asked, "generate" if generate else "chat", parse_privacy(body)
-        )
-        about = FeedbackSubject(asked.messages[-1].content)
-        if not asked.stream:
-            outcome = await cancel_on_disconnect(request.receive, desk.answer(asked, query, about))
-            return Response(
-                responses.body(outcome.answer, generate),
-                media_type=_JSON,
-                headers=outcome.story.headers(),
-            )
-        opened = await cancel_on_disconnect(request.receive, desk.open(asked, query, about))
-        name = opened.story.choice.model
-
-        def write(chunk: Any) -> bytes:
-            return responses.line(
-                chunk, name, generate, opened.story.event() if chunk.answer else None
-            )
-
-        return AnswerStreamResponse(
-            opened, _NDJSON, write, lambda failure: responses.error(failure.reason) + b"\n"
-        )
-
-    @routes.post("/api/embed", **openapi.EMBED)
-    async def embed(request: Request) -> Response:
-        """Vectors of texts."""
-        body = parse_body(await request.body())
-        return await vectors(request, body, embed_request(body))
-
-    @routes.post("/api/embeddings", **openapi.EMBEDDINGS)
-    async def embeddings(request: Request) -> Response:
-        """The vector of one text, as older clients ask for it."""
-        body = parse_body(await request.body())
-        return await vectors(request, body, legacy_request(body))
-
-    async def vectors(request: Request, body: dict[str, Any], asked: ChatRequest) -> Response:
-        outcome = await cancel_on_disconnect(
-            request.receive, desk.embed(asked, embedding_query(request.headers, body, asked))
-        )
-        return Response(outcome.answer.raw, media_type=_JSON, headers=outcome.story.headers())
-
-    @routes.head("/api/tags", include_in_schema=False)
-    @routes.get("/api/tags", **openapi.TAGS)
-    async def tags() -> Response:
-        """The models: Ollama's own, those of the other providers, and `auto`."""
-        models = await here.listed()
-        known = {model["name"] for model in models}
-        others = [
-            responses.listed(name, provider.name, since)
-            for name, provider in backends.models()
-            if name not in known
-        ]
-        return _json({"models": [*models, *others, responses.listed(AUTO, "router", since)]})
-
-    @routes.post("/api/show", **openapi.SHOW)
-    async def show(request: Request) -> Response:
-        """What a model is made of."""
-        body = parse_body(await request.body() or b"{}")
-        name = parse_model(body | {"model": body.get("model") or body.get("name")})
-        owner = backends.provider_for(name)
-        if name == AUTO or (owner and not isinstance(owner, OllamaProvider | EmbeddedProvider)):
-            return _json(responses.remote_model_details(name, owner.name if owner else "router"))
-        if not isinstance(owner, EmbeddedProvider) and (
-            said := await here.asked("POST", "/api/show", orjson.dumps(body))
-        ):
-            return said
-        return _json(responses.shown(here.stored(name)))
-
-    @routes.get("/api/ps", **openapi.PS)
-    async def running() -> Response:
-        """The models in Ollama's memory."""
-        return (await here.asked("GET", "/api/ps", None)) or _json({"models": []})
-
-    async def managed(request: Request) -> Response:
-        if not may_manage:
-            return _json(
-                {
-                    "error": "models are managed from this machine alone; gateway.manage_models lets others"
-                },
-                403,
-            )
-        if backends.ollama is None:
-            raise Unavailable("gateway", "there is no Ollama behind the gateway")
-        body = request.stream() if request.url.path.startswith(BLOBS_PATH) else await request.body()
-        passed = await backends.ollama.forward(request.method, request.url.path, body)
-        return StreamingResponse(passed.body, passed.status, media_type=passed.kind or None)
-
-    for path, methods in _MANAGED.items():
-        routes.add_api_route(path, managed, methods=methods, include_in_schema=False)
-    return routes
-
+DEFAULT_CONTEXT = 4096
+"""Tokens of context of a stored model that does not say; Ollama's default without a GPU."""
 
 _MANAGED = {
     "/api/create": ["POST"],
@@ -196,83 +60,227 @@ _MANAGED = {
 }
 
 
-class _Here:
-    """The Ollama behind the gateway, or the folder where there is none."""
+def ollama_routes(
+    handler: RequestHandler, registry: ProviderRegistry, may_manage: bool, timeout: float
+) -> APIRouter:
+    """The routes of Ollama's API.
 
-    def __init__(self, backends: ProviderRegistry, timeout: float):
-        self._backends, self._timeout = backends, timeout
+    Args:
+        may_manage: whether requests that change Ollama's models are passed on.
+        timeout: seconds that Ollama has to list its models, or to load one.
+    """
+    routes = APIRouter(tags=["Ollama"], route_class=JsonRoute)
+    models = _LocalModels(registry, timeout)
+    since = responses.timestamp()
 
-    async def asked(self, method: str, path: str, body: bytes | None) -> Response | None:
+    @routes.head("/", include_in_schema=False)
+    @routes.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return PlainTextResponse("Ollama is running")
+
+    @routes.head("/api/version", include_in_schema=False)
+    @routes.get("/api/version", **listing())
+    async def version() -> Response:
+        """The version of Ollama behind the gateway."""
+        answer = await models.ask_ollama("GET", "/api/version", None)
+        return answer or _json({"version": VERSION})
+
+    @routes.post("/api/chat", **answered_with(NDJSON))
+    async def chat(request: Request, hints: Hints, body: OllamaChatBody) -> Response:
+        """Continues a conversation. The model `auto` asks the router."""
+        if not body.generates:
+            return await models.load(request, hints.privacy(body.privacy), body, generate=False)
+        return await answer_chat(handler, request, hints, body, "chat", _ChatWriter)
+
+    @routes.post("/api/generate", **answered_with(NDJSON))
+    async def generate(request: Request, hints: Hints, body: OllamaGenerateBody) -> Response:
+        """Answers a prompt. The model `auto` asks the router."""
+        if not body.generates:
+            return await models.load(request, hints.privacy(body.privacy), body, generate=True)
+        return await answer_chat(handler, request, hints, body, "generate", _GenerateWriter)
+
+    @routes.post("/api/embed", **answered_with())
+    async def embed(request: Request, hints: Hints, body: OllamaEmbedBody) -> Response:
+        """Embeddings of texts."""
+        return await embeddings(request, hints, body)
+
+    @routes.post("/api/embeddings", **answered_with())
+    async def legacy_embed(request: Request, hints: Hints, body: OllamaLegacyEmbedBody) -> Response:
+        """The embedding of one text, as older clients ask for it."""
+        return await embeddings(request, hints, body)
+
+    async def embeddings(request: Request, hints: Hints, body: OllamaEmbedBody) -> Response:
+        question = body.to_request()
+        query = embedding_query(hints, question, body.privacy)
+        result = await cancel_on_disconnect(request.receive, handler.embed(question, query))
+        return Response(result.answer.raw, media_type=JSON, headers=result.metadata.headers())
+
+    @routes.head("/api/tags", include_in_schema=False)
+    @routes.get("/api/tags", **listing())
+    async def tags() -> Response:
+        """The models: Ollama's own, those of the other providers, and `auto`."""
+        local = await models.list()
+        known = {model["name"] for model in local}
+        others = [
+            responses.listed_model(name, provider.name, since)
+            for name, provider in registry.models()
+            if name not in known
+        ]
+        return _json({"models": [*local, *others, responses.listed_model(AUTO, "router", since)]})
+
+    @routes.post("/api/show", **listing())
+    async def show(request: Request, body: OllamaShowBody) -> Response:
+        """What a model is made of."""
+        name = body.model or body.name
+        if not name:
+            raise BadRequest("gateway", "model is required")
+        if not name.isprintable() or len(name) > 500:
+            raise BadRequest("gateway", "invalid model name")
+        owner = registry.provider_for(name)
+        if name == AUTO or (owner and not isinstance(owner, OllamaProvider | EmbeddedProvider)):
+            return _json(responses.remote_model_details(name, owner.name if owner else "router"))
+        if not isinstance(owner, EmbeddedProvider):
+            content = orjson.dumps(await request.json())
+            if answer := await models.ask_ollama("POST", "/api/show", content):
+                return answer
+        stored = models.find(name)
+        context = stored.modelfile.parameters.get("num_ctx", DEFAULT_CONTEXT)
+        return _json(responses.stored_model_details(stored, context))
+
+    @routes.get("/api/ps", **listing())
+    async def running() -> Response:
+        """The models in Ollama's memory."""
+        answer = await models.ask_ollama("GET", "/api/ps", None)
+        return answer or _json({"models": []})
+
+    async def managed(request: Request) -> Response:
+        if not may_manage:
+            text = "models are not managed through the gateway unless gateway.manage_models is set"
+            return _json({"error": text}, 403)
+        if registry.ollama is None:
+            raise Unavailable("gateway", "there is no Ollama behind the gateway")
+        upload = request.url.path.startswith(BLOBS_PATH)
+        content = request.stream() if upload else await request.body()
+        answer = await registry.ollama.forward(request.method, request.url.path, content)
+        return StreamingResponse(answer.body, answer.status, media_type=answer.kind or None)
+
+    for path, methods in _MANAGED.items():
+        routes.add_api_route(path, managed, methods=methods, include_in_schema=False)
+    return routes
+
+
+class _OllamaWriter:
+    """The answer to one request in Ollama's format."""
+
+    stream_type = NDJSON
+    end = b""
+    generate: bool
+
+    def __init__(self, id: str, model: str):  # noqa: ARG002 - the id is in the headers
+        self._model = model
+
+    def body(self, answer: ChatAnswer, metadata: Mapping[str, Any]) -> bytes:  # noqa: ARG002
+        """A whole answer; its metadata is in the headers."""
+        return responses.answer_body(answer, self.generate)
+
+    def piece(self, chunk: AnswerChunk, metadata: Mapping[str, Any] | None) -> bytes:
+        """A line; the last one has the metadata."""
+        return responses.stream_line(chunk, self._model, self.generate, metadata)
+
+    def error(self, failure: GatewayError) -> bytes:
+        """The line of a stream that breaks off."""
+        return responses.error_body(failure.reason) + b"\n"
+
+
+class _ChatWriter(_OllamaWriter):
+    generate = False
+
+
+class _GenerateWriter(_OllamaWriter):
+    generate = True
+
+
+class _LocalModels:
+    """The Ollama behind the gateway, or the folder of published models where there is none."""
+
+    def __init__(self, registry: ProviderRegistry, timeout: float):
+        self._registry, self._timeout = registry, timeout
+
+    async def ask_ollama(self, method: str, path: str, content: bytes | None) -> Response | None:
         """Ollama's own answer; None where there is no Ollama."""
-        if self._backends.ollama is None:
+        if self._registry.ollama is None:
             return None
         try:
             async with asyncio.timeout(self._timeout):
-                passed = await self._backends.ollama.forward(method, path, body)
-                return Response(
-                    await _whole(passed.body), passed.status, media_type=passed.kind or None
-                )
+                answer = await self._registry.ollama.forward(method, path, content)
+                body = await _read_all(answer.body)
+                return Response(body, answer.status, media_type=answer.kind or None)
         except TimeoutError:
             raise TimedOut("ollama", f"no answer within {self._timeout:g} s") from None
         except Unavailable:
-            if self._backends.embedded is None:
+            if self._registry.embedded is None:
                 raise
             return None
 
-    async def listed(self) -> list[dict[str, Any]]:
+    async def list(self) -> list[dict[str, Any]]:
         """The models of this machine, as /api/tags has them."""
-        said = await self.asked("GET", "/api/tags", None)
-        if said is not None and said.status_code == 200:
-            return _models(bytes(said.body))
-        embedded, found = self._backends.embedded, []
+        answer = await self.ask_ollama("GET", "/api/tags", None)
+        if answer is not None and answer.status_code == 200:
+            return _parse_models(bytes(answer.body))
+        embedded, found = self._registry.embedded, []
         for name in embedded.models if embedded else ():
-            with suppress(UnknownModel):  # half of it is missing
-                found.append(responses.stored(self.stored(name)))
+            with suppress(UnknownModel):  # a file of it is missing
+                found.append(responses.listed_stored_model(self.find(name)))
         return found
 
-    async def managed(self, body: dict[str, Any], generate: bool, private: bool) -> Response:
-        """Loading, unloading, rendering: nothing is generated, so nothing is routed."""
-        if private and self._backends.ollama and not self._backends.ollama.local:
+    async def load(
+        self,
+        request: Request,
+        privacy: str,
+        body: OllamaChatBody | OllamaGenerateBody,
+        generate: bool,
+    ) -> Response:
+        """Loads, unloads or renders: nothing is generated, so nothing is routed."""
+        ollama = self._registry.ollama
+        if privacy == "local" and ollama and not ollama.local:
             why = "is not on this machine, and the request must stay there"
-            raise NobodyAnswered((FailureReason(self._backends.ollama.name, "left out", why),))
-        name = parse_model(body)
-        path = "/api/generate" if generate else "/api/chat"
-        owner = self._backends.provider_for(name)
-        if name != AUTO and (owner is None or isinstance(owner, OllamaProvider)):
-            if said := await self.asked("POST", path, orjson.dumps(body)):
-                return said
-            self.stored(name)
-        reason = "unload" if body.get("keep_alive") == 0 else "load"
-        said_nothing = responses.silent(name, reason, generate)
-        kind = _NDJSON if parse_stream(body) else _JSON
-        return Response(said_nothing + (b"\n" if kind == _NDJSON else b""), media_type=kind)
+            raise NobodyAnswered((FailureReason(ollama.name, "left out", why),))
+        owner = self._registry.provider_for(body.model)
+        if body.model != AUTO and (owner is None or isinstance(owner, OllamaProvider)):
+            path = "/api/generate" if generate else "/api/chat"
+            if answer := await self.ask_ollama("POST", path, orjson.dumps(await request.json())):
+                return answer
+            self.find(body.model)
+        reason = "unload" if body.keep_alive == 0 else "load"
+        content = responses.empty_body(body.model, reason, generate)
+        if body.stream is False:
+            return Response(content, media_type=JSON)
+        return Response(content + b"\n", media_type=NDJSON)
 
-    def stored(self, name: str) -> Any:
+    def find(self, name: str) -> StoredModel:
         """A model of the folder.
 
         Raises:
             UnknownModel: it is not there.
         """
-        embedded: EmbeddedProvider | None = self._backends.embedded
+        embedded: EmbeddedProvider | None = self._registry.embedded
         if embedded is None:
             raise UnknownModel("gateway", f"model '{name}' not found")
         return embedded.find(name)
 
 
-def _models(raw: bytes) -> list[dict[str, Any]]:
+def _parse_models(raw: bytes) -> list[dict[str, Any]]:
     models = decode_object(raw).get("models")
-    if not isinstance(models, list) or not all(
-        isinstance(one, dict) and isinstance(one.get("name"), str) for one in models
+    if isinstance(models, list) and all(
+        isinstance(model, dict) and isinstance(model.get("name"), str) for model in models
     ):
-        raise Unavailable(
-            "ollama", f"answered with something that is no list of models: {raw[:80]!r}"
-        )
-    return models
+        return models
+    raise Unavailable("ollama", f"answered with something that is no list of models: {raw[:80]!r}")
 
 
-async def _whole(body: AsyncIterator[bytes]) -> bytes:
+async def _read_all(body: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in body])
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type=_JSON)
+    return Response(orjson.dumps(value), status, media_type=JSON)

@@ -1,211 +1,316 @@
-"""OpenAI's requests as our nouns.
+"""The bodies of OpenAI's chat, completion and embedding requests as pydantic models, and as our `ChatRequest`.
 
-In: the body of a request to /v1/chat/completions or /v1/completions. Out: a `ChatRequest`. A request without a temperature gets
-the model's own, where Ollama's `/v1` would set 1.0. Format: platform.openai.com/docs/api-reference. Does not know who answers.
+Fields that Ollama knows under another name are mapped as Ollama's own OpenAI layer does it, so that both answer alike; except that
+a request without a temperature gets the model's own, where Ollama sets 1.0. Format: platform.openai.com/docs/api-reference.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
+from pydantic import Field
 
-from stock_llm.gateway.api.ollama.requests import is_too_deep, parse_model
+from stock_llm.gateway.api.json_body import MAX_DEPTH, RequestBody, is_too_deep
+from stock_llm.gateway.api.ollama.requests import (
+    ModelName,
+    PrivacyField,
+    StopTexts,
+    Stream,
+    embedding_request,
+)
 from stock_llm.gateway.chat import ChatMessage, ChatRequest, GenerationOptions, Role
-from stock_llm.gateway.errors import BadRequest
 from stock_llm.gateway.providers.ollama_codec import GENERATE
 
-_ROLES: dict[str, Role] = {
-    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
-}  # fmt: skip
-_DATA = re.compile(r"data:image/[\w.+-]+;base64,(.+)", re.DOTALL)
-_PASSED: dict[str, type | tuple[type, ...]] = {
-    "tool_choice": (str, dict), "parallel_tool_calls": bool, "reasoning_effort": str, "logprobs": bool, "top_logprobs": int,
-}  # fmt: skip
-"""What is passed on to servers that speak this API; others leave it out."""
+Limit = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Number = int | float
 
-_PENALTIES = ("frequency_penalty", "presence_penalty")
-
-
-def chat_request(body: Mapping[str, Any]) -> ChatRequest:
-    """A request to /v1/chat/completions.
-
-    Raises:
-        BadRequest: a field does not fit.
-    """
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise _bad("messages must be a list with at least one message")
-    tools = body.get("tools")
-    if not isinstance(tools, list | None):
-        raise _bad("tools must be a list")
-    return ChatRequest(
-        messages=tuple(_message(message) for message in messages),
-        model=parse_model(body),
-        options=_options(body, ("max_completion_tokens", "max_tokens")),
-        format=_format(body.get("response_format")),
-        stream=_is_true(body, "stream"),
-        extra=({"tools": tools} if tools else {}) | _passed(body),
-    )
+_DATA_URL = re.compile(r"data:(?:image/[\w.+-]+)?;base64,(.+)", re.DOTALL)
+_THINK: Mapping[str, bool | str] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
+    "xhigh": "max",
+    "ultra": "max",
+}
+"""OpenAI's reasoning effort → Ollama's `think`, as Ollama maps it."""
 
 
-def completion_request(body: Mapping[str, Any]) -> ChatRequest:
-    """A request to /v1/completions.
+class FunctionCall(RequestBody):
+    """The function of a tool call; its arguments are JSON in a text."""
 
-    Raises:
-        BadRequest: a field does not fit.
-    """
-    prompt, suffix = body.get("prompt"), body.get("suffix")
-    if isinstance(prompt, list) and len(prompt) == 1:
-        prompt = prompt[0]
-    if not isinstance(prompt, str) or not prompt:
-        raise _bad("prompt must be a text")
-    if not isinstance(suffix, str | None):
-        raise _bad("suffix must be a text")
-    return ChatRequest(
-        messages=(ChatMessage("user", prompt),),
-        model=parse_model(body),
-        options=_options(body, ("max_tokens",)),
-        stream=_is_true(body, "stream"),
-        extra={GENERATE: {"suffix": suffix} if suffix else {}},
-    )
+    name: str
+    arguments: str = "{}"
 
 
-def wants_usage(body: Mapping[str, Any]) -> bool:
-    """Whether a stream is to end with the usage."""
-    options = body.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
+class OpenAIToolCall(RequestBody):
+    """A tool call of an earlier answer."""
+
+    id: str = ""
+    function: FunctionCall
+
+    def to_call(self) -> dict[str, Any]:
+        """The call in Ollama's format."""
+        return tool_call(self.id, self.function.name, self.function.arguments)
 
 
-def _passed(body: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: body[name] for name in _PASSED if body.get(name) is not None}
-    for name, value in given.items():
-        if not isinstance(value, _PASSED[name]) or (
-            _PASSED[name] is int and isinstance(value, bool)
-        ):
-            raise _bad(f"{name} has a value that it cannot have")
-    return given
+class ImageUrl(RequestBody):
+    """An image as a data URL."""
+
+    url: str
 
 
-def _options(body: Mapping[str, Any], limits: tuple[str, ...]) -> GenerationOptions:
-    if body.get("n") not in (None, 1):
-        raise _bad("n must be 1")
-    limit = next((body[name] for name in limits if body.get(name) is not None), None)
-    if limit is not None and (not _is_whole(limit) or limit < 1):
-        raise _bad(f"{limits[-1]} must be a whole number above 0")
-    numbers = {name: body.get(name) for name in ("temperature", "top_p", *_PENALTIES)}
-    for name, value in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise _bad(f"{name} must be a number")
-    seed, stop = body.get("seed"), body.get("stop")
-    if seed is not None and (not _is_whole(seed) or abs(seed) >= 2**63):
-        raise _bad("seed must be a whole number")
-    stops = [stop] if isinstance(stop, str) else stop or []
-    if not isinstance(stops, list) or not all(isinstance(one, str) for one in stops):
-        raise _bad("stop must be a text or a list of texts")
-    return GenerationOptions(
-        temperature=numbers["temperature"],
-        max_tokens=limit,
-        stop=tuple(one for one in stops if one),
-        seed=seed,
-        top_p=numbers["top_p"],
-        extra={name: numbers[name] for name in _PENALTIES if numbers[name] is not None},
-    )
+class TextPart(RequestBody):
+    """A text among the parts of a content."""
+
+    type: Literal["text"]
+    text: str
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+class ImagePart(RequestBody):
+    """An image among the parts of a content."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl | str
+
+    @property
+    def url(self) -> str:
+        """The image's URL."""
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
 
 
-def _is_true(body: Mapping[str, Any], name: str) -> bool:
-    if not isinstance(body.get(name), bool | None):
-        raise _bad(f"{name} must be true or false")
-    return body.get(name) is True
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-def _message(said: object) -> ChatMessage:
-    role = _ROLES.get(str(said.get("role"))) if isinstance(said, dict) else None
-    if not isinstance(said, dict) or role is None:
-        raise _bad(f"a message needs a role, one of {', '.join(_ROLES)}")
-    text, images = _content(said.get("content"))
-    extra: dict[str, Any] = {"images": images} if images else {}
-    if calls := said.get("tool_calls"):
-        if not isinstance(calls, list):
-            raise _bad("tool_calls must be a list")
-        extra["tool_calls"] = [_call(call) for call in calls]
-    if isinstance(said.get("tool_call_id"), str):
-        extra["tool_call_id"] = said["tool_call_id"]
-    return ChatMessage(role, text, extra)
+class OpenAIMessage(RequestBody):
+    """One turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[OpenAIToolCall] | None = None
+    tool_call_id: str | None = None
+
+    def to_message(self, names: Mapping[str, str]) -> ChatMessage:
+        """The turn as ours; `names`: id of a tool call → the tool's name."""
+        texts, images = [], []
+        parts = self.content or ""
+        for part in [TextPart(type="text", text=parts)] if isinstance(parts, str) else parts:
+            if isinstance(part, TextPart):
+                texts.append(part.text)
+            else:
+                images.append(image_data(part.url))
+        extra: dict[str, Any] = {"images": images} if images else {}
+        if self.tool_calls:
+            extra["tool_calls"] = [call.to_call() for call in self.tool_calls]
+        if thinking := self.reasoning or self.reasoning_content:
+            extra["thinking"] = thinking
+        if self.tool_call_id:
+            extra["tool_call_id"] = self.tool_call_id
+        if self.role == "tool" and (name := self.name or names.get(self.tool_call_id or "")):
+            extra["tool_name"] = name
+        role: Role = "system" if self.role == "developer" else self.role
+        return ChatMessage(role, "\n".join(texts), extra)
 
 
-def _content(said: object) -> tuple[str, list[str]]:
-    """The text of a message, and its images as base64."""
-    if said is None:
-        return "", []
-    if isinstance(said, str):
-        return said, []
-    if not isinstance(said, list) or not all(isinstance(part, dict) for part in said):
-        raise _bad("content must be a text or a list of parts")
-    texts: list[str] = []
-    images: list[str] = []
-    for part in said:
-        address = part.get("image_url")
-        address = address.get("url") if isinstance(address, dict) else address
-        if part.get("type") == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif (
-            part.get("type") == "image_url"
-            and isinstance(address, str)
-            and (found := _DATA.fullmatch(address))
-        ):
-            images.append(found[1])
-        else:
-            raise _bad(
-                "a part of a content must be a text or an image_url with data:image/…;base64,…"
-            )
-    return "\n".join(texts), images
+class JsonSchema(RequestBody):
+    """A schema with its name."""
+
+    schema_: dict[str, Any] = Field(alias="schema")
 
 
-def _call(said: object) -> dict[str, Any]:
-    function = said.get("function") if isinstance(said, dict) else None
-    if (
-        not isinstance(said, dict)
-        or not isinstance(function, dict)
-        or not isinstance(function.get("name"), str)
-    ):
-        raise _bad("a tool call needs function.name")
-    try:
-        written = function.get("arguments") or "{}"
-        arguments = orjson.loads(written)
-    except (orjson.JSONDecodeError, TypeError):
-        raise _bad("a tool call's arguments must be JSON in a text") from None
-    if is_too_deep(written, arguments):
-        raise _bad("a tool call's arguments are nested too deeply")
-    return {
-        "id": str(said.get("id", "")),
-        "function": {"name": function["name"], "arguments": arguments},
-    }
+class ResponseFormat(RequestBody):
+    """What the answer must look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def to_format(self) -> Any:
+        """The format as ours.
+
+        Raises:
+            ValueError: the schema is missing.
+        """
+        if self.type == "json_schema":
+            if self.json_schema is None:
+                raise ValueError("response_format json_schema needs json_schema.schema")
+            return self.json_schema.schema_
+        return "json" if self.type == "json_object" else None
 
 
-def _format(said: object) -> Any:
-    if said is None:
-        return None
-    kind = said.get("type") if isinstance(said, dict) else None
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return "json"
-    schema = said.get("json_schema") if isinstance(said, dict) else None
-    if (
-        kind != "json_schema"
-        or not isinstance(schema, dict)
-        or not isinstance(schema.get("schema"), dict)
-    ):
-        raise _bad(
-            "response_format must be text, json_object, or json_schema with json_schema.schema"
+class Reasoning(RequestBody):
+    """How long the model may think."""
+
+    effort: str | None = None
+
+
+class StreamOptions(RequestBody):
+    """What a stream tells besides the answer."""
+
+    include_usage: bool | None = None
+
+
+class _Sampling(RequestBody):
+    """What chat and completion requests have in common."""
+
+    model: ModelName
+    stream: Stream = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Limit | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
+    frequency_penalty: Number | None = None
+    presence_penalty: Number | None = None
+    seed: Seed | None = None
+    stop: str | StopTexts | None = None
+    n: Literal[1] | None = None
+    privacy: PrivacyField = None
+
+    def options(self, limit: int | None) -> GenerationOptions:
+        """The options as ours."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        names = ("frequency_penalty", "presence_penalty")
+        return GenerationOptions(
+            temperature=self.temperature,
+            max_tokens=limit,
+            stop=tuple(text for text in stops if text),
+            seed=self.seed,
+            top_p=self.top_p,
+            extra={name: value for name in names if (value := getattr(self, name)) is not None},
         )
-    return schema["schema"]
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
 
 
-def _bad(reason: str) -> BadRequest:
-    return BadRequest("gateway", reason)
+class OpenAIChatBody(_Sampling):
+    """The body of POST /v1/chat/completions."""
+
+    messages: list[OpenAIMessage] = Field(min_length=1)
+    max_completion_tokens: Limit | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    reasoning: Reasoning | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+    def to_request(self) -> ChatRequest:
+        """The question as ours.
+
+        Raises:
+            ValueError: a field does not fit.
+        """
+        effort = self.reasoning.effort if self.reasoning else self.reasoning_effort
+        extra = {
+            "tools": self.tools or None,
+            "tool_choice": self.tool_choice,
+            "parallel_tool_calls": self.parallel_tool_calls,
+            "logprobs": self.logprobs,
+            "top_logprobs": self.top_logprobs,
+        }
+        names = tool_names(call for turn in self.messages for call in turn.tool_calls or ())
+        return ChatRequest(
+            messages=tuple(turn.to_message(names) for turn in self.messages),
+            model=self.model,
+            options=self.options(self.max_completion_tokens or self.max_tokens),
+            format=self.response_format.to_format() if self.response_format else None,
+            stream=self.stream is True,
+            extra={name: value for name, value in extra.items() if value is not None}
+            | thinking(effort),
+        )
+
+
+class OpenAICompletionBody(_Sampling):
+    """The body of POST /v1/completions."""
+
+    prompt: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=1)]
+    )
+    suffix: str | None = None
+
+    def to_request(self) -> ChatRequest:
+        """The question as ours."""
+        prompt = self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+        if not prompt:
+            raise ValueError("prompt must be a text")
+        return ChatRequest(
+            messages=(ChatMessage("user", prompt),),
+            model=self.model,
+            options=self.options(self.max_tokens),
+            stream=self.stream is True,
+            extra={GENERATE: {"suffix": self.suffix} if self.suffix else {}},
+        )
+
+
+class OpenAIEmbeddingBody(RequestBody):
+    """The body of POST /v1/embeddings."""
+
+    model: ModelName
+    input: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+    dimensions: Annotated[int, Field(ge=1, le=2**16)] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    privacy: PrivacyField = None
+
+    def to_request(self) -> ChatRequest:
+        """The texts as ours."""
+        texts = [self.input] if isinstance(self.input, str) else self.input
+        extra = {"dimensions": self.dimensions} if self.dimensions else {}
+        return embedding_request(self.model, texts, extra)
+
+
+def thinking(effort: str | None) -> dict[str, Any]:
+    """The extra fields of a request that says how long the model may think.
+
+    Raises:
+        ValueError: there is no such effort.
+    """
+    if not effort:
+        return {}
+    if effort not in _THINK:
+        wanted = ", ".join(f'"{name}"' for name in _THINK)
+        raise ValueError(f'invalid reasoning value: "{effort[:40]}" (must be one of {wanted})')
+    return {"think": _THINK[effort], "reasoning_effort": effort}
+
+
+def tool_call(id: str, name: str, arguments: str) -> dict[str, Any]:
+    """A tool call in Ollama's format.
+
+    Raises:
+        ValueError: the arguments are not JSON, or nested too deeply.
+    """
+    try:
+        value = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        raise ValueError("a tool call's arguments must be JSON in a text") from None
+    if is_too_deep(arguments, value):
+        raise ValueError(f"a tool call's arguments are nested more than {MAX_DEPTH} levels deep")
+    return {"id": id, "function": {"name": name, "arguments": value}}
+
+
+def tool_names(calls: Any) -> dict[str, str]:
+    """Id of a tool call → the tool's name; of equal ids the last counts."""
+    return {call.id: call.function.name for call in calls if call.id}
+
+
+def image_data(url: str) -> str:
+    """The base64 of a data URL.
+
+    Raises:
+        ValueError: it is none.
+    """
+    data = _DATA_URL.fullmatch(url)
+    if data is None:
+        raise ValueError("an image must be a data URL: data:image/…;base64,…")
+    return data[1]

@@ -21,6 +21,9 @@ Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.\-]{0
 Price = Annotated[float, Field(gt=0, lt=1e12, allow_inf_nan=False)]
 Number = Annotated[float, Field(gt=-1e12, lt=1e12, allow_inf_nan=False)]
 Score = Annotated[int, Field(ge=1, le=10)]
+UserName = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
 
 
 class _Model(BaseModel):
@@ -34,6 +37,10 @@ class HintFields(_Model):
     complexity: Score | None = None
     urgency: Score | None = None
     privacy: Privacy = "any"
+
+    def hints(self, type: QueryType) -> dict[str, Any]:
+        """The fields of a query that the body gives."""
+        return {"type": type, "complexity": self.complexity, "urgency": self.urgency}
 
 
 class CandleFields(_Model):

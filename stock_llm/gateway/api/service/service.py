@@ -89,7 +89,7 @@ class AnalysisPrompt:
         return analyse.INSTRUCTIONS[self.language][0].format(symbol=self.situation.symbol)
 
     @property
-    def about(self) -> FeedbackSubject:
+    def subject(self) -> FeedbackSubject:
         """What feedback would be about."""
         situation = self.situation
         return FeedbackSubject(
@@ -140,7 +140,7 @@ class AnalysisPrompt:
             raise AnswerError(f"not JSON: {error}") from None
         return _answer_of(said, self.language)
 
-    def reply(self, text: str, story: dict[str, Any]) -> AnalyzeResponse:
+    def response(self, text: str, metadata: dict[str, Any]) -> AnalyzeResponse:
         """What the caller gets."""
         situation, problem = self.situation, ""
         try:
@@ -169,7 +169,7 @@ class AnalysisPrompt:
                 truth=statements.truth(answer.bullets, situation),
                 problem=problem,
             ),
-            stock_llm=story,
+            stock_llm=metadata,
         )
 
 
@@ -178,16 +178,16 @@ def _is_taught(model: str) -> bool:
     return model.rpartition("/")[2].partition(":")[0] == MODEL
 
 
-def analysis(asked: AnalyzeRequest) -> AnalysisPrompt:
+def build_analysis(body: AnalyzeRequest) -> AnalysisPrompt:
     """The question of a request, its indicators computed.
 
     Raises:
         InputError: the candles are too few or too odd to compute them.
     """
-    symbol = asked.symbol.upper()
-    position = Position(asked.position.quantity, asked.position.cost) if asked.position else None
-    if asked.indicators:
-        given = asked.indicators
+    symbol = body.symbol.upper()
+    position = Position(body.position.quantity, body.position.cost) if body.position else None
+    if body.indicators:
+        given = body.indicators
         prices = {name: round_as_printed(getattr(given, name)) for name in _PRICES}
         situation = Situation(
             symbol=symbol,
@@ -199,8 +199,8 @@ def analysis(asked: AnalyzeRequest) -> AnalysisPrompt:
             position=position,
             **prices,
         )
-        return AnalysisPrompt(_sound(situation), asked.language, len(given.model_dump_json()))
-    rows = asked.candles or []
+        return AnalysisPrompt(_sound(situation), body.language, len(given.model_dump_json()))
+    rows = body.candles or []
     series = {
         name: np.array([getattr(row, name) for row in rows], float)
         for name in ("open", "high", "low", "close", "volume")
@@ -212,7 +212,7 @@ def analysis(asked: AnalyzeRequest) -> AnalysisPrompt:
     if computed is None:
         raise InputError(f"{len(rows)} candles are too few to compute the indicators")
     return AnalysisPrompt(
-        _sound(computed), asked.language, sum(len(row.model_dump_json()) for row in rows)
+        _sound(computed), body.language, sum(len(row.model_dump_json()) for row in rows)
     )
 
 
@@ -295,7 +295,7 @@ def code_feedback_subject(request: ChatRequest) -> FeedbackSubject:
     return FeedbackSubject(request.messages[-1].content, skill=code.NAME)
 
 
-def code_response(asked: CodeRequest, text: str, story: dict[str, Any]) -> CodeResponse:
+def code_response(asked: CodeRequest, text: str, metadata: dict[str, Any]) -> CodeResponse:
     """The code of an answer: its fenced blocks, or all of it."""
     blocks = [block.strip("\n") for block in _FENCE.findall(text)]
     found = "\n\n".join(blocks) if blocks else text.strip()
@@ -304,7 +304,7 @@ def code_response(asked: CodeRequest, text: str, story: dict[str, Any]) -> CodeR
         code=found,
         valid=_parses(found, asked.language),
         text=text,
-        stock_llm=story,
+        stock_llm=metadata,
     )
 
 
@@ -331,6 +331,6 @@ def translate_request(asked: TranslateRequest) -> ChatRequest:
     )
 
 
-def translate_response(text: str, story: dict[str, Any]) -> TranslateResponse:
+def translate_response(text: str, metadata: dict[str, Any]) -> TranslateResponse:
     """The translation."""
-    return TranslateResponse(text=text.strip(), stock_llm=story)
+    return TranslateResponse(text=text.strip(), stock_llm=metadata)

@@ -1,0 +1,26 @@
+"""Prefect's embedded server, which ends with the process that started it, also when that is killed.
+
+Prefect starts the server as a child and stops it from an exit handler; `kill -9` runs none, and the server would stay.
+"""
+
+import subprocess
+from typing import Any
+
+from prefect.client.base import ServerType, determine_server_type
+
+from stock_llm.watchdog import end_with_parent
+
+
+def prepare_embedded_server() -> None:
+    """Lets the embedded server, where one will be started, be watched; with a Prefect server configured, does nothing."""
+    if determine_server_type() is not ServerType.EPHEMERAL:
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    class WatchedServer(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+            process = super()._run_uvicorn_command()
+            end_with_parent(process.pid)
+            return process
+
+    WatchedServer()  # Prefect keeps one instance per port and takes the one that is there

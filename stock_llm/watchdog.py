@@ -1,0 +1,40 @@
+"""Ends a child process when its parent is gone, however the parent ended: a killed process cannot stop its own children.
+
+Run as `python -m stock_llm.watchdog PID` with a pipe on standard input that only the parent holds open. The end of the pipe
+is the end of the parent.
+"""
+
+import subprocess
+import sys
+from contextlib import suppress
+
+GRACE_SECONDS = 30.0
+"""What a process may take to finish what it is writing, such as a migration of its database, before it is killed."""
+
+_watchdogs: list[subprocess.Popen[bytes]] = []
+"""Held, because a pipe that is collected is closed."""
+
+
+def end_with_parent(pid: int) -> None:
+    """Ends the process `pid` when this process ends."""
+    command = [sys.executable, "-m", "stock_llm.watchdog", str(pid)]
+    _watchdogs.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
+
+
+def _main() -> None:
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        child = psutil.Process(
+            int(sys.argv[1])
+        )  # knows it by its start time too: the number may be given away again
+        sys.stdin.buffer.read()
+        child.terminate()
+        try:
+            child.wait(GRACE_SECONDS)
+        except psutil.TimeoutExpired:
+            child.kill()
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,136 @@
+"""Files of feedback: null values, and Open WebUI's export."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stock_llm.feedback.item import OWNER
+from stock_llm.feedback.reading import OPEN_WEBUI
+from stock_llm.feedback.store import FeedbackStore
+
+CASES = Path(__file__).parent / "cases"
+USER = "00000000-0000-4000-8000-000000000099"
+
+
+class Clock:
+    now = datetime(2026, 11, 5, tzinfo=UTC)
+
+    def __call__(self):
+        self.now += timedelta(days=1)
+        return self.now
+
+
+@pytest.fixture
+def store(store_url):
+    return FeedbackStore(store_url, Clock())
+
+
+def exported():
+    return json.loads((CASES / "open_webui_export.json").read_text(encoding="utf-8"))
+
+
+def written(path, records):
+    path.write_text(json.dumps(records, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def test_a_null_response_is_quarantined_and_the_rest_taken(store):
+    found = store.import_file(CASES / "feedback_null_response.jsonl", name="mine.jsonl")
+    assert found.new == 2
+    (row,) = found.rejected
+    assert (row.file, row.row, row.reason) == ("mine.jsonl", 2, "response is null")
+    assert found.summary() == (
+        "3 items: 2 new, 1 quarantined\n  mine.jsonl, row 2: response is null"
+    )
+
+
+def test_an_item_without_a_time_has_one_moment_at_every_import(store):
+    path = CASES / "feedback_null_created_at.jsonl"
+    assert store.import_file(path).new == 3
+    first = store.all(sample=True)
+    again = store.import_file(path)
+    assert (again.new, again.known, again.rejected) == (0, 3, [])
+    assert again.summary() == "3 items: 3 known already"
+    assert store.all(sample=True) == first
+
+
+@pytest.mark.parametrize("name", ["symbol", "comment", "input", "id", "user", "as_of"])
+def test_a_null_field_is_a_missing_one(store, tmp_path, name):
+    record = {"id": "a", "instruction": "q", "response": "a", "rating": 5, "created_at": None}
+    path = written(tmp_path / "f.jsonl", record | {name: None})
+    assert store.import_file(path).new == 1
+    assert store.import_file(path).known == 1
+
+
+@pytest.mark.parametrize("name", ["instruction", "response"])
+def test_a_null_question_or_answer_is_no_item(store, tmp_path, name):
+    record = {"id": "a", "instruction": "q", "response": "a", "rating": 5}
+    other = json.dumps(record | {"id": "b"})
+    path = tmp_path / "f.jsonl"
+    path.write_text(f"{other}\n{json.dumps(record | {name: None})}\n", encoding="utf-8")
+    assert [row.reason for row in store.import_file(path).rejected] == [f"{name} is null"]
+
+
+def test_the_export_of_open_webui_is_read(store):
+    found = store.import_file(CASES / "open_webui_export.json")
+    assert (found.new, found.rejected) == (2, [])
+    down, up = store.all(sample=True)
+    assert (down.thumb, down.rating, down.user, down.source) == ("down", 2, USER, OPEN_WEBUI)
+    assert down.comment == "not_factually_correct: The close is below SMA50, not above."
+    assert (down.symbol, down.as_of) == ("KESTRO", "2025-12-31")
+    assert down.instruction == "Analyze KESTRO."
+    assert down.input.startswith("Symbol: KESTRO\nDate: 2025-12-31\n")
+    assert down.response.startswith("Trend: UP\nRecommendation: BUY")
+    assert (up.thumb, up.rating, up.comment) == ("up", None, "")
+    assert store.import_file(CASES / "open_webui_export.json").known == 2
+
+
+def test_a_rating_that_was_changed_later_takes_the_place_of_the_older(store, tmp_path):
+    store.import_file(CASES / "open_webui_export.json")
+    store.claim("b", [one["id"] for one in exported()])
+    store.settle("b", "keep")
+    changed = exported()
+    changed[0]["data"] |= {"rating": 1, "details": {"rating": 9}, "reason": None, "comment": None}
+    changed[0]["updated_at"] += 60
+    found = store.import_file(written(tmp_path / "new.json", changed))
+    assert (found.new, found.known, found.replaced) == (0, 1, 1)
+    assert sorted(one.thumb for one in store.all(sample=True)) == ["up", "up"]
+    assert store.unused(sample=True) == 1
+    assert store.import_file(CASES / "open_webui_export.json").known == 2  # an older export
+    assert sorted(one.thumb for one in store.all(sample=True)) == ["up", "up"]
+
+
+def test_earlier_turns_of_the_chat_stand_before_the_question(store, tmp_path):
+    record = exported()[0]
+    messages = record["snapshot"]["chat"]["chat"]["history"]["messages"]
+    question = messages[record["meta"]["message_id"]]["parentId"]
+    messages[question] |= {"content": "And now?", "parentId": "t2"}
+    messages["t2"] = {"id": "t2", "parentId": "t1", "role": "assistant", "content": "Hello."}
+    messages["t1"] = {"id": "t1", "parentId": None, "role": "user", "content": "Hi."}
+    store.import_file(written(tmp_path / "f.json", [record]))
+    (item,) = store.all(sample=True)
+    assert (item.instruction, item.input) == ("And now?", "user: Hi.\nassistant: Hello.")
+
+
+def test_names_of_the_owner_in_other_programs_are_the_owners(store):
+    store.import_file(CASES / "open_webui_export.json", owner_names=(USER,))
+    assert {one.user for one in store.all(sample=True)} == {OWNER}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"snapshot": None}, "not a rating of Open WebUI"),
+        ({"snapshot": {"chat": {"chat": {"history": {"messages": {}}}}}}, "not a rating"),
+        ({"data": {"rating": 0, "model_id": "m"}}, "rating is 0"),
+        ({"updated_at": 1e300}, "not a rating of Open WebUI"),
+        ({"user_id": None}, "user is None"),
+    ],
+)
+def test_a_record_that_is_no_rating_is_quarantined(store, tmp_path, change, reason):
+    records = [*exported(), exported()[0] | {"id": "other"} | change]
+    found = store.import_file(written(tmp_path / "f.json", records))
+    assert found.new == 2
+    assert [(row.row, row.reason.startswith(reason)) for row in found.rejected] == [(3, True)]
