@@ -65,6 +65,7 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         settings.artifacts,
         digest,
         lambda folder: make(settings, profile, dataset, adapter, digest, folder),
+        whole=True,  # it is judged next
     )
 
 

@@ -53,9 +53,11 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
     assert (
         made.gguf_sha256 == file_sha256(made.gguf) and made.gguf_bytes == made.gguf.stat().st_size
     )
-    assert {file.name for file in made.folder.iterdir()} == {made.gguf.name, "artifact.json"}, (
-        "intermediate files stay"
-    )
+    assert {file.name for file in made.folder.iterdir()} == {
+        made.gguf.name,
+        "artifact.json",
+        "checksums.json",
+    }, "intermediate files stay"
     losses = made.losses
     assert losses["adapter"] < losses["base"], "the adapter has learnt nothing"
     for merge in ("original", "dequantized"):  # 4-bit rounding lies between them, and nothing else
