@@ -159,7 +159,9 @@ def _caveats(
 ) -> list[str]:
     """What else to know about a verdict: how often this holdout has judged, and what of it the base may have read."""
     period = TimeSplit.parse(dataset.holdout_from, dataset.holdout_until).period
-    look = HoldoutUsage(settings).count_candidate(period, dataset.holdout_digest, candidate.digest)
+    look = HoldoutUsage(settings.path("data/looks.db")).count_candidate(
+        period, dataset.holdout_digest, candidate.digest
+    )
     found = [f"look {look} at the holdout of {period}"]
     cutoff = profile.knowledge_cutoff.isoformat()
     if early := sum(bool(row.as_of) and row.as_of <= cutoff for row in holdout):

@@ -96,7 +96,7 @@ def _sources(settings: Settings) -> str:
         return ""
     from stock_llm.dataset.sources import mixing
 
-    return mixing.digest(settings)
+    return mixing.digest(settings.dataset.sources(settings.home))
 
 
 def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:
