@@ -37,6 +37,8 @@ def save(frame: pd.DataFrame, folder: Path, name: str) -> Path:
         ("BHP.AX", "XASX", "Australia/Sydney"),
         ("AAPL", "XNYS", "America/New_York"),
         ("PETR4.SA", "BVMF", "America/Sao_Paulo"),
+        ("EURUSD=X", "24/5", "Europe/London"),
+        ("BTC-USD", "24/7", "UTC"),
     ],
 )
 def test_midnights_of_the_exchange_in_utc_are_its_days(tmp_path, kind, name, exchange, zone):
