@@ -83,7 +83,7 @@ CASES = {
         """,
         """
         2 BUY CRYPTO SOL 2 @ 100 = 200 fee 0 tax 0 EUR 2024-07-05T21:30:41Z
-        2 FEE CASH SOL - @ - = 0.002 fee 0 tax 0 SOL 2024-07-05T21:30:41Z
+        2 TRANSFER CRYPTO SOL -0.002 @ - = - fee 0 tax 0  2024-07-05T21:30:41Z
         """,
     ),
     "years of two digits, orders": (
