@@ -61,31 +61,42 @@ def import_(
         )
 
 
-def positions(trades: Trades = None, candles: Candles = None) -> None:
+def positions(
+    trades: Trades = None,
+    candles: Candles = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Dividends, charges and average cost as well.")
+    ] = False,
+) -> None:
     """Show what you hold, what it cost and returned, and what is wrong or unclear in your files.
 
-    Reads new files first. Returns are before fees and taxes, which have columns of their own.
+    Reads new files first. Returns are before fees and taxes. Without candles, nothing has a value.
 
-    Example:
+    Examples:
 
         stock-llm positions
+
+        stock-llm positions --wide
     """
     from rich.console import Console
 
     from stock_llm.pipeline import positions_table
     from stock_llm.pipeline.history import current
 
-    history = current(load_settings(trades=trades, candles=candles))
+    history = current(load_settings(trades=trades, candles=candles), candles_required=False)
     console = Console()
-    console.print(positions_table.positions_table(history.positions))
+    table = positions_table.positions_table(history.positions, wide=wide)
+    if wide and not console.is_terminal:  # a file or a pipe has no width
+        console = Console(width=max(console.width, console.measure(table).maximum))
+    console.print(table)
     console.print(positions_table.findings_table(history))
 
 
 def fetch(
     symbols: Annotated[
-        list[str], typer.Argument(help="As the provider writes them: AAPL, AET.L, ^GSPC, EURUSD=X.")
+        list[str], typer.Argument(help="As the vendor writes them: AAPL, AET.L, ^GSPC, EURUSD=X.")
     ],
-    provider: Annotated[str, typer.Option("--from", help="yfinance or alpaca.")] = "yfinance",
+    vendor: Annotated[str, typer.Option("--from", help="yfinance or alpaca.")] = "yfinance",
     since: Annotated[
         str | None, typer.Option(help="First day, YYYY-MM-DD. Default: ten years ago.")
     ] = None,
@@ -106,9 +117,10 @@ def fetch(
         stock-llm fetch EURUSD=X
     """
     from stock_llm.market.fetch import download
+    from stock_llm.pipeline.input_files import download_folder
 
-    folder_for = partial(download.folder_for, load_settings(candles=candles))
-    for file in download.download(folder_for, symbols, provider, download.parse_since(since)):
+    folder = partial(download_folder, load_settings(candles=candles))
+    for file in download.download(folder, symbols, vendor, download.parse_since(since)):
         print(
             f"{file.file}: {file.candles} candles, {file.first_day} to {file.last_day}", flush=True
         )

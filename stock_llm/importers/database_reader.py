@@ -1,11 +1,11 @@
-"""A database as a source of trades: any SQLAlchemy URL and a query, "our own portfolio system's
-database".
+"""Reads trades from a database: any SQLAlchemy URL and a query.
 
 In: URL, query, and the watermark of the last time. Out: the same `Import` as of a file, and the
 watermark for the next time. The query's columns are found by name, as in a plain table
 (generic.toml: date, symbol, side, quantity, price, …) or as a format of the user's says. Rows come
 in chunks and stay columns of text, so memory does not hold them twice; the database is only read. A
-URL holds a password: it is in no message and in no entry. Does not know where watermarks are kept.
+URL holds a password: it is in no message and in no entry. Watermarks are stored by
+pipeline/trades_database.py.
 """
 
 import re
@@ -42,7 +42,10 @@ _DRIVERS = {
 }
 """Kind of database → what to install, and how its URL begins then."""
 
-_COLUMNS = "date, symbol, side, quantity, price, and time, isin, fee, tax, currency, account, trade_id where there are such"
+_COLUMNS = (
+    "date, symbol, side, quantity, price, and time, isin, fee, tax, currency, account, trade_id"
+    " where there are such"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read_query(
     since: str = "",
     own: Path | None = None,
 ) -> QueryResult:
-    """The entries of a query's rows; rows are numbered as they come.
+    """Imports a query's rows; they are numbered as they come.
 
     Args:
         source: the database and the query.
@@ -103,15 +106,13 @@ def read_query(
         engine.dispose()
     form = _format(header, source, own)
     size = len(columns[0]) if columns else 0
-    sheet = Sheet(
-        form,
-        header,
-        columns,
-        np.arange(1, size + 1),
-        lambda row: ",".join(column[row - 1].as_py() for column in columns),
-    )
     if not size:
         return QueryResult(Import(source.name, (form,), LEDGER_SCHEMA.empty_table(), 0), since)
+
+    def raw(row: int) -> str:
+        return ",".join(column[row - 1].as_py() for column in columns)
+
+    sheet = Sheet(form, header, columns, np.arange(1, size + 1), raw)
     imported = import_sheets(Workbook(source.name, [sheet]), account_hash, Path(source.name))
     return QueryResult(imported, watermark or since)
 
@@ -155,8 +156,7 @@ def _engine(source: DatabaseSource) -> "sa.Engine":
 
 @contextmanager
 def _translated(source: DatabaseSource) -> Iterator[None]:
-    """Errors of SQLAlchemy and its drivers become InputError, without the URL and without a chain
-    that holds it."""
+    """Turns errors of SQLAlchemy and its drivers into InputError, nowhere with the URL."""
     import sqlalchemy as sa
 
     try:
@@ -217,15 +217,15 @@ def _highest(values: Sequence[Any], source: DatabaseSource) -> Any:
         return max((value for value in values if value is not None), default=None)
     except TypeError:
         raise InputError(
-            f"the watermark {source.watermark} has values that cannot be compared, such as numbers and text",
+            f"the watermark {source.watermark} has values that cannot be compared, such as numbers"
+            " and text",
             file=source.name,
             remedy="CAST it to one type in the query",
         ) from None
 
 
 def _only_read(connection: "sa.Connection") -> None:
-    """A query that writes all the same (`WITH … DELETE`) is refused by the database, or undone when
-    the connection closes."""
+    """Lets the database refuse or undo a query that writes all the same (`WITH … DELETE`)."""
     backend = connection.dialect.name
     if backend == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -237,11 +237,8 @@ def _only_read(connection: "sa.Connection") -> None:
 
 def _query(connection: "sa.Connection", source: DatabaseSource, since: str) -> str:
     query = source.query.strip().rstrip(";")
-    if not re.match(
-        r"(?:select|with)\b",
-        re.sub(r"^(?:\s|--.*\n|/\*.*?\*/)+", "", query, flags=re.DOTALL),
-        re.IGNORECASE,
-    ):
+    bare = re.sub(r"^(?:\s|--.*\n|/\*.*?\*/)+", "", query, flags=re.DOTALL)
+    if not re.match(r"(?:select|with)\b", bare, re.IGNORECASE):
         raise InputError(
             "the query is no SELECT: a source is only read",
             file=source.name,
@@ -267,29 +264,25 @@ def _place(names: Sequence[str], source: DatabaseSource) -> int:
 
 
 def _format(header: Header, source: DatabaseSource, own: Path | None) -> Format:
-    """The format of the columns under the source's own name, so that the ids of two databases never
-    meet."""
-    found = best_format(available_formats(own), header, "csv")
-    if found is None:
+    """The format of the columns, named after the source, so that ids of two databases differ."""
+    form = best_format(available_formats(own), header, "csv")
+    if form is None:
         raise InputError(
             f"the query gives the columns {', '.join(header.cells)[:200]}, which no format knows",
             file=source.name,
             remedy=f"Name them in the query, as in SELECT day AS date: {_COLUMNS}",
         )
-    named = (
-        [name for name in found.columns["trade_id"].names if header.find(name) is not None]
-        if "trade_id" in found.columns
-        else []
-    )
-    if source.watermark and not named:
+    ids = form.columns["trade_id"].names if "trade_id" in form.columns else ()
+    if source.watermark and all(header.find(name) is None for name in ids):
         raise InputError(
-            "with a watermark there must be a column trade_id: equal trades of two readings could not be told apart",
+            "with a watermark there must be a column trade_id, or equal trades of two readings"
+            " could not be told apart",
             file=source.name,
             remedy="Select the table's key AS trade_id, or leave the watermark out",
         )
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-") or "database"
-    changes = {"name": f"sql-{slug}", "timezone": source.timezone or found.timezone}
-    return found.model_copy(update=changes)
+    changes = {"name": f"sql-{slug}", "timezone": source.timezone or form.timezone}
+    return form.model_copy(update=changes)
 
 
 def _text(value: Any) -> str:

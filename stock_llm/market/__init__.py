@@ -1,4 +1,4 @@
-"""Daily candles and exchange rates: read, repaired, compared with the exchange's calendar, merged into one table.
+"""Market data: daily candles, exchange rates, trading calendars, indicators.
 
-Read `candles.py` first. Knows no trade.
+Read candles/table.py first. Nothing here knows trades.
 """

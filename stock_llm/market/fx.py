@@ -1,8 +1,9 @@
-"""What one currency is worth in another on a day.
+"""Exchange rates: what one currency was worth in another on a day.
 
-In: files of rates: the European Central Bank's table (`Date,USD,JPY,…`: units per euro, as in its eurofxref-hist.csv), or pairs
-as daily candles (`EURUSD.csv`, `USDTHB=X.parquet`: units of the second per one of the first). Out: `Rates`. A rate holds until
-the next one, for a week at most; two currencies without a pair of their own are compared through a third. Does not know ledgers.
+Read from the European Central Bank's table (`Date,USD,JPY,…`: units per euro, as in its
+eurofxref-hist.csv), or from pairs as daily candles (`EURUSD.csv`, `USDTHB=X.parquet`: units of the
+second per one of the first). A rate holds until the next one, for a week at most; two currencies
+without a pair of their own are compared through a third.
 """
 
 import csv
@@ -27,24 +28,26 @@ WEEK = timedelta(days=7)
 HUNDREDTH_CURRENCIES = {"GBX": "GBP", "GBPX": "GBP", "ZAC": "ZAR", "ILA": "ILS", "USX": "USD"}
 """Codes of a hundredth of a currency, as London, Johannesburg and Tel Aviv quote."""
 
-_PAIR = re.compile(r"([A-Z]{3})[/_-]?([A-Z]{3})(=X|\.FX)?")
+Pair = tuple[str, str]
+
+_PAIR_SYMBOL = re.compile(r"([A-Z]{3})[/_-]?([A-Z]{3})(=X|\.FX)?")
 
 
 @dataclass(frozen=True)
 class ExchangeRates:
     """Rates by pair: days, ascending, and what one unit of the first is worth in the second."""
 
-    pairs: dict[tuple[str, str], tuple[list[date], list[Decimal]]] = field(default_factory=dict)
+    pairs: dict[Pair, tuple[list[date], list[Decimal]]] = field(default_factory=dict)
 
     def rate(self, currency: str, base: str, day: date) -> Decimal | None:
-        """What one unit of `currency` was worth in `base` on `day`; None where no rate tells."""
+        """Return what one unit of `currency` was worth in `base`; None where no rate tells."""
         return _rate(self, currency, base, day)
 
     def __hash__(self) -> int:
         return id(self)
 
     def direct(self, currency: str, base: str, day: date) -> Decimal | None:
-        """From the pair itself, either way round."""
+        """Return the rate of the pair itself, either way round."""
         if currency == base:
             return Decimal(1)
         if (rate := self._last(currency, base, day)) is not None:
@@ -52,10 +55,10 @@ class ExchangeRates:
         rate = self._last(base, currency, day)
         return 1 / rate if rate else None
 
-    def _last(self, one: str, other: str, day: date) -> Decimal | None:
-        days, rates = self.pairs.get((one, other), ([], []))
-        at = bisect_right(days, day)
-        return rates[at - 1] if at and day - days[at - 1] <= WEEK else None
+    def _last(self, currency: str, base: str, day: date) -> Decimal | None:
+        days, rates = self.pairs.get((currency, base), ([], []))
+        index = bisect_right(days, day) - 1
+        return rates[index] if index >= 0 and day - days[index] <= WEEK else None
 
 
 @lru_cache(maxsize=100_000)
@@ -63,19 +66,19 @@ def _rate(rates: ExchangeRates, currency: str, base: str, day: date) -> Decimal 
     if (rate := rates.direct(currency, base, day)) is not None:
         return rate
     for between in sorted({code for pair in rates.pairs for code in pair}):
-        to, on = rates.direct(currency, between, day), rates.direct(between, base, day)
-        if to is not None and on is not None:
-            return to * on
+        first, second = rates.direct(currency, between, day), rates.direct(between, base, day)
+        if first is not None and second is not None:
+            return first * second
     return None
 
 
 def load_rates(files: Iterable[Path]) -> ExchangeRates:
-    """The rates of several files.
+    """Read the rates of several files.
 
     Raises:
         InputError: a file has rates of neither layout; names the row.
     """
-    pairs: dict[tuple[str, str], dict[date, Decimal]] = {}
+    pairs: dict[Pair, dict[date, Decimal]] = {}
     for file in sorted(files):
         for pair, rates in _read(file).items():
             pairs.setdefault(pair, {}).update(rates)
@@ -87,20 +90,17 @@ def load_rates(files: Iterable[Path]) -> ExchangeRates:
     )
 
 
-def _read(file: Path) -> dict[tuple[str, str], dict[date, Decimal]]:
+def _read(file: Path) -> dict[Pair, dict[date, Decimal]]:
     if file.suffix.lower() != ".parquet":
         lines = read_text(file).splitlines()
         header = [name.strip() for name in next(csv.reader(lines[:1]), [])]
-        if (
-            header
-            and header[0].lower() == "date"
-            and all(re.fullmatch("[A-Z]{3}|", name) for name in header[1:])
-        ):
-            return _central_bank(lines, header, file)
+        codes = all(re.fullmatch("[A-Z]{3}|", name) for name in header[1:])
+        if header and header[0].lower() == "date" and codes:
+            return _read_central_bank(lines, header, file)
     table = read_file(file, file.name).table
-    found: dict[tuple[str, str], dict[date, Decimal]] = {}
+    pairs: dict[Pair, dict[date, Decimal]] = {}
     for symbol in pc.unique(table["symbol"]).to_pylist():
-        if not (pair := _PAIR.fullmatch(symbol)):
+        if not (match := _PAIR_SYMBOL.fullmatch(symbol)):
             raise InputError(
                 f"'{symbol}' is not a pair of currencies",
                 file=file,
@@ -108,16 +108,14 @@ def _read(file: Path) -> dict[tuple[str, str], dict[date, Decimal]]:
             )
         rows = table.filter(pc.equal(table["symbol"], symbol))
         closes = [Decimal(str(close)) for close in rows["close"].to_pylist()]
-        found[pair[1], pair[2]] = dict(zip(rows["date"].to_pylist(), closes, strict=True))
-    return found
+        pairs[match[1], match[2]] = dict(zip(rows["date"].to_pylist(), closes, strict=True))
+    return pairs
 
 
-def _central_bank(
+def _read_central_bank(
     lines: list[str], header: list[str], file: Path
-) -> dict[tuple[str, str], dict[date, Decimal]]:
-    found: dict[tuple[str, str], dict[date, Decimal]] = {
-        ("EUR", code): {} for code in header[1:] if code
-    }
+) -> dict[Pair, dict[date, Decimal]]:
+    pairs: dict[Pair, dict[date, Decimal]] = {("EUR", code): {} for code in header[1:] if code}
     for row, values in enumerate(csv.reader(lines[1:]), start=2):
         if not any(value.strip() for value in values):
             continue
@@ -126,7 +124,7 @@ def _central_bank(
             rates = {
                 code: Decimal(text)
                 for code, text in zip(header[1:], values[1:], strict=False)
-                if _told(code, text)
+                if code and text.strip() not in ("", "N/A", "-")
             }
         except (ValueError, InvalidOperation):
             raise InputError(
@@ -137,9 +135,5 @@ def _central_bank(
             ) from None
         for code, rate in rates.items():
             if rate > 0:
-                found["EUR", code][day] = rate
-    return found
-
-
-def _told(code: str, text: str) -> bool:
-    return bool(code) and text.strip() not in ("", "N/A", "-")
+                pairs["EUR", code][day] = rate
+    return pairs

@@ -1,8 +1,9 @@
 """Technical indicators of one symbol, each series computed at once with numpy.
 
-In: float64 arrays of one symbol's candles, ascending in time, without gaps. Out: arrays of the same length, NaN in the
-warm-up. A value never depends on a later candle, nor on how many follow, so training and serving see the same numbers to the
-last bit. Does not know dates, symbols, or what a value means for a trade.
+In: float64 arrays of one symbol's candles, ascending in time, without gaps. Out: arrays of the same
+length, NaN in the warm-up. A value never depends on a later candle, nor on how many follow, so
+training and serving see the same numbers to the last bit. Does not know dates, symbols, or what a
+value means for a trade.
 """
 
 from typing import NamedTuple
@@ -33,7 +34,8 @@ class Bands(NamedTuple):
 
 
 def sma(values: ArrayLike, n: int) -> FloatArray:
-    """Simple moving average: the mean of the last `n` values, in their unit. First value at index n-1.
+    """Simple moving average: the mean of the last `n` values, in their unit. First value at index
+    n-1.
 
     Murphy, Technical Analysis of the Financial Markets, 1999, chapter 9.
     """
@@ -42,19 +44,22 @@ def sma(values: ArrayLike, n: int) -> FloatArray:
 
 
 def ema(values: ArrayLike, n: int) -> FloatArray:
-    """Exponential moving average, α = 2/(n+1), seeded with the mean of the first `n` values. First value at index n-1.
+    """Exponential moving average, α = 2/(n+1), seeded with the mean of the first `n` values. First
+    value at index n-1.
 
-    The weight is Murphy's (1999, chapter 9); the seed is what makes early values comparable between programs.
+    The weight is Murphy's (1999, chapter 9); the seed is what makes early values comparable between
+    programs.
     """
     values = _checked(n, values=values)["values"]
     return _seeded_average(values, n, keep=1 - 2 / (n + 1))
 
 
 def rsi(close: ArrayLike, n: int = 14) -> FloatArray:
-    """Relative strength index in [0, 100]: 100 · average gain / (average gain + average loss). First value at index n.
+    """Relative strength index in [0, 100]: 100 · average gain / (average gain + average loss).
+    First value at index n.
 
-    The averages are Wilder's (New Concepts in Technical Trading Systems, 1978): the mean of the first `n` changes, then
-    (previous · (n-1) + change) / n. Where the price has never moved, 50.
+    The averages are Wilder's (New Concepts in Technical Trading Systems, 1978): the mean of the
+    first `n` changes, then (previous · (n-1) + change) / n. Where the price has never moved, 50.
     """
     close = _checked(n, close=close)["close"]
     change = np.diff(close)
@@ -66,10 +71,12 @@ def rsi(close: ArrayLike, n: int = 14) -> FloatArray:
 
 
 def macd(close: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> Macd:
-    """Moving average convergence/divergence: line = EMA(fast) - EMA(slow), signal = EMA(signal) of the line.
+    """Moving average convergence/divergence: line = EMA(fast) - EMA(slow), signal = EMA(signal) of
+    the line.
 
-    The histogram is line - signal. Every EMA is seeded with the mean of its own first values: the line begins at index slow-1,
-    the signal and the histogram `signal`-1 later. Appel, The Moving Average Convergence-Divergence Trading Method, 1985.
+    The histogram is line - signal. Every EMA is seeded with the mean of its own first values: the
+    line begins at index slow-1, the signal and the histogram `signal`-1 later. Appel, The Moving
+    Average Convergence-Divergence Trading Method, 1985.
 
     Raises:
         ValueError: `fast` is not shorter than `slow`.
@@ -82,7 +89,8 @@ def macd(close: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> M
 
 
 def atr(high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 14) -> FloatArray:
-    """Average true range in price units (Wilder, 1978): his average of max(high, previous close) - min(low, previous close).
+    """Average true range in price units (Wilder, 1978): his average of max(high, previous close) -
+    min(low, previous close).
 
     The first candle has no previous close and no range; the first value is at index n.
     """
@@ -93,7 +101,8 @@ def atr(high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 14) -> Float
 
 
 def bollinger(close: ArrayLike, n: int = 20, width: float = 2.0) -> Bands:
-    """Bollinger bands: SMA(n) ± `width` population standard deviations of the same `n` closes. First value at index n-1.
+    """Bollinger bands: SMA(n) ± `width` population standard deviations of the same `n` closes.
+    First value at index n-1.
 
     Bollinger, Bollinger on Bollinger Bands, 2001.
     """
@@ -104,7 +113,9 @@ def bollinger(close: ArrayLike, n: int = 20, width: float = 2.0) -> Bands:
 
 
 def relative_volume(volume: ArrayLike, n: int = 20) -> FloatArray:
-    """Volume as a multiple of the mean volume of the `n` candles before it; NaN where those had none. First value at index n."""
+    """Volume as a multiple of the mean volume of the `n` candles before it; NaN where those had
+    none. First value at index n.
+    """
     volume = _checked(n, volume=volume)["volume"]
     mean = _late(len(volume), 1, sma(volume, n)[:-1])
     return np.divide(volume, mean, out=np.full(len(volume), np.nan), where=mean > 0)
@@ -113,11 +124,13 @@ def relative_volume(volume: ArrayLike, n: int = 20) -> FloatArray:
 def swing_support(
     high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 60, k: int = 5
 ) -> FloatArray:
-    """The price below which the stock has turned: never above the close, in price units. First value at index n-1.
+    """The price below which the stock has turned: never above the close, in price units. First
+    value at index n-1.
 
-    A swing low is a low that none of the `k` candles on either side undercuts, so it is known `k` candles later. Support at a
-    candle is the highest swing low, of those in the last `n` candles that are known by then, that is not above the close; where
-    there is none, the lowest low of the last `n` candles.
+    A swing low is a low that none of the `k` candles on either side undercuts, so it is known `k`
+    candles later. Support at a candle is the highest swing low, of those in the last `n` candles
+    that are known by then, that is not above the close; where there is none, the lowest low of the
+    last `n` candles.
 
     Raises:
         ValueError: `n` is too short to hold a swing, 2k+1 candles.
@@ -135,10 +148,11 @@ def swing_resistance(
 
 
 def crossovers(a: ArrayLike, b: ArrayLike) -> NDArray[np.int8]:
-    """+1 where `a` comes to lie above `b` after having been below it, -1 the other way round, else 0.
+    """+1 where `a` comes to lie above `b` after having been below it, -1 the other way round, else
+    0.
 
-    Equality is neither side: a touch that turns back is no crossing, one that goes through counts when it is through. NaN, as
-    in the warm-up of an indicator, is no side either.
+    Equality is neither side: a touch that turns back is no crossing, one that goes through counts
+    when it is through. NaN, as in the warm-up of an indicator, is no side either.
     """
     side = np.nan_to_num(np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))).astype(
         np.int8
@@ -171,9 +185,11 @@ def _wilder(values: FloatArray, n: int) -> FloatArray:
 
 
 def _seeded_average(values: FloatArray, n: int, keep: float) -> FloatArray:
-    """y[t] = keep · y[t-1] + (1-keep) · values[t], begun at index n-1 with the mean of the first `n` values.
+    """y[t] = keep · y[t-1] + (1-keep) · values[t], begun at index n-1 with the mean of the first
+    `n` values.
 
-    Doubling instead of a loop: when y[t] holds the weighted sum of m values, adding keep^m · y[t-m] makes it hold 2m.
+    Doubling instead of a loop: when y[t] holds the weighted sum of m values, adding keep^m · y[t-m]
+    makes it hold 2m.
     """
     if len(values) < n:
         return np.full(len(values), np.nan)
@@ -187,7 +203,9 @@ def _seeded_average(values: FloatArray, n: int, keep: float) -> FloatArray:
 
 
 def _windows(values: FloatArray, n: int) -> NDArray[np.float64]:
-    """Shape (len-n+1, n): the `n` values up to each index from n-1 on; no rows where there are fewer than `n`."""
+    """Shape (len-n+1, n): the `n` values up to each index from n-1 on; no rows where there are
+    fewer than `n`.
+    """
     return sliding_window_view(values, n) if len(values) >= n else np.empty((0, n))
 
 

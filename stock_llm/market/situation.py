@@ -1,8 +1,9 @@
 """What is known about a stock at one close, as the model is shown it.
 
-In: one symbol's candles up to a day. Out: a `Situation`, its values rounded as printed, and its block of `Name: value` lines
-that becomes a row's input. Percentages are computed from the printed values, so that a reader, or the checker, can compute
-them again. The same code serves training and serving. Does not know what happens after that close.
+In: one symbol's candles up to a day. Out: a `Situation`, its values rounded as printed, and its
+block of `Name: value` lines that becomes a row's input. Percentages are computed from the printed
+values, so that a reader, or the checker, can compute them again. The same code serves training and
+serving. Does not know what happens after that close.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ WARM_UP = 100
 
 @dataclass(frozen=True)
 class Candles:
-    """One symbol's daily candles: arrays of one length, ascending in time; prices in the instrument's currency."""
+    """One symbol's daily candles: arrays of one length, ascending in time; prices in the
+    instrument's currency.
+    """
 
     symbol: str
     day: np.ndarray
@@ -44,7 +47,9 @@ class Position:
 
 @dataclass(frozen=True)
 class Situation:
-    """Indicator values at the close of `as_of`, rounded to the printed digits. Definitions: stock_llm/market/indicators.py."""
+    """Indicator values at the close of `as_of`, rounded to the printed digits. Definitions:
+    stock_llm/market/indicators.py.
+    """
 
     symbol: str
     as_of: str

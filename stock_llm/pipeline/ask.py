@@ -15,14 +15,11 @@ from stock_llm.dataset.decisions import STALE_DAYS, Market
 from stock_llm.errors import InputError
 from stock_llm.evaluation.answers import DISCLAIMER, Language
 from stock_llm.evaluation.numbers import ungrounded_numbers
-from stock_llm.ledger.instruments import load_instruments
 from stock_llm.llm.prompts import user_text
-from stock_llm.market.calendars import exchanges_of
 from stock_llm.market.candles import candle_table
 from stock_llm.market.situation import WARM_UP, compute_indicators
 from stock_llm.ollama.publish_target import publish_target
 from stock_llm.pipeline import history
-from stock_llm.pipeline.inputs import candle_files
 from stock_llm.portfolio import holdings
 from stock_llm.settings import Settings
 from stock_llm.skills.explain import TEXTBOOK
@@ -84,13 +81,8 @@ def known_numbers(settings: Settings, text: str) -> str:
     Raises:
         InputError: the symbol's history is too short, or the portfolio is none that can be reviewed.
     """
-    known_exchanges = load_instruments(settings.path(settings.instruments)).exchanges
-    exchanges = exchanges_of(settings, known_exchanges)
-    symbols = {
-        symbol
-        for file in candle_files(settings)
-        for symbol in candle_table.load_candle_file(file, settings, exchanges).facts["symbols"]
-    }
+    parses = history.load_candles(settings)
+    symbols = {symbol for parse in parses for symbol in parse.facts["symbols"]}
     words = [word.strip(".-").upper() for word in re.findall(r"[A-Za-z0-9.\-=^]+", text)]
     symbol = next((word for word in words if word in symbols), None)
     if symbol is None:
@@ -121,7 +113,7 @@ def _portfolio(settings: Settings) -> str:
         raise InputError(
             f"there is no portfolio to review on {market.days[-1]}: that takes two stocks or funds, in one currency, with candles"
             f" of the last {STALE_DAYS} days",
-            remedy="stock-llm portfolio shows what is held",
+            remedy="stock-llm positions shows what is held",
         )
     return found.block()
 

@@ -1,7 +1,7 @@
-"""What is new since the last time somebody was told: entries, candles and rows set aside, between two histories.
+"""Counts what is new between two histories: entries, candles, quarantined rows and findings.
 
-In: two `History`s. Out: `Changes`. Which history was told last lies beside the histories; it moves only once the telling is done,
-so that a run that is killed tells again. Does not know how to read exports.
+Which history was reported last is noted beside the histories, and only after the report is out: a
+run that is killed reports again.
 """
 
 import json
@@ -28,8 +28,8 @@ class Changes:
     """What is new.
 
     Attributes:
-        since: when the other history was told, ISO 8601; empty where this is the first.
-        quarantined: rows set aside that were not before.
+        since: when the other history was reported, ISO 8601; empty where this is the first.
+        quarantined: rows that are quarantined and were not before.
         findings: by rule, those that were not there before.
     """
 
@@ -41,27 +41,28 @@ class Changes:
 
 
 def compare_histories(before: History | None, after: History, since: str = "") -> Changes:
-    """What `after` has that `before` has not, and the other way round; all of it where there was nothing before."""
+    """Count the differences between two histories; without one before, all of `after` is new."""
     with parquet.connect(after.folder) as connection:
-        one, other = (
-            {name: _rows(path) for name, path in _files(history)} for history in (before, after)
-        )
+        old, new = _tables(before), _tables(after)
 
         def count(query: str) -> int:
             return connection.execute(f"select count(*) from {query}").fetchall()[0][0]
 
         def compare(name: str, key: str, content: str) -> ChangeCounts:
-            if name not in one:
-                return ChangeCounts(added=count(other[name]))
+            if name not in old:
+                return ChangeCounts(added=count(new[name]))
             changed = f"""
-                {one[name]} one join {other[name]} other using ({key})
-                where hash({content.replace("~", "one.")}) <> hash({content.replace("~", "other.")})
+                {old[name]} old join {new[name]} new using ({key})
+                where hash({content.replace("~", "old.")}) <> hash({content.replace("~", "new.")})
             """
             return ChangeCounts(
-                added=count(f"{other[name]} anti join {one[name]} using ({key})"),
+                added=count(f"{new[name]} anti join {old[name]} using ({key})"),
                 changed=count(changed),
-                gone=count(f"{one[name]} anti join {other[name]} using ({key})"),
+                gone=count(f"{old[name]} anti join {new[name]} using ({key})"),
             )
+
+        def added(name: str, key: str) -> str:
+            return f"{new[name]} anti join {old[name]} using ({key})" if name in old else new[name]
 
         trades = compare(
             "trades",
@@ -71,45 +72,37 @@ def compare_histories(before: History | None, after: History, since: str = "") -
         candles = compare(
             "candles", "symbol, date", "~open, ~high, ~low, ~close, ~volume, ~adjustment"
         )
-        aside = count(_new("quarantine", one, other, "kind, file, reason, raw"))
-        found = _new("findings", one, other, "finding, symbol, text")
+        quarantined = count(added("quarantine", "kind, file, reason, raw"))
         rules = connection.execute(
-            f"select finding, count(*) from {found} group by all order by all"
+            f"select finding, count(*) from {added('findings', 'finding, symbol, text')}"
+            " group by all order by all"
         ).fetchall()
-    return Changes(since, trades, candles, aside, dict(rules))
+    return Changes(since, trades, candles, quarantined, dict(rules))
 
 
-def _files(history: History | None) -> list[tuple[str, Path]]:
-    if history is None:
-        return []
-    names = ("trades", "candles", "quarantine", "findings")
-    return [(name, path) for name in names if (path := getattr(history, name)).exists()]
-
-
-def _rows(path: Path) -> str:
-    renamed = (
-        'select * rename ("rule" as finding)' if path.name == "findings.parquet" else "select *"
-    )  # a word of SQL's own
-    return f"({renamed} from {parquet.rows_of([path])})"
-
-
-def _new(name: str, one: dict[str, str], other: dict[str, str], key: str) -> str:
-    return f"{other[name]} anti join {one[name]} using ({key})" if name in one else other[name]
+def _tables(history: History | None) -> dict[str, str]:
+    """Return the files of a history as tables for a query, by name."""
+    tables = {}
+    for name in ("trades", "candles", "quarantine", "findings") if history else ():
+        if (path := getattr(history, name)).exists():
+            # `rule` is a word of SQL's own
+            columns = '* rename ("rule" as finding)' if name == "findings" else "*"
+            tables[name] = f"(select {columns} from {parquet.rows_of([path])})"
+    return tables
 
 
 def changes_since_report(settings: Settings, history: History) -> Changes:
-    """What is new since the last history that `remember` was called for."""
+    """Count what is new since the last history that `mark_reported` was called for."""
     note = _note(settings)
     if not note.exists():
         return compare_histories(None, history)
-    told = json.loads(note.read_text(encoding="utf-8"))
-    return compare_histories(
-        load(History, settings.artifacts / "history" / told["history"]), history, told["at"]
-    )
+    reported = json.loads(note.read_text(encoding="utf-8"))
+    before = load(History, settings.artifacts / "history" / reported["history"])
+    return compare_histories(before, history, reported["at"])
 
 
 def mark_reported(settings: Settings, history: History, at: str) -> None:
-    """Notes that a history was told; whole or not at all."""
+    """Note that a history was reported."""
     atomic_write(_note(settings), json.dumps({"history": history.digest, "at": at}))
 
 

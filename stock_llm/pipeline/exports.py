@@ -1,15 +1,12 @@
-"""The user's exports, each read once: the brokers' engine in front of files that were read before.
+"""Reads the user's exports, each of them once: importers behind the cache of parsed files."""
 
-In: files. Out: `Part`s of ledger entries, and what is to be told about each. Run alone: `stock-llm import FILE`. Does not merge
-them.
-"""
-
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stock_llm.pipeline.inputs import format_files
+from stock_llm.pipeline.input_files import format_files
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import digest_of, file_sha256, files_sha256
@@ -20,66 +17,68 @@ from stock_llm.storage.quarantine import refuse_if_mostly_bad
 if TYPE_CHECKING:
     from stock_llm.importers.engine import Import
 
-
 PARSERS = ("importers", "tabular", "ledger", "storage/quarantine.py", "pipeline/exports.py")
-"""The code that exports and databases are read by; see `code_digest`."""
+"""The code that parses exports and databases; see `code_digest`."""
 
 
 def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
-    """The entries of an export that is called `name` in the ledger.
+    """Parse an export, or read what the cache has of it.
+
+    Args:
+        name: what the file is called in the ledger.
 
     Raises:
         InputError: no format knows the file, or more than half of its rows are bad.
     """
-    from stock_llm.importers import engine
+    hash_account = partial(account_hash, folder=settings.secrets)
+    own_formats = settings.path(settings.formats)
 
-    def work() -> ParseResult:
-        found = engine.read_export(
-            file,
-            partial(account_hash, folder=settings.secrets),
-            name,
-            settings.path(settings.formats),
-        )
-        refuse_if_mostly_bad(found.quarantined, found.rows_kept + len(found.quarantined), file)
-        return as_parse_result(found)
+    def parse() -> ParseResult:
+        from stock_llm.importers import engine
+
+        imported = engine.read_export(file, hash_account, name, own_formats)
+        rejected = imported.quarantined
+        refuse_if_mostly_bad(rejected, imported.rows_kept + len(rejected), file)
+        return as_parse_result(imported)
 
     formats = format_files(settings)
     digest = digest_of(
         file=file_sha256(file),
         name=name,
-        formats=files_sha256(formats, settings.path(settings.formats)) if formats else "",
-        accounts=account_hash("accounts", settings.secrets),
+        formats=files_sha256(formats, own_formats) if formats else "",
+        accounts=hash_account("accounts"),
         code=code_digest(*PARSERS),
     )
-    return load_or_parse(settings.artifacts / "parts", digest, work)
+    return load_or_parse(settings.parse_cache, digest, parse)
 
 
-def as_parse_result(found: "Import") -> ParseResult:
-    """An import as it is kept."""
-    skipped: dict[str, int] = {}
-    for one in found.skipped:
-        skipped[one.reason] = skipped.get(one.reason, 0) + 1
+def as_parse_result(imported: "Import") -> ParseResult:
+    """Return an import as the cache holds it."""
     facts = {
-        "file": found.file,
-        "formats": [form.name for form in found.formats],
-        "rows_read": found.rows_read,
-        "rows_kept": found.rows_kept,
-        "skipped": skipped,
+        "file": imported.file,
+        "formats": [form.name for form in imported.formats],
+        "rows_read": imported.rows_read,
+        "rows_kept": imported.rows_kept,
+        "skipped": Counter(row.reason for row in imported.skipped),
         "differences": [
             {
-                "row": one.row,
-                "what": one.what,
-                "said": f"{one.stated.normalize():f}",
-                "computed": f"{one.computed.normalize():f}",
+                "row": difference.row,
+                "what": difference.what,
+                "said": f"{difference.stated.normalize():f}",
+                "computed": f"{difference.computed.normalize():f}",
             }
-            for one in found.differences
+            for difference in imported.differences
+        ],
+        "notes": [
+            {"rule": note.rule, "rows": note.rows, "text": note.text} for note in imported.notes
         ],
     }
-    return ParseResult(found.table, found.quarantined, facts)
+    return ParseResult(imported.table, imported.quarantined, facts)
 
 
-def difference_findings(parts: Iterable[CachedParse]) -> list[Finding]:
-    """Where exports' own amounts and totals are not what their rows add up to."""
+def difference_findings(exports: Iterable[CachedParse]) -> list[Finding]:
+    """Report amounts, cash and totals of exports that differ from what is booked, and what of them
+    was not read or compared."""
     return [
         Finding(
             rule="difference",
@@ -88,8 +87,13 @@ def difference_findings(parts: Iterable[CachedParse]) -> list[Finding]:
             last_day="",
             rows=1,
             factor=1.0,
-            text=f"{one.facts['file']}, row {gap['row']}: {gap['what']} is {gap['said']} there, but computed {gap['computed']}",
+            text=f"{export.facts['file']}, row {difference['row']}: {difference['what']} is"
+            f" {difference['said']} there, but computed {difference['computed']}",
         )
-        for one in parts
-        for gap in one.facts["differences"]
+        for export in exports
+        for difference in export.facts["differences"]
+    ] + [
+        Finding(note["rule"], "", "", "", note["rows"], 1.0, note["text"])
+        for export in exports
+        for note in export.facts["notes"]
     ]

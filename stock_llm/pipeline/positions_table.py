@@ -1,89 +1,111 @@
-"""Positions and findings for the terminal.
-
-In: positions.parquet and the findings of a `History`. Out: tables for rich. Computes nothing but returns in percent.
-"""
+"""Tables of positions and findings for the terminal."""
 
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from stock_llm.artifacts import History
 from stock_llm.storage import findings
+from stock_llm.storage.findings import Finding
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_EACH = 5
+_MAX_PER_RULE = 5
 """Findings of one rule that are shown."""
 
+_MAX_SYMBOLS = 3
+"""Symbols that the line of a finding names."""
 
-def positions_table(positions: Path) -> "Table":
-    """What is held first, then what was."""
+
+def positions_table(positions: Path, *, wide: bool = False) -> "Table":
+    """Return the positions as a table: what is held first, then what was.
+
+    Args:
+        wide: with dividends, charges, gains in percent and average cost; else it fits 80 columns.
+    """
+    from rich import box
     from rich.table import Table
 
-    shown = Table(
-        title="positions: first in, first out; average cost in the last two columns",
-        title_justify="left",
-    )
-    for name in (
-        "",
-        "units",
-        "cost",
-        "value",
-        "unrealised",
-        "realised",
-        "dividends",
-        "fees, taxes",
-        "",
-        "cost Ø",
-        "realised Ø",
-    ):
-        shown.add_column(name, justify="left" if not name else "right")
     rows = pq.read_table(positions).to_pylist()
-    for row in sorted(
-        rows, key=lambda row: (row["quantity"] == 0, row["instrument"], row["currency"])
-    ):
-        shown.add_row(
-            row["instrument"],
-            f"{row['quantity'].normalize():f}",
-            _money(row["cost_fifo"]),
-            _money(row["value"]),
-            _gain(row["unrealised_fifo"], row["cost_fifo"]),
-            _gain(row["realised_fifo"], row["sold_cost_fifo"]),
-            _money(row["dividends"] + row["interest"]),
-            _money(row["fees"] + row["taxes"]),
-            row["currency"],
-            _money(row["cost_average"]),
-            _gain(row["realised_average"], row["sold_cost_average"]),
-        )
-    return shown
+    rows.sort(key=lambda row: (row["quantity"] == 0, row["instrument"], row["currency"]))
+    title = "positions, first in, first out"
+    table = Table(
+        title=f"{title}; Ø at average cost" if wide else title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    lines = [_wide_line(row) if wide else _line(row) for row in rows]
+    for name in lines[0] if lines else ("",):
+        left = name in ("", "in")
+        table.add_column(name, justify="left" if left else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*line.values())
+    return table
 
 
-def findings_table(history: History) -> "Table":
-    """The findings, some of each rule; all of them are in findings.parquet."""
+def _line(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "": row["instrument"],
+        "units": f"{row['quantity'].normalize():f}",
+        "cost": _money(row["cost_fifo"]),
+        "value": _money(row["value"]),
+        "unrealised": _money(row["unrealised_fifo"], sign="+"),
+        "%": _percent(row["unrealised_fifo"], row["cost_fifo"]),
+        "realised": _money(row["realised_fifo"], sign="+"),
+        "in": row["currency"],
+    }
+
+
+def _wide_line(row: dict[str, Any]) -> dict[str, str]:
+    average = row["realised_average"], row["sold_cost_average"]
+    return _line(row) | {
+        "realised %": _percent(row["realised_fifo"], row["sold_cost_fifo"]),
+        "dividends": _money(row["dividends"] + row["interest"]),
+        "fees, taxes": _money(row["fees"] + row["taxes"]),
+        "cost Ø": _money(row["cost_average"]),
+        "realised Ø": _money(average[0], sign="+"),
+        "realised Ø %": _percent(*average),
+    }
+
+
+def findings_table(history: History) -> "Table | str":
+    """Return the findings as a table, some of each rule; those that differ in the symbol are one.
+
+    All of them are in findings.parquet.
+    """
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table("found", "", "", title=f"findings ({history.findings})", title_justify="left")
-    by_rule = defaultdict(list)
-    for one in findings.read(history.findings):
-        by_rule[one.rule].append(one)
-    for rule, some in sorted(by_rule.items()):
-        for one in some[:_EACH]:
-            shown.add_row(rule, one.symbol, Text(one.text))
-        if len(some) > _EACH:
-            shown.add_row(rule, "", f"and {len(some) - _EACH} more")
-    return shown
+    by_rule: dict[str, dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
+    for finding in findings.read(history.findings):
+        text = finding.text.replace(finding.symbol, "SYMBOL") if finding.symbol else finding.text
+        by_rule[finding.rule][text].append(finding)
+    if not by_rule:
+        return "no findings"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("finding", "symbol", "what it is"):
+        table.add_column(name, overflow="fold")
+    for rule, groups in sorted(by_rule.items()):
+        for same in list(groups.values())[:_MAX_PER_RULE]:
+            symbols = [finding.symbol for finding in same]
+            more = len(symbols) - _MAX_SYMBOLS
+            shown = ", ".join(symbols[:_MAX_SYMBOLS]) + (f" and {more} more" if more > 0 else "")
+            table.add_row(rule, shown, Text(same[0].text))
+        if len(groups) > _MAX_PER_RULE:
+            table.add_row(rule, "", f"and {len(groups) - _MAX_PER_RULE} more")
+    return table
 
 
-def _money(value: Decimal | None) -> str:
-    return "–" if value is None else f"{value:,.2f}"
+def _money(value: Decimal | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign},.2f}"
 
 
-def _gain(value: Decimal | None, cost: Decimal) -> str:
-    if value is None:
-        return "–"
-    return f"{value:+,.2f}" + (f" ({value / cost * 100:+.1f} %)" if cost else "")
+def _percent(gain: Decimal | None, cost: Decimal) -> str:
+    return "–" if gain is None or not cost else f"{gain / cost * 100:+.1f}"

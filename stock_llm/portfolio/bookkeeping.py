@@ -1,9 +1,11 @@
-"""What a person held, from what happened: the events of one instrument, or of several that mergers join, become positions.
+"""What a person held, from what happened: the events of one instrument, or of several that mergers
+join, become positions.
 
-In: `Event`s in the order in which they happened, splits, what the table of instruments says. Out: per instrument a `Position`,
-with its lots by both methods, and the `Step`s that skills may learn from: purchases and sales of units that were owned, and units
-that moved without a decision. Splits and mergers that the ledger books itself, as an entry or as units that leave and come, are
-not counted twice. Does not know files, candles or currencies.
+In: `Event`s in the order in which they happened, splits, what the table of instruments says. Out:
+per instrument a `Position`, with its lots by both methods, and the `Step`s that skills may learn
+from: purchases and sales of units that were owned, and units that moved without a decision. Splits
+and mergers that the ledger books itself, as an entry or as units that leave and come, are not
+counted twice. Does not know files, candles or currencies.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +24,7 @@ from stock_llm.market.candles.closes import (
 from stock_llm.portfolio.lots import ZERO, LotBook, Parcel, scale_lots
 
 EventOrder = tuple[datetime, int, str]
-"""When; at one time splits come first and, where only the day is known, sales last; then by id."""
+"""When; at one time splits come first and sales last; then by id."""
 
 _TRADES = (EntryKind.BUY, EntryKind.SELL)
 
@@ -54,7 +56,9 @@ class Event:
 
 @dataclass(slots=True)
 class PositionChange:
-    """A change of what is owned: purchase (+) or sale (-) of `quantity` at `price`, or a move that nobody decided on."""
+    """A change of what is owned: purchase (+) or sale (-) of `quantity` at `price`, or a move that
+    nobody decided on.
+    """
 
     ref: str
     instrument: str
@@ -131,7 +135,9 @@ def book_events(
 
 
 def _without_booked_mergers(events: list[Event], lines: Iterable[InstrumentLine]) -> list[Event]:
-    """Events without the units that leave and come because of a merger that the table of instruments knows."""
+    """Events without the units that leave and come because of a merger that the table of
+    instruments knows.
+    """
     booked: set[int] = set()
     for line in lines:
         if line.kind == "merger" and line.day:
@@ -154,7 +160,9 @@ def _without_booked_mergers(events: list[Event], lines: Iterable[InstrumentLine]
 def _without_booked_splits(
     events: list[Event], splits: dict[str, tuple[StockSplit, ...]]
 ) -> tuple[list[Event], dict[str, tuple[StockSplit, ...]]]:
-    """Events without those that book a split, and every split once: those known elsewhere, then what only the ledger has."""
+    """Events without those that book a split, and every split once: those known elsewhere, then
+    what only the ledger has.
+    """
     told = dict(splits)
     if not any(event.kind in (EntryKind.SPLIT, EntryKind.TRANSFER) for event in events):
         return events, told
@@ -187,6 +195,11 @@ def _without_booked_splits(
             dropped.add(id(event))
             ratio = event.ratio or _ratio(event, own, known)
             if not ratio or ratio <= 0:
+                if (
+                    event.quantity
+                ):  # the other units have another name: these leave or come like any others
+                    event.kind = EntryKind.TRANSFER
+                    dropped.discard(id(event))
                 continue
             split = StockSplit(event.day, ratio)
             near_by = [
@@ -194,12 +207,46 @@ def _without_booked_splits(
             ]
             if not any(event.ratio is None or is_same_split(split, other) for other in near_by):
                 found.append(split)
-        told[instrument] = merge_splits(known, found)
+        exchanged, units = _exchanged(own, known, dropped)
+        dropped |= exchanged
+        told[instrument] = merge_splits(known, found + units)
     return [event for event in events if id(event) not in dropped], told
 
 
+def _exchanged(
+    own: Sequence[Event], known: Sequence[StockSplit], dropped: set[int]
+) -> tuple[set[int], list[StockSplit]]:
+    """Splits that are booked as units that leave and come: on one day all that was held leaves, and
+    another number of it comes."""
+    moves: dict[date, list[Event]] = {}
+    for event in own:
+        if (
+            event.kind == EntryKind.TRANSFER
+            and event.worth is None
+            and event.quantity
+            and id(event) not in dropped
+        ):
+            moves.setdefault(event.day, []).append(event)
+    booked: set[int] = set()
+    splits = []
+    for day, some in moves.items():
+        left = -sum((one.quantity or ZERO for one in some if (one.quantity or ZERO) < 0), ZERO)
+        came = sum((one.quantity or ZERO for one in some if (one.quantity or ZERO) > 0), ZERO)
+        if (
+            left
+            and came
+            and left != came
+            and abs(left - _held_before(own, day, known)) < Decimal("0.000001")
+        ):
+            booked |= {id(one) for one in some}
+            splits.append(StockSplit(day, came / left))
+    return booked, splits
+
+
 def _ratio(event: Event, own: Sequence[Event], known: Sequence[StockSplit]) -> Decimal | None:
-    """New units per old one of a split that says only how many units it added, over all accounts that booked it."""
+    """New units per old one of a split that says only how many units it added, over all accounts
+    that booked it.
+    """
     added = sum(
         (
             one.quantity or ZERO
@@ -294,7 +341,9 @@ def _move(
     position: InstrumentPosition,
     made: Portfolio,
 ) -> None:
-    """Units leave with their cost; units that come back bring it along, others cost what their entry says, or nobody knows."""
+    """Units leave with their cost; units that come back bring it along, others cost what their
+    entry says, or nobody knows.
+    """
     book = position.book
     if quantity < 0:
         units = min(-quantity, book.held if book.side > 0 else ZERO)

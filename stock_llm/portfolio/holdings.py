@@ -1,7 +1,8 @@
 """What the user held when: positions at average cost, and every sale seen against what was paid.
 
-In: the steps that collect derives from the ledger, on the candles' scale. Out: per symbol, the holding after each day, and the
-sales. These numbers are floats: they are shown to a model, not booked. Splits and shorts are the bookkeeping's business.
+In: the steps that collect derives from the ledger, on the candles' scale. Out: per symbol, the
+holding after each day, and the sales. These numbers are floats: they are shown to a model, not
+booked. Splits and shorts are the bookkeeping's business.
 """
 
 from bisect import bisect_left, bisect_right
@@ -74,7 +75,9 @@ def read_fills(steps: pa.Table) -> list[Fill]:
 
 
 def holdings_by_symbol(ordered: Iterable[Fill]) -> dict[str, HoldingHistory]:
-    """Holdings by symbol. A sale of more than is held closes the position; the rest is a short sale and left out."""
+    """Holdings by symbol. A sale of more than is held closes the position; the rest is a short sale
+    and left out.
+    """
     holdings: dict[str, HoldingHistory] = {}
     opened: dict[str, date] = {}
     for fill in ordered:

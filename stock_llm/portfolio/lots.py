@@ -1,8 +1,10 @@
-"""What is held and what it cost, lot by lot: first in, first out, and average cost side by side. Exact.
+"""What is held and what it cost, lot by lot: first in, first out, and average cost side by side.
+Exact.
 
-In: trades as quantity and worth. Out: `Book`: the lots, and what sales realised. A lot whose cost nobody knows (units that came
-in without a price) is held like any other; what it brings when sold is nobody's gain. Charges are left to others: `worth` is
-quantity times price. Does not know instruments, days or currencies.
+In: trades as quantity and worth. Out: `Book`: the lots, and what sales realised. A lot whose cost
+nobody knows (units that came in without a price) is held like any other; what it brings when sold
+is nobody's gain. Charges are left to others: `worth` is quantity times price. Does not know
+instruments, days or currencies.
 """
 
 from collections import deque
@@ -49,6 +51,7 @@ class LotBook:
         unknown: units of unknown cost, by average cost: each sale takes its share of them.
         realised_fifo, realised_average: gains of what was closed, before charges.
         closed_fifo, closed_average: what that had cost.
+        unknown_sold: units of unknown cost that were sold, first in first out: what they brought is in no gain.
     """
 
     lots: deque[Lot] = field(default_factory=deque)
@@ -60,6 +63,7 @@ class LotBook:
     realised_average: Decimal = ZERO
     closed_fifo: Decimal = ZERO
     closed_average: Decimal = ZERO
+    unknown_sold: Decimal = ZERO
 
     @property
     def quantity(self) -> Decimal:
@@ -77,7 +81,9 @@ class LotBook:
         return sum((lot.quantity for lot in self.lots if lot.worth is None), ZERO)
 
     def trade(self, quantity: Decimal, side: int, worth: Decimal) -> Decimal:
-        """Buys (`side` 1) or sells (-1) units; returns how many of them closed a position of the other side."""
+        """Buys (`side` 1) or sells (-1) units; returns how many of them closed a position of the
+        other side.
+        """
         if not self.lots or side == self.side:
             self._open(quantity, side, worth)
             return ZERO
@@ -85,6 +91,8 @@ class LotBook:
         value = worth if closing == quantity else worth * closing / quantity
         parcel = self.take(closing)
         known = sum((lot.quantity for lot in parcel.lots if lot.worth is not None), ZERO)
+        if self.side > 0:
+            self.unknown_sold += closing - known
         if known:
             cost = sum((lot.worth for lot in parcel.lots if lot.worth is not None), ZERO)
             gain = (value if known == closing else value * known / closing) - cost

@@ -1,8 +1,9 @@
-"""Which symbol of the candles is meant by what an export writes: an ISIN, a name, a Kraken pair, a ticker of some exchange.
+"""Which symbol of the candles is meant by what an export writes: an ISIN, a name, a Kraken pair, a
+ticker of some exchange.
 
-In: what a ledger names, the symbols that have candles, the table of instruments. Out: `Matching`: what each is, what was learnt
-on the way, and what fits nothing. Nothing is guessed: where two symbols fit equally well, none is taken, and the finding says so.
-Does not know prices.
+In: what a ledger names, the symbols that have candles, the table of instruments. Out: `Matching`:
+what each is, what was learnt on the way, and what fits nothing. Nothing is guessed: where two
+symbols fit equally well, none is taken, and the finding says so. Does not know prices.
 """
 
 import re
@@ -62,7 +63,8 @@ class NameMatches:
     """What a ledger's names mean.
 
     Attributes:
-        instrument: (symbol, isin, name) as the ledger has them → the symbol that it is, of the candles where they have it.
+        instrument: (symbol, isin, name) as the ledger has them → the symbol that it is, of the
+            candles where they have it.
         learnt: lines for the table of instruments; those with an empty symbol wait for the user.
         findings: stocks and funds that fit no candles.
     """
@@ -121,7 +123,9 @@ def match_names(
 
 
 def _directly(one: LedgerName, priced: frozenset[str], known: Instruments) -> list[str]:
-    """The symbols that fit best: what the user says, else the same text, else what it is called elsewhere."""
+    """The symbols that fit best: what the user says, else the same text, else what it is called
+    elsewhere.
+    """
     for text in (one.isin, one.symbol, one.name):
         if text and (said := known.aliases.get(text.upper())):
             return [said]
@@ -142,8 +146,8 @@ def _directly(one: LedgerName, priced: frozenset[str], known: Instruments) -> li
 def ticker_variants(
     symbol: str, currency: str = "", asset_class: str = AssetClass.STOCK
 ) -> Iterator[str]:
-    """What a symbol may be called in candles: `NASDAQ:AAPL`, `AAPL US`, `AAPL:xnas` and `AAPL.US` are AAPL, `BRK.B` is BRK-B,
-    `VOD` in pounds is VOD.L, `XXBTZEUR` is BTC-EUR.
+    """What a symbol may be called in candles: `NASDAQ:AAPL`, `AAPL US`, `AAPL:xnas` and `AAPL.US`
+    are AAPL, `BRK.B` is BRK-B, `VOD` in pounds is VOD.L, `XXBTZEUR` is BTC-EUR.
     """
     text = symbol.strip().upper()
     if not text:
@@ -193,7 +197,9 @@ def _pairs(text: str, currency: str) -> Iterator[str]:
 
 
 def plain_name(name: str) -> str:
-    """A company's name without what brokers write differently: `Apple Inc.` and `APPLE INC` are `apple`."""
+    """A company's name without what brokers write differently: `Apple Inc.` and `APPLE INC` are
+    `apple`.
+    """
     text = re.sub(r"[^a-z0-9]+", " ", name.casefold()).strip()
     return " ".join(_LEGAL.sub(" ", text).split())
 

@@ -1,15 +1,17 @@
-"""Entries of many exports become one ledger: what several files tell is in it once, whatever order the files come in.
+"""Merges the entries of many exports into one ledger, sorted by time, in which each event stands
+once.
 
-In: Parquet files of `LEDGER_SCHEMA`, one per export. Out: the ledger, sorted by time, and what was set aside. An event is known
-by its `entry_id`: the broker's own id, or a hash of its content with a counter, so that of equal fills in overlapping files the
-most that one file has are kept. One id with two contents is a contradiction: all rows that take part in it are set aside. Does
-not know formats, nor what an instrument is called elsewhere.
+An event is known by its `entry_id`: the broker's own id, or a hash of its content with a counter,
+    so that of equal fills in
+overlapping files the most that one file has are kept. One id with two contents is a contradiction:
+all rows that take part in it are quarantined. The order of the files means nothing.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,21 +22,26 @@ from stock_llm.storage import parquet
 from stock_llm.storage.findings import Finding
 from stock_llm.storage.quarantine import QuarantinedRow
 
-_NAMED = "case when symbol = '' and isin = '' then name else '' end"
-_CONTENT = f"account, kind, symbol, isin, {_NAMED}, quantity, price, amount, fee, tax, ratio, currency, executed_at"
-"""What stock_llm/ledger/entries.py calls the content of an entry."""
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_CONTENT = """
+    account, kind, symbol, isin, case when symbol = '' and isin = '' then name else '' end,
+    quantity, price, amount, fee, tax, ratio, currency, executed_at
+"""
+"""The columns that `content_keys` of stock_llm/ledger/entries.py joins."""
 
 
 @dataclass(frozen=True)
 class LedgerMerge:
-    """What became of the rows: rows that were given = kept + conflicts + repeated.
+    """What became of the rows of the exports: rows given = `rows` + `conflicts` + `repeated`.
 
     Attributes:
-        entries: of the ledger; a row may be several.
+        entries: in the ledger; a row may be several.
         rows: that have an entry in the ledger.
         repeated: rows that say what another row says.
-        conflicts: rows whose id stands for something else elsewhere, one element a row.
-        digest: of what the ledger says, wherever it was written down.
+        conflicts: rows whose id stands for another event elsewhere, one element a row.
+        digest: of the ledger's content, the same wherever the events were written down.
     """
 
     entries: int
@@ -44,29 +51,22 @@ class LedgerMerge:
     digest: str
 
 
-def merge_ledger(parts: Sequence[Path], ledger: Path) -> LedgerMerge:
-    """Writes the ledger of several exports to the file `ledger`."""
+def merge_ledger(exports: Sequence[Path], ledger: Path) -> LedgerMerge:
+    """Merge Parquet files of `LEDGER_SCHEMA`, one per export, into the file `ledger`."""
     with parquet.connect(ledger.parent) as connection:
-        connection.execute(f"create view entries as select * from {parquet.rows_of(parts)}")
         connection.execute(
             f"""
+            create view entries as select * from {parquet.rows_of(exports)};
             create temp table contradicting as
-            select entry_id from entries group by entry_id having count(*) > 1 and count(distinct hash({_CONTENT})) > 1
-            """
-        )
-        connection.execute(
-            """
-            create temp table spoilt as
-            select distinct source_file, source_row from entries semi join contradicting using (entry_id)
-            """
-        )
-        connection.execute(
-            "create view sound as select * from entries anti join spoilt using (source_file, source_row)"
-        )
-        connection.execute(
-            """
+                select entry_id from entries group by entry_id
+                having count(*) > 1 and count(distinct hash({_CONTENT})) > 1;
+            create temp table conflicting as
+                select distinct source_file, source_row from entries semi join contradicting using (entry_id);
+            create view sound as
+                select * from entries anti join conflicting using (source_file, source_row);
             create temp table repeated as
-            select entry_id, min((source_file, source_row)) as first_at from sound group by entry_id having count(*) > 1
+                select entry_id, min((source_file, source_row)) as first_at
+                from sound group by entry_id having count(*) > 1;
             """
         )
         conflicts = _conflicts(connection)
@@ -76,42 +76,40 @@ def merge_ledger(parts: Sequence[Path], ledger: Path) -> LedgerMerge:
             where first_at is null or (source_file, source_row) = first_at
             order by executed_at, entry_id
         """
-        entries = parquet.write_batches(
-            parquet.query_batches(connection, kept, LEDGER_SCHEMA), LEDGER_SCHEMA, ledger
-        )
-        given = _rows(connection, "entries")
-        rows = _rows(connection, parquet.rows_of([ledger]))
+        batches = parquet.query_batches(connection, kept, LEDGER_SCHEMA)
+        entries = parquet.write_batches(batches, LEDGER_SCHEMA, ledger)
+        given = _count_rows(connection, "entries")
+        rows = _count_rows(connection, parquet.rows_of([ledger]))
     return LedgerMerge(
         entries, rows, given - rows - len(conflicts), conflicts, ledger_digest(ledger)
     )
 
 
-def _rows(connection: parquet.Connection, source: str) -> int:
-    """How many rows of exports stand behind entries."""
-    return connection.execute(
-        f"select count(*) from (select distinct source_file, source_row from {source})"
-    ).fetchall()[0][0]
+def _count_rows(connection: "DuckDBPyConnection", source: str) -> int:
+    """Count the rows of exports that stand behind entries."""
+    query = f"select count(*) from (select distinct source_file, source_row from {source})"
+    return connection.execute(query).fetchall()[0][0]
 
 
-def _conflicts(connection: parquet.Connection) -> list[QuarantinedRow]:
-    found = connection.execute(
+def _conflicts(connection: "DuckDBPyConnection") -> list[QuarantinedRow]:
+    rows = connection.execute(
         """
         select source_file, source_row, min(contradicting.entry_id),
             string_agg(
                 concat_ws(',', executed_at::date, kind, symbol, isin, quantity, price, amount, currency), '; ' order by entry_id
             )
-        from entries semi join spoilt using (source_file, source_row) left join contradicting using (entry_id)
+        from entries semi join conflicting using (source_file, source_row) left join contradicting using (entry_id)
         group by source_file, source_row order by source_file, source_row
         """
     ).fetchall()
     return [
-        QuarantinedRow("trades", file, row, f"another trade has the id {entry}", text)
-        for file, row, entry, text in found
+        QuarantinedRow("trades", file, row, f"another trade has the id {entry_id}", text)
+        for file, row, entry_id, text in rows
     ]
 
 
 def ledger_digest(ledger: Path) -> str:
-    """SHA-256 over ids and contents, in the ledger's order: the same however often and wherever the events were written down."""
+    """Return the SHA-256 over ids and contents in the ledger's order."""
     digest = hashlib.sha256()
     with pq.ParquetFile(ledger) as file:
         for batch in file.iter_batches(parquet.BATCH_ROWS):
@@ -123,46 +121,50 @@ def ledger_digest(ledger: Path) -> str:
 
 
 def suspected_duplicates(ledger: Path, names: pa.Table) -> list[Finding]:
-    """Events that two formats tell alike and that are therefore in the ledger twice: nothing is dropped, for both may be true.
+    """Find events that two formats report alike, so that the ledger may have them twice; both stay
+    in it.
 
-    Alike is: same instrument, kind, quantity and day, and a price (or, without one, an amount) that is the same to four decimals.
+    Alike is: same instrument, kind, quantity and day, and a price (or, without one, an amount) that
+        is the same to four
+    decimals.
 
     Args:
         names: columns symbol, isin, name as the exports write them, and `instrument`, what that is.
     """
     with parquet.connect(ledger.parent) as connection:
         connection.register("names", names)
-        found = connection.execute(
+        rows = connection.execute(
             f"""
-            with told as (
+            with events as (
                 select instrument, kind, quantity, round(coalesce(price, amount), 4) as worth, executed_at::date as day,
-                    source_format, arg_min(source_file || ', row ' || source_row, (source_file, source_row)) as at,
+                    source_format, arg_min(source_file || ', row ' || source_row, (source_file, source_row)) as place,
                     count(*) as n
                 from {parquet.rows_of([ledger])} join names using (symbol, isin, name)
                 where kind in ('BUY', 'SELL', 'DIVIDEND')
                 group by all
             ),
             pairs as (
-                select one.instrument, one.day, least(one.n, other.n) as n, one.source_format as this,
-                    other.source_format as that, one.at as here, other.at as there
-                from told one join told other on one.instrument = other.instrument and one.kind = other.kind
-                    and one.quantity is not distinct from other.quantity and one.worth = other.worth and one.day = other.day
-                    and one.source_format < other.source_format
+                select a.instrument, a.day, least(a.n, b.n) as n, a.source_format as format,
+                    b.source_format as other_format, a.place as place, b.place as other_place
+                from events a join events b on a.instrument = b.instrument and a.kind = b.kind
+                    and a.quantity is not distinct from b.quantity and a.worth = b.worth and a.day = b.day
+                    and a.source_format < b.source_format
             )
-            select instrument, min(day), max(day), sum(n), this, that, arg_min(here, (day, here)), arg_min(there, (day, here))
-            from pairs group by instrument, this, that order by all
+            select instrument, min(day), max(day), sum(n), format, other_format,
+                arg_min(place, (day, place)), arg_min(other_place, (day, place))
+            from pairs group by instrument, format, other_format order by all
             """
         ).fetchall()
     return [
         Finding(
-            rule="suspect: told twice",
+            rule="suspect: duplicate",
             symbol=instrument,
             first_day=first.isoformat(),
             last_day=last.isoformat(),
-            rows=int(rows),
+            rows=int(count),
             factor=1.0,
-            text=f"{rows} entries of {this} are also told by {that}, the first in {here} and in {there}; all are counted. "
-            "If they are the same trades, take one of the files out",
+            text=f"{count} entries of {name} are also in {other_name}, the first in {place} and in {other_place}; all"
+            " are counted. If they are the same trades, take one of the files out",
         )
-        for instrument, first, last, rows, this, that, here, there in found
+        for instrument, first, last, count, name, other_name, place, other_place in rows
     ]

@@ -1,9 +1,11 @@
-"""Positions from the ledger: what is held of everything, what it cost and brought, first in first out and at average cost.
+"""Positions from the ledger: what is held of everything, what it cost and brought, first in first
+out and at average cost.
 
-In: a ledger, what its names mean, candles, the table of instruments, exchange rates. Out: positions.parquet, steps.parquet (what
-skills learn from: quantities and prices on the candles' scale), findings. Money is in the currency that an instrument was traded
-in and, where rates tell, in the base currency as well: each purchase and sale at the rate of its day. Gains are before fees and
-taxes, which stand beside them. Does not know export formats; valuation.py does the computing.
+In: a ledger, what its names mean, candles, the table of instruments, exchange rates. Out:
+positions.parquet, steps.parquet (what skills learn from: quantities and prices on the candles'
+scale), findings. Money is in the currency that an instrument was traded in and, where rates tell,
+in the base currency as well: each purchase and sale at the rate of its day. Gains are before fees
+and taxes, which stand beside them. Does not know export formats; valuation.py does the computing.
 """
 
 from collections import Counter
@@ -54,9 +56,12 @@ POSITION_SCHEMA = pa.schema(
 )
 """One row per instrument and currency.
 
-- `quantity`: today's units, negative when they are owed; `unknown_cost`: units of it whose cost nobody knows.
-- `cost`, `sold_cost`: of the units of known cost that are held, and of those that were sold; gains divided by them are returns.
-- `value`: at the last close, on `value_day`; null without candles. `unrealised` is what it exceeds the cost by.
+- `quantity`: today's units, negative when they are owed; `unknown_cost`: units of it whose cost
+  nobody knows.
+- `cost`, `sold_cost`: of the units of known cost that are held, and of those that were sold; gains
+  divided by them are returns.
+- `value`: at the last close, on `value_day`; null without candles. `unrealised` is what it exceeds
+  the cost by.
 - `…_base`: in `base_currency`; null where a rate is missing.
 """
 
@@ -72,9 +77,11 @@ STEP_SCHEMA = pa.schema(
         pa.field("decided", pa.bool_(), nullable=False),
     ]
 )
-"""What changed of owned stocks and funds with candles, on the candles' scale. It happened in the order of at, rank, ref."""
+"""What changed of owned stocks and funds with candles, on the candles' scale. It happened in the
+order of at, rank, ref.
+"""
 
-_RANK = "case when kind = 'SPLIT' then 0 when not time_known and (kind = 'SELL' or quantity < 0) then 2 else 1 end"
+_RANK = "case when kind = 'SPLIT' then 0 when kind = 'SELL' or quantity < 0 then 2 else 1 end"
 _COLUMNS = (
     f"instrument, family, executed_at, {_RANK} as rank, entry_id, kind, asset_class, quantity, price, amount, fee, tax, ratio,"
     " currency"
@@ -149,7 +156,9 @@ def names_table(instrument: Mapping[tuple[str, str, str], str]) -> pa.Table:
 def _families(
     ledger: Path, instrument: Mapping[tuple[str, str, str], str], known: Instruments
 ) -> Iterator[list[Event]]:
-    """The events of each instrument, or of all that mergers join, in the order in which they happened."""
+    """The events of each instrument, or of all that mergers join, in the order in which they
+    happened.
+    """
     names = names_table(instrument)
     family = _joined(known)
     names = names.append_column(

@@ -1,9 +1,11 @@
-"""Events in money and on the candles' scale: one currency an instrument, pence as pounds, splits, closes.
+"""Events in money and on the candles' scale: one currency an instrument, pence as pounds, splits,
+closes.
 
-In: the events of one family of instruments as the ledger has them, candles, rates. Out: `Valued`: rows of positions.parquet and
-steps.parquet, findings. How trades compare with closes is seen from the trades themselves: prices a hundred times the closes, or
-a hundredth, are of the other unit; trades that fit the closes only without the splits since were adjusted by whoever exported
-them; trades that fit no way are left out of what is learnt, and told. Does not know files.
+In: the events of one family of instruments as the ledger has them, candles, rates. Out: `Valued`:
+rows of positions.parquet and steps.parquet, findings. How trades compare with closes is seen from
+the trades themselves: prices a hundred times the closes, or a hundredth, are of the other unit;
+trades that fit the closes only without the splits since were adjusted by whoever exported them;
+trades that fit no way are left out of what is learnt, and told. Does not know files.
 """
 
 from collections import Counter, defaultdict
@@ -115,7 +117,8 @@ def _splits(symbol: str, books: ValuationInputs) -> tuple[StockSplit, ...]:
 
 
 def _one_currency(events: list[Event], rates: ExchangeRates) -> dict[str, str]:
-    """Brings each instrument's events into the currency of most of its trades; where no rate does, they are a position apart.
+    """Brings each instrument's events into the currency of most of its trades; where no rate does,
+    they are a position apart.
 
     Returns:
         The currency of each instrument.
@@ -154,7 +157,9 @@ def _times(event: Event, factor: Decimal) -> None:
 def _scales(
     events: list[Event], books: ValuationInputs, findings: list[Finding]
 ) -> dict[str, _Scale]:
-    """Compares trades with closes; puts trades that were adjusted for later splits back to what was traded."""
+    """Compares trades with closes; puts trades that were adjusted for later splits back to what was
+    traded.
+    """
     trades: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         if (
@@ -234,7 +239,9 @@ def _in_base(
     books: ValuationInputs,
     missing: Counter[str],
 ) -> Portfolio | None:
-    """The same events in the base currency, each at the rate of its day; None where a rate is missing, or none is wanted."""
+    """The same events in the base currency, each at the rate of its day; None where a rate is
+    missing, or none is wanted.
+    """
     if not books.base:
         return None
     converted = []
@@ -318,7 +325,9 @@ def _row(
 
 
 def _findings(position: InstrumentPosition, currency: str) -> list[Finding]:
-    """What a person should know about a position in stocks or funds; options and coins are often sold short or staked."""
+    """What a person should know about a position in stocks or funds; options and coins are often
+    sold short or staked.
+    """
     if position.asset_class not in SKILL_ASSET_CLASSES:
         return []
     found = []
@@ -344,6 +353,12 @@ def _findings(position: InstrumentPosition, currency: str) -> list[Finding]:
     if (unknown := position.book.unknown_fifo) > 0:
         text = f"{unknown.normalize():f} units came in without a price: their gain is not counted"
         found.append(Finding("unknown cost", symbol, first, last, position.trades, 1.0, text))
+    if (unknown := position.book.unknown_sold) > 0:
+        text = (
+            f"{unknown.normalize():f} units were sold that had come in without a price: what they brought is counted in no gain. "
+            "Import the export of the broker where they were bought"
+        )
+        found.append(Finding("unknown cost: sold", symbol, first, last, position.trades, 1.0, text))
     return found
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stock_llm.storage.atomic import atomic_write
+from stock_llm.storage.atomic import atomic_path, atomic_write
 
 LARGE = 64 << 20
 """Bytes above which a file counts as unchanged while it has the size and the time that were recorded."""
@@ -85,11 +85,15 @@ def find_damage(file: Path, whole: bool = False) -> str:
     return ""
 
 
-def write_record(path: Path, values: dict[str, Any]) -> None:
-    """Writes `values` as JSON that carries its own SHA-256."""
-    atomic_write(
-        path, json.dumps({"sha256": _json_sha256(values), **values}, indent=1, ensure_ascii=False)
-    )
+def write_record(path: Path, values: dict[str, Any], *, durable: bool = True) -> None:
+    """Write `values` as JSON that carries its own SHA-256.
+
+    Args:
+        durable: as for `atomic_path`.
+    """
+    record = {"sha256": _json_sha256(values), **values}
+    with atomic_path(path, durable=durable) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8")
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -1,15 +1,17 @@
-"""What was found in market data that a person should know: repairs, suspicions, sessions that are missing.
+"""Findings: what a person should know about market data and trades, such as repairs, suspicions and
+missing sessions.
 
-In: findings. Out: one Parquet file and sentences. A finding loses no row; rows that are set aside are the quarantine's business.
-Does not know how anything was found.
+A finding removes no row; rejected rows are in the quarantine.
 """
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from stock_llm.storage.parquet import write_records
 
 
 @dataclass(frozen=True, order=True)
@@ -17,11 +19,11 @@ class Finding:
     """One thing about one symbol.
 
     Attributes:
-        rule: which check found it, as `repaired: 100x` or `missing sessions`.
+        rule: the check that made it, as `repaired: 100x` or `missing sessions`.
         first_day, last_day: the sessions that it is about, ISO 8601; empty where it is about none.
         rows: candles or trades that it is about.
         factor: what prices were multiplied by; 1 where nothing was changed.
-        text: what was found, what was done, and what to do about it.
+        text: what is the matter, what was done, and what to do about it.
     """
 
     rule: str
@@ -46,16 +48,11 @@ SCHEMA = pa.schema(
 )
 
 
-def write(found: Iterable[Finding], path: Path) -> None:
-    """Writes them sorted, so that the same findings are the same bytes."""
-    rows = [astuple(one) for one in sorted(found)]
-    columns = zip(*rows, strict=True) if rows else [()] * len(fields(Finding))
-    arrays = [
-        pa.array(list(column), item.type) for column, item in zip(columns, SCHEMA, strict=True)
-    ]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path, compression="zstd")
+def write(findings: Iterable[Finding], path: Path) -> None:
+    """Write findings sorted, so that the same findings are the same bytes."""
+    write_records(map(astuple, sorted(findings)), SCHEMA, path)
 
 
 def read(path: Path) -> list[Finding]:
-    """The findings of a file that `write` wrote."""
+    """Read the findings of a file that `write` made."""
     return [Finding(**row) for row in pq.read_table(path).to_pylist()]

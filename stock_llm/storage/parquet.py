@@ -1,18 +1,20 @@
-"""Parquet files asked with SQL, in memory that does not grow with them.
+"""Parquet files queried with SQL (DuckDB), in memory that does not grow with the files.
 
-In: queries over Parquet files, in DuckDB's dialect. Out: Parquet files whose bytes depend on the rows alone, or Arrow batches.
-What does not fit the memory that a query may take is spilled beside the result. Does not know what the rows mean.
+A query that needs more memory than it may take spills into a folder. What is written depends on the
+rows alone, to the byte.
 """
 
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from duckdb import DuckDBPyConnection as Connection
-from duckdb import connect as _connected
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
 
 BATCH_ROWS = 65_536
 """Rows of a batch and of a row group."""
@@ -21,30 +23,34 @@ _MEMORY = "512MB"
 
 
 @contextmanager
-def connect(folder: Path) -> Iterator[Connection]:
-    """A database in memory; `folder` takes what does not fit, until the end."""
-    spilled = folder / ".spilled"
-    connection = _connected(
-        config={"memory_limit": _MEMORY, "temp_directory": str(spilled), "threads": 2}
+def connect(folder: Path) -> Iterator["Connection"]:
+    """Open a database in memory, which spills into `folder` until the end of the block."""
+    import duckdb
+
+    spill = folder / ".spilled"
+    connection = duckdb.connect(
+        config={"memory_limit": _MEMORY, "temp_directory": str(spill), "threads": 2}
     )
     connection.execute("set timezone = 'UTC'")
     try:
         yield connection
     finally:
         connection.close()
-        shutil.rmtree(spilled, ignore_errors=True)
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def rows_of(paths: Iterable[Path]) -> str:
-    """The rows of Parquet files as a table in a query. The order of the files means nothing."""
-    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in sorted(paths))
-    return f"read_parquet([{listed}])"
+    """Return the rows of Parquet files as a table for a query. The order of the files means
+    nothing.
+    """
+    names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in sorted(paths))
+    return f"read_parquet([{names}])"
 
 
 def query_batches(
-    connection: Connection, query: str, schema: pa.Schema
+    connection: "Connection", query: str, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """What a query finds, in its order, in the types of `schema`."""
+    """Yield the result of a query in its order, cast to `schema`."""
     for batch in connection.sql(query).to_arrow_reader(BATCH_ROWS):
         columns = [
             column.cast(item.type) for column, item in zip(batch.columns, schema, strict=True)
@@ -52,18 +58,30 @@ def query_batches(
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def write_batches(found: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
-    """Writes batches in row groups of one size, so that the same rows are the same bytes; returns how many rows."""
+def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    """Write batches in row groups of `BATCH_ROWS`, so that the same rows are the same bytes.
+
+    Returns:
+        The number of rows.
+    """
     rows = 0
-    waiting: list[pa.RecordBatch] = []
+    pending: list[pa.RecordBatch] = []
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in found:
+        for batch in batches:
             rows += len(batch)
-            waiting.append(batch)
-            table = pa.Table.from_batches(waiting, schema)
+            pending.append(batch)
+            table = pa.Table.from_batches(pending, schema)
             whole = len(table) // BATCH_ROWS * BATCH_ROWS
             if whole:
                 writer.write_table(table.slice(0, whole), row_group_size=BATCH_ROWS)
-                waiting = table.slice(whole).to_batches()
-        writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=BATCH_ROWS)
+                pending = table.slice(whole).to_batches()
+        writer.write_table(pa.Table.from_batches(pending, schema), row_group_size=BATCH_ROWS)
     return rows
+
+
+def write_records(records: Iterable[tuple[object, ...]], schema: pa.Schema, path: Path) -> None:
+    """Write tuples, which have the fields of `schema` in its order."""
+    rows = list(records)
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [pa.array(column, item.type) for column, item in zip(columns, schema, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")

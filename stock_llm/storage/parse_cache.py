@@ -1,10 +1,10 @@
-"""Files that were read once: a table as Parquet with the facts beside it, found again by the digest of what it was made from.
+"""Cache of parsed files: a table as Parquet and the facts beside it, addressed by the digest of
+what they were made from.
 
-In: a digest, and what makes the table. Out: `Part`. A part is there whole or not at all, and the same for the same digest. Does
-not know what a file holds.
+Both are checked against their digests when they are read. What is damaged or missing is parsed
+again.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -16,17 +16,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stock_llm.storage.checksums import files_sha256
+from stock_llm.storage.atomic import atomic_path
+from stock_llm.storage.checksums import file_sha256, files_sha256, read_record, write_record
 from stock_llm.storage.parquet import BATCH_ROWS
 from stock_llm.storage.quarantine import QuarantinedRow
 
-_KEPT_DAYS = 30
-"""A part that no run has asked for in so many days is thrown away."""
+_MAX_AGE_DAYS = 30
+"""Entries that no run has asked for in so many days are deleted."""
 
 
 @dataclass(frozen=True)
 class ParseResult:
-    """A file, read.
+    """What a parser made of a file.
 
     Attributes:
         facts: what else there is to know, as JSON has it.
@@ -39,58 +40,59 @@ class ParseResult:
 
 @dataclass(frozen=True)
 class CachedParse:
-    """The same on disk."""
+    """A `ParseResult` on disk.
+
+    Attributes:
+        path: Parquet file of the table.
+        fresh: whether it was parsed just now.
+    """
 
     path: Path
     rejected: list[QuarantinedRow]
     facts: dict[str, Any]
     fresh: bool
-    """Whether it was read now."""
 
 
-def load_or_parse(folder: Path, digest: str, read: Callable[[], ParseResult]) -> CachedParse:
-    """The part of a digest: from disk, or made by `read`."""
+def load_or_parse(folder: Path, digest: str, parse: Callable[[], ParseResult]) -> CachedParse:
+    """Return the cache entry of a digest, made by `parse` unless it is there and whole."""
     table, beside = folder / f"{digest}.parquet", folder / f"{digest}.json"
-    fresh = not table.exists()
-    if fresh:
-        folder.mkdir(parents=True, exist_ok=True)
-        parsed = read()
-        written = folder / f"{digest}.{os.getpid()}.partial"
-        written.write_text(
-            json.dumps(
-                {"facts": parsed.facts, "rejected": [asdict(one) for one in parsed.rejected]}
-            )
-        )
-        written.replace(beside)
-        pq.write_table(parsed.table, written, compression="zstd", row_group_size=BATCH_ROWS)
-        written.replace(table)
-    else:
-        os.utime(table)
-    found = json.loads(beside.read_text())
-    return CachedParse(
-        table, [QuarantinedRow(**one) for one in found["rejected"]], found["facts"], fresh
-    )
+    record = read_record(beside)
+    if record is None or not table.exists() or file_sha256(table) != record["table"]:
+        result = parse()
+        with atomic_path(table, durable=False) as path:
+            pq.write_table(result.table, path, compression="zstd", row_group_size=BATCH_ROWS)
+        rejected = [asdict(row) for row in result.rejected]
+        record = {"facts": result.facts, "rejected": rejected, "table": file_sha256(table)}
+        write_record(beside, record, durable=False)
+        return CachedParse(table, result.rejected, result.facts, fresh=True)
+    os.utime(table)
+    os.utime(beside)
+    rejected = [QuarantinedRow(**row) for row in record["rejected"]]
+    return CachedParse(table, rejected, record["facts"], fresh=False)
 
 
 def prune(folder: Path, used: Iterable[Path]) -> None:
-    """Throws away parts that are not used and have not been for a month, and what killed runs left."""
+    """Delete entries that are not in use and are older than a month, and what killed runs left."""
     keep = {path.stem for path in used}
-    old = time.time() - _KEPT_DAYS * 86_400
+    oldest = time.time() - _MAX_AGE_DAYS * 86_400
     for path in folder.glob("*"):
-        if path.name.split(".")[0] not in keep and path.stat().st_mtime < old:
+        if path.name.split(".")[0] not in keep and path.stat().st_mtime < oldest:
             path.unlink(missing_ok=True)
 
 
 @cache
 def code_digest(*parsers: str) -> str:
-    """Digest of the code and formats that parse: what they made is stale once they change.
+    """Return the digest of the code and formats that parse: what they made is stale if they change.
 
-    `parsers` are folders and files below the package, such as `importers` or `market/calendars.py`.
+    Args:
+        parsers: folders and files of the package, such as `importers` or `market/calendars.py`.
     """
     package = Path(__file__).parents[1]
     places = [package / parser for parser in parsers]
-    files = [place for place in places if place.is_file()]
-    files += [
-        file for place in places for suffix in ("py", "toml") for file in place.rglob(f"*.{suffix}")
+    files = [
+        file
+        for place in places
+        for file in (place, *place.rglob("*"))
+        if file.suffix in (".py", ".toml") and file.is_file()
     ]
     return files_sha256(files, package)

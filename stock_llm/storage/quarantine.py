@@ -1,17 +1,17 @@
-"""Rows of the user's files that were set aside, each with its reason, so that nothing is lost in silence.
+"""Quarantine: rows of the user's files that were rejected, each with its reason, as one Parquet
+file.
 
-In: rejected rows. Out: one Parquet file, for the user alone: it shows bad rows as they were written, with account ids and notes.
-Does not know what makes a row bad.
+The file is for the user alone: it shows bad rows as they were written, with account ids and notes.
 """
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stock_llm.errors import InputError
+from stock_llm.storage.parquet import write_records
 
 SCHEMA = pa.schema(
     [
@@ -26,12 +26,13 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, order=True)
 class QuarantinedRow:
-    """One row.
+    """A rejected row.
 
     Attributes:
         kind: trades, candles or feedback.
         row: 1-based line of the file as an editor shows it.
-        raw: the row as it was written; its values, where it was read before it was found to contradict another.
+        raw: the row as it was written; its values, where it was read before it was found to
+            contradict another.
     """
 
     kind: str
@@ -52,23 +53,18 @@ class ReadResult:
 
 
 def write(rejected: Iterable[QuarantinedRow], path: Path) -> None:
-    """Writes them sorted, so that the same rows are the same bytes."""
-    rows = [astuple(one) for one in sorted(rejected)]
-    columns = zip(*rows, strict=True) if rows else [()] * len(fields(QuarantinedRow))
-    arrays = [
-        pa.array(list(column), item.type) for column, item in zip(columns, SCHEMA, strict=True)
-    ]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path, compression="zstd")
+    """Write the rows sorted, so that the same rows are the same bytes."""
+    write_records(map(astuple, sorted(rejected)), SCHEMA, path)
 
 
 def refuse_if_mostly_bad(rejected: list[QuarantinedRow], total: int, file: Path) -> None:
-    """Stops where more than half of a file's rows are bad: then it is the file that is not what it should be.
+    """Refuse a file more than half of whose rows are bad: it is not what it should be.
 
     Raises:
         InputError: it names the first bad row and its reason.
     """
     if len(rejected) * 2 > total:
-        first = min(rejected, key=lambda one: one.row)
+        first = min(rejected, key=lambda row: row.row)
         raise InputError(
             f"{len(rejected)} of {total} rows are bad, the first: {first.reason} ({first.raw})",
             file=file,

@@ -8,20 +8,22 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from stock_llm.importers import engine
 from stock_llm.importers.engine import Import
 from stock_llm.importers.format_spec import Format, bundled_formats
 
 EXPORTS = Path(__file__).parents[1] / "exports"
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "brokers"
+SUFFIXES = (".csv", ".json", ".xml", ".ofx", ".qfx")
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
 HEAD = r"""# Broker exports
 
-What `stock-llm import` reads. A format is recognised by its header, whatever the file is called; each is one small file in
-`stock_llm/importers/formats/`. Every row of a file is imported, skipped on purpose, or set aside (quarantined), the last two with a reason.
+What `stock-llm import` reads: CSV, Excel workbooks (XLSX), JSON, XML, OFX and QFX. A format is recognised by its header, whatever
+the file is called; each is one small file in `stock_llm/importers/formats/`.
+
+Every row of a file is imported, skipped on purpose, or quarantined, the last two with a reason. Where a row states its cash, the
+cash of what was booked from it is compared with that, to the cent; what differs is reported, and so is every column with values that
+the format neither reads nor ignores by name.
 
 ## A format of your own
 
@@ -35,6 +37,8 @@ header = ["Date", "Action|Type", "Symbol", "Units", "Total (*)"]   # all must be
 dates = "DMY"                     # what 3/4/2024 means, where the file does not show it
 decimal = ","                     # what 1,234 means, where the file does not show it
 timezone = "Europe/Amsterdam"     # of times that do not say theirs
+costs = "-"                       # a fee or tax has a minus; without one it was given back
+ignored = ["Note", "Balance*"]    # columns that tell nothing that is booked; others with values are reported
 
 [columns]                         # role = column, or columns of which the first that is not empty counts
 date = "Date"
@@ -43,6 +47,8 @@ symbol = "Symbol"
 quantity = "Units"
 net = "Total (*)"                 # the cash that moved, with its sign; * is its currency. Gross would be `amount`
 currency = "Price >"              # the column without a name right behind Price
+cash = "Settled"                  # what moved, without a sign: compared with what is booked, to the cent
+rate = "FX rate"                  # between the currency of the price and that of the cash
 fee = "Commission"                # fee, tax, and fee_currency, tax_currency
 
 [[extract]]                       # what stands inside another column
@@ -66,8 +72,7 @@ SELL = "Sell"
 
 ## What is read
 
-The table is made by a test (`python tests/importers/test_formats_page.py` writes it). A sample in `exports/` is made up for the tests and
-comes with them; the others are real exports from public repositories that do not.
+A test holds the table (`python tests/importers/test_formats_page.py` writes it). The samples lie in `tests/exports/` and are made up.
 """
 
 
@@ -75,11 +80,8 @@ _POINTER = re.compile(r"(in row|with the id|not a number:) .*")
 
 
 def samples() -> list[Path]:
-    """Every export at hand, made up or real."""
-    found = (
-        path for folder in (EXPORTS, SHARED) for path in sorted(folder.rglob("*"))
-    )  # not by where the checkout lies
-    return [path for path in found if path.suffix in (".csv", ".json", ".xml")]
+    """Every export that comes with the tests."""
+    return [path for path in sorted(EXPORTS.iterdir()) if path.suffix in SUFFIXES]
 
 
 def page() -> str:
@@ -88,9 +90,7 @@ def page() -> str:
     reasons = []
     for path in samples():
         read = engine.read_export(path, lambda account: account)
-        name = path.relative_to(
-            SHARED if path.is_relative_to(SHARED) else EXPORTS.parent
-        ).as_posix()
+        name = path.relative_to(EXPORTS.parent).as_posix()
         first = read.formats[0]
         counts = (
             f"{read.rows_read} | {read.rows_kept} | {len(read.skipped)} | {len(read.quarantined)}"
@@ -142,18 +142,12 @@ def _reasons(read: Import) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the real exports are not here: ../shared/data/brokers"
-)
 def test_the_page_says_what_the_samples_hold():
     assert PAGE.read_text(encoding="utf-8") == page(), (
         "run: python tests/importers/test_formats_page.py"
     )
 
 
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the real exports are not here: ../shared/data/brokers"
-)
 def test_every_format_has_a_sample():
     seen = {
         one.name

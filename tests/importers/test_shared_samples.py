@@ -1,5 +1,5 @@
-"""The real exports: rows whose money was worked out by hand, every row accounted for, nothing
-changed by a second import."""
+"""Exports of the formats that real files were found of: rows whose money was worked out by hand, every row accounted for,
+nothing changed by a second import. Samples made up for the tests, and the real files where they are (../shared/data/brokers)."""
 
 import csv
 import random
@@ -14,11 +14,7 @@ from stock_llm.importers.table_reader import first_header
 from stock_llm.tabular.text import read_text
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "brokers"
-SAMPLES = sorted(path for path in SHARED.rglob("*") if path.suffix in (".csv", ".json", ".xml"))
-
-pytestmark = pytest.mark.skipif(
-    not SAMPLES, reason="the real exports are not here: ../shared/data/brokers"
-)
+EXPORTS = Path(__file__).parents[1] / "exports"
 
 ROWS = {
     "export_to_ghostfolio/saxo-export.csv": """
@@ -29,9 +25,9 @@ ROWS = {
     """,
     "export_to_ghostfolio/delta-export.csv": """
         2 BUY CRYPTO ETH 10 @ 0.06 = 0.6 fee 0 tax 0 BTC 2023-06-02T20:06:47Z
-        2 FEE CASH ETH - @ - = 0.1 fee 0 tax 0 BNB 2023-06-02T20:06:47Z
+        2 TRANSFER CRYPTO BNB -0.1 @ - = - fee 0 tax 0  2023-06-02T20:06:47Z
         4 TRANSFER CRYPTO DOT -0.1 @ - = - fee 0 tax 0  2023-05-26T06:08:15Z
-        4 FEE CASH DOT - @ - = 0.001 fee 0 tax 0 DOT 2023-05-26T06:08:15Z
+        4 TRANSFER CRYPTO DOT -0.001 @ - = - fee 0 tax 0  2023-05-26T06:08:15Z
     """,
     "export_to_ghostfolio/avanza-export.csv": """
         3 SELL STOCK NO0010827280 352.033838 @ 154.665276 = 54447.410715609288 fee 0 tax 0 SEK 2025-01-13
@@ -109,8 +105,8 @@ ROWS = {
     "export_to_ghostfolio/bux-export.csv": """
         6 BUY STOCK NL0011821202 0.638989 @ 11.08 = 7.07999812 fee 0 tax 0 EUR 2023-03-21T12:37:29Z
         21 BUY STOCK US3755581036 0.104172 @ 109.96 = 11.45475312 fee 0 tax 0 USD 2025-06-11T14:45:18Z
-        24 TRANSFER STOCK US0378331005 -2 @ 500.04 = - fee 0 tax 0 USD 2020-08-31T09:16:47Z
-        25 TRANSFER STOCK US0378331005 8 @ 125.01 = - fee 0 tax 0 USD 2020-08-31T09:18:46Z
+        24 SPLIT STOCK US0378331005 -2 @ - = - fee 0 tax 0 USD 2020-08-31T09:16:47Z
+        25 SPLIT STOCK US0378331005 8 @ - = - fee 0 tax 0 USD 2020-08-31T09:18:46Z
     """,
     "export_to_ghostfolio/relai-export.csv": """
         3 BUY CRYPTO BTC 0.00284516 @ 95287.63 = 271.05 fee 2.45 tax 0 CHF 2024-07-22T09:41:06Z
@@ -132,7 +128,6 @@ ROWS = {
     """,
     "export_to_ghostfolio/bitvavo-export.csv": """
         2 TRANSFER CRYPTO ETH -0.01071395 @ - = - fee 0 tax 0  2023-11-30T10:37:41Z
-        2 FEE CASH ETH - @ - = 1 fee 0 tax 0 ETH 2023-11-30T10:37:41Z
         16 SELL CRYPTO ETH 0.00781401 @ 1597.5 = 12.482880975 fee 0.032880975 tax 0 EUR 2023-02-20T14:15:46Z
         27 INTEREST CRYPTO ETH 0.00001819 @ - = - fee 0 tax 0  2022-11-14T09:48:36Z
     """,
@@ -143,8 +138,8 @@ ROWS = {
     """,
     "export_to_ghostfolio/trading212-export.csv": """
         6 SELL STOCK ASTR 0.61254 @ 1.26 = 0.7718004 fee 0 tax 0 USD 2023-12-26T14:30:05Z
-        9 DIVIDEND STOCK INRG 0.0280492 @ 630.11 = 17.674081412 fee 0 tax 0 GBX 2024-01-12T14:14:14Z
-        9 TAX CASH INRG - @ - = 15.02 fee 0 tax 0 USD 2024-01-12T14:14:14Z
+        9 DIVIDEND STOCK INRG - @ - = 15.02 fee 0 tax 15.02 USD 2024-01-12T14:14:14Z
+        9 DIVIDEND STOCK INRG 0.0280492 @ - = 17.674081412 fee 0 tax 0 GBX 2024-01-12T14:14:14Z
     """,
     "export_to_ghostfolio/cointracking-export.csv": """
         2 INTEREST CRYPTO BTC 0.001 @ - = - fee 0 tax 0  2025-01-18T15:18:55Z
@@ -155,7 +150,7 @@ ROWS = {
         34 SELL STOCK FIHBX 592.199 @ 8.46 = 5010.00354 fee 10 tax 0 USD 2023-08-22
         100 SELL STOCK SNAXX 500135 @ 1 = 500135 fee 0 tax 0 USD 2023-09-08
         108 SPLIT STOCK AVGO 9 @ - = - fee 0 tax 0 USD 2024-07-12
-        112 TRANSFER STOCK 890260854 -1 @ - = - fee 0 tax 0 USD 2024-06-10
+        112 SPLIT STOCK 890260854 -1 @ - = - fee 0 tax 0 USD 2024-06-10
     """,
     "export_to_ghostfolio/freetrade-export.csv": """
         5 DIVIDEND STOCK NVDA 11.5362937 @ - = 0.46 fee 0 tax 0.07 USD 2024-03-27T06:26:00Z
@@ -172,7 +167,7 @@ ROWS = {
     """,
     "cgt_calc/trading212/2020_from_2020-09-11_to_2021-04-02.csv": """
         3 BUY STOCK VNRG 1 @ 10.74 = 10.74 fee 0 tax 0 USD 2020-06-24T14:33:50Z
-        9 DIVIDEND STOCK NVDA 1 @ 0.14 = 0.14 fee 0 tax 0.02 USD 2021-04-02T10:15:07Z
+        9 DIVIDEND STOCK NVDA 1 @ - = 0.16 fee 0 tax 0.02 USD 2021-04-02T10:15:07Z
     """,
     "cgt_calc/trading212/2024_transactions.csv": """
         5 DEPOSIT CASH - - @ - = 0.75 fee 0 tax 0 GBP 2024-01-04T13:12:49Z
@@ -201,8 +196,7 @@ ROWS = {
         21 INTEREST CASH - - @ - = 13 fee 0 tax 0 GBP 2025-02-01
     """,
     "cgt_calc/schwab/cash_merger_transactions.csv": """
-        2 DIVIDEND STOCK FOO - @ - = 1000 fee 0 tax 0 USD 2021-03-02
-        3 TRANSFER STOCK FOO -100 @ - = - fee 0 tax 0 USD 2021-03-02
+        3 SELL STOCK FOO 100 @ 10 = 1000 fee 0 tax 0 USD 2021-03-02
     """,
     "cgt_calc/schwab/bond_interest_transactions.csv": """
         2 INTEREST BOND 912828YW8 - @ - = 500 fee 0 tax 0 USD 2023-03-15
@@ -281,30 +275,45 @@ FORMATS = {
 }
 
 
+KINDS = (".csv", ".json", ".xml")
+REAL = sorted(path for path in SHARED.rglob("*") if path.suffix in KINDS)
+OWN = sorted(
+    path
+    for path in EXPORTS.iterdir()
+    if path.suffix in KINDS and path.stem in set(FORMATS.values())
+)
+SAMPLES = OWN + REAL
+
+
 def _name(path: Path) -> str:
-    return path.relative_to(SHARED).as_posix()
+    return path.relative_to(EXPORTS if path in OWN else SHARED).as_posix()
+
+
+def _rows_by_hand(path: Path) -> list[str]:
+    """What rows of the sample become, worked out by hand: all of them for a made-up one."""
+    if path in OWN:
+        return (EXPORTS / "expected" / f"{path.stem}.txt").read_text(encoding="utf-8").splitlines()
+    lines = ROWS[_name(path)].strip("\n").splitlines()
+    return [line.removeprefix("        ") for line in lines if line.strip()]
 
 
 def _read(path: Path) -> engine.Import:
     return engine.read_export(path, lambda account: f"hash of {account}")
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_rows_become_the_entries_worked_out_by_hand(name):
-    expected = [
-        line.removeprefix("        ")
-        for line in ROWS[name].strip("\n").splitlines()
-        if line.strip()
-    ]
+@pytest.mark.parametrize("path", OWN + [path for path in REAL if _name(path) in ROWS], ids=_name)
+def test_rows_become_the_entries_worked_out_by_hand(path):
+    expected = _rows_by_hand(path)
     rows = {line.split(" ")[0] for line in expected}
-    assert [line for line in lines_of(SHARED / name) if line.split(" ")[0] in rows] == expected
+    found = [line for line in lines_of(path) if line.split(" ")[0] in rows or path in OWN]
+    assert found == expected
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
 def test_the_header_tells_the_format(path):
     found = engine.identify_format(path)
     assert found is not None
-    assert found.name == FORMATS[_name(path)]
+    assert found.name == (path.stem if path in OWN else FORMATS[_name(path)])
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
@@ -366,8 +375,15 @@ def test_columns_may_stand_in_any_order(path, tmp_path):
     assert sorted(one.entry_id for one in _read(shuffled).entries) == ids
 
 
-def test_totals_of_an_export_that_its_rows_do_not_add_up_to_are_reported():
-    off = _read(SHARED / "export_to_ghostfolio" / "schwab-export.csv").differences
+@pytest.mark.parametrize("source", ["own", "shared"] if REAL else ["own"])
+def test_totals_of_an_export_that_its_rows_do_not_add_up_to_are_reported(source, tmp_path):
+    """Rows of the made-up file come to 1500 - 1010 + 10 + 289.99 + 0.31 = 790.30; its total says 700."""
+    file, row, total = SHARED / "export_to_ghostfolio" / "schwab-export.csv", 121, -26582.91
+    if source == "own":
+        file, row, total = tmp_path / "schwab.csv", 7, 700.0
+        text = (EXPORTS / "schwab.csv").read_text(encoding="utf-8")
+        file.write_text(f'{text}"Transactions Total","","","","","","","$700.00"\n')
+    off = _read(file).differences
     assert [(one.row, one.what, float(one.stated)) for one in off] == [
-        (121, "the total of the table", -26582.91)
+        (row, "the total of the table", total)
     ]

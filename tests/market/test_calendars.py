@@ -14,6 +14,7 @@ from stock_llm.market.candles import candle_table
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.settings import load_settings
 from stock_llm.storage.findings import Finding
+from stock_llm.synthetic.sample.market import COMPANIES
 
 
 def days(*texts: str) -> np.ndarray:
@@ -175,10 +176,13 @@ def test_a_series_made_of_its_calendar_lacks_exactly_what_was_taken(code, start,
         )
 
 
-def test_the_default_comes_from_the_settings_and_the_sample_trades_every_weekday(tmp_path):
-    assert calendars.exchanges_of(load_settings(home=tmp_path)).default == "24/5"
-    own = load_settings(home=tmp_path, candles="mine", exchange="XETR")
-    assert calendars.exchanges_of(own, {"A": "XPAR"}) == Exchanges({"A": "XPAR"}, "XETR")
+def test_the_stocks_of_the_sample_trade_on_every_weekday_wherever_their_files_are():
+    assert set(COMPANIES) == calendars.FICTIONAL
+    days = np.arange("2025-01-01", "2025-12-31", dtype="datetime64[D]")
+    weekdays = days[np.is_busday(days)]
+    assert found("KESTRO", weekdays, Exchanges()) == []
+    assert found("KESTRO", weekdays, Exchanges({"KESTRO": "XNYS"})) != []
+    assert Exchanges({"A": "XPAR"}, "XETR").of("B") == "XETR"
 
 
 def test_another_exchange_is_something_new(tmp_path):

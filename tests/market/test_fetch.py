@@ -23,6 +23,7 @@ from stock_llm.market import fx
 from stock_llm.market.candles import candle_table
 from stock_llm.market.fetch import alpaca, daily_candles, download, yahoo
 from stock_llm.market.fetch.daily_candles import DailyCandles
+from stock_llm.pipeline.input_files import download_folder
 from stock_llm.settings import load_settings
 
 START, END = date(2024, 6, 5), date(2024, 6, 13)
@@ -282,7 +283,7 @@ def test_without_the_extra(monkeypatch, provider, library):
     monkeypatch.setitem(sys.modules, extra, None)
     monkeypatch.setitem(sys.modules, f"{extra}.data.historical", None)
     with pytest.raises(
-        MissingExtra, match=rf"{library} is not installed. Run: pip install .*stock-llm\[{extra}\]"
+        MissingExtra, match=rf"{library} is not installed. Run: pip install .*\[{extra}\]"
     ):
         list(provider.fetch(["AAPL"], START, END))
 
@@ -382,7 +383,7 @@ def test_currencies_come_the_same_way(tmp_path):
     )
     list(
         download.download(
-            partial(download.folder_for, load_settings(home=tmp_path)),
+            partial(download_folder, load_settings(home=tmp_path)),
             ["EURUSD=X"],
             "yfinance",
             START,
@@ -399,7 +400,7 @@ def test_currencies_come_the_same_way(tmp_path):
         (["AAPL"], "the candles of the fictional sample. Give a folder of your own"),
         (
             ["AAPL", "--candles", "mine", "--from", "elsewhere"],
-            "there is no provider 'elsewhere'. Use one of yfinance, alpaca",
+            "there is no candle vendor 'elsewhere'. Use one of yfinance, alpaca",
         ),
         (["AAPL", "--candles", "mine", "--since", "yesterday"], "'yesterday' is not a day"),
         (["AAPL", "--candles", "mine", "--since", "2999-01-01"], "2999-01-01 is not over yet"),

@@ -230,7 +230,7 @@ def test_a_database_is_read_from_its_watermark_on(home):
     }
     both = collect.fn(settings_of(home, **given))
     assert both.rows_kept["trades"] == 5
-    assert both.findings_count["suspect: told twice"] == 1
+    assert both.findings_count["suspect: duplicate"] == 1
 
 
 def test_import_shows_and_keeps(home, monkeypatch):
@@ -277,7 +277,7 @@ def test_the_same_trades_in_two_formats_are_suspects(home):
     )
     (look,) = import_exports.preview_exports([other], settings_of(home))
     assert (look.added, look.conflicts) == (1, 0)
-    (suspect,) = look.suspects
+    (suspect,) = look.duplicates
     assert (suspect.symbol, suspect.rows) == ("ABC", 1)
 
 

@@ -153,7 +153,7 @@ def test_the_same_fill_in_two_formats_is_told_and_kept(tmp_path):
     )
     (finding,) = suspected_duplicates(tmp_path / "ledger.parquet", names)
     assert (finding.rule, finding.symbol, finding.rows, finding.first_day) == (
-        "suspect: told twice",
+        "suspect: duplicate",
         "ABC",
         1,
         "2024-03-01",

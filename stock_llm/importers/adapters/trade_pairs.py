@@ -1,18 +1,20 @@
-"""Ledgers of crypto exchanges tell a trade in several rows: what left, what came, what it cost.
-They become one row.
+"""Joins the rows in which crypto exchanges tell one trade: what left, what came, what it cost.
 
 In: a `Sheet` whose format has the columns `group` (rows of one trade share it), `action`, `symbol`
 and `quantity`. Out: the sheet with the columns Out, Out asset, In, In asset, Cost and Cost asset (a
 second cost likewise) filled in where a row stands for a trade, and every other row of the trade
-accounted for. Does not know ledger kinds.
+accounted for.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+
+import pyarrow as pa
 
 from stock_llm.importers.table_reader import Sheet, Workbook
+from stock_llm.tabular.numbers import decimal_sign, read_numbers
 
 _OF_SWAP = (
     "Out",
@@ -39,18 +41,18 @@ class _Row:
 
 
 def kraken_ledgers(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Rows of a trade share a refid; costs stand in a column of their own, on top of the amount."""
+    """Joins rows that share a refid; costs stand in a column of their own, on top of the amount."""
     return _paired(
         sheet, workbook, trades=("trade", "spend", "receive"), costs=(), asset=_kraken_asset
     )
 
 
 def binance_transactions(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Rows of a trade have the same second; costs are rows. Conversions of one second stand one
-    below the other."""
+    """Joins rows of the same second; costs are rows. Conversions of one second follow each other."""
     trades = (
-        "buy", "sell", "transaction related", "transaction buy", "transaction spend", "transaction sold", "transaction revenue",
-        "binance convert", "large otc trading", "buy crypto", "buy crypto with fiat", "auto-invest transaction",
+        "buy", "sell", "transaction related", "transaction buy", "transaction spend",
+        "transaction sold", "transaction revenue", "binance convert", "large otc trading",
+        "buy crypto", "buy crypto with fiat", "auto-invest transaction",
         "small assets exchange bnb", "small assets exchange bnb (spot)",
     )  # fmt: skip
     costs = ("fee", "transaction fee")
@@ -58,7 +60,7 @@ def binance_transactions(sheet: Sheet, workbook: Workbook) -> Sheet:
 
 
 def coinbase_pro_account(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Rows of a trade share a trade id; costs are rows."""
+    """Joins rows that share a trade id; costs are rows."""
     return _paired(sheet, workbook, trades=("match", "conversion"), costs=("fee",), asset=str)
 
 
@@ -126,20 +128,17 @@ def _is_exchange(rows: Sequence[_Row]) -> bool:
 
 
 def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:
-    columns = [sheet.cells(role) for role in ("action", "symbol", "quantity")]
-    cost = sheet.cells("cost") if "cost" in sheet.format.columns else [""] * len(sheet.rows)
+    roles = [role for role in ("quantity", "cost") if role in sheet.format.columns]
+    texts = {role: pa.array(sheet.cells(role), pa.string()) for role in roles}
+    sign = decimal_sign(texts.values())
+    numbers = read_numbers(texts, sign, sheet.format.decimal, sheet.separator).values
+    amounts = numbers["quantity"].to_pylist()
+    costs = numbers["cost"].to_pylist() if "cost" in numbers else [None] * len(amounts)
+    cells = zip(sheet.cells("action"), sheet.cells("symbol"), amounts, costs, strict=True)
     return [
-        _Row(at, action.lower(), asset(symbol), _number(amount), _number(fee) or Decimal(0))
-        for at, (action, symbol, amount, fee) in enumerate(zip(*columns, cost, strict=True))
+        _Row(at, action.lower(), asset(symbol), amount, cost or Decimal(0))
+        for at, (action, symbol, amount, cost) in enumerate(cells)
     ]
-
-
-def _number(text: str) -> Decimal | None:
-    try:
-        value = Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() and abs(value) < Decimal(10) ** 13 else None
 
 
 def _settle(
@@ -149,7 +148,7 @@ def _settle(
     sheet: Sheet,
     workbook: Workbook,
 ) -> None:
-    """Makes one row of a trade's rows, or sets all of them aside."""
+    """Makes one row of a trade's rows, or quarantines all of them."""
 
     def report(rows: Sequence[_Row], reason: str, how: Callable[[int, str, str], None]) -> None:
         for row in rows:
@@ -164,7 +163,10 @@ def _settle(
     out = [asset for asset, amount in moved.items() if amount < 0]
     into = [asset for asset, amount in moved.items() if amount > 0]
     if len(out) != 1 or len(into) != 1:
-        reason = f"the rows of this trade do not say what was given for what: {len(out)} assets left, {len(into)} came"
+        reason = (
+            "the rows of this trade do not say what was given for what:"
+            f" {len(out)} assets left, {len(into)} came"
+        )
         return report(group, reason, workbook.quarantine)
     if len(cost) > 2:
         return report(

@@ -1,0 +1,1 @@
+"""Daily candles: files are parsed, checked, repaired and merged into one table."""

@@ -1,8 +1,7 @@
 """Daily candles of all files as one table of `CANDLE_SCHEMA`, sorted by symbol and date.
 
-In: candle files, or what `candle_file.read_file` made of each. Out: the table, the rows that were set aside with their reasons,
-and findings. What the files say can be had back: a row's price / `scale` is the file's, `as_of` is the day of its snapshot,
-`adjustment` what makes its close an adjusted one. Does not know file formats, trades or indicators.
+What the files say can be had back: a row's price / `scale` is the file's, `as_of` is the day of its
+snapshot, `adjustment` makes its close an adjusted one.
 """
 
 from collections import Counter
@@ -26,7 +25,6 @@ from stock_llm.market.candles.check import (
 from stock_llm.market.candles.closes import StockSplit
 from stock_llm.market.candles.columns import PRICES
 from stock_llm.market.situation import Candles
-from stock_llm.settings import Settings
 from stock_llm.storage import parquet, parse_cache
 from stock_llm.storage.checksums import digest_of, file_sha256
 from stock_llm.storage.findings import Finding
@@ -34,15 +32,15 @@ from stock_llm.storage.parse_cache import CachedParse, ParseResult
 from stock_llm.storage.quarantine import QuarantinedRow
 
 PARSERS = ("market/candles", "market/calendars.py", "tabular", "storage/quarantine.py")
-"""The code that a candle file is read by; see `code_digest`."""
+"""The code that parses a candle file; see `code_digest`."""
 
-_AT_ONCE = 250_000
-"""Candles that `merge_parts` has in memory."""
+_MAX_CANDLES = 250_000
+"""Candles that `merge_candles` has in memory."""
 
 
 @dataclass(frozen=True)
 class CandleMerge:
-    """What became of the rows of several parts: rows that were given = `kept` + `rejected` + `duplicates`."""
+    """What became of the rows of several files: rows given = `kept` + `rejected` + `duplicates`."""
 
     kept: int
     rejected: list[QuarantinedRow]
@@ -56,44 +54,45 @@ def read_candles(
     known_splits: Mapping[str, Sequence[StockSplit]] | None = None,
     exchanges: Exchanges | None = None,
 ) -> CheckedCandles:
-    """The candles of several files, in memory; they are named relative to `root`. Its arguments are those of `check`.
+    """Read and check the candles of several files, in memory.
+
+    Args:
+        root: folder that the files are named relative to.
+        known_splits, exchanges: as for `check_candles`.
 
     Raises:
-        InputError: a file is empty, not UTF-8, not daily, lacks a column, or more than half of its rows are bad; or the files
-            contradict each other on most days.
+        InputError: a file is empty, not UTF-8, not daily, lacks a column, or more than half of its
+            rows are bad; or the files contradict each other on most days.
     """
-    read_files = [read_file(file, file.relative_to(root).as_posix(), exchanges) for file in files]
-    read_files.sort(key=lambda one: one.table["symbol"][0].as_py() if len(one.table) else "")
-    table = (
-        pa.concat_tables([one.table for one in read_files])
-        if read_files
-        else CANDLE_SCHEMA.empty_table()
-    )
+    results = [read_file(file, file.relative_to(root).as_posix(), exchanges) for file in files]
+    results.sort(key=lambda result: result.table["symbol"][0].as_py() if len(result.table) else "")
+    table = pa.concat_tables([CANDLE_SCHEMA.empty_table(), *(result.table for result in results)])
     checked = check_candles(table, known_splits, exchanges)
     _refuse_contradiction(checked.rejected, len(table))
     return replace(
         checked,
-        rejected=[row for one in read_files for row in one.rejected] + checked.rejected,
-        rows_read=sum(one.rows_read for one in read_files),
+        rejected=[row for result in results for row in result.rejected] + checked.rejected,
+        rows_read=sum(result.rows_read for result in results),
     )
 
 
-def load_candle_file(file: Path, settings: Settings, exchanges: Exchanges) -> CachedParse:
-    """One of the user's candle files, read once; its facts tell `rows_read` and `symbols`.
+def load_candle_file(file: Path, name: str, exchanges: Exchanges, cache: Path) -> CachedParse:
+    """Parse a candle file, or read what the cache has of it; facts: `rows_read` and `symbols`.
+
+    Args:
+        name: what the file is called in the result.
+        cache: folder of parsed files.
 
     Raises:
-        InputError: the file is empty, not UTF-8, not daily, lacks a column, or more than half of its rows are bad.
+        InputError: the file is empty, not UTF-8, not daily, lacks a column, or more than half of
+            its rows are bad.
     """
-    given = settings.path(settings.candles)
-    name = file.relative_to(given if given.is_dir() else given.parent).as_posix()
 
-    def work() -> ParseResult:
-        reading = read_file(file, name, exchanges)
-        facts = {
-            "rows_read": reading.rows_read,
-            "symbols": sorted(pc.unique(reading.table["symbol"]).to_pylist()),
-        }
-        return ParseResult(reading.table, reading.rejected, facts)
+    def parse() -> ParseResult:
+        result = read_file(file, name, exchanges)
+        symbols = sorted(pc.unique(result.table["symbol"]).to_pylist())
+        facts = {"rows_read": result.rows_read, "symbols": symbols}
+        return ParseResult(result.table, result.rejected, facts)
 
     digest = digest_of(
         candles=file_sha256(file),
@@ -101,7 +100,7 @@ def load_candle_file(file: Path, settings: Settings, exchanges: Exchanges) -> Ca
         exchanges=[exchanges.default, *sorted(exchanges.by_symbol.items())],
         code=parse_cache.code_digest(*PARSERS),
     )
-    return parse_cache.load_or_parse(settings.artifacts / "parts", digest, work)
+    return parse_cache.load_or_parse(cache, digest, parse)
 
 
 def merge_candles(
@@ -110,47 +109,50 @@ def merge_candles(
     known_splits: Mapping[str, Sequence[StockSplit]] | None = None,
     exchanges: Exchanges | None = None,
 ) -> CandleMerge:
-    """Writes the candles of several Parquet files, each the table that `read_file` made of a file, to `target`,
-    some symbols at a time.
+    """Check and write the candles of several Parquet files to `target`, some symbols at a time.
 
-    The same files give the same bytes, in whatever order they come. The other arguments are those of `check`.
+    The same files give the same bytes, in whatever order they come.
+
+    Args:
+        files: each holds the table that `read_file` made of a candle file.
+        known_splits, exchanges: as for `check_candles`.
 
     Raises:
-        InputError: the files contradict each other on most days, or `exchanges` names one that there is not.
+        InputError: the files contradict each other on most days, or `exchanges` names one that
+            there is not.
     """
     rows: Counter[str] = Counter()
-    where: dict[str, list[Path]] = {}
+    files_of: dict[str, list[Path]] = {}
     for file in sorted(files):
         counts = pc.value_counts(pq.read_table(file, columns=["symbol"])["symbol"].combine_chunks())
-        for one in counts.to_pylist():
-            rows[one["values"]] += one["counts"]
-            where.setdefault(one["values"], []).append(file)
-    made: list[CheckedCandles] = []
+        for item in counts.to_pylist():
+            rows[item["values"]] += item["counts"]
+            files_of.setdefault(item["values"], []).append(file)
+    checks: list[CheckedCandles] = []
 
-    def some() -> Iterator[pa.RecordBatch]:
-        for symbols in _batches(rows):
-            holding = sorted({file for symbol in symbols for file in where[symbol]})
-            chosen = [
+    def checked_batches() -> Iterator[pa.RecordBatch]:
+        for symbols in _symbol_batches(rows):
+            tables = [
                 pq.read_table(file, schema=CANDLE_SCHEMA, filters=[("symbol", "in", symbols)])
-                for file in holding
+                for file in sorted({file for symbol in symbols for file in files_of[symbol]})
             ]
-            checked = check_candles(pa.concat_tables(chosen), known_splits, exchanges)
-            made.append(replace(checked, table=CANDLE_SCHEMA.empty_table()))
+            checked = check_candles(pa.concat_tables(tables), known_splits, exchanges)
+            checks.append(replace(checked, table=CANDLE_SCHEMA.empty_table()))
             yield from checked.table.to_batches()
 
-    kept = parquet.write_batches(some(), CANDLE_SCHEMA, target)
-    rejected = [one for checked in made for one in checked.rejected]
+    kept = parquet.write_batches(checked_batches(), CANDLE_SCHEMA, target)
+    rejected = [row for checked in checks for row in checked.rejected]
     _refuse_contradiction(rejected, rows.total())
-    findings = sorted(one for checked in made for one in checked.findings)
-    return CandleMerge(kept, rejected, findings, sum(checked.duplicates for checked in made))
+    findings = sorted(finding for checked in checks for finding in checked.findings)
+    return CandleMerge(kept, rejected, findings, sum(checked.duplicates for checked in checks))
 
 
-def _batches(rows: Mapping[str, int]) -> Iterator[list[str]]:
-    """Symbols in their order, together until there are enough rows."""
+def _symbol_batches(rows: Mapping[str, int]) -> Iterator[list[str]]:
+    """Yield symbols in their order, together until there are enough rows."""
     batch: list[str] = []
     size = 0
     for symbol in sorted(rows):
-        if batch and size + rows[symbol] > _AT_ONCE:
+        if batch and size + rows[symbol] > _MAX_CANDLES:
             yield batch
             batch, size = [], 0
         batch.append(symbol)
@@ -160,23 +162,22 @@ def _batches(rows: Mapping[str, int]) -> Iterator[list[str]]:
 
 
 def _refuse_contradiction(rejected: list[QuarantinedRow], rows: int) -> None:
-    conflicts = [one for one in rejected if one.reason == CONFLICT_REASON]
+    conflicts = [row for row in rejected if row.reason == CONFLICT_REASON]
     if len(conflicts) * 2 > rows:
         first = min(conflicts)
         raise InputError(
-            f"{len(conflicts)} of {rows} candles say something else than another of their day, the first: {first.raw}",
+            f"{len(conflicts)} of {rows} candles contradict another candle of their day, the first:"
+            f" {first.raw}",
             file=first.file,
             row=first.row,
-            remedy="Daily candles are needed, one for each symbol and day: keep one file of each symbol",
+            remedy="Daily candles are needed, one for each symbol and day: keep one file of each"
+            " symbol",
         )
 
 
 def candles_by_symbol(table: pa.Table) -> Iterator[Candles]:
-    """One `Candles` per symbol of a table of `CANDLE_SCHEMA` that is sorted by symbol."""
+    """Yield one `Candles` per symbol of a table of `CANDLE_SCHEMA` that is sorted by symbol."""
     columns = {name: table[name].to_numpy() for name in (*PRICES, "volume")}
-    for span in rows_by_symbol(table):
-        yield Candles(
-            symbol=span.symbol,
-            day=span.day,
-            **{name: values[span.start : span.end] for name, values in columns.items()},
-        )
+    for rows in rows_by_symbol(table):
+        own = {name: values[rows.start : rows.end] for name, values in columns.items()}
+        yield Candles(symbol=rows.symbol, day=rows.day, **own)

@@ -1,15 +1,12 @@
-"""All candles of some symbols: one a symbol and day, repaired, compared with the exchange's calendar.
+"""Checks all candles of some symbols: one a symbol and day, repaired, compared with the calendar.
 
-In: what several files say, as one table; splits that are known elsewhere; which exchange a symbol is of. Out: the same table in
-order without what is said twice, contradictory or not to be trusted, the rows that were set aside with their reasons, and
-findings. Of two snapshots the later one counts. Does not know files.
+Rows that repeat another are dropped, contradictory and untrustworthy ones are quarantined with
+their reason. Of two snapshots of a day the later one counts.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +14,13 @@ import pyarrow as pa
 from stock_llm.market import calendars
 from stock_llm.market.calendars import Exchanges
 from stock_llm.market.candles import repair
-from stock_llm.market.candles.candle_file import CANDLE_SCHEMA
-from stock_llm.market.candles.closes import StockSplit, merge_splits
+from stock_llm.market.candles.closes import StockSplit, merge_splits, splits_of
 from stock_llm.market.candles.columns import PRICES
-from stock_llm.market.candles.repair import PriceSeries, Repair
+from stock_llm.market.candles.repair import PriceSeries
 from stock_llm.market.candles.snapshots import (
     dictionary_codes,
     latest_scale,
+    replace_column,
     select_daily,
     sort_candles,
 )
@@ -49,32 +46,36 @@ def check_candles(
     known_splits: Mapping[str, Sequence[StockSplit]] | None = None,
     exchanges: Exchanges | None = None,
 ) -> CheckedCandles:
-    """All candles of some symbols, in any order: one a day, repaired, compared with the calendar.
+    """Check a table of `CANDLE_SCHEMA` with all candles of its symbols, in any order.
 
     Args:
-        known_splits: by symbol, from the ledger or the table of instruments; those of the files' own split column are known.
+        known_splits: by symbol, from the ledger or the table of instruments, besides those of the
+            files' own split column.
         exchanges: default: by suffix, New York where a symbol has none.
 
     Raises:
         InputError: `exchanges` names one that there is not.
     """
     exchanges = exchanges or Exchanges()
-    given, table = len(table), sort_candles(table)
+    rows_read, table = len(table), sort_candles(table)
     days = select_daily(table)
-    rejected = _set_aside(table, np.where(days.conflicts, CONFLICT_REASON, ""))
-    duplicates = given - int(days.kept.sum() + days.conflicts.sum())
+    rejected = _quarantined(table, np.where(days.conflicts, CONFLICT_REASON, ""))
+    duplicates = rows_read - int(days.kept.sum() + days.conflicts.sum())
     table = latest_scale(table, days)
     if not days.kept.all():
         table = table.filter(pa.array(days.kept))
 
-    repaired = _repaired(table, known_splits or {}, exchanges)
-    rejected += _set_aside(table, repaired.reasons)
-    table = repaired.table
-    findings = days.findings + repaired.findings + _adjusted(table)
-    findings += calendars.check_sessions(
-        ((span.symbol, span.day) for span in rows_by_symbol(table)), exchanges
-    )
-    return CheckedCandles(table, rejected, sorted(findings), given, duplicates)
+    repaired = _repair(table, known_splits or {}, exchanges)
+    rejected += _quarantined(repaired.table, repaired.reasons)
+    table = repaired.trusted()
+    own_days = ((rows.symbol, rows.day) for rows in rows_by_symbol(table))
+    findings = [
+        *days.findings,
+        *repaired.findings,
+        *_find_adjusted(table),
+        *calendars.check_sessions(own_days, exchanges),
+    ]
+    return CheckedCandles(table, rejected, sorted(findings), rows_read, duplicates)
 
 
 @dataclass(frozen=True)
@@ -88,116 +89,102 @@ class SymbolRows:
 
 
 def rows_by_symbol(table: pa.Table) -> list[SymbolRows]:
+    """Return where each symbol's rows are in a table that is sorted by symbol."""
     symbols, codes = dictionary_codes(table, "symbol")
     day = table["date"].to_numpy().astype("datetime64[D]")
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)] if len(codes) else []
     return [
         SymbolRows(symbols[codes[start]], start, end, day[start:end])
-        for start, end in itertools.pairwise(edges)
+        for start, end in pairwise(edges)
     ]
 
 
 @dataclass(frozen=True)
-class _Repaired:
-    """The table after repairs, without those of its rows before for which `reasons` is not empty."""
+class _RepairedTable:
+    """A table after repairs.
+
+    Attributes:
+        reasons: why each of its rows cannot be trusted; empty where it can.
+    """
 
     table: pa.Table
     reasons: np.ndarray
     findings: list[Finding]
 
+    def trusted(self) -> pa.Table:
+        mask = self.reasons == ""
+        return self.table if mask.all() else self.table.filter(pa.array(mask))
 
-def _repaired(
+
+def _repair(
     table: pa.Table, known_splits: Mapping[str, Sequence[StockSplit]], exchanges: Exchanges
-) -> _Repaired:
+) -> _RepairedTable:
     reasons = np.full(len(table), "", object)
     prices = np.stack([table[name].to_numpy() for name in PRICES])
     volume, ratio, scale = (table[name].to_numpy() for name in ("volume", "split", "scale"))
-    spans = rows_by_symbol(table)
-    suspicious = repair.suspicious(prices, np.array([*(span.start for span in spans), len(table)]))
+    symbols = rows_by_symbol(table)
+    starts = np.array([*(rows.start for rows in symbols), len(table)])
     findings: list[Finding] = []
     changed = False
-    for span, doubtful in zip(spans, suspicious.tolist(), strict=True):
-        own = slice(span.start, span.end)
-        splits = _splits(span, ratio[own], known_splits.get(span.symbol, ()))
-        if not doubtful and not splits:
+    for rows, is_suspicious in zip(symbols, repair.suspicious(prices, starts), strict=True):
+        own = slice(rows.start, rows.end)
+        splits = merge_splits(splits_of(rows.day, ratio[own]), known_splits.get(rows.symbol, ()))
+        if not is_suspicious and not splits:
             continue
-        series = PriceSeries(
-            span.symbol,
-            span.day,
-            prices[:, own],
-            volume[own],
-            exchanges.in_hundredths(span.symbol),
-            splits,
+        in_hundredths = exchanges.in_hundredths(rows.symbol)
+        repaired = repair.repair(
+            PriceSeries(rows.symbol, rows.day, prices[:, own], volume[own], in_hundredths, splits)
         )
-        made = repair.repair(series)
-        findings += made.findings
-        reasons[own] = made.reason
-        if _changes(made, series):
+        findings += repaired.findings
+        reasons[own] = repaired.reason
+        if (repaired.prices != prices[:, own]).any() or (repaired.volume != volume[own]).any():
             if not changed:
                 prices, volume, scale = prices.copy(), volume.copy(), scale.copy()
-            prices[:, own], volume[own], scale[own] = (
-                made.prices,
-                made.volume,
-                scale[own] * made.scale,
-            )
+            prices[:, own], volume[own] = repaired.prices, repaired.volume
+            scale[own] *= repaired.scale
             changed = True
     if changed:
-        for name, values in (
-            *zip(PRICES, prices, strict=True),
-            ("volume", volume),
-            ("scale", scale),
-        ):
-            place = CANDLE_SCHEMA.get_field_index(name)
-            table = table.set_column(place, CANDLE_SCHEMA.field(place), pa.array(values))
-    kept = reasons == ""
-    return _Repaired(table if kept.all() else table.filter(pa.array(kept)), reasons, findings)
+        columns = dict(zip(PRICES, prices, strict=True)) | {"volume": volume, "scale": scale}
+        for name, values in columns.items():
+            table = replace_column(table, name, values)
+    return _RepairedTable(table, reasons, findings)
 
 
-def _splits(
-    span: SymbolRows, ratio: np.ndarray, known: Sequence[StockSplit]
-) -> tuple[StockSplit, ...]:
-    """The splits of a symbol: the file's own, and others that it does not tell."""
-    told = [
-        StockSplit(span.day[at].astype(date), Decimal(str(float(ratio[at]))))
-        for at in np.flatnonzero(ratio != 1).tolist()
-    ]
-    return merge_splits(told, known)
-
-
-def _changes(made: Repair, series: PriceSeries) -> bool:
-    return not (
-        np.array_equal(made.prices, series.prices) and np.array_equal(made.volume, series.volume)
-    )
-
-
-def _set_aside(table: pa.Table, reasons: np.ndarray) -> list[QuarantinedRow]:
-    """The rows that have a reason."""
+def _quarantined(table: pa.Table, reasons: np.ndarray) -> list[QuarantinedRow]:
+    """Return the rows that have a reason."""
     mask = reasons != ""
     if not mask.any():
         return []
+    shown = ("symbol", "date", *PRICES, "volume")
     return [
-        QuarantinedRow("candles", row["source_file"], row["source_row"], reason, _shown(row))
+        QuarantinedRow(
+            "candles",
+            row["source_file"],
+            row["source_row"],
+            reason,
+            ",".join(str(row[name]) for name in shown),
+        )
         for row, reason in zip(
             table.filter(pa.array(mask)).to_pylist(), reasons[mask].tolist(), strict=True
         )
     ]
 
 
-def _shown(row: dict) -> str:
-    return ",".join(str(row[name]) for name in ("symbol", "date", *PRICES, "volume"))
+def _find_adjusted(table: pa.Table) -> list[Finding]:
+    """Report symbols with dividends whose earlier prices have no factor: they are adjusted already.
 
-
-def _adjusted(table: pa.Table) -> list[Finding]:
-    """Symbols whose dividends are known while no price before them has a factor: their prices are adjusted already."""
+    Such prices change with the next dividend.
+    """
     dividend, factor = table["dividend"].to_numpy(), table["adjustment"].to_numpy()
-    found = []
-    for span in rows_by_symbol(table) if dividend.any() else ():
-        paid = np.flatnonzero(dividend[span.start : span.end])
-        if len(paid) and paid[-1] and (factor[span.start : span.start + paid[-1]] == 1).all():
+    findings = []
+    for rows in rows_by_symbol(table) if dividend.any() else ():
+        paid = np.flatnonzero(dividend[rows.start : rows.end])
+        if len(paid) and paid[-1] and (factor[rows.start : rows.start + paid[-1]] == 1).all():
             text = (
-                f"{len(paid)} dividends are in the file and no adjusted close: its prices seem adjusted for them already, and "
-                "will be others after the next one. Fetch it with auto_adjust=False, as stock-llm fetch does"
+                f"{len(paid)} dividends are in the file and no adjusted close: its prices seem"
+                " adjusted for them already, and will be others after the next one. Fetch it with"
+                " auto_adjust=False, as stock-llm fetch does"
             )
-            days = str(span.day[paid[0]]), str(span.day[paid[-1]])
-            found.append(Finding("adjusted prices", span.symbol, *days, len(paid), 1.0, text))
-    return found
+            days = str(rows.day[paid[0]]), str(rows.day[paid[-1]])
+            findings.append(Finding("adjusted prices", rows.symbol, *days, len(paid), 1.0, text))
+    return findings

@@ -1,13 +1,15 @@
-"""Candles as trades are compared with them: closes by day, and the splits that are worked into them.
+"""Closes by day for comparison with trades, and the splits that are worked into them.
 
-In: a table of `CANDLE_SCHEMA`, splits from elsewhere. Out: `Series`. Trades are written as they were made; closes as if every
-split up to the snapshot had always been in force: `Series.factor` is between them. Does not know trades.
+Trades are recorded as they were made; closes as if every split up to the snapshot had always been
+in force. `CloseSeries.factor` converts between them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from itertools import pairwise
+from math import prod
 
 import numpy as np
 import pyarrow as pa
@@ -42,63 +44,59 @@ class CloseSeries:
     splits: tuple[StockSplit, ...] = ()
 
     def factor(self, day: date) -> Decimal:
-        """Units of today's for one of that day's."""
-        found = Decimal(1)
-        for split in self.splits:
-            if day < split.day <= self.as_of:
-                found *= split.ratio
-        return found
+        """Return the units of today for one unit of `day`."""
+        ratios = (split.ratio for split in self.splits if day < split.day <= self.as_of)
+        return prod(ratios, start=Decimal(1))
 
 
 def closes_by_symbol(
-    table: pa.Table, elsewhere: Mapping[str, Sequence[StockSplit]]
+    table: pa.Table, known_splits: Mapping[str, Sequence[StockSplit]]
 ) -> dict[str, CloseSeries]:
-    """Every symbol of a table that is sorted by symbol and day.
+    """Return the closes of every symbol of a table that is sorted by symbol and day.
 
     Args:
-        elsewhere: splits by symbol that the candles' own files do not tell.
+        known_splits: splits by symbol that the candle files do not have.
     """
     symbols = table["symbol"].combine_chunks().dictionary_encode()
     codes = symbols.indices.to_numpy()
     names = symbols.dictionary.to_pylist()
-    edges = (
-        np.flatnonzero(np.r_[True, codes[1:] != codes[:-1], True]) if len(codes) else np.array([0])
-    )
+    edges = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1], True]) if len(codes) else [0]
     day, close = table["date"].to_numpy().astype("datetime64[D]"), table["close"].to_numpy()
     as_of, split = table["as_of"].to_numpy().astype("datetime64[D]"), table["split"].to_numpy()
-    found = {}
-    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        symbol = names[codes[start]]
-        told = [
-            StockSplit(day[start + at].astype(date), Decimal(str(float(split[start + at]))))
-            for at in np.flatnonzero(split[start:end] != 1.0).tolist()
-        ]
-        found[symbol] = CloseSeries(
+    series = {}
+    for start, end in pairwise(edges):
+        symbol, rows = names[codes[start]], slice(start, end)
+        own_splits = splits_of(day[rows], split[rows])
+        series[symbol] = CloseSeries(
             symbol=symbol,
-            day=day[start:end],
-            close=close[start:end],
-            as_of=as_of[start:end].max().astype(date),
-            splits=merge_splits(told, elsewhere.get(symbol, ())),
+            day=day[rows],
+            close=close[rows],
+            as_of=as_of[rows].max().astype(date),
+            splits=merge_splits(own_splits, known_splits.get(symbol, ())),
         )
-    return found
+    return series
+
+
+def splits_of(day: np.ndarray, ratio: np.ndarray) -> list[StockSplit]:
+    """Return the splits of a candle file's split column, in which 1 stands for none."""
+    return [
+        StockSplit(day[index].astype(date), Decimal(str(float(ratio[index]))))
+        for index in np.flatnonzero(ratio != 1).tolist()
+    ]
 
 
 def merge_splits(*sources: Iterable[StockSplit]) -> tuple[StockSplit, ...]:
-    """The splits of several sources, the most trusted first: one of the same ratio within a week is the same split."""
-    found: list[StockSplit] = []
+    """Merge the splits of several sources, the most trusted first."""
+    merged: list[StockSplit] = []
     for source in sources:
         for split in sorted(source):
-            if (
-                split.ratio > 0
-                and split.ratio != 1
-                and not any(is_same_split(split, other) for other in found)
-            ):
-                found.append(split)
-    return tuple(sorted(found))
+            known = any(is_same_split(split, other) for other in merged)
+            if split.ratio > 0 and split.ratio != 1 and not known:
+                merged.append(split)
+    return tuple(sorted(merged))
 
 
-def is_same_split(one: StockSplit, other: StockSplit) -> bool:
-    """Whether two sources tell of one split: a week apart at most, and of the same ratio to two percent."""
-    return abs((one.day - other.day).days) <= SPLIT_WINDOW_DAYS and abs(
-        one.ratio / other.ratio - 1
-    ) < Decimal("0.02")
+def is_same_split(split: StockSplit, other: StockSplit) -> bool:
+    """Return whether two sources report one split: within a week, ratios within two percent."""
+    near = abs((split.day - other.day).days) <= SPLIT_WINDOW_DAYS
+    return near and abs(split.ratio / other.ratio - 1) < Decimal("0.02")

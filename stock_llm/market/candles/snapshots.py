@@ -1,9 +1,8 @@
-"""Several snapshots of the same candles: which row of a day counts, and how older prices come to the scale of the latest.
+"""Snapshots of the same candles: the row of a day that counts, and the scale of older prices.
 
-In: a table of `CANDLE_SCHEMA` from several files. Out: masks of the rows that stay and that contradict each other, and the
-table with the prices of older snapshots brought to the scale of the later one that overlaps them: what was fetched before a
-split is in other units, and what was fetched before a dividend is adjusted for one less. Does not know files, splits or
-calendars.
+What was fetched before a split is in other units, and what was fetched before a dividend is
+adjusted for one less. Prices of older snapshots are brought to the scale of the later one that
+overlaps them.
 """
 
 from dataclasses import dataclass
@@ -16,37 +15,38 @@ from stock_llm.market.candles.columns import PRICES
 from stock_llm.storage.findings import Finding
 
 _SAME = 1e-6
-"""Share by which two files may differ in a value and still say the same: six digits is what Yahoo's CSV files have."""
+"""Share by which equal values may differ between two files: Yahoo's CSV files have six digits."""
 
 _STEADY = 0.005
-"""Share by which the ratio of two snapshots may vary over the days that they share, for it to be one of scale."""
+"""Share by which the ratio of two snapshots may vary over their common days if it is their scale."""
 
 
 def dictionary_codes(table: pa.Table, column: str) -> tuple[list[str], np.ndarray]:
-    """A text column as its distinct texts, ascending, and each row's place among them."""
+    """Return the distinct texts of a column, ascending, and each row's index among them."""
     encoded = table[column].combine_chunks().dictionary_encode()
     texts = encoded.dictionary.to_pylist()
     order = sorted(range(len(texts)), key=texts.__getitem__)
     rank = np.empty(len(texts), np.int64)
     rank[order] = np.arange(len(texts))
-    return [texts[index] for index in order], rank[encoded.indices.to_numpy()] if len(
-        texts
-    ) else np.array([], np.int64)
+    indices = encoded.indices.to_numpy() if texts else np.array([], np.int64)
+    return [texts[index] for index in order], rank[indices]
+
+
+def replace_column(table: pa.Table, name: str, values: np.ndarray) -> pa.Table:
+    """Return a table of `CANDLE_SCHEMA` with other values in a column."""
+    index = CANDLE_SCHEMA.get_field_index(name)
+    return table.set_column(index, CANDLE_SCHEMA.field(index), pa.array(values))
 
 
 def sort_candles(table: pa.Table) -> pa.Table:
-    """By symbol and day, the latest snapshot of a day first; then by file and row. Files that are in order are not moved."""
+    """Sort by symbol and day, the latest snapshot of a day first; then by file and row."""
     codes, day = dictionary_codes(table, "symbol")[1], table["date"].to_numpy().astype(np.int64)
     later = (codes[1:] > codes[:-1]) | ((codes[1:] == codes[:-1]) & (day[1:] > day[:-1]))
     if later.all():
         return table
-    file, as_of = (
-        dictionary_codes(table, "source_file")[1],
-        table["as_of"].to_numpy().astype(np.int64),
-    )
-    return table.take(
-        pa.array(np.lexsort((table["source_row"].to_numpy(), file, -as_of, day, codes)))
-    )
+    file, row = dictionary_codes(table, "source_file")[1], table["source_row"].to_numpy()
+    as_of = table["as_of"].to_numpy().astype(np.int64)
+    return table.take(pa.array(np.lexsort((row, file, -as_of, day, codes))))
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,11 @@ class DailySelection:
 
     Attributes:
         kept: mask of those that stay, one a day.
-        conflicts: mask of those that contradict another of their day and snapshot; the others say nothing more.
+        conflicts: mask of those that contradict another of their day and snapshot; the others say
+            nothing more.
         older: indices of rows of an older snapshot than that which stays.
         newer: for each of them the index of the row that stays.
-        findings: where an older snapshot said something else.
+        findings: where an older snapshot differs.
     """
 
     kept: np.ndarray
@@ -69,15 +70,15 @@ class DailySelection:
 
 
 def select_daily(table: pa.Table) -> DailySelection:
-    """Of a table that `in_order` has sorted: the latest snapshot of a day stays, and one of rows that say the same."""
+    """Select one row a day of a table that `sort_candles` sorted: the latest snapshot, once."""
     size = len(table)
     symbols, codes = dictionary_codes(table, "symbol")
     day, as_of = table["date"].to_numpy(), table["as_of"].to_numpy()
     first = np.ones(size, bool)
     first[1:] = (codes[1:] != codes[:-1]) | (day[1:] != day[:-1])
     if first.all():
-        nothing = np.array([], int)
-        return DailySelection(first, np.zeros(size, bool), nothing, nothing, [])
+        none = np.array([], int)
+        return DailySelection(first, np.zeros(size, bool), none, none, [])
     again = np.flatnonzero(~first)
     leader = np.flatnonzero(first)[np.cumsum(first) - 1][again]
     differs = np.zeros(len(again), bool)
@@ -100,71 +101,57 @@ def select_daily(table: pa.Table) -> DailySelection:
         conflicts,
         again[older],
         leader[older],
-        _replaced(symbols, codes[replaced], day[replaced]),
+        _find_replaced(symbols, codes[replaced], day[replaced]),
     )
 
 
 def latest_scale(table: pa.Table, days: DailySelection) -> pa.Table:
-    """The table with prices, volumes and adjustments of older snapshots as the later ones would have them.
+    """Bring prices, volumes and adjustments of older snapshots to the scale of the later ones.
 
-    Over the days that two snapshots of a symbol share, the ratio of their closes must be steady, or it is no matter of scale.
+    Only where the ratio of two snapshots is steady over the days that they share: else it is no
+    matter of scale.
     """
     if not len(days.older):
         return table
     codes, as_of = dictionary_codes(table, "symbol")[1], table["as_of"].to_numpy().astype(np.int64)
     snapshot = codes << 32 | (as_of + (1 << 31))
     close, factor = table["close"].to_numpy(), table["adjustment"].to_numpy()
-    ratio, dividends = (
-        close[days.newer] / close[days.older],
-        factor[days.newer] / factor[days.older],
-    )
-    scale: dict[int, float] = {}
-    adjusted: dict[int, float] = {}
-    for key in sorted(
-        set(snapshot[days.older].tolist()), reverse=True
-    ):  # the later snapshot of a symbol first
+    ratio = close[days.newer] / close[days.older]
+    dividends = factor[days.newer] / factor[days.older]
+    scales: dict[int, float] = {}
+    adjustments: dict[int, float] = {}
+    # Of a symbol's snapshots the later one comes first.
+    for key in sorted(set(snapshot[days.older].tolist()), reverse=True):
         shared = np.flatnonzero(snapshot[days.older] == key)
         reference = int(snapshot[days.newer[shared[-1]]])
-        for found, values in ((scale, ratio[shared]), (adjusted, dividends[shared])):
-            middle = float(np.median(values))
-            steady = np.ptp(values) <= _STEADY * middle and abs(middle - 1) > _SAME
-            found[key] = found.get(reference, 1.0) * (middle if steady else 1.0)
-    for key, by in scale.items():
+        for factors, values in ((scales, ratio[shared]), (adjustments, dividends[shared])):
+            median = float(np.median(values))
+            steady = np.ptp(values) <= _STEADY * median and abs(median - 1) > _SAME
+            factors[key] = factors.get(reference, 1.0) * (median if steady else 1.0)
+    for key, scale in scales.items():
         rows = np.flatnonzero(days.kept & (snapshot == key))
-        if len(rows) and (by != 1 or adjusted[key] != 1):
-            table = _multiplied(table, rows, by, adjusted[key])
+        if len(rows) and (scale != 1 or adjustments[key] != 1):
+            table = _multiply(table, rows, scale, adjustments[key])
     return table
 
 
-def _multiplied(table: pa.Table, rows: np.ndarray, by: float, adjusted: float) -> pa.Table:
-    for name, factor in (
-        *((name, by) for name in (*PRICES, "scale")),
-        ("volume", 1 / by),
-        ("adjustment", adjusted),
-    ):
-        place = CANDLE_SCHEMA.get_field_index(name)
+def _multiply(table: pa.Table, rows: np.ndarray, scale: float, adjustment: float) -> pa.Table:
+    factors = dict.fromkeys((*PRICES, "scale"), scale)
+    for name, factor in (factors | {"volume": 1 / scale, "adjustment": adjustment}).items():
         values = table[name].to_numpy().copy()
         values[rows] *= factor
-        table = table.set_column(place, CANDLE_SCHEMA.field(place), pa.array(values))
+        table = replace_column(table, name, values)
     return table
 
 
-def _replaced(symbols: list[str], codes: np.ndarray, day: np.ndarray) -> list[Finding]:
-    found = []
+def _find_replaced(symbols: list[str], codes: np.ndarray, day: np.ndarray) -> list[Finding]:
+    findings = []
     for code in np.unique(codes).tolist():
         own = day[codes == code]
         text = (
             f"{len(own)} candles of an older file differ from those of a later one, which are used"
         )
-        found.append(
-            Finding(
-                "replaced by a later file",
-                symbols[code],
-                str(own.min()),
-                str(own.max()),
-                len(own),
-                1.0,
-                text,
-            )
-        )
-    return found
+        days = str(own.min()), str(own.max())
+        rule = "replaced by a later file"
+        findings.append(Finding(rule, symbols[code], *days, len(own), 1.0, text))
+    return findings

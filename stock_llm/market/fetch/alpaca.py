@@ -1,9 +1,10 @@
 """Daily candles of US stocks from Alpaca, by its library alpaca-py.
 
-In: symbols as Alpaca writes them (AAPL, BRK.B). Out: `Daily`. Needs the extra `alpaca` and the keys of an account, in the
-variables that Alpaca itself names: APCA_API_KEY_ID and APCA_API_SECRET_KEY. Bars are asked for three times: raw, adjusted for
-splits, adjusted for everything (https://docs.alpaca.markets/reference/stockbars); from the first two follow the splits.
-Dividends themselves are not told.
+Symbols are as Alpaca writes them: AAPL, BRK.B. Needs the extra `alpaca` and the keys of an account,
+in the variables that Alpaca itself names: APCA_API_KEY_ID and APCA_API_SECRET_KEY. Bars are asked
+for three times: raw, adjusted for splits, adjusted for everything
+(https://docs.alpaca.markets/reference/stockbars); from the first two follow the splits. Alpaca does
+not give the dividends themselves.
 """
 
 import os
@@ -29,11 +30,11 @@ _BUSY = (408, 425, 429, 500, 502, 503, 504)
 def fetch(
     symbols: Sequence[str], start: date, end: date, url: str | None = None, wait: float = 2.0
 ) -> Iterator[DailyCandles]:
-    """The candles of each symbol from `start` to the day before `end`.
+    """Yield the candles of each symbol from `start` to the day before `end`.
 
     Args:
         url: of another server than Alpaca's.
-        wait: seconds before a request is made again.
+        wait: seconds before the first retry.
 
     Raises:
         FetchError: Alpaca cannot be reached, refuses the keys, or has no bars of a symbol.
@@ -65,10 +66,10 @@ def fetch(
 def _ask(
     client: "StockHistoricalDataClient", symbol: str, start: date, end: date, adjustment: str
 ) -> list[dict[str, Any]]:
-    """The bars of a symbol, as Alpaca writes them: t o h l c v n vw.
+    """Ask for the bars of a symbol, whose fields are t o h l c v n vw.
 
     Raises:
-        FetchError: Alpaca refuses, and will refuse again.
+        FetchError: Alpaca refuses, and a retry would not help.
     """
     from alpaca.common.exceptions import APIError
     from alpaca.data.enums import Adjustment
@@ -83,15 +84,14 @@ def _ask(
         adjustment=Adjustment(adjustment),
     )
     try:
-        bars = dict(client.get_stock_bars(request)).get(
-            symbol, []
-        )  # a dictionary: the client was told raw_data
+        bars = dict(client.get_stock_bars(request)).get(symbol, [])  # a dictionary: raw_data
     except APIError as error:
         if error.status_code in _BUSY:
             raise
         if error.status_code in (401, 403):
             raise FetchError(
-                f"Alpaca refused ({error.status_code}): are {' and '.join(KEYS)} right, and may this account have these bars?"
+                f"Alpaca refused ({error.status_code}): are {' and '.join(KEYS)} right, and may"
+                " this account have these bars?"
             ) from None
         raise FetchError(
             f"Alpaca refused {symbol} ({error.status_code}): {str(error)[:200]}"
@@ -109,7 +109,7 @@ def _transient(error: BaseException) -> bool:
 
 
 def _daily(symbol: str, raw: list[dict], split: list[dict], everything: list[dict]) -> DailyCandles:
-    """The split-adjusted bars, with what the others add.
+    """Combine the three answers: split-adjusted bars, splits, adjusted closes.
 
     Raises:
         FetchError: the three answers are of different days.
@@ -132,15 +132,17 @@ def _daily(symbol: str, raw: list[dict], split: list[dict], everything: list[dic
 
 
 def _splits(ahead: np.ndarray) -> np.ndarray:
-    """From what raw closes are multiples of adjusted ones: new units per old one on the day of a split, else 0.
+    """Return the new units per old one on the day of a split, else 0.
 
-    Both closes are rounded to cents, so a ratio is taken as the simplest fraction that is within half a percent of it.
+    Both closes are rounded to cents, so a ratio is taken as the simplest fraction that is within
+    half a percent of it.
+
+    Args:
+        ahead: raw closes divided by split-adjusted ones.
     """
     ratios = np.zeros(len(ahead))
-    for at in (np.flatnonzero(np.abs(ahead[1:] / ahead[:-1] - 1) > 0.01) + 1).tolist():
-        ratio = ahead[at - 1] / ahead[at]
-        simple = (Fraction(ratio).limit_denominator(limit) for limit in range(1, 101))
-        ratios[at] = float(
-            next((one for one in simple if abs(float(one) / ratio - 1) < 0.005), ratio)
-        )
+    for index in (np.flatnonzero(np.abs(ahead[1:] / ahead[:-1] - 1) > 0.01) + 1).tolist():
+        ratio = ahead[index - 1] / ahead[index]
+        simple = (float(Fraction(ratio).limit_denominator(limit)) for limit in range(1, 101))
+        ratios[index] = next((value for value in simple if abs(value / ratio - 1) < 0.005), ratio)
     return ratios

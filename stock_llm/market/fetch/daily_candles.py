@@ -1,7 +1,4 @@
-"""What a provider says of a symbol, and asking it again when the line is bad.
-
-Does not know any provider.
-"""
+"""The candles of one symbol as every vendor returns them, and retries of a vendor's request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +16,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DailyCandles:
-    """One symbol's candles, ascending: prices as if every split had always been in force, not adjusted for dividends.
+    """One symbol's candles, ascending, adjusted for splits but not for dividends.
 
     Attributes:
         day: datetime64[D], as the exchange's clock has it.
         prices: float64, 4 × n: open, high, low, close.
         adjusted: close adjusted for dividends as well.
-        dividend: per unit, 0 on most days; None where the provider does not tell.
+        dividend: per unit, 0 on most days; None where the vendor does not say.
         split: new units per old one, 0 on most days.
     """
 
@@ -39,9 +36,12 @@ class DailyCandles:
 
 
 def call_with_retries(
-    ask: Callable[[], T], transient: Callable[[BaseException], bool], provider: str, wait: float
+    ask: Callable[[], T], transient: Callable[[BaseException], bool], vendor: str, wait: float
 ) -> T:
-    """The answer; a transient failure is asked again, after `wait` seconds and then about twice as long each time.
+    """Call `ask`; transient failures are retried with jittered exponential backoff.
+
+    Args:
+        wait: seconds before the first retry.
 
     Raises:
         FetchError: the last attempt failed as well. Other exceptions come through as they are.
@@ -56,8 +56,9 @@ def call_with_retries(
     except Exception as error:
         if not transient(error):
             raise
-        said = f" ({str(error).splitlines()[0][:160]})" if str(error) else ""
+        detail = f" ({str(error).splitlines()[0][:160]})" if str(error) else ""
         raise FetchError(
-            f"{provider} could not be reached in {ATTEMPTS} attempts: {type(error).__name__}{said}. "
-            "Candles that were fetched before are untouched; look at the connection and run the same command again"
+            f"{vendor} could not be reached in {ATTEMPTS} attempts: {type(error).__name__}{detail}."
+            " Candles that were fetched before are untouched; look at the connection and run the"
+            " same command again"
         ) from None

@@ -1,7 +1,8 @@
-"""Daily candles from Yahoo Finance, by the library yfinance. Currencies are symbols as well: EURUSD=X.
+"""Daily candles from Yahoo Finance, by the library yfinance.
 
-In: symbols as Yahoo writes them (AAPL, AET.L, 4063.T, ^GSPC, BTC-USD). Out: `Daily`. Needs the extra `yfinance`, no key. Prices
-are asked for unadjusted: `auto_adjust=True`, the library's default since 0.2.51, would change them after each dividend.
+Symbols are as Yahoo writes them: AAPL, AET.L, 4063.T, ^GSPC, BTC-USD; currencies as well: EURUSD=X.
+Needs the extra `yfinance`, no key. Prices are asked for unadjusted: `auto_adjust=True`, the
+library's default since 0.2.51, would change them after each dividend.
 """
 
 import json
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 def fetch(
     symbols: Sequence[str], start: date, end: date, session: Any = None, wait: float = 2.0
 ) -> Iterator[DailyCandles]:
-    """The candles of each symbol from `start` to the day before `end`.
+    """Yield the candles of each symbol from `start` to the day before `end`.
 
     Args:
         session: of requests or curl_cffi, to reach Yahoo otherwise than directly.
-        wait: seconds before a request is made again.
+        wait: seconds before the first retry.
 
     Raises:
         FetchError: Yahoo cannot be reached, or knows no prices of a symbol.
@@ -45,10 +46,10 @@ def fetch(
 
 
 def _ask(symbol: str, start: date, end: date, session: Any) -> "pd.DataFrame":
-    """The library's answer.
+    """Ask the library for one symbol.
 
     Raises:
-        FetchError: there are no such prices, and there will be none if it is asked again.
+        FetchError: there are no such prices, and a retry would not help.
     """
     import yfinance
     from yfinance.exceptions import YFTickerMissingError
@@ -59,7 +60,8 @@ def _ask(symbol: str, start: date, end: date, session: Any) -> "pd.DataFrame":
         )
     except YFTickerMissingError as error:
         raise FetchError(
-            f"Yahoo Finance has no prices of {symbol} from {start} to {end} ({error}): is it written so?"
+            f"Yahoo Finance has no prices of {symbol} from {start} to {end} ({error}): is it"
+            " written so?"
         ) from None
     if frame.empty:
         raise FetchError(f"Yahoo Finance has no prices of {symbol} from {start} to {end}")
@@ -73,8 +75,7 @@ def _transient(error: BaseException) -> bool:
 
 
 def _daily(symbol: str, frame: "pd.DataFrame") -> DailyCandles:
-    """The index is local midnight of each session, in the exchange's zone."""
-    frame = frame.sort_index()
+    frame = frame.sort_index()  # local midnight of each session, in the exchange's zone
     return DailyCandles(
         symbol=symbol,
         day=frame.index.tz_localize(None).to_numpy().astype("datetime64[D]"),

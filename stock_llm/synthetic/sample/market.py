@@ -1,9 +1,9 @@
 """The committed sample: candles and trades of a market and an investor that do not exist.
 
-In: a seed. Out: `candles/<SYMBOL>.csv` and `trades.csv`, the same bytes wherever they are made. The market has a modest, stated
-predictability (README.md beside the files), so that a test can ask whether training found it; `measure` says how much an
-ordinary logistic regression finds. The investor is in sample_trades.py, the feedback in sample_feedback.py. Does not know
-models.
+In: a seed. Out: `candles/<SYMBOL>.csv` and `trades.csv`, the same bytes wherever they are made. The
+market has a modest, stated predictability (README.md beside the files), so that a test can ask
+whether training found it; `measure` says how much an ordinary logistic regression finds. The
+investor is in sample_trades.py, the feedback in sample_feedback.py. Does not know models.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,8 @@ class Regime:
 
     Attributes:
         drift: expected return of a session, in daily standard deviations.
-        pull: share of the distance to the price at which the regime began that a session takes back.
+        pull: share of the distance to the price at which the regime began that a session takes
+            back.
         sessions: mean duration; durations are gamma distributed with shape 4, at least `SHORTEST`.
     """
 
@@ -109,7 +110,9 @@ def generate_candles(symbol: str, seed: int, number: int) -> Candles:
 
 
 def _regimes(chance: np.random.RandomState, size: int) -> np.ndarray:
-    """Index into `REGIMES` per session; a regime is followed by either of the others, equally often."""
+    """Index into `REGIMES` per session; a regime is followed by either of the others, equally
+    often.
+    """
     states = np.empty(size, int)
     state, begin = chance.randint(len(REGIMES)), 0
     while begin < size:
@@ -120,7 +123,9 @@ def _regimes(chance: np.random.RandomState, size: int) -> np.ndarray:
 
 
 def _volume(chance: np.random.RandomState, shock: np.ndarray, turned: np.ndarray) -> np.ndarray:
-    """Shares per session, in hundreds: more on large moves, and a burst that fades over the days after a regime began."""
+    """Shares per session, in hundreds: more on large moves, and a burst that fades over the days
+    after a regime began.
+    """
     usual = chance.uniform(3e5, 2e6)
     burst = np.ones(len(shock))
     for begin in turned:
@@ -146,13 +151,15 @@ def _csv(series: Candles) -> str:
 
 @dataclass(frozen=True)
 class Predictability:
-    """What can be known about the direction of the next `moments.HORIZON` sessions, judged from `HOLDOUT_FROM` on.
+    """What can be known about the direction of the next `moments.HORIZON` sessions, judged from
+    `HOLDOUT_FROM` on.
 
     Attributes:
         rows: judged decisions; neighbouring ones overlap, so they are worth about a tenth as many.
         shares: BUY, HOLD and SELL in hindsight, as shares of `rows`.
         majority: the share of the most frequent of them: the accuracy of always saying it.
-        regression: accuracy of a logistic regression on four indicators, fitted on labels that end before `HOLDOUT_FROM`.
+        regression: accuracy of a logistic regression on four indicators, fitted on labels that end
+            before `HOLDOUT_FROM`.
         textbook: accuracy of BUY below RSI14 30, SELL above 70, else HOLD.
     """
 

@@ -1,8 +1,9 @@
 """The trades part of data/sample: four years of one fictional investor with a habit.
 
-The habit: buys dips in uptrends, adds when the dip deepens, sells half into strength and the rest on more of it, and gets out
-below a stop or when the trend has turned. Acts on what yesterday's close shows, at prices inside today's candle, not at every
-chance, and now and then on a whim. Some orders are filled in two parts. Sells only what is held.
+The habit: buys dips in uptrends, adds when the dip deepens, sells half into strength and the rest
+on more of it, and gets out below a stop or when the trend has turned. Acts on what yesterday's
+close shows, at prices inside today's candle, not at every chance, and now and then on a whim. Some
+orders are filled in two parts. Sells only what is held.
 """
 
 from collections.abc import Iterator

@@ -12,11 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from conftest import SHARED
+from conftest import RECORDED
 from factories.running_gateway import gateway
 
-FILE = SHARED.parent / "facts" / "ollama-recorded.json"
-EXCHANGES = json.loads(FILE.read_text().replace("[…]", "[]")) if FILE.exists() else []
+EXCHANGES = json.loads(RECORDED.read_text().replace("[…]", "[]"))
 
 CLIENTS_MISTAKE = {
     "generate bad option type",
@@ -126,7 +125,6 @@ def ollamas_own(exchange):
     )
 
 
-@pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
 @pytest.mark.parametrize(
     "exchange", [each for each in EXCHANGES if ollamas_own(each)], ids=lambda each: each["title"]
 )
@@ -180,7 +178,6 @@ CHAT = {
 }
 
 
-@pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
 @pytest.mark.parametrize(
     ("title", "behind"),
     [
