@@ -1,7 +1,7 @@
 """The bodies of Ollama's requests as pydantic models, and as our `ChatRequest`.
 
-Where a client's mistake makes Ollama answer 500, the text is Ollama's and the status 400. Fields and options that are not listed
-here are passed on. Format: ollama/ollama docs/api.md, api/types.go.
+Where a client's mistake makes Ollama answer 500, the text is Ollama's and the status 400. Fields
+and options that are not listed here are passed on. Format: ollama/ollama docs/api.md, api/types.go.
 """
 
 import json
@@ -80,14 +80,15 @@ _OPTION_TYPES: dict[type, Any] = {
     bool: bool,
     tuple: StopTexts,
 }
+_OPTION_FIELDS: dict[str, Any] = {
+    name: (Annotated[_OPTION_TYPES[kind] | None, _check_option(name, kind)], None)
+    for name, kind in PARAMETERS.items()
+}
 OllamaOptions: Any = create_model(
     "OllamaOptions",
     __base__=RequestBody,
     __doc__="Ollama's options; others are passed on.",
-    **{
-        name: (Annotated[_OPTION_TYPES[kind] | None, _check_option(name, kind)], None)
-        for name, kind in PARAMETERS.items()
-    },
+    **_OPTION_FIELDS,
 )
 
 
