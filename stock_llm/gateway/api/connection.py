@@ -16,7 +16,7 @@ import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from stock_llm.gateway.api.middleware import BLOBS_PATH
+from stock_llm.gateway.api.ollama.requests import BLOBS_PATH
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_FIELDS = 100

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stock_llm.errors import InputError
 from stock_llm.gateway.api.errors import error_body
+from stock_llm.gateway.api.ollama.requests import BLOBS_PATH
 from stock_llm.gateway.config import GatewaySettings
 from stock_llm.gateway.providers.request_loop import HEADER as LOOP_HEADER
 from stock_llm.gateway.providers.request_loop import is_loop
@@ -27,9 +28,6 @@ from stock_llm.network import is_loopback
 
 _OPEN_PATHS = ("/healthz", "/readyz")
 """Paths that need no token: whoever starts and stops the gateway asks them."""
-
-BLOBS_PATH = "/api/blobs/"
-"""Where models are uploaded, of any size; they are passed on and not kept."""
 
 BODIES_AT_ONCE = 32
 """All bodies under way may together be as large as this many of the largest."""

@@ -17,6 +17,9 @@ from stock_llm.gateway.providers.ollama_codec import GENERATE
 from stock_llm.gateway.query import Privacy
 from stock_llm.ollama.modelfile import PARAMETERS
 
+BLOBS_PATH = "/api/blobs/"
+"""Where models are uploaded, of any size; they are passed on and not kept."""
+
 _TYPE_NAMES = {int: "integer", float: "float32", bool: "boolean", tuple: "array"}
 
 

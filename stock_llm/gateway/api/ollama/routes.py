@@ -18,9 +18,9 @@ from stock_llm.gateway.api.answering import JSON, NDJSON, answer_chat
 from stock_llm.gateway.api.documentation import answered_with, listing
 from stock_llm.gateway.api.handler import RequestHandler, cancel_on_disconnect
 from stock_llm.gateway.api.json_body import JsonRoute
-from stock_llm.gateway.api.middleware import BLOBS_PATH
 from stock_llm.gateway.api.ollama import responses
 from stock_llm.gateway.api.ollama.requests import (
+    BLOBS_PATH,
     OllamaChatBody,
     OllamaEmbedBody,
     OllamaGenerateBody,
