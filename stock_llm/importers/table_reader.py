@@ -180,13 +180,14 @@ def _unknown(lines: Sequence[str], formats: Sequence[Format], path: Path) -> Inp
                 f"column '{missing[0].split('|')[0]}' is missing; the header is: {top[:200]}",
                 file=path,
                 row=row,
-                remedy="A plain trades file has date,symbol,side,quantity,price; fee,currency,account,trade_id where there are",
+                remedy="A plain trades file has date,symbol,side,quantity,price; and fee,currency,"
+                "account,trade_id where there are such",
             )
     return InputError(
         f"no format knows this file; its header is: {top[:200]}",
         file=path,
         row=row,
-        remedy=f"`stock-llm import {path.name} --draft` writes a format for it that you can complete",
+        remedy=f"`stock-llm import {path.name} --draft` writes a format for you to complete",
     )
 
 

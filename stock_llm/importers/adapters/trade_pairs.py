@@ -48,7 +48,7 @@ def kraken_ledgers(sheet: Sheet, workbook: Workbook) -> Sheet:
 
 
 def binance_transactions(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Joins rows of the same second; costs are rows. Conversions of one second follow each other."""
+    """Joins rows of the same second; costs are rows. Conversions follow one another."""
     trades = (
         "buy", "sell", "transaction related", "transaction buy", "transaction spend",
         "transaction sold", "transaction revenue", "binance convert", "large otc trading",
@@ -129,7 +129,7 @@ def _is_exchange(rows: Sequence[_Row]) -> bool:
 
 def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:
     roles = [role for role in ("quantity", "cost") if role in sheet.format.columns]
-    texts = {role: pa.array(sheet.cells(role), pa.string()) for role in roles}
+    texts: dict[str, pa.Array] = {role: pa.array(sheet.cells(role), pa.string()) for role in roles}
     sign = decimal_sign(texts.values())
     numbers = read_numbers(texts, sign, sheet.format.decimal, sheet.separator).values
     amounts = numbers["quantity"].to_pylist()
