@@ -53,7 +53,7 @@ def note(chance: Random, language: Language) -> str:
     seen = scenes.situation(chance)
     facts = chance.sample(tuple(LINES), chance.randint(4, 10))
     whole = chance.random() < 0.85
-    told = [
+    statements_drawn = [
         fact(seen, language)
         if not whole or chance.random() < 0.75
         else chance.choice(_OTHERS[language])(seen)
@@ -61,7 +61,7 @@ def note(chance: Random, language: Language) -> str:
     ]
     head = expand(chance, {}, chance.choice(_HEADS[language]), symbol=seen.symbol, day=seen.as_of)
     mark = chance.choice(("- ", "- ", "", "* "))
-    sentences = "\n".join(mark + sentence for sentence in told)
+    sentences = "\n".join(mark + sentence for sentence in statements_drawn)
     needed = {"Symbol", "Date", "Close", *(LINES[fact] for fact in facts)}
     block = (
         seen.block()

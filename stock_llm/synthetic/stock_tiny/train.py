@@ -217,9 +217,9 @@ def _backward(
         return loss.item(), torch.autograd.grad(loss / len(rows), parameters)
 
     total = 0.0
-    for loss, found in workers.map(gradients, rows):
+    for loss, gradient_list in workers.map(gradients, rows):
         total += loss / len(rows)
-        for parameter, gradient in zip(parameters, found, strict=True):
+        for parameter, gradient in zip(parameters, gradient_list, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return total
 
