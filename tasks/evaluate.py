@@ -22,10 +22,11 @@ from stock_llm.errors import InputError
 from stock_llm.evaluation import gate
 from stock_llm.evaluation.gate import Interval
 from stock_llm.llm.base import base_digest, fetch_base
-from stock_llm.llm.gguf import quantize_gguf, write_gguf
+from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
+from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama import rendering
 from stock_llm.ollama.modelfile import parse_modelfile
 from stock_llm.pipeline import registry

@@ -24,7 +24,7 @@ from stock_llm.market.candles.closes import (
 from stock_llm.portfolio.lots import ZERO, LotBook, Parcel, scale_lots
 
 EventOrder = tuple[datetime, int, str]
-"""When; at one time splits come first and, where only the day is known, sales last; then by id."""
+"""When; at one time splits come first and sales last; then by id."""
 
 _TRADES = (EntryKind.BUY, EntryKind.SELL)
 
@@ -195,6 +195,11 @@ def _without_booked_splits(
             dropped.add(id(event))
             ratio = event.ratio or _ratio(event, own, known)
             if not ratio or ratio <= 0:
+                if (
+                    event.quantity
+                ):  # the other units have another name: these leave or come like any others
+                    event.kind = EntryKind.TRANSFER
+                    dropped.discard(id(event))
                 continue
             split = StockSplit(event.day, ratio)
             near_by = [
@@ -202,8 +207,40 @@ def _without_booked_splits(
             ]
             if not any(event.ratio is None or is_same_split(split, other) for other in near_by):
                 found.append(split)
-        told[instrument] = merge_splits(known, found)
+        exchanged, units = _exchanged(own, known, dropped)
+        dropped |= exchanged
+        told[instrument] = merge_splits(known, found + units)
     return [event for event in events if id(event) not in dropped], told
+
+
+def _exchanged(
+    own: Sequence[Event], known: Sequence[StockSplit], dropped: set[int]
+) -> tuple[set[int], list[StockSplit]]:
+    """Splits that are booked as units that leave and come: on one day all that was held leaves, and
+    another number of it comes."""
+    moves: dict[date, list[Event]] = {}
+    for event in own:
+        if (
+            event.kind == EntryKind.TRANSFER
+            and event.worth is None
+            and event.quantity
+            and id(event) not in dropped
+        ):
+            moves.setdefault(event.day, []).append(event)
+    booked: set[int] = set()
+    splits = []
+    for day, some in moves.items():
+        left = -sum((one.quantity or ZERO for one in some if (one.quantity or ZERO) < 0), ZERO)
+        came = sum((one.quantity or ZERO for one in some if (one.quantity or ZERO) > 0), ZERO)
+        if (
+            left
+            and came
+            and left != came
+            and abs(left - _held_before(own, day, known)) < Decimal("0.000001")
+        ):
+            booked |= {id(one) for one in some}
+            splits.append(StockSplit(day, came / left))
+    return booked, splits
 
 
 def _ratio(event: Event, own: Sequence[Event], known: Sequence[StockSplit]) -> Decimal | None:

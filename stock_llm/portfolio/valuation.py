@@ -353,6 +353,12 @@ def _findings(position: InstrumentPosition, currency: str) -> list[Finding]:
     if (unknown := position.book.unknown_fifo) > 0:
         text = f"{unknown.normalize():f} units came in without a price: their gain is not counted"
         found.append(Finding("unknown cost", symbol, first, last, position.trades, 1.0, text))
+    if (unknown := position.book.unknown_sold) > 0:
+        text = (
+            f"{unknown.normalize():f} units were sold that had come in without a price: what they brought is counted in no gain. "
+            "Import the export of the broker where they were bought"
+        )
+        found.append(Finding("unknown cost: sold", symbol, first, last, position.trades, 1.0, text))
     return found
 
 

@@ -196,7 +196,7 @@ def test_units_without_a_price_gain_nothing_and_are_told(ledger):
         0,
         80,
     )
-    assert ledger.rules == ["unknown cost"]
+    assert ledger.rules == ["unknown cost", "unknown cost: sold"]
 
 
 def test_a_short_sale_is_booked_and_left_out_of_what_is_learnt(ledger):
