@@ -50,7 +50,7 @@ class HoldoutUsage:
             (count,) = database.execute(
                 "SELECT count(DISTINCT candidate) FROM look WHERE period = ?", (period,)
             ).fetchone()
-        return count // CANDIDATES_PER_SAMPLE
+        return int(count) // CANDIDATES_PER_SAMPLE
 
     def freeze(self, period: str, digest: str) -> None:
         """Records the holdout that judges a period."""

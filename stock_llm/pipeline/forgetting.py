@@ -98,7 +98,7 @@ def drop_forgotten(ledger: Path, forgotten: ForgottenMarks) -> int:
         pc.is_in(table["account"], pa.array(sorted(forgotten.account), pa.string())),
     )
     pq.write_table(table.filter(pc.invert(gone)), ledger, compression="zstd")
-    return pc.sum(gone, min_count=0).as_py()
+    return int(pc.sum(gone, min_count=0).as_py())
 
 
 def summary(done: ForgetResult, settings: Settings) -> str:
@@ -205,9 +205,8 @@ def _has(history: History, kind: ForgettableKind, mark: str) -> bool:
     if kind == "feedback":
         return mark in history.feedback_ids
     column = "entry_id" if kind == "trade" else "account"
-    return pc.any(
-        pc.equal(pq.read_table(history.trades, columns=[column])[column], mark), min_count=0
-    ).as_py()
+    equal = pc.equal(pq.read_table(history.trades, columns=[column])[column], mark)
+    return bool(pc.any(equal, min_count=0).as_py())
 
 
 def _used(

@@ -231,7 +231,7 @@ class _Reader:
             self.claims.append(Claim(about, holds != denied))
 
     def _value(self, name: str) -> float:
-        return getattr(self.s, name)
+        return float(getattr(self.s, name))
 
 
 def rsi_reading(s: Situation) -> str:

@@ -78,11 +78,10 @@ class Score:
 UNPARSED = Score(0.0, parsed=False, checks={})
 
 
-def mean_of(said: str, brier: float | None = None, /, **checks: float) -> Score:
+def mean_of(said: str | None, brier: float | None = None, /, **checks: float) -> Score:
     """The score of an answer that parsed: every check counts the same, `brier` does not count."""
-    return Score(
-        sum(checks.values()) / len(checks), parsed=True, checks=checks, said=said, brier=brier
-    )
+    value = sum(checks.values()) / len(checks)
+    return Score(value, parsed=True, checks=checks, said=said or "", brier=brier)
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> int:

@@ -42,9 +42,12 @@ def find_identities(text: str) -> Iterator[IdentityMatch]:
     for recognizer in _recognizers():
         if recognizer.needs.search(plain):
             # no recognizer here looks at Presidio's language analysis
-            for result in recognizer.recognizer.analyze(
-                versions[recognizer.reads], recognizer.recognizer.supported_entities, None
-            ):  # type: ignore[arg-type]
+            presidio = recognizer.recognizer
+            for result in presidio.analyze(
+                versions[recognizer.reads],
+                presidio.supported_entities,
+                None,  # type: ignore[arg-type]
+            ):
                 find = IdentityMatch(result.start, result.end, result.entity_type)
                 if not _is_of_the_market(plain, find):
                     yield find

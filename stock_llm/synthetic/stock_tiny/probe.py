@@ -161,7 +161,7 @@ def generate(
     import torch
 
     made: list[str] = []
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     for begin in range(0, len(texts), BATCH):
         encoded = [tokenizer.encode(text).ids for text in texts[begin : begin + BATCH]]
         width = max(map(len, encoded))

@@ -172,7 +172,7 @@ def held_out_loss(
     import torch
 
     total, count = 0.0, 0
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     with torch.inference_mode():
         for text in corpus.documents(seed, 0, documents):
             row = torch.tensor([token_ids(tokenizer, text)[: LENGTHS[1]]])
@@ -191,7 +191,7 @@ def _trained(model: "MistralForCausalLM", state: dict[str, Any]) -> TrainingStat
 
 def _next(state: dict[str, Any], tokenizer: "Tokenizer", seed: int) -> list[int]:
     """The tokens of one step; moves `state` on."""
-    ids = state["rest"]
+    ids: list[int] = state["rest"]
     while len(ids) < TOKENS_PER_STEP:
         ids = ids + token_ids(tokenizer, corpus.document(seed, state["document"]))
         state["document"] += 1
