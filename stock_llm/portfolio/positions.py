@@ -81,7 +81,7 @@ STEP_SCHEMA = pa.schema(
 order of at, rank, ref.
 """
 
-_RANK = "case when kind = 'SPLIT' then 0 when kind = 'SELL' or quantity < 0 then 2 else 1 end"
+_RANK = "case when kind = 'SPLIT' then 0 when kind = 'SELL' or not time_known and quantity < 0 then 2 else 1 end"
 _COLUMNS = (
     f"instrument, family, executed_at, {_RANK} as rank, entry_id, kind, asset_class, quantity, price, amount, fee, tax, ratio,"
     " currency"
