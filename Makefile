@@ -5,6 +5,8 @@
 # make bench    the measurements that the documents quote
 # make up       Prefect server, MLflow server and a worker, to look at in the browser
 # make docs     write docs/cli.md from the commands' own help
+# make wheel    the wheel, and the whole line from it in an empty folder
+# make pins     the newest versions into constraints.txt and requirements*.txt
 # make clean    remove what the main job made (not your data, not the feedback store)
 #
 # make TORCH=cuda run     a PyTorch with CUDA (default: cuda where nvidia-smi finds a GPU, else cpu)
@@ -13,7 +15,7 @@
 BIN := .venv/bin
 export TORCH PYTHON
 
-.PHONY: run test soak check bench up docs clean install
+.PHONY: run test soak check bench up docs wheel pins clean install
 
 run: install
 	$(BIN)/stock-llm run
@@ -40,6 +42,13 @@ up: install
 
 docs: install
 	$(BIN)/python scripts/write_cli_docs.py
+
+wheel: install
+	$(BIN)/python -m hatchling build --target wheel
+	$(BIN)/pytest -m wheel
+
+pins: install
+	scripts/pin.sh
 
 clean:
 	rm -rf data/artifacts data/runs mlflow/mlflow.db* mlflow/artifacts models/ollama

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stock_llm.environment import install_command
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.settings import Settings
@@ -105,7 +106,7 @@ def _library(name: str, extra: str, cost: str) -> Check:
             f"not installed: {cost}",
             False,
             True,
-            f"pip install -c constraints.txt -e '.[{extra}]'",
+            install_command(extra),
         )
 
 

@@ -1,9 +1,10 @@
-"""Environment variables of the libraries we stand on, set before any of them is imported.
+"""Sets environment variables of the libraries before any of them is imported, and names the command that installs an extra.
 
 What the user has set wins. Nothing is sent to anyone: the telemetry of Prefect, MLflow and Hugging Face is off.
 """
 
 import os
+from pathlib import Path
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -18,6 +19,15 @@ DEFAULTS = {
 
 
 def prepare() -> None:
-    """Sets every default that is not set yet."""
+    """Set every default that is not set yet."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra: from the checkout that this package is run from, else as pip installed it."""
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        where = f"{checkout}{os.sep}" if checkout != Path.cwd() else ""
+        return f"pip install -c {where}constraints.txt -e '{where or '.'}[{extra}]'"
+    return f"pip install 'stock-llm[{extra}]'"

@@ -11,6 +11,8 @@ StockLLMError        anything that a person can act on; the command line prints 
 
 from pathlib import Path
 
+from stock_llm.environment import install_command
+
 
 class StockLLMError(Exception):
     """What happened and what to do about it, in one line meant for the user."""
@@ -68,9 +70,7 @@ class MissingExtra(StockLLMError):
     """A library of an optional extra is not installed."""
 
     def __init__(self, library: str, extra: str):
-        super().__init__(
-            f"{library} is not installed. Run: pip install -c constraints.txt 'stock-llm[{extra}]'"
-        )
+        super().__init__(f"{library} is not installed. Run: {install_command(extra)}")
 
 
 class ParityError(StockLLMError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from factories import public_texts, vendor_candles
 from fakes import postgres_server
 from hypothesis import settings
 
@@ -20,7 +21,11 @@ settings.load_profile("same")
 """The same examples on every run, so that what passed once passes again; `make soak` looks for new ones."""
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-"""Real exports, candles and reference series; not part of the project."""
+"""Real exports, candles, texts and reference series, which are not part of the project: tests that can take them try them besides
+their own inputs, and never skip for want of them."""
+
+RECORDED = Path(__file__).parent / "recorded" / "ollama.json"
+"""What a real Ollama was asked and answered, exchange by exchange."""
 
 TINY_PROFILE = """
 name = "tiny"
@@ -51,6 +56,16 @@ temperature = 0.0
 num_ctx = 1024
 num_predict = 160
 """
+
+
+@pytest.fixture(scope="session", params=["own", "shared"] if SHARED.is_dir() else ["own"])
+def public_data(request, tmp_path_factory) -> Path:
+    """Folder of candles, headlines and instructions as people publish them: made up for the tests, and real ones where they are."""
+    if request.param == "shared":
+        return SHARED
+    folder = tmp_path_factory.mktemp("public")
+    vendor_candles.write_all(folder / "ohlcv")
+    return public_texts.write_all(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,7 @@ def _portfolio(settings: Settings) -> str:
         raise InputError(
             f"there is no portfolio to review on {market.days[-1]}: that takes two stocks or funds, in one currency, with candles"
             f" of the last {STALE_DAYS} days",
-            remedy="stock-llm portfolio shows what is held",
+            remedy="stock-llm positions shows what is held",
         )
     return found.block()
 

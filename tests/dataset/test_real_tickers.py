@@ -1,9 +1,6 @@
-"""On real candles: a dataset of five real stocks is built whole, and every number of every answer stands in its input."""
+"""On candles as a vendor gives them: a dataset of five stocks is built whole, and every number of every answer stands in its input."""
 
 import shutil
-
-import pytest
-from conftest import SHARED
 
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.sampling import split_sides
@@ -16,21 +13,18 @@ from stock_llm.skills.row import read_rows
 from tasks.build_dataset import build_dataset, split_of
 from tasks.collect import collect
 
-STOCKS = SHARED / "ohlcv" / "stocknet"
-FINGPT = SHARED / "sentiment" / "fingpt" / "sent_valid.csv"
 
-
-@pytest.mark.skipif(
-    not STOCKS.is_dir() or not FINGPT.is_file(), reason="real candles are not part of the project"
-)
-def test_every_number_of_every_answer_is_known_or_computed(tmp_path):
+def test_every_number_of_every_answer_is_known_or_computed(public_data, tmp_path):
+    files = sorted((public_data / "ohlcv" / "stocknet").glob("*.csv"))
+    headlines = public_data / "sentiment" / "fingpt" / "sent_valid.csv"
+    symbols = [file.stem for file in files]
     home = tmp_path / "home"
     (home / "candles").mkdir(parents=True)
-    for file in STOCKS.glob("*.csv"):
+    for file in files:
         shutil.copy(file, home / "candles")
-    days = [line.split(",")[0] for line in (STOCKS / "AAPL.csv").read_text().splitlines()[1:]]
+    days = [line.split(",")[0] for line in files[0].read_text().splitlines()[1:]]
     lines = [
-        f"{number},{days[150 + 9 * number]},{('AAPL', 'KO', 'XOM')[number % 3]},{('BUY', 'BUY', 'BUY', 'SELL')[number // 3 % 4]},"
+        f"{number},{days[150 + 9 * number]},{symbols[number % 3 * 2]},{('BUY', 'BUY', 'BUY', 'SELL')[number // 3 % 4]},"
         f"{5 + number % 4},{60 + number % 50}.25,1,USD,A1\n"
         for number in range(110)
     ]
@@ -38,7 +32,7 @@ def test_every_number_of_every_answer_is_known_or_computed(tmp_path):
         "trade_id,date,symbol,side,quantity,price,fee,currency,account\n" + "".join(lines)
     )
     source = {
-        "path": str(FINGPT), "format": "sentiment", "licence": "MIT", "weight": 0.2,
+        "path": str(headlines), "format": "sentiment", "licence": "MIT", "weight": 0.2,
         "labels": {"0": "NEGATIVE", "1": "POSITIVE", "2": "NEUTRAL"},
     }  # fmt: skip
     settings = load_settings(

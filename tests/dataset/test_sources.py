@@ -5,7 +5,6 @@ import json
 import random
 
 import pytest
-from conftest import SHARED
 
 from stock_llm.dataset.leakage.duplicates import DuplicateIndex
 from stock_llm.dataset.privacy.redaction import Redactor
@@ -345,36 +344,40 @@ def test_a_text_has_one_sentiment(tmp_path):
     )
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the real data files are not here")
-def test_real_files_come_through(tmp_path):
+def test_public_files_come_through(public_data, tmp_path):
     with pytest.raises(InputError, match=r"CC-BY-NC-4\.0"):
         mixed(
             tmp_path,
-            entry(SHARED / "instruct/codealpaca/code_alpaca_2k.json", licence="CC-BY-NC-4.0"),
+            entry(public_data / "instruct/codealpaca/code_alpaca_2k.json", licence="CC-BY-NC-4.0"),
         )
     numbers = {"0": "NEGATIVE", "1": "POSITIVE", "2": "NEUTRAL"}
     found = mixed(
         tmp_path,
         entry(
-            SHARED / "instruct/codealpaca/code_alpaca_2k.json",
+            public_data / "instruct/codealpaca/code_alpaca_2k.json",
             licence="CC-BY-NC-4.0",
             allow_non_commercial=True,
             weight=5,
             longest=4000,
         ),
-        entry(SHARED / "instruct/llamafactory/alpaca_en_demo.json", weight=5, longest=4000),
+        entry(public_data / "instruct/llamafactory/alpaca_en_demo.json", weight=5, longest=4000),
         entry(
-            SHARED / "instruct/llamafactory/kto_en_demo.json", format="chat", weight=5, longest=4000
+            public_data / "instruct/llamafactory/kto_en_demo.json",
+            format="chat",
+            weight=5,
+            longest=4000,
         ),
         entry(
-            SHARED / "sentiment/fingpt/sent_valid.csv",
+            public_data / "sentiment/fingpt/sent_valid.csv",
             format="sentiment",
             licence="MIT",
             labels=numbers,
             weight=5,
         ),
     )
-    with (SHARED / "sentiment/fingpt/sent_valid.csv").open(newline="", encoding="utf-8") as stream:
+    with (public_data / "sentiment/fingpt/sent_valid.csv").open(
+        newline="", encoding="utf-8"
+    ) as stream:
         headlines = sum(1 for _ in csv.DictReader(stream))
     names = (
         "codealpaca/code_alpaca_2k.json",
@@ -382,11 +385,12 @@ def test_real_files_come_through(tmp_path):
         "llamafactory/kto_en_demo.json",
     )
     others = sum(
-        len(json.loads((SHARED / "instruct" / name).read_text(encoding="utf-8"))) for name in names
+        len(json.loads((public_data / "instruct" / name).read_text(encoding="utf-8")))
+        for name in names
     )
     skills = [row.skill for row in found.rows]
     repeats = found.left_out["repeat another row"]
     assert skills.count("sentiment") > 0.9 * headlines
-    assert skills.count("general") > 2900
+    assert skills.count("general") > 0.6 * others
     assert len(found.rows) + len(found.rejected) + repeats == others + headlines
     assert len({row.id for row in found.rows}) == len(found.rows)

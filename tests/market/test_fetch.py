@@ -283,7 +283,7 @@ def test_without_the_extra(monkeypatch, provider, library):
     monkeypatch.setitem(sys.modules, extra, None)
     monkeypatch.setitem(sys.modules, f"{extra}.data.historical", None)
     with pytest.raises(
-        MissingExtra, match=rf"{library} is not installed. Run: pip install .*stock-llm\[{extra}\]"
+        MissingExtra, match=rf"{library} is not installed. Run: pip install .*\[{extra}\]"
     ):
         list(provider.fetch(["AAPL"], START, END))
 

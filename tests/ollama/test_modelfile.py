@@ -1,9 +1,9 @@
 """The Modelfile: what is written is read back, in Ollama's grammar, and what Ollama would choke on is refused."""
 
 import json
-from pathlib import Path
 
 import pytest
+from conftest import RECORDED
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,13 +142,6 @@ def test_whatever_is_written_is_read_back(modelfile):
     assert parse_modelfile(written) == modelfile
 
 
-RECORDED = Path(__file__).parents[3] / "shared" / "facts" / "ollama-recorded.json"
-
-
-@pytest.mark.skipif(
-    not RECORDED.exists(),
-    reason="the recorded exchanges of a real Ollama are not beside the checkout",
-)
 def test_what_a_real_ollama_shows_is_read():
     exchanges = json.loads(RECORDED.read_text())
     made = {

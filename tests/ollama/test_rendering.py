@@ -1,17 +1,15 @@
 """The prompt that Ollama would make: equal to training's, and to what a real Ollama was seen to make."""
 
 import json
-from pathlib import Path
 
 import pytest
+from conftest import RECORDED
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stock_llm.llm import prompts
 from stock_llm.ollama.rendering import render
 from stock_llm.ollama.template import TemplateError
-
-RECORDED = Path(__file__).parents[3] / "shared" / "facts" / "ollama-recorded.json"
 
 
 def turns(*spoken):
@@ -88,10 +86,6 @@ def recorded():
     return found
 
 
-@pytest.mark.skipif(
-    not RECORDED.exists(),
-    reason="the recorded exchanges of a real Ollama are not beside the checkout",
-)
 def test_equals_what_a_real_ollama_rendered():
     exchanges = recorded()
     assert len(exchanges) >= 7

@@ -13,6 +13,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from conftest import RECORDED
 
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
@@ -22,7 +23,6 @@ from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import Blob, OllamaStore, manifest_of
 from stock_llm.storage.checksums import file_sha256
 
-RECORDED = Path(__file__).parents[3] / "shared" / "facts" / "ollama-recorded.json"
 MODELFILE = Modelfile(
     from_="./tiny.gguf",
     template=prompts.GO_TEMPLATE,
@@ -106,10 +106,6 @@ def test_known_digests_of_params_and_config(store, tmp_path):
     assert (len(config), sha256(config)[:8]) == (151, "64d62a9e")
 
 
-@pytest.mark.skipif(
-    not RECORDED.exists(),
-    reason="the recorded exchanges of a real Ollama are not beside the checkout",
-)
 def test_the_manifest_has_the_digest_that_a_real_ollama_gave_it(store, tmp_path):
     exchanges = {exchange["title"]: exchange for exchange in json.loads(RECORDED.read_text())}
     made = exchanges["create, streamed"]["body"]

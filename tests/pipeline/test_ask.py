@@ -91,7 +91,7 @@ def test_a_portfolio_that_cannot_be_reviewed_is_said_so(tmp_path):
     trades = tmp_path / "data" / "sample" / "trades.csv"
     trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n")
     with pytest.raises(
-        InputError, match=r"no portfolio to review on 2025-12-31.*stock-llm portfolio"
+        InputError, match=r"no portfolio to review on 2025-12-31.*stock-llm positions"
     ):
         known_numbers(settings, "Review my portfolio.")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from conftest import RECORDED
 from factories.parrot_gguf import write_parrot
 from fakes.loopback_ollama import LoopbackOllama
 
@@ -28,8 +29,6 @@ from stock_llm.skills.row import write_rows
 from stock_llm.storage.checksums import file_sha256
 from tasks import publish as stage
 from tasks.publish import roll_back
-
-RECORDED = Path(__file__).parents[3] / "shared" / "facts" / "ollama-recorded.json"
 
 SITUATION = Situation(
     "ORCA", "2025-03-14", 104.2, 101.35, 99.1, 58.3, 0.84, 0.61, 2.1, 97.2, 105.5, 1.2, 98.4, 106.0
@@ -434,10 +433,6 @@ def test_a_server_that_goes_away_or_refuses_is_named(served):
         gone.digest("stock-llm")
 
 
-@pytest.mark.skipif(
-    not RECORDED.exists(),
-    reason="the recorded exchanges of a real Ollama are not beside the checkout",
-)
 def test_the_loopback_server_answers_as_a_real_one_did(served, tmp_path):
     ollama, _ = served
     titles = [

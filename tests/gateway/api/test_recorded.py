@@ -10,11 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from conftest import SHARED
+from conftest import RECORDED
 from factories.running_gateway import gateway
 
-FILE = SHARED.parent / "facts" / "ollama-recorded.json"
-EXCHANGES = json.loads(FILE.read_text().replace("[…]", "[]")) if FILE.exists() else []
+EXCHANGES = json.loads(RECORDED.read_text().replace("[…]", "[]"))
 
 CLIENTS_MISTAKE = {
     "generate bad option type", "generate stop as string", "chat format bad", "generate on model with bad parameters",
@@ -120,7 +119,6 @@ def ollamas_own(exchange):
     )
 
 
-@pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
 @pytest.mark.parametrize(
     "exchange", [each for each in EXCHANGES if ollamas_own(each)], ids=lambda each: each["title"]
 )
@@ -170,7 +168,6 @@ CHAT = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
 @pytest.mark.parametrize(
     ("title", "behind"),
     [

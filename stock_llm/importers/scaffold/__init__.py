@@ -1,0 +1,1 @@
+"""Drafts a format for a table that no format knows."""
