@@ -84,7 +84,9 @@ def table(findings: list[Check]) -> "Table":
     """The findings for a terminal."""
     from rich.table import Table
 
-    shown = Table("", "what", "found", "what to do")
+    shown = Table("", "what")
+    for name in ("found", "what to do"):
+        shown.add_column(name, overflow="fold")
     for finding in findings:
         mark = (
             "[green]ok[/]"

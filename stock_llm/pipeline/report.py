@@ -165,8 +165,10 @@ def versions_table(found: "Sequence[VersionInfo]") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    heads = ("", "made (UTC)", "base", "feedback", "score", "against", "verdict", "is")
-    table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
+    for name in ("", "made\n(UTC)", "base", "feed-\nback", "score", "rival", "verdict", "is"):
+        # down to 60 columns these two become narrower, and nothing is cut off
+        table.add_column(name, no_wrap=name not in ("base", "rival"), overflow="fold")
     for one in found:
         rival = f"v{one.champion_then}" if one.champion_then else "base"
         against = one.scores.get("champion" if one.champion_then else "base")
