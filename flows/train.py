@@ -27,6 +27,7 @@ from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
+from stock_llm.skills import follow
 from tasks.build_dataset import build_dataset
 from tasks.collect import collect
 from tasks.evaluate import evaluate
@@ -140,7 +141,7 @@ def _outcome(
         registry=version.registry,
         train_rows=dataset.train_rows,
         holdout_rows=dataset.holdout_rows,
-        feedback=len(dataset.feedback_ids),
+        feedback=dataset.counts["train"].get(follow.NAME, 0),
         tokens=adapter.tokens,
         seconds=adapter.seconds,
         loss=adapter.train_loss,

@@ -172,13 +172,25 @@ class Release:
     reasons: list[str] = field(default_factory=list)
 
 
-A = TypeVar("A", History, Dataset, Adapter, Candidate, Scorecard)
+@dataclass(frozen=True)
+class BaseGguf:
+    """The untuned base as a quantized file, which candidates are judged against."""
+
+    digest: str
+    folder: Path
+    gguf: Path
 
 
-def load(kind: type[A], folder: Path) -> A | None:
+A = TypeVar("A", History, Dataset, Adapter, Candidate, BaseGguf, Scorecard)
+
+
+def load(kind: type[A], folder: Path, whole: bool = False) -> A | None:
     """The finished artifact in `folder`, or None where there is none.
 
     A damaged one is removed, which is said in one line; whoever needs it makes it again.
+
+    Args:
+        whole: read files above 64 MiB too; else their size and time have to be those that were recorded.
     """
     record, checksums = folder / RECORD, folder / CHECKSUMS
     if record.exists() and not checksums.exists():  # made before artifacts had checksums
@@ -186,7 +198,7 @@ def load(kind: type[A], folder: Path) -> A | None:
     if not checksums.exists():
         return None
     try:
-        if damage := find_damage(checksums):
+        if damage := find_damage(checksums, whole):
             raise ValueError(damage)
         values = json.loads(record.read_bytes())
         paths = {
@@ -201,15 +213,18 @@ def load(kind: type[A], folder: Path) -> A | None:
         return None
 
 
-def load_or_make(kind: type[A], root: Path, digest: str, work: Callable[[Path], A]) -> A:
+def load_or_make(
+    kind: type[A], root: Path, digest: str, work: Callable[[Path], A], whole: bool = False
+) -> A:
     """The artifact of `digest`: read if it is there and sound, else made and put in place by one rename.
 
     Args:
         work: makes it in the folder that it is given, where it may find files of an interrupted
             attempt; paths in what it returns lie inside that folder.
+        whole: see `load`.
     """
     final = root / kind.__name__.lower() / digest
-    if (artifact := load(kind, final)) is not None:
+    if (artifact := load(kind, final, whole)) is not None:
         return artifact
     partial = final.with_name(final.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)

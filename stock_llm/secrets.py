@@ -43,7 +43,7 @@ def _read(path: Path) -> bytes:
     if not path.exists():
         _create(path)
     secret = path.read_bytes()
-    if len(secret) != _BYTES or len(set(secret)) < _BYTES // 4:
+    if len(secret) != _BYTES or not any(secret):
         raise InputError(
             f"a secret of {_BYTES} random bytes is damaged: it has {len(secret)}",
             file=path,

@@ -1,9 +1,10 @@
 """Stage 2: a history becomes instruction rows, split by time.
 
-In: the ledger, candle and feedback files of a `History`, and other people's data where settings name some. Out: train.jsonl,
-holdout.jsonl, corrections.jsonl, preference.jsonl and a card. Every row knows only what was known at its `as_of`; every number
-in an answer stands in its input. Rows are planned first and built one at a time on their way to the file, so that a million of
-them need little memory. Does not know models or tokens.
+In: the ledger, candle and feedback files of a `History`, and other people's data where settings
+name some. Out: train.jsonl, holdout.jsonl, corrections.jsonl, preference.jsonl and a card. Every
+row knows only what was known at its `as_of`; every number in an answer stands in its input. Rows
+are planned first and built one at a time on their way to the file, so that a million of them need
+little memory. Does not know models or tokens.
 """
 
 import random
@@ -52,17 +53,21 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
     """The dataset of this history; read from disk where it was built before.
 
     Raises:
-        InputError: the history is too short to judge anything on, or other people's data cannot be used.
+        InputError: the history is too short to judge anything on, or other people's data cannot be
+            used.
         LeakageError: a row stands where it may not.
     """
     split = split_of(settings, history)
-    looks = HoldoutUsage(settings)
+    looks = HoldoutUsage(settings.path("data/looks.db"))
     draw = looks.draw(split.period)
     digest = digest_of(
         history=history.digest,
         holdout_from=settings.holdout_from,
         rows=(settings.train_rows, settings.holdout_rows),
-        mixed=(mixing.digest(settings), settings.dataset.amount_scale),
+        mixed=(
+            mixing.digest(settings.dataset.sources(settings.home)),
+            settings.dataset.amount_scale,
+        ),
         shares=(settings.feedback.user_share, settings.feedback.ticker_share),
         seed=settings.seed,
         draw=draw,
@@ -111,7 +116,13 @@ def build(
     questions = judge.plan()
     holdout = list(_made(judge, questions))
     said = feedback_rows(read_parquet(history.feedback), OverlapIndex(holdout), redactor)
-    mixed = mixing.mix(settings, redactor, _texts(said.frozen), settings.train_rows)
+    mixed = mixing.mix(
+        settings.dataset.sources(settings.home),
+        redactor,
+        _texts(said.frozen),
+        settings.train_rows,
+        settings.seed,
+    )
     texts, mixed_in = sampling.holdout_texts(mixed.rows, settings.holdout_rows)
     write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
     write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
@@ -189,8 +200,10 @@ def refuse_if_empty(
     for side, where in ((train, "before"), (holdout, "in")):
         if not len(side.decisions):
             raise InputError(
-                f"no decision can be made {where} the holdout that begins on {split.start}: the candles run from "
-                f"{history.first_day} to {history.last_day}, {WARM_UP} sessions are needed to warm up and "
+                f"no decision can be made {where} the holdout that begins on {split.start}: the "
+                f"candles run from "
+                f"{history.first_day} to {history.last_day}, {WARM_UP} sessions are needed to warm "
+                f"up and "
                 f"{HORIZON} after a decision to know its outcome",
                 remedy="Give a longer candle history or set holdout_from",
             )
@@ -209,7 +222,8 @@ def _made(draw: Sampler, plan: list[PlannedRow] | list[PlannedRow | Row]) -> Ite
 
 
 def _unjudged(rows: list[Row], judging: OverlapIndex) -> list[Row]:
-    """Those rows that are about nothing that judges, neither judge by another name, nor stand there twice."""
+    """Those rows that are about nothing that judges, neither judge by another name, nor stand there
+    twice."""
 
     def judges(row: Row) -> bool:
         return judging.shares_event(row) or judging.says(row) or judging.asks(row)
@@ -249,7 +263,8 @@ def _notes(said: FeedbackRows, mixed: MixedRows, redactor: Redactor, preferred: 
         )
     if mixed.flagged:
         found.append(
-            f"{mixed.flagged} of them are flagged: their input looks like an injection, and is quoted."
+            f"{mixed.flagged} of them are flagged: their input looks like an injection, and is "
+            f"quoted."
         )
     marks = ", ".join(f"{count} [{mark}]" for mark, count in sorted(redactor.counts.items()))
     return [*found, f"Redacted: {marks}." if marks else "Nothing had to be redacted."]

@@ -15,16 +15,18 @@ from typing import Any
 
 from prefect import task
 
-from stock_llm.artifacts import Candidate, Dataset, Scorecard, load_or_make
+from stock_llm.artifacts import CHECKSUMS, BaseGguf, Candidate, Dataset, Scorecard, load_or_make
 from stock_llm.dataset.holdout_usage import HoldoutUsage
 from stock_llm.dataset.splits import TimeSplit
+from stock_llm.errors import InputError
 from stock_llm.evaluation import gate
 from stock_llm.evaluation.gate import Interval
 from stock_llm.llm.base import base_digest, fetch_base
-from stock_llm.llm.gguf import quantize_gguf, write_gguf
+from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
+from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama import rendering
 from stock_llm.ollama.modelfile import parse_modelfile
 from stock_llm.pipeline import registry
@@ -35,8 +37,13 @@ from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.decision_rows import situation_of
 from stock_llm.skills.row import Row, Score, read_rows
 from stock_llm.skills.statements import rsi_reading
-from stock_llm.storage.atomic import atomic_write
-from stock_llm.storage.checksums import digest_of, file_sha256
+from stock_llm.storage.checksums import (
+    digest_of,
+    file_sha256,
+    find_damage,
+    read_record,
+    write_record,
+)
 
 RECIPE = 3
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
@@ -72,7 +79,7 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
     if champion and champion.gguf_sha256 == candidate.gguf_sha256:
         champion = None  # judged again after a crash: it has only the base to beat
     digest = digest_of(
-        candidate=candidate.digest,
+        candidate=(candidate.digest, candidate.gguf_sha256),
         holdout=dataset.holdout_digest,
         corrections=file_sha256(dataset.corrections),
         champion=champion.gguf_sha256 if champion else None,
@@ -152,7 +159,9 @@ def _caveats(
 ) -> list[str]:
     """What else to know about a verdict: how often this holdout has judged, and what of it the base may have read."""
     period = TimeSplit.parse(dataset.holdout_from, dataset.holdout_until).period
-    look = HoldoutUsage(settings).count_candidate(period, dataset.holdout_digest, candidate.digest)
+    look = HoldoutUsage(settings.path("data/looks.db")).count_candidate(
+        period, dataset.holdout_digest, candidate.digest
+    )
     found = [f"look {look} at the holdout of {period}"]
     cutoff = profile.knowledge_cutoff.isoformat()
     if early := sum(bool(row.as_of) and row.as_of <= cutoff for row in holdout):
@@ -165,29 +174,50 @@ def _caveats(
 def _contestants(
     settings: Settings, profile: Profile, candidate: Candidate, champion: VersionInfo | None
 ) -> list[Contestant]:
-    untuned = _untuned(settings, profile)
-    found = [Contestant("base", untuned, file_sha256(untuned), render)]
+    base = _base_gguf(settings, profile)
+    contestants = [
+        Contestant("base", base, file_sha256(base), render),
+        Contestant("challenger", candidate.gguf, candidate.gguf_sha256, render),
+    ]
     if champion:
-        found.append(
-            Contestant(
-                "champion", champion.gguf, champion.gguf_sha256, _as_published(champion.gguf)
-            )
+        _refuse_if_damaged(champion)
+        prompt = _as_published(champion.gguf)
+        contestants.insert(1, Contestant("champion", champion.gguf, champion.gguf_sha256, prompt))
+    return contestants
+
+
+def _refuse_if_damaged(champion: VersionInfo) -> None:
+    """
+    Raises:
+        InputError: the champion's files are not those that became champion.
+    """
+    checksums = champion.gguf.with_name(CHECKSUMS)
+    damage = find_damage(checksums, whole=True) if checksums.exists() else ""
+    if not damage and not champion.gguf.exists():
+        damage = "it is missing"
+    if not damage and file_sha256(champion.gguf) != champion.gguf_sha256:
+        damage = "it has other bytes"
+    if damage:
+        raise InputError(
+            f"the champion v{champion.number} is damaged: {damage}",
+            file=champion.gguf,
+            remedy="Restore its folder from a backup, or make another version champion: stock-llm rollback VERSION",
         )
-    return [*found, Contestant("challenger", candidate.gguf, candidate.gguf_sha256, render)]
 
 
-def _untuned(settings: Settings, profile: Profile) -> Path:
+def _base_gguf(settings: Settings, profile: Profile) -> Path:
     """The base itself as a GGUF of the same quantization, made once."""
     kind = profile.gguf.quantization
-    folder = settings.artifacts / "base"
-    made = folder / f"{digest_of(base=base_digest(profile, settings.home), quantization=kind)}.gguf"
-    if not made.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        f16 = made.with_suffix(".f16")
+    digest = digest_of(base=base_digest(profile, settings.home), quantization=kind)
+
+    def make(folder: Path) -> BaseGguf:
+        f16, gguf = folder / "f16.gguf", folder / f"{profile.name}-{kind}.gguf"
         write_gguf(fetch_base(profile, settings.home), f16, profile.name, CHAT_TEMPLATE)
-        quantize_gguf(f16, made, kind, settings.threads)
+        quantize_gguf(f16, gguf, kind, settings.threads)
         f16.unlink()
-    return made
+        return BaseGguf(digest, folder, gguf)
+
+    return load_or_make(BaseGguf, settings.artifacts, digest, make, whole=True).gguf
 
 
 def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
@@ -211,28 +241,26 @@ def _ask(
     """All answers of a contestant; the answers of a file to the same prompts are kept, and asked for once."""
     prompts = [contestant.prompt(messages(row.instruction, row.input)) for row in rows]
     limit = profile.serving.num_predict
-    kept = (
-        settings.artifacts
-        / "answers"
-        / f"{digest_of(model=contestant.sha256, prompts=prompts, limit=limit)}.json"
-    )
-    if not kept.exists():
+    digest = digest_of(model=contestant.sha256, prompts=prompts, limit=limit)
+    cache = settings.artifacts / "answers" / f"{digest}.json"
+    if (cached := read_record(cache)) is None:
         with LlamaModel(
             contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx
         ) as model:
-            told = [
+            generations = [
                 model.generate(prompt, max_tokens=limit, stop=STOP)
                 for prompt in progress(prompts, f"asking the {contestant.name}")
             ]
-        spent = sum(answer.seconds for answer in told)
-        speed = sum(answer.tokens_out for answer in told) / spent if spent else 0.0
-        content = {"answers": [answer.text for answer in told], "tokens_per_second": speed}
-        atomic_write(kept, json.dumps(content, ensure_ascii=False))
-    said = json.loads(kept.read_text())
-    scores = [
-        SKILLS[row.skill].score(row, text) for row, text in zip(rows, said["answers"], strict=True)
-    ]
-    return ModelAnswers(contestant.name, said["answers"], scores, said["tokens_per_second"])
+        seconds = sum(generation.seconds for generation in generations)
+        tokens = sum(generation.tokens_out for generation in generations)
+        cached = {
+            "answers": [generation.text for generation in generations],
+            "tokens_per_second": tokens / seconds if seconds else 0.0,
+        }
+        write_record(cache, cached)
+    answers = cached["answers"]
+    scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, answers, strict=True)]
+    return ModelAnswers(contestant.name, answers, scores, cached["tokens_per_second"])
 
 
 def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> None:

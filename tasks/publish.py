@@ -10,17 +10,16 @@ Two things say who the champion is, and a kill may fall between them. So the reg
 is remembered beside its scorecard: running the flow again neither asks again nor undoes a rollback.
 """
 
-import json
+import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from prefect import task
 
-from stock_llm.artifacts import Candidate, Dataset, Release, Scorecard, Version
+from stock_llm.artifacts import CHECKSUMS, Candidate, Dataset, Release, Scorecard, Version
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.llm.profiles import Profile, load_profile, local_base
-from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.modelfile import Modelfile, parse_modelfile
 from stock_llm.ollama.publish_target import LATEST, MODEL, ServerTarget, StoreTarget, publish_target
 from stock_llm.ollama.server import ChatReply
 from stock_llm.pipeline import registry
@@ -28,7 +27,7 @@ from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.storage.atomic import atomic_write
-from stock_llm.storage.checksums import file_sha256
+from stock_llm.storage.checksums import file_sha256, read_record, write_checksums, write_record
 
 RECORD = "release.json"
 
@@ -49,18 +48,18 @@ def publish(
     Raises:
         PublishError: refused, or the smoke prompt failed although the verdict was "promote". `:latest` is where it was.
     """
-    target = publish_target(
-        settings.ollama_host, settings.path(settings.ollama_store), settings.threads
-    )
+    target = _target(settings)
     _follow_champion(settings, target)
     name, record = f"{MODEL}:v{version.number}", scorecard.folder / RECORD
-    known = _recorded(record)
+    release = Release(**values) if (values := read_record(record)) else None
+    published = target.digest(name)
     if (
-        known
-        and known.where == target.where
-        and known.manifests.get(name, "none") == target.digest(name)
+        release
+        and release.where == target.where
+        and release.manifests.get(name, "none") == published
+        and not target.find_damage(name)
     ):
-        return _as_it_stands(settings, target, known)
+        return _as_it_stands(settings, target, release)
 
     modelfile = build_modelfile(settings, candidate)
     if (found := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
@@ -68,7 +67,8 @@ def publish(
             f"{candidate.gguf} was changed after it was judged: its SHA-256 is {found}. Quantize again"
         )
     digest = target.put(name, candidate.gguf, modelfile)
-    atomic_write(candidate.gguf.with_name("Modelfile"), modelfile.write())
+    atomic_write(candidate.folder / "Modelfile", modelfile.write())
+    write_checksums(candidate.folder / CHECKSUMS)  # a later candidate is judged with this Modelfile
     row = smoke_row(dataset)
     question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
     reply = target.ask(name, [question], seconds=SMOKE_SECONDS)
@@ -87,7 +87,7 @@ def publish(
         )
     else:
         _promote(settings, target, version.number)
-    made = Release(
+    release = Release(
         names=[name],
         where=target.where,
         manifests={name: digest},
@@ -97,22 +97,50 @@ def publish(
         promoted=False,
         reasons=reasons,
     )
-    atomic_write(record, json.dumps(asdict(made), indent=1, ensure_ascii=False))
-    return _as_it_stands(settings, target, made)
+    write_record(record, asdict(release))
+    return _as_it_stands(settings, target, release)
 
 
 def roll_back(settings: Settings, number: int) -> None:
     """Make version `number` the champion again: the registry's alias and `:latest`, together.
 
     Raises:
-        PublishError: that version is not published where we publish to now.
+        PublishError: that version is not published where we publish to now, or it is damaged and cannot be mended.
     """
-    target = publish_target(
-        settings.ollama_host, settings.path(settings.ollama_store), settings.threads
-    )
-    if target.digest(f"{MODEL}:v{number}") is None:
-        raise PublishError(f"there is no {MODEL}:v{number} at {target.where}")
+    target = _target(settings)
+    if _sound_digest(settings, target, number) is None:
+        fault = "is damaged" if target.digest(f"{MODEL}:v{number}") else "does not exist"
+        raise PublishError(
+            f"{MODEL}:v{number} {fault} at {target.where}. See which versions there are: stock-llm history"
+        )
     _promote(settings, target, number)
+
+
+def _target(settings: Settings) -> StoreTarget | ServerTarget:
+    store = settings.path(settings.ollama_store)
+    return publish_target(settings.ollama_host, store, settings.threads)
+
+
+def _sound_digest(
+    settings: Settings, target: StoreTarget | ServerTarget, number: int
+) -> str | None:
+    """Digest of a published version; a damaged one is first published again from the files that it was made from.
+
+    None where it is not published, or where those files are damaged too.
+    """
+    name = f"{MODEL}:v{number}"
+    if (published := target.digest(name)) is None or not (damage := target.find_damage(name)):
+        return published
+    version = next((item for item in registry.versions(settings) if item.number == number), None)
+    if (
+        version is None
+        or not version.gguf.exists()
+        or file_sha256(version.gguf) != version.gguf_sha256
+    ):
+        print(f"{name} at {target.where} is damaged: {damage}", file=sys.stderr)
+        return None
+    modelfile = parse_modelfile(version.gguf.with_name("Modelfile").read_text("utf-8"))
+    return target.put(name, version.gguf, modelfile)
 
 
 def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
@@ -176,9 +204,9 @@ def _promote(settings: Settings, target: StoreTarget | ServerTarget, number: int
 
 
 def _follow_champion(settings: Settings, target: StoreTarget | ServerTarget) -> None:
-    """Let `:latest` be the champion, where that is published here; it is not after a kill between the two moves."""
+    """Lets `:latest` be the champion, where that is published here; it is not after a kill between the two moves."""
     champion = _champion(settings)
-    published = target.digest(f"{MODEL}:v{champion}") if champion else None
+    published = _sound_digest(settings, target, champion) if champion else None
     if published and target.digest(LATEST) != published:
         target.tag(f"{MODEL}:v{champion}", LATEST)
 
@@ -193,7 +221,3 @@ def _as_it_stands(settings: Settings, target: StoreTarget | ServerTarget, made: 
     return replace(
         made, names=names, manifests=dict.fromkeys(names, made.manifests[name]), promoted=promoted
     )
-
-
-def _recorded(file: Path) -> Release | None:
-    return Release(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None

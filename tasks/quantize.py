@@ -21,10 +21,11 @@ from prefect import task
 from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, fetch_base, load_base
-from stock_llm.llm.gguf import quantize_gguf, write_gguf
+from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, render
+from stock_llm.llm.quantization import disk_needed, quantize_gguf
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
@@ -65,6 +66,7 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         settings.artifacts,
         digest,
         lambda folder: make(settings, profile, dataset, adapter, digest, folder),
+        whole=True,  # it is judged next
     )
 
 
@@ -77,7 +79,7 @@ def make(
     folder: Path,
 ) -> Candidate:
     """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in the end."""
-    _need_room(fetch_base(profile, settings.home), folder)
+    _need_room(profile, fetch_base(profile, settings.home), folder)
     rows = list(read_rows(dataset.train))
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
     merged = folder / "merged"
@@ -109,9 +111,12 @@ def make(
     )
 
 
-def _need_room(base: Path, folder: Path) -> None:
-    """Merged weights, f16 and quantized file lie side by side for a while: about two and a half times the base."""
-    needed = int(2.5 * sum(file.stat().st_size for file in base.glob("*.safetensors")))
+def _need_room(profile: Profile, base: Path, folder: Path) -> None:
+    """
+    Raises:
+        StockLLMError: the disk of `folder` has less room than merging and quantizing need.
+    """
+    needed = disk_needed(base, profile.training.precision, profile.gguf.quantization)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StockLLMError(

@@ -269,7 +269,8 @@ def _version(
     tags: dict[str, str],
 ) -> int:
     """The number of the candidate's version; its tags say what was judged last."""
-    if known := registry.find(settings, candidate.digest):
+    known = registry.find(settings, candidate.digest)
+    if known and known.gguf_sha256 == candidate.gguf_sha256:
         for name, value in tags.items():
             client.set_model_version_tag(MODEL, str(known.number), name, value)
         return known.number

@@ -6,7 +6,7 @@ from stock_llm.errors import InputError
 from stock_llm.secrets import account_hash, signing_key
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"x" * 31, b"\0" * 32, b"x" * 32, b"a" * 64])
+@pytest.mark.parametrize("content", [b"", b"\n", b"x" * 31, b"\0" * 32, b"a" * 64])
 @pytest.mark.parametrize("name", ["salt", "signing-key"])
 def test_a_damaged_key_is_refused_with_the_way_out(tmp_path, name, content):
     use = (

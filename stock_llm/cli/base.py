@@ -35,8 +35,10 @@ def build(
     from stock_llm.synthetic.stock_tiny import build
 
     settings = load_settings()
+    folder, work = settings.path("models/stock-tiny"), settings.path("data/base")
     if check:
-        print(f"held-out loss {build.check(settings):.4f} nats per token, as the card says")
+        print(f"held-out loss {build.check(folder):.4f} nats per token, as the card says")
         return
     budget = build.TrainingBudget(steps=steps) if steps else build.TrainingBudget(minutes=minutes)
-    print(f"written to {build.build(settings, budget, resume=not fresh)}")
+    build.build(folder, work, settings.threads, budget, resume=not fresh)
+    print(f"written to {folder}")

@@ -27,19 +27,25 @@ def show(
 
         stock-llm dataset show 1a2b3c4d
     """
+    from functools import partial
+
     from stock_llm.dataset import provenance
     from stock_llm.dataset.holdout_usage import HoldoutUsage
     from stock_llm.errors import InputError
+    from stock_llm.secrets import account_hash
 
     settings = load_settings()
     if row:
-        print(provenance.markdown(provenance.find(settings, row)))
+        hashed = partial(account_hash, folder=settings.secrets)
+        sources = settings.dataset.sources(settings.home)
+        found = provenance.find(settings.artifacts, row, sources, hashed)
+        print(provenance.markdown(found))
         return
-    datasets = provenance.datasets(settings)
+    datasets = provenance.datasets(settings.artifacts)
     if not datasets:
         raise InputError("no dataset was built yet", remedy="Run: stock-llm run")
     print(datasets[0].card.read_text(encoding="utf-8"))
-    for holdout in HoldoutUsage(settings).all():
+    for holdout in HoldoutUsage(settings.path("data/looks.db")).all():
         print(
             f"holdout {holdout.digest}, {holdout.period}: frozen on {holdout.frozen_at[:10]}, {holdout.looks} looks"
         )

@@ -1,6 +1,8 @@
-"""The dataset for people: a Markdown card and a page of plots, from counts that were kept while the rows were written.
+"""The dataset for people: a Markdown card and a page of plots, from counts that were kept while the
+rows were written.
 
-In: a `Tally` per file and a few facts about where the rows come from. Out: card.md and card.png. Does not know how rows are made.
+In: a `Tally` per file and a few facts about where the rows come from. Out: card.md and card.png.
+Does not know how rows are made.
 """
 
 from collections import Counter
@@ -87,17 +89,22 @@ def write_card(
     lines = [
         "# Dataset card",
         "",
-        f"From {history.rows_kept.get('trades', 0)} trades, {history.rows_kept.get('candles', 0)} candles of "
+        f"From {history.rows_kept.get('trades', 0)} trades, {history.rows_kept.get('candles', 0)} "
+        f"candles of "
         f"{len(history.symbols)} symbols ({history.first_day} to {history.last_day}) and "
         f"{history.rows_kept.get('feedback', 0)} feedback items; "
         f"{sum(history.rows_quarantined.values())} rows were set aside by collect.",
         "",
-        f"- Holdout: **{split.period}**, {holdout.rows} rows, digest `{digest}`, draw {draw + 1}. It moves when a quarter ends.",
-        f"- Train labels end before {split.train_before}, {EMBARGO_DAYS} days ahead of it; {purged} decisions in between, or "
+        f"- Holdout: **{split.period}**, {holdout.rows} rows, digest `{digest}`, draw {draw + 1}. "
+        f"It moves when a quarter ends.",
+        f"- Train labels end before {split.train_before}, {EMBARGO_DAYS} days ahead of it; "
+        f"{purged} decisions in between, or "
         "reaching over its end, were purged.",
-        f"- A label is the outcome of the {HORIZON} sessions after the next open, in the stock's own volatility. Rows of "
+        f"- A label is the outcome of the {HORIZON} sessions after the next open, in the stock's "
+        f"own volatility. Rows of "
         "the kinds `rule` and `positions` state a rule, not an outcome.",
-        f"- {frozen.rows} corrections are frozen, about one chain in {FROZEN_CORRECTIONS}: never trained on, they measure "
+        f"- {frozen.rows} corrections are frozen, about one chain in {FROZEN_CORRECTIONS}: never "
+        f"trained on, they measure "
         "whether corrections are followed.",
         *(f"- {note}" for note in notes),
         f"- Longest row: {max(one.longest for one in tallies.values())} characters. "
@@ -130,7 +137,8 @@ def write_card(
 
 
 def _plot(path: Path, tallies: dict[str, Tally]) -> None:
-    """Counts by task, label, symbol, month and length, one colour a file; the same bytes for the same counts."""
+    """Counts by task, label, symbol, month and length, one colour a file; the same bytes for the
+    same counts."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 14), layout="constrained")

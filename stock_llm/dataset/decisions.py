@@ -1,7 +1,9 @@
-"""Every decision that a history offers, kept as numbers: a million of them fit where a million situations would not.
+"""Every decision that a history offers, kept as numbers: a million of them fit where a million
+situations would not.
 
-In: candles and the user's fills. Out: `Decisions`, arrays with one entry for each, and on request the moment, the closed trade or
-the portfolio that an entry stands for. Does not know skills' wording, languages or the split.
+In: candles and the user's fills. Out: `Decisions`, arrays with one entry for each, and on request
+the moment, the closed trade or the portfolio that an entry stands for. Does not know skills'
+wording, languages or the split.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -32,7 +34,8 @@ STALE_DAYS = 7
 
 @dataclass(frozen=True)
 class Decisions:
-    """Arrays of one length, an entry per decision: the user's own first, as they happened, then every other market day.
+    """Arrays of one length, an entry per decision: the user's own first, as they happened, then
+    every other market day.
 
     Attributes:
         series: place of the symbol in `Market.series`.
@@ -64,7 +67,8 @@ class Market:
         fills: list[holdings.Fill],
         currencies: Mapping[str, Set[str]] | None = None,
     ):
-        """`currencies`: symbol → those that it was traded in; what is left out is taken to be one currency."""
+        """`currencies`: symbol → those that it was traded in; what is left out is taken to be one
+        currency."""
         self.series = series
         self.fills = fills
         self._currencies = currencies or {}
@@ -79,7 +83,8 @@ class Market:
         """The market of a collected history.
 
         Args:
-            amount_scale: what quantities are multiplied by, so that they need not show how large they are.
+            amount_scale: what quantities are multiplied by, so that they need not show how large
+                they are.
             ref: a trade's id to what may stand for it in rows.
         """
         series = [
@@ -122,7 +127,8 @@ class Market:
         return self._with_facts(*np.concatenate(parts).T)
 
     def _own(self) -> Iterator[tuple[int, int, int]]:
-        """Place, session and fill of the user's own decisions, each at the last close strictly before its fill."""
+        """Place, session and fill of the user's own decisions, each at the last close strictly
+        before its fill."""
         seen: set[tuple[int, int]] = set()
         for number, fill in enumerate(self.fills):
             place = self._place.get(fill.symbol)
@@ -197,9 +203,11 @@ class Market:
 
     @cached_property
     def closed_trades(self) -> list[ClosedTrade]:
-        """The user's sales that gained or lost something, of stocks that had warmed up before the purchase.
+        """The user's sales that gained or lost something, of stocks that had warmed up before the
+        purchase.
 
-        An order that was filled in parts at one price is one sale: the reviews of its parts would be the same.
+        An order that was filled in parts at one price is one sale: the reviews of its parts would
+        be the same.
         """
         found: dict[tuple[object, ...], ClosedTrade] = {}
         for symbol, holding in self.held.items():
@@ -232,7 +240,8 @@ class Market:
         )
 
     def portfolio(self, day: date) -> Portfolio | None:
-        """What was held at the close of `day`; None where it is nothing to review, or cannot be valued in one currency."""
+        """What was held at the close of `day`; None where it is nothing to review, or cannot be
+        valued in one currency."""
         held = []
         for symbol, holding in self.held.items():
             if (position := holding.after(day)) is None:

@@ -1,9 +1,11 @@
-"""What is learnt from feedback, what is frozen to measure whether corrections are followed, and what waits.
+"""What is learnt from feedback, what is frozen to measure whether corrections are followed, and
+what waits.
 
-In: feedback items, a redactor, the rows that judge. Out: rows, and the items that preferences may be made of. The items of a
-chain go one way: all of them are learnt, frozen, or wait until the holdout that judges their event is over. Texts are freed of
-tokens of the prompt format, redacted, and learnt once; an answer that looks like an injection is not learnt. Nothing is left out
-without being counted. Does not know the market.
+In: feedback items, a redactor, the rows that judge. Out: rows, and the items that preferences may
+be made of. The items of a chain go one way: all of them are learnt, frozen, or wait until the
+holdout that judges their event is over. Texts are freed of tokens of the prompt format, redacted,
+and learnt once; an answer that looks like an injection is not learnt. Nothing is left out without
+being counted. Does not know the market.
 """
 
 from collections import Counter
@@ -95,7 +97,8 @@ def feedback_rows(
 
 
 def repeats(item: FeedbackItem, judging: OverlapIndex) -> bool:
-    """Whether the question judges, or any words of the item do, in the answer that is wished for or in the one that was given."""
+    """Whether the question judges, or any words of the item do, in the answer that is wished for or
+    in the one that was given."""
     row = _row(item)
     return (
         judging.asks(row)
@@ -121,7 +124,8 @@ def _asked(item: FeedbackItem) -> tuple[str, str]:
 
 
 def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:
-    """The item as it may be written: redacted last, when nothing joins the parts of a number any more."""
+    """The item as it may be written: redacted last, when nothing joins the parts of a number any
+    more."""
     item = replace(
         item,
         instruction=injections.neutralize(item.instruction),
@@ -134,7 +138,8 @@ def _clean(item: FeedbackItem, redactor: Redactor) -> FeedbackItem:
 
 
 def _row(item: FeedbackItem) -> Row:
-    """The row of an item, of its response where nobody wanted it: such a row is only looked at, never written."""
+    """The row of an item, of its response where nobody wanted it: such a row is only looked at,
+    never written."""
     row = follow.row(item, follow.wanted(item) or item.response.strip())
     flags = injections.detect(f"{item.instruction}\n{item.input}")
     return replace(row, facts={"flags": flags}) if flags else row

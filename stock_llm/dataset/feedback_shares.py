@@ -1,9 +1,9 @@
 """Limits on the training weight that feedback of one person, or on one stock, has.
 
 In: rows, and the items that they were made of. Out: the rows, with smaller weights where a limit is
-passed. Weights shrink until no user but the owner has more than `user_share` of the sum, and no ticker more than
-`ticker_share`. If there are too few others for that, the limit is taken of what the feedback
-weighed at first.
+passed. Weights shrink until no user but the owner has more than `user_share` of the sum, and no
+ticker more than `ticker_share`. If there are too few others for that, the limit is taken of what
+the feedback weighed at first.
 """
 
 from collections.abc import Iterable, Sequence

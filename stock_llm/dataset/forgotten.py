@@ -1,4 +1,5 @@
-"""The mark on a dataset that something in it was forgotten later: one small file beside its rows, which stay as they were.
+"""The mark on a dataset that something in it was forgotten later: one small file beside its rows,
+which stay as they were.
 
 In: the dataset's folder, what was forgotten. Out: the marks. Does not know the store, nor models.
 """

@@ -1,8 +1,10 @@
-"""How often a holdout was looked at. A judge that is asked too often is no judge any more: whoever tries often enough passes.
+"""How often a holdout was looked at. A judge that is asked too often is no judge any more: whoever
+tries often enough passes.
 
-In: holdouts by digest and period, candidates that were judged on them. Out: counts, and whether it is time for other rows. Kept
-in data/looks.db (SQLite), which `make clean` leaves alone. The policy: a holdout stays the same rows for its period (see
-stock_llm/dataset/splits.py); after `LOOKS_PER_DRAW` looks its rows are drawn anew from the same period. Does not know rows.
+In: holdouts by digest and period, candidates that were judged on them. Out: counts, and whether it
+is time for other rows. Kept in data/looks.db (SQLite), which `make clean` leaves alone. The policy:
+a holdout stays the same rows for its period (see stock_llm/dataset/splits.py); after
+`LOOKS_PER_DRAW` looks its rows are drawn anew from the same period. Does not know rows.
 """
 
 import sqlite3
@@ -10,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from stock_llm.settings import Settings
 from stock_llm.storage.database import open_sqlite
 
 CANDIDATES_PER_SAMPLE = 30
@@ -38,11 +40,12 @@ class FrozenHoldout:
 class HoldoutUsage:
     """The ledger of one project folder."""
 
-    def __init__(self, settings: Settings):
-        self._path = settings.path("data/looks.db")
+    def __init__(self, path: Path):
+        self._path = path
 
     def draw(self, period: str) -> int:
-        """How often the rows of this period are to be drawn anew: once for every `LOOKS_PER_DRAW` candidates."""
+        """How often the rows of this period are to be drawn anew: once for every `LOOKS_PER_DRAW`
+        candidates."""
         with self._open() as database:
             (count,) = database.execute(
                 "SELECT count(DISTINCT candidate) FROM look WHERE period = ?", (period,)
@@ -57,7 +60,8 @@ class HoldoutUsage:
             )
 
     def count_candidate(self, period: str, digest: str, candidate: str) -> int:
-        """Counts a candidate that is judged on a holdout, once; returns the candidates judged on it so far."""
+        """Counts a candidate that is judged on a holdout, once; returns the candidates judged on it
+        so far."""
         with self._open() as database:
             database.execute(
                 "INSERT OR IGNORE INTO look VALUES (?, ?, ?, ?)",
@@ -72,7 +76,8 @@ class HoldoutUsage:
         """Every holdout, the oldest first."""
         with self._open() as database:
             rows = database.execute(
-                "SELECT digest, period, frozen_at, (SELECT count(*) FROM look WHERE look.digest = holdout.digest) "
+                "SELECT digest, period, frozen_at, (SELECT count(*) FROM look WHERE look.digest = "
+                "holdout.digest) "
                 "FROM holdout ORDER BY frozen_at, digest"
             ).fetchall()
         return [FrozenHoldout(*row) for row in rows]

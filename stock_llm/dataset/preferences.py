@@ -1,10 +1,12 @@
-"""What people preferred, as rows that TRL's DPO and KTO trainers read, and what the market made of the answers.
+"""What people preferred, as rows that TRL's DPO and KTO trainers read, and what the market made of
+the answers.
 
-In: feedback items that may be learnt from, redacted, and the market. Out: preference.jsonl. A correction is a DPO row (`prompt`,
-`chosen`, `rejected`: the correction against the original answer), a thumb or a rating a KTO row (`prompt`, `completion`,
-`label`), all in TRL's conversational form. Where the horizon of a dated answer about a stock is over, the realised outcome
-stands beside it, and judges it where no person did. Of two judgements of the same answer the newer one counts. Does not know
-the split; outcomes that end on `before` or later are not looked at.
+In: feedback items that may be learnt from, redacted, and the market. Out: preference.jsonl. A
+correction is a DPO row (`prompt`, `chosen`, `rejected`: the correction against the original
+answer), a thumb or a rating a KTO row (`prompt`, `completion`, `label`), all in TRL's
+conversational form. Where the horizon of a dated answer about a stock is over, the realised outcome
+stands beside it, and judges it where no person did. Of two judgements of the same answer the newer
+one counts. Does not know the split; outcomes that end on `before` or later are not looked at.
 """
 
 import json
@@ -76,7 +78,8 @@ class OutcomeLookup:
         self._scores: dict[str, np.ndarray] = {}
 
     def of(self, item: FeedbackItem) -> RealizedOutcome | None:
-        """What came after the item's `as_of`; None where it names no stock and close, or the horizon is not over."""
+        """What came after the item's `as_of`; None where it names no stock and close, or the
+        horizon is not over."""
         series = self._market.named(item.symbol) if item.symbol and item.as_of else None
         if series is None:
             return None
@@ -95,7 +98,8 @@ class OutcomeLookup:
 
 
 def preferences(items: Iterable[FeedbackItem], outcomes: OutcomeLookup) -> list[DpoRow | KtoRow]:
-    """The rows of these items, in order of time; an edit that is the original answer but for spaces is none."""
+    """The rows of these items, in order of time; an edit that is the original answer but for spaces
+    is none."""
     pairs: dict[tuple[str, frozenset[str]], DpoRow] = {}
     votes: dict[tuple[str, str], KtoRow] = {}
     ordered = sorted(items, key=lambda item: (item.created_at, item.id))
@@ -129,7 +133,8 @@ def _judged(item: FeedbackItem, outcome: RealizedOutcome | None) -> tuple[bool, 
 
 
 def write(rows: Iterable[DpoRow | KtoRow], path: Path) -> int:
-    """Writes JSON lines, `kind` saying dpo or kto; returns how many. The same rows are the same bytes."""
+    """Writes JSON lines, `kind` saying dpo or kto; returns how many. The same rows are the same
+    bytes."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for row in rows:

@@ -1,15 +1,16 @@
-"""Where a row comes from: a dataset's row found by its id, and the lines of the user's own files that it was made of.
+"""Where a row comes from: a dataset's row found by its id, and the lines of the user's own files
+that it was made of.
 
-In: settings, an id. Out: the row with its `Origin`s: file and rows of candles, trades, other people's data, or the item of
-feedback. They are looked up in the history that the dataset names; the rows themselves keep only ids, so that they stay the same
-bytes when a file's lines are in another order. Does not know how rows are made.
+In: settings, an id. Out: the row with its `Origin`s: file and rows of candles, trades, other
+people's data, or the item of feedback. They are looked up in the history that the dataset names;
+the rows themselves keep only ids, so that they stay the same bytes when a file's lines are in
+another order. Does not know how rows are made.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,13 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stock_llm.artifacts import RECORD, Dataset, History, load
+from stock_llm.dataset.config import SourceSettings
 from stock_llm.dataset.privacy import pseudonyms
+from stock_llm.dataset.privacy.pseudonyms import HashFunction
 from stock_llm.dataset.sources import mixing, replay
 from stock_llm.errors import InputError
 from stock_llm.feedback.item import read_parquet
 from stock_llm.portfolio import holdings
-from stock_llm.secrets import account_hash
-from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
 
 
@@ -35,7 +36,8 @@ class Origin:
         what: what it gave: "known candles", "label", "trade", "position", "feedback", "text".
         ref: a trade's or an item's id, or the symbol.
         file: as collect names it; empty for feedback, which lies in the store.
-        rows: first and last line of the file, as an editor counts them; None where there is no file.
+        rows: first and last line of the file, as an editor counts them; None where there is no
+            file.
         said: what stands there, in short.
     """
 
@@ -62,10 +64,10 @@ class RowProvenance:
     origins: list[Origin]
 
 
-def datasets(settings: Settings) -> list[Dataset]:
-    """All finished datasets, the newest first."""
+def datasets(artifacts: Path) -> list[Dataset]:
+    """All finished datasets in the folder of artifacts, the newest first."""
     records = sorted(
-        (settings.artifacts / "dataset").glob(f"*/{RECORD}"),
+        (artifacts / "dataset").glob(f"*/{RECORD}"),
         key=lambda path: (-path.stat().st_mtime, str(path)),
     )
     return [
@@ -75,46 +77,55 @@ def datasets(settings: Settings) -> list[Dataset]:
     ]
 
 
-def find(settings: Settings, name: str) -> RowProvenance:
-    """The newest row of that id; the last eight letters of an id are enough.
+def find(
+    artifacts: Path, name: str, sources: Sequence[SourceSettings], hashed: HashFunction
+) -> RowProvenance:
+    """Finds the newest row of an id, or of the last eight letters of one.
+
+    Args:
+        artifacts: folder of the datasets and histories.
+        sources: other people's data, by whose files rows may be named.
+        hashed: what makes pseudonyms of ids.
 
     Raises:
         InputError: no dataset has such a row.
     """
-    known = datasets(settings)
+    known = datasets(artifacts)
     for dataset in known:
         for file in (dataset.train, dataset.holdout, dataset.corrections):
             for row in read_rows(file):
                 if row.id == name or (len(name) == 8 and row.id.endswith(f"-{name}")):
-                    history = load(History, settings.artifacts / "history" / dataset.history)
-                    return RowProvenance(
-                        row, file, dataset, list(origins(row, history, settings)) if history else []
-                    )
+                    history = load(History, artifacts / "history" / dataset.history)
+                    found = list(origins(row, history, sources, hashed)) if history else []
+                    return RowProvenance(row, file, dataset, found)
     raise InputError(
         f"no row '{name}' in {len(known)} datasets",
-        remedy=f"Ids are the field `id` of the lines in {settings.artifacts / 'dataset'}/*/*.jsonl",
+        remedy=f"Ids are the field `id` of the lines in {artifacts / 'dataset'}/*/*.jsonl",
     )
 
 
-def origins(row: Row, history: History, settings: Settings) -> Iterator[Origin]:
-    """What a row was made of, from the history of its dataset; ids that rows hide are led back to those of the user's files."""
+def origins(
+    row: Row, history: History, sources: Sequence[SourceSettings], hashed: HashFunction
+) -> Iterator[Origin]:
+    """What a row was made of, from the history of its dataset; pseudonyms become the user's ids."""
     kind, ref = row.source["kind"], row.source["ref"]
 
     def led_back(ref: str, names: Iterable[str]) -> str:
-        return pseudonyms.resolve(ref, names, partial(account_hash, folder=settings.secrets))
+        return pseudonyms.resolve(ref, names, hashed)
 
     if kind == "feedback":
         ref = led_back(ref, history.feedback_ids)
         for item in read_parquet(history.feedback):
             if item.id == ref:
-                said = f"item {ref}, given by {item.source} on {item.created_at:%Y-%m-%d %H:%M} UTC"
-                yield Origin("feedback", ref, "", None, said)
+                given_by = f"{item.user} ({item.source})"
+                text = f"item {ref}, given by {given_by} on {item.created_at:%Y-%m-%d %H:%M} UTC"
+                yield Origin("feedback", ref, "", None, text)
         return
     if kind == replay.KIND:
         return
     if kind not in ("trade", "day", "rule", "positions"):
         file, _, line = ref.rpartition(" ")
-        file = led_back(file, mixing.names(settings))
+        file = led_back(file, mixing.names(sources))
         licence = f", licence {row.source['licence']}" if "licence" in row.source else ""
         yield Origin(
             "text",
@@ -181,7 +192,8 @@ def _lines(
 
 
 def _position(books: _Books, symbol: str, last: date, but: str) -> Iterator[Origin]:
-    """The trades that made up the position at the close of `last`, from the one that opened it on; `but` is left out."""
+    """The trades that made up the position at the close of `last`, from the one that opened it on;
+    `but` is left out."""
     fills = holdings.read_fills(books.steps.filter(pc.field("symbol") == symbol))
     holding = holdings.holdings_by_symbol(fills).get(symbol)
     at = bisect_right(holding.days, last) - 1 if holding else -1
@@ -197,7 +209,8 @@ def _position(books: _Books, symbol: str, last: date, but: str) -> Iterator[Orig
 
 def _fills(ledger: pa.Table, chosen: pc.Expression, what: str) -> Iterator[Origin]:
     for entry in ledger.filter(chosen).to_pylist():
-        said = f"{entry['kind']} {float(entry['quantity']):g} {entry['symbol']} on {entry['executed_at']:%Y-%m-%d}"
+        traded = f"{entry['kind']} {float(entry['quantity']):g} {entry['symbol']}"
+        said = f"{traded} on {entry['executed_at']:%Y-%m-%d}"
         yield Origin(
             what, entry["entry_id"], entry["source_file"], (entry["source_row"],) * 2, said
         )

@@ -1,7 +1,9 @@
-"""Which rows are made of a market: each skill its share, planned by the seed first, then built one at a time.
+"""Which rows are made of a market: each skill its share, planned by the seed first, then built one
+at a time.
 
-In: a market, what lies on one side of the split, a seed. Out: a plan, a few numbers per row, that can be shuffled; and the row of
-each entry. The same seed and market give the same plan. Does not know feedback, foreign data or files.
+In: a market, what lies on one side of the split, a seed. Out: a plan, a few numbers per row, that
+can be shuffled; and the row of each entry. The same seed and market give the same plan. Does not
+know feedback, foreign data or files.
 """
 
 import random
@@ -28,10 +30,12 @@ SHARES = {
     code.NAME: 0.11,
     portfolio.NAME: 0.06,
 }
-"""Skill → its share of the rows, feedback and foreign data apart. People mostly correct signals, so analyses get more here."""
+"""Skill → its share of the rows, feedback and foreign data apart. People mostly correct signals, so
+analyses get more here."""
 
 SENTIMENT_SHARE = 0.1
-"""Rows about other people's texts for each of the others in the holdout, where a source has such texts."""
+"""Rows about other people's texts for each of the others in the holdout, where a source has such
+texts."""
 
 JUDGING_TEXTS = 4
 """One text in so many may judge."""
@@ -104,7 +108,8 @@ def strategies(plan: Iterable[PlannedRow]) -> set[str]:
 def holdout_texts(rows: list[Row], size: int) -> tuple[list[Row], list[Row]]:
     """Of other people's rows, those that judge in a holdout of `size` rows, and those to be learnt.
 
-    Sentiment alone judges, because it alone has a right answer; its texts are not of the user's time, so a hash parts them.
+    Sentiment alone judges, because it alone has a right answer; its texts are not of the user's
+    time, so a hash parts them.
     """
     judging: list[Row] = []
     learnt: list[Row] = []
@@ -179,7 +184,8 @@ class Sampler:
         return [int(choices[place]) for place in places]
 
     def _readings(self) -> list[tuple[int, str]]:
-        """Indicators of drawn situations, each reading of each indicator as often as there are any: most closes are NEUTRAL."""
+        """Indicators of drawn situations, each reading of each indicator as often as there are any:
+        most closes are NEUTRAL."""
         wanted = self._count(explain.NAME)
         groups: dict[tuple[str, str], list[int]] = {}
         for number in self._sample(self._side.decisions, READ_PER_ROW * wanted):

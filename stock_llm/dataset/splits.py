@@ -1,10 +1,13 @@
-"""Where time is cut: what may be learnt, what judges, what is thrown away between them, and when that moves.
+"""Where time is cut: what may be learnt, what judges, what is thrown away between them, and when
+that moves.
 
-The policy. The holdout begins with a quarter, the one at seven eighths of the candle history, and ends with the last quarter that
-is over (the last month, where no quarter is). It is the same rows until a quarter ends, whatever arrives meanwhile, and moves
-then. A decision lies on the side on which all of it lies, from the close that it knows to the last close that its label looks
-at; train ends `EMBARGO_DAYS` before the holdout, against effects that linger; the rest is purged. Symbols may lie on both
-sides: people want their own stocks judged over time. Corrections that belong together go one way. Does not know rows.
+The policy. The holdout begins with a quarter, the one at seven eighths of the candle history, and
+ends with the last quarter that is over (the last month, where no quarter is). It is the same rows
+until a quarter ends, whatever arrives meanwhile, and moves then. A decision lies on the side on
+which all of it lies, from the close that it knows to the last close that its label looks at; train
+ends `EMBARGO_DAYS` before the holdout, against effects that linger; the rest is purged. Symbols may
+lie on both sides: people want their own stocks judged over time. Corrections that belong together
+go one way. Does not know rows.
 """
 
 from collections.abc import Sequence
@@ -20,12 +23,14 @@ EMBARGO_DAYS = 7
 """Calendar days kept empty between the last train label and the holdout."""
 
 FROZEN_CORRECTIONS = 4
-"""One chain of corrections in so many is never trained on; it measures whether corrections are followed."""
+"""One chain of corrections in so many is never trained on; it measures whether corrections are
+followed."""
 
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """The holdout's days, [`start`, `until`); `until` None: it ends with the history, and grows with it."""
+    """The holdout's days, [`start`, `until`); `until` None: it ends with the history, and grows
+    with it."""
 
     start: date
     until: date | None
@@ -60,7 +65,8 @@ class TimeSplit:
 
 
 def split_of(first: date, last: date, start: date | None = None) -> TimeSplit:
-    """The split of a candle history that runs from `first` to `last`; `start` where the user has chosen it."""
+    """The split of a candle history that runs from `first` to `last`; `start` where the user has
+    chosen it."""
     near = first + (last - first) * 7 // 8
     start = start or near.replace(month=_quarter(near), day=1)
     after = last + timedelta(
@@ -79,8 +85,8 @@ def _quarter(day: date) -> int:
 def chains(items: Sequence[FeedbackItem]) -> dict[str, str]:
     """Id of an item → id of the first item of its chain.
 
-    Of one chain are items about the same question or the same answer of a model, items that wish for the same words, and an item
-    about an answer that another has asked for.
+    Of one chain are items about the same question or the same answer of a model, items that wish
+    for the same words, and an item about an answer that another has asked for.
     """
     corrections = {_text(item.correction) for item in items if item.correction}
     first: dict[tuple[str, str], str] = {}

@@ -1,6 +1,7 @@
 """The one answer format: people read it, code parses it.
 
-An answer is a few labelled lines in a fixed order, in English or Thai, each at most once, those that its skill asks for:
+An answer is a few labelled lines in a fixed order, in English or Thai, each at most once. Which
+lines depends on the skill:
 
     Trend: UP
     Recommendation: BUY
@@ -12,10 +13,10 @@ An answer is a few labelled lines in a fixed order, in English or Thai, each at 
     Levels: support 98.40, resistance 106.00
     Not investment advice.
 
-The parser is strict: an unknown line, a word outside a label's vocabulary, a repeated or misplaced label is a failed answer.
-It never looks for a word inside other words: "upside limited, decline" is not an UP. Numbers are written in the digits 0 to 9
-without leading zeros, lines end with a line feed, and the support is not above the resistance. Does not know whether an answer
-is right.
+The parser is strict: an unknown line, a word outside a label's vocabulary, a repeated or misplaced
+label make an answer fail. It never searches for a word inside other words: "upside limited,
+decline" is not an UP. Numbers are written in the digits 0 to 9 without leading zeros, lines end with
+a line feed, and the support is not above the resistance. Whether an answer is right is not checked.
 """
 
 import re
@@ -33,7 +34,8 @@ VERDICTS: dict[str, tuple[str, ...]] = {
     "concentration": ("HIGH", "MODERATE", "LOW"),
     "sentiment": ("POSITIVE", "NEGATIVE", "NEUTRAL"),
 }
-"""Label → its vocabulary, the same capital words in both languages. The order is that of the lines."""
+"""Label → its vocabulary, the same capital words in both languages. The order is that of the
+lines."""
 
 LABELS: dict[Language, dict[str, str]] = {
     "en": {

@@ -1,10 +1,13 @@
-"""Is one model better than another on the same questions? Paired, clustered, and willing to say "not enough evidence".
+"""Is one model better than another on the same questions? Paired, clustered, and willing to say
+"not enough evidence".
 
-In: the scores of two models on the same rows and which rows belong together. Out: a mean difference with its interval, and a
-verdict with reasons in words. Does not know what a score means, nor where it came from.
+In: the scores of two models on the same rows and which rows belong together. Out: a mean difference
+with its interval, and a verdict with reasons in words. Does not know what a score means, nor where
+it came from.
 
-The interval is the percentile bootstrap over clusters (Cameron, Gelbach and Miller 2008): rows of one stock in one month are
-drawn together, since they share their fate. scipy.stats.bootstrap does the drawing.
+The interval is the percentile bootstrap over clusters (Cameron, Gelbach and Miller 2008): rows of
+one stock in one month are drawn together, since they share their fate. scipy.stats.bootstrap does
+the drawing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +36,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`promote`, `keep` (the champion, for lack of evidence) or `reject` (the challenger is worse)."""
+    """`promote`, `keep` (the champion, for lack of evidence) or `reject` (the challenger is
+    worse)."""
 
     word: str
     reasons: list[str]

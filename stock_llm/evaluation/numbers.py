@@ -1,7 +1,8 @@
 """The numbers of a text, as they are meant: with sign and unit, whatever letters touch them.
 
-In: any text, English or Thai. Out: its figures, and which of them a source does not have. A figure is compared to the digit:
-`104.2` is not `104.20`, `104.20%` is not `104.20`, `-5.1%` is not `+5.1%`. Does not know what a number is about.
+In: any text, English or Thai. Out: its figures, and which of them a source does not have. A figure
+is compared to the digit: `104.2` is not `104.20`, `104.20%` is not `104.20`, `-5.1%` is not
+`+5.1%`. Does not know what a number is about.
 """
 
 import re
@@ -13,10 +14,12 @@ THRESHOLDS = ("30", "70")
 
 NUMBER = (
     r"\d(?:\d{3}-\d{2}-\d{2}(?!\d)|\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d*(?:\.\d+)?)"
-    r"(?:\s?(?:[%\uff05]|percent|per cent|เปอร์เซ็นต์)|[\s-]?(?:days?(?![a-z])|วัน)|(?:bn|[kmb])(?![a-z\d])"
+    r"(?:\s?(?:[%\uff05]|percent|per cent|เปอร์เซ็นต์)|[\s-]?(?:days?(?![a-z])|วัน)|(?:bn|"
+    r"[kmb])(?![a-z\d])"
     r"|\s(?:thousand|million|billion)|\s?(?:พัน|หมื่น|แสน|ล้าน))?"
 )
-"""A number or a date in small letters, from its first digit on, thousands separated or not, with its unit."""
+"""A number or a date in small letters, from its first digit on, thousands separated or not, with
+its unit."""
 
 _FIGURES = re.compile(NUMBER)
 _PARTS = re.compile(r"([\d.,]+)[\s-]?(.*)", re.DOTALL)
@@ -41,7 +44,8 @@ class TextNumber(NamedTuple):
     Attributes:
         digits: as written, without thousands separators; a date whole.
         sign: "+", "-" or empty. A hyphen after a digit, as in a range, is none.
-        unit: "%", "day", a magnitude such as "million", or empty; the many ways to write one are one.
+        unit: "%", "day", a magnitude such as "million", or empty; the many ways to write one are
+            one.
     """
 
     digits: str
@@ -57,7 +61,8 @@ class TextNumber(NamedTuple):
 
 
 def number_at(text: str, match: re.Match[str]) -> TextNumber | None:
-    """The figure of a match of `NUMBER` in a text in small letters; None for the length in a name such as SMA50 or 50-day."""
+    """The figure of a match of `NUMBER` in a text in small letters; None for the length in a name
+    such as SMA50 or 50-day."""
     word, start = match[0], match.start()
     before = text[start - 1] if start else ""
     if len(word) == 10 and word[4] == word[7] == "-":
@@ -102,14 +107,16 @@ def find_numbers(text: str) -> list[TextNumber]:
 def ungrounded_numbers(text: str, source: str) -> list[str]:
     """The figures of `text` that do not stand in `source` and are not RSI's limits, in their order.
 
-    A percentage, or a number in brackets, may lose its sign, because words such as "below" tell it; any other number may not.
+    A percentage, or a number in brackets, may lose its sign, because words such as "below" tell it;
+    any other number may not.
     """
     known = _known(source)
     return [str(one) for one in find_numbers(text) if one not in known]
 
 
 def grounded(text: str, source: str) -> float:
-    """Share of the figures in `text` that stand in `source`, to the digit (or are RSI's limits); 1.0 for none at all."""
+    """Share of the figures in `text` that stand in `source`, to the digit (or are RSI's limits);
+    1.0 for none at all."""
     found, known = find_numbers(text), _known(source)
     return sum(one in known for one in found) / len(found) if found else 1.0
 

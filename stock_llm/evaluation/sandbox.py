@@ -1,11 +1,13 @@
 """Runs a function that a model wrote on given cases, where it can do no harm.
 
-In: source text, the name and arguments of the function, cases. Out: what it returned for each case. The text is read as a syntax
-tree and refused unless it is one function made of `if`, `return`, comparisons and arithmetic on its own arguments; that language
-has no calls, attributes, imports or loops. What is left runs in a process of its own that has no environment, may not open a
-file or a socket, and has two seconds of CPU and 256 MiB. Does not know what the function should do.
+In: source text, the name and arguments of the function, cases. Out: what it returned for each case.
+The text is read as a syntax tree and refused unless it is one function made of `if`, `return`,
+comparisons and arithmetic on its own arguments; that language has no calls, attributes, imports or
+loops. What is left runs in a process of its own that has no environment, may not open a file or a
+socket, and has two seconds of CPU and 256 MiB. Does not know what the function should do.
 
-This file is also the program of that process, which is why it imports nothing but the standard library.
+This file is also the program of that process, which is why it imports nothing but the standard
+library.
 """
 
 import ast
@@ -38,7 +40,8 @@ _ALLOWED = (
 def run(
     source: str, name: str, arguments: Sequence[str], cases: Sequence[Case]
 ) -> list[str | None] | None:
-    """The text that the function returns for each case; None in its place where it fails or returns something else.
+    """The text that the function returns for each case; None in its place where it fails or returns
+    something else.
 
     None instead of the list where the source is not allowed, or where the process was stopped.
     """

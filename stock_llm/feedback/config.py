@@ -13,7 +13,8 @@ class FeedbackSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     daily_limit: int = Field(default=DAILY_LIMIT, ge=1)
-    """Items of one user on one ticker in a day; further ones wait for `stock-llm feedback accept`."""
+    """Items of one user on one ticker in a day; further ones wait for `stock-llm feedback
+    accept`."""
 
     user_share: float = Field(default=0.3, gt=0, le=1)
     """Share of the feedback's training weight that one user other than the owner has at most."""

@@ -167,7 +167,8 @@ def user_name(given: str) -> str:
 
 
 def answer_key(instruction: str, input: str, response: str) -> str:
-    """`FeedbackItem.answer_key` of these texts; case, spaces and invisible characters are ignored."""
+    """`FeedbackItem.answer_key` of these texts; case, spaces and invisible characters are
+    ignored."""
     texts = (" ".join(fold(text).casefold().split()) for text in (instruction, input, response))
     return digest_of(answer=list(texts))
 

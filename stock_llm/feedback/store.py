@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from stock_llm.storage.quarantine import QuarantinedRow
 
 SAMPLE_SOURCE = "sample"
-"""The source of the committed, fictional items: they count only while the sample's trades are used."""
+"""The source of the committed, fictional items: they count only while the sample's trades are
+used."""
 
 USING_VERDICTS = ("promote", "keep")
 """Verdicts that make the items of a batch used; every other gives them back."""
@@ -216,7 +217,8 @@ class FeedbackStore:
         return self._read(FEEDBACK.c.id.in_(_live(sample)))
 
     def watermark(self, sample: bool) -> str:
-        """How many items count, the newest time and a checksum: changes with the items that count."""
+        """How many items count, the newest time and a checksum: changes with the items that
+        count."""
         chosen = (
             sa.select(FEEDBACK.c.created_at, FEEDBACK.c.digest)
             .where(FEEDBACK.c.id.in_(_live(sample)))

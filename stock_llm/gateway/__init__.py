@@ -1,1 +1,2 @@
-"""The gateway: local models, the Claude command and the Claude API behind one door, with routing, fallback and budgets."""
+"""The gateway: local models, the Claude command and the Claude API behind one door, with routing,
+fallback and budgets."""

@@ -1,7 +1,8 @@
 """The gateway as one ASGI app, and the server that runs it.
 
-In: the gateway's settings and what it needs from the project. Out: an app that speaks Ollama's API, OpenAI's, Anthropic's, and the
-stock service's own. One process with one event loop: limits and cache count on it.
+In: the gateway's settings and what it needs from the project. Out: an app that speaks Ollama's API,
+OpenAI's, Anthropic's, and the stock service's own. One process with one event loop: limits and
+cache count on it.
 """
 
 import asyncio
@@ -36,17 +37,20 @@ from stock_llm.gateway.routing.fallback import FallbackRouter
 from stock_llm.gateway.routing.policy import load_policy
 
 SHUTDOWN_SECONDS = 60
-"""Seconds that answers under way have after the gateway was told to stop; then streams end with an error line."""
+"""Seconds that answers under way have after the gateway was told to stop; then streams end with an
+error line."""
 
 _CLOSING_SECONDS = 5
 """Seconds that such error lines have to reach their callers."""
 
 _IDLE_SECONDS = 75
-"""Seconds for which an idle connection stays open: longer than clients keep theirs, so that none sends into a closing one."""
+"""Seconds for which an idle connection stays open: longer than clients keep theirs, so that none
+sends into a closing one."""
 
 _DESCRIPTION = """
-One address for local models, the Claude command and the Claude API. The model name `auto` asks the router; `POST /v1/route` tells
-what it would decide. Every answer says who gave it, why, what it cost and how long it took.
+One address for local models, the Claude command and the Claude API. The model name `auto` asks the
+router; `POST /v1/route` tells what it would decide. Every answer says who gave it, why, what it
+cost and how long it took.
 """
 
 
@@ -59,13 +63,22 @@ class GatewayApp(AccessMiddleware):
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn with the gateway's limits, which ends streams with an error line when the time for a shutdown is over."""
+    """uvicorn with the gateway's limits, which ends streams with an error line when the time for a
+    shutdown is over."""
 
     def __init__(self, app: GatewayApp, shutdown_seconds: float = SHUTDOWN_SECONDS, **options: Any):
         config = uvicorn.Config(
-            app, loop="uvloop", http=LimitedHttpProtocol, ws="none", access_log=False, server_header=False, log_level="warning",
-            timeout_graceful_shutdown=int(shutdown_seconds) + _CLOSING_SECONDS, timeout_keep_alive=_IDLE_SECONDS, **options,
-        )  # fmt: skip
+            app,
+            loop="uvloop",
+            http=LimitedHttpProtocol,
+            ws="none",
+            access_log=False,
+            server_header=False,
+            log_level="warning",
+            timeout_graceful_shutdown=int(shutdown_seconds) + _CLOSING_SECONDS,
+            timeout_keep_alive=_IDLE_SECONDS,
+            **options,
+        )
         super().__init__(config)
         self._handler, self._shutdown_seconds = app.handler, shutdown_seconds
 
@@ -121,9 +134,13 @@ def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp
             await asyncio.to_thread(costs.close)
 
     app = FastAPI(
-        title="stock-llm gateway", description=_DESCRIPTION, version="1", lifespan=lifespan,
-        docs_url=None, redoc_url=None,
-    )  # fmt: skip
+        title="stock-llm gateway",
+        description=_DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.include_router(docs_routes())
     app.include_router(ollama_routes(handler, registry, settings.manage_models, settings.timeout))
     service = service_routes(handler, context.feedback_url, context.uses_sample)
@@ -211,9 +228,10 @@ def _add_state(
 
     @app.get("/readyz", tags=["State"], responses={503: {"description": "No provider answers"}})
     async def ready(request: Request) -> Response:
-        """Whether a question could be answered, and the state of each provider; details only with the token."""
+        """Whether a question could be answered, and the state of each provider; details only with
+        the token."""
         resting = router.resting()
-        providers = {}
+        providers: dict[str, dict[str, Any]] = {}
         for name, health in registry.health.items():
             providers[name] = {
                 "ok": health.ok,

@@ -1,4 +1,5 @@
-"""The settings of the gateway: the table `[gateway]` of stock-llm.toml, or `STOCK_LLM_GATEWAY__PORT=…` in the environment.
+"""The settings of the gateway: the table `[gateway]` of stock-llm.toml, or
+`STOCK_LLM_GATEWAY__PORT=…` in the environment.
 
 Everything that sends data off this machine, or costs money, is off by default.
 """
@@ -11,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class ServerSettings(BaseModel):
-    """A server that speaks OpenAI's API: vLLM, LM Studio, text-generation-webui, llama.cpp's server."""
+    """A server that speaks OpenAI's API: vLLM, LM Studio, text-generation-webui, llama.cpp's
+    server."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,17 +39,19 @@ class GatewaySettings(BaseModel):
     """Port to listen on, one above Ollama's."""
 
     token: SecretStr = SecretStr("")
-    """What callers must send as `Authorization: Bearer …` or `x-api-key`. Empty, and no user tokens: nobody is asked, and only
-    this machine can call."""
+    """What callers must send as `Authorization: Bearer …` or `x-api-key`. Empty, and no user
+    tokens: nobody is asked, and only this machine can call."""
 
     users: dict[str, SecretStr] = {}
     """Tokens of single users, name → token: feedback that comes with one of them is that user's."""
 
     origins: list[str] = []
-    """Origins of web pages that may call besides those of this machine, as in https://chat.example."""
+    """Origins of web pages that may call besides those of this machine, as in
+    https://chat.example."""
 
     hosts: list[str] = []
-    """Names under which a gateway that listens on loopback may be addressed besides localhost, *.local and *.internal."""
+    """Names under which a gateway that listens on loopback may be addressed besides localhost,
+    *.local and *.internal."""
 
     policy: str = "service"
     """Routing rules: "service", "orchestrator", or the path of a TOML file of your own."""
@@ -71,10 +75,12 @@ class GatewaySettings(BaseModel):
     """Ollama models to assume before Ollama has listed its own, the default first."""
 
     parallel: int = Field(default=4, ge=1)
-    """Requests that one local model works on at once. Two local models never work at once: both would spin on all cores."""
+    """Requests that one local model works on at once. Two local models never work at once: both
+    would spin on all cores."""
 
     queue: int = Field(default=128, ge=0)
-    """Requests that wait for local models before the next one is refused with 503 and Retry-After."""
+    """Requests that wait for local models before the next one is refused with 503 and
+    Retry-After."""
 
     embedded: bool = True
     """Whether the gateway itself runs the published model when no Ollama answers."""
@@ -98,7 +104,8 @@ class GatewaySettings(BaseModel):
     """Models to ask the command for, the default first."""
 
     claude_cli_uses_api_key: bool = False
-    """Whether the command gets the gateway's ANTHROPIC_* variables. With a key in them it bills that key, outside the budgets."""
+    """Whether the command gets the gateway's ANTHROPIC_* variables. With a key in them it bills
+    that key, outside the budgets."""
 
     claude_api: bool = False
     """Whether the Claude API may be asked; its key is ANTHROPIC_API_KEY."""
@@ -110,22 +117,26 @@ class GatewaySettings(BaseModel):
     """Base URL of the Claude API."""
 
     max_tokens: int = Field(default=2048, ge=1)
-    """Longest answer of a cloud model where the caller sets no limit; the budget reserves for it."""
+    """Longest answer of a cloud model where the caller sets no limit; the budget reserves for
+    it."""
 
     request_megabytes: float = Field(default=8, gt=0)
     """Largest request body; a larger one is refused with 413."""
 
     cache_megabytes: float = Field(default=16, ge=0)
-    """Memory for answers to repeated requests that ask for determinism (temperature 0 or a seed). 0: no cache."""
+    """Memory for answers to repeated requests that ask for determinism (temperature 0 or a seed).
+    0: no cache."""
 
     cache_minutes: float = Field(default=5, gt=0)
     """How long a cached answer is used."""
 
     keep_answers_days: float = Field(default=30, ge=0)
-    """How long questions and answers are kept on this machine, so that feedback can refer to them. 0: not at all."""
+    """How long questions and answers are kept on this machine, so that feedback can refer to them.
+    0: not at all."""
 
     manage_models: bool = False
-    """Whether callers may create, copy, pull, push and delete Ollama's models through the gateway."""
+    """Whether callers may create, copy, pull, push and delete Ollama's models through the
+    gateway."""
 
 
 @dataclass(frozen=True)

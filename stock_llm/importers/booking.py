@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.importers.classification import SWAP, Classification
-from stock_llm.importers.column_mapping import Fields, charge_role, is_money
+from stock_llm.importers.column_mapping import Fields, charge_role, is_money, rounding
 from stock_llm.ledger.entries import AssetClass, EntryKind
 from stock_llm.tabular.numbers import FACTOR, LARGEST, MONEY, ZERO, bare, product, quotient, total
 from stock_llm.tabular.table import as_mask
@@ -49,12 +49,14 @@ class Booking:
         reasons, skip: per row, why it cannot be booked, and why it is no event; both empty where it
             has entries.
         mismatches: amounts of the export that its own quantities and prices contradict.
+        fields: what the export states of each row, a swap as its first leg.
     """
 
     table: pa.Table
     reasons: np.ndarray
     skip: np.ndarray
     mismatches: list[StatedAmount]
+    fields: Fields
 
 
 def book(given: Classification) -> Booking:
@@ -76,11 +78,10 @@ def book(given: Classification) -> Booking:
     good = (reasons == "") & (skip == "")
 
     tables = [_entries(kind, asset, fields, amounts, good, "")]
-    tables += _charges_apart(kind, fields, amounts, good)
+    tables += _charges_apart(kind, asset, fields, amounts, good)
     tables.append(_entries(leg_kind, leg_asset, leg, leg_amounts, good[second], ":in"))
-    return Booking(
-        pa.concat_tables(tables), reasons, skip, _mismatches(kind, asset, fields, amounts, good)
-    )
+    mismatches = _mismatches(kind, asset, fields, amounts, good)
+    return Booking(pa.concat_tables(tables), reasons, skip, mismatches, fields)
 
 
 def _of_no_asset(kind: np.ndarray, symbol: pa.Array, fields: Fields) -> np.ndarray:
@@ -157,8 +158,13 @@ def _second_leg(fields: Fields) -> Fields:
 
 @dataclass(frozen=True)
 class _Amounts:
-    """What is booked; `worth` is quantity times price, `apart` are charges in other currencies:
-    role, kind, currency."""
+    """What is booked.
+
+    Attributes:
+        worth: quantity times price.
+        apart: charges that are entries of their own: role, kind, currency.
+        from_net: whether the amount of an income is worked out from what was left of it.
+    """
 
     quantity: pa.Array
     price: pa.Array
@@ -169,6 +175,7 @@ class _Amounts:
     symbol: pa.Array
     worth: pa.Array
     apart: list[tuple[str, str, pa.Array]]
+    from_net: pa.Array | None = None
 
 
 def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
@@ -189,22 +196,32 @@ def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
     currency = pc.if_else(pc.and_(from_net, pc.invert(priced)), fields.text("net_currency"), named)
     currency = pc.if_else(wallet, pc.utf8_upper(symbol), currency)
     fee, tax, apart = _charges(fields, currency)
+    taken_back = _taken_back(income, pc.coalesce(gross, net), tax, fields)
+    tax = pc.if_else(taken_back, pc.negate(tax), tax)
+    accrued = pc.if_else(trade, _accrued(fields), ZERO)
 
     # Cash is what is left of a sale or an income after its charges, and what a purchase cost with
     # them.
-    charges = total(fee, tax)
-    paid = total(pc.abs(net), pc.if_else(buys, pc.negate(charges), charges))
+    def before_charges() -> pa.Array:
+        charges = total(fee, tax)
+        cash = total(pc.abs(net), pc.negate(accrued))
+        return total(cash, pc.if_else(buys, pc.negate(charges), charges))
+
+    paid = before_charges()
     traded = pc.if_else(pc.is_valid(gross), pc.abs(gross), paid)
-    units = pc.abs(quantity)
-    if "multiplier" in fields.numbers:
-        units = product(
-            units, pc.coalesce(fields.number("multiplier"), pa.scalar(Decimal(1), FACTOR))
-        )
+    units = _units_behind(pc.abs(quantity), asset, pc.is_null(traded), fields)
     stated = pc.is_valid(price)
     price = pc.if_else(pc.and_(trade, pc.invert(stated)), quotient(traded, units), price)
     worth = product(units, price)
     if fields.format.fee_from_net:
         fee = _fee_from_net(fee, net, worth, trade, buys, fields)
+    in_one = pc.and_(trade, _one_currency(fields))
+    base = total(pc.coalesce(pc.abs(gross), worth), accrued)
+    given_back = _given_back(base, total(fee, tax), in_one, buys, fields)
+    fee = pc.if_else(given_back, pc.negate(fee), fee)
+    tax = pc.if_else(given_back, pc.negate(tax), tax)
+    charges, paid = total(fee, tax), before_charges()
+    worth = pc.if_else(_is_rounded(worth, paid, in_one, fields), paid, worth)
 
     sized = pc.or_(
         pa.array(np.isin(asset, QUOTED_BY_UNIT)), pc.is_valid(fields.number("multiplier"))
@@ -213,13 +230,18 @@ def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
     traded = pc.if_else(
         pc.or_(pc.or_(pc.is_valid(gross), by_cash), pc.invert(stated)), traded, worth
     )
-    earned = pc.coalesce(pc.abs(gross), total(net, charges), worth)
-    only_charges = pc.if_else(pc.greater(charges, ZERO), charges, _NO_NUMBER)
-    charged = pc.coalesce(pc.negate(net), pc.abs(gross), worth, only_charges)
-    moved = pc.coalesce(pc.abs(net), pc.abs(gross), worth, pc.abs(quantity))
+    earned = pc.coalesce(gross, total(net, charges), worth)
+    only_charges = pc.if_else(pc.not_equal(charges, ZERO), charges, _NO_NUMBER)
+    cost = {"+": gross, "-": pc.negate(gross)}.get(fields.format.costs, pc.abs(gross))
+    charged = pc.coalesce(pc.negate(net), cost, worth, only_charges)
+    nothing = pc.fill_null(pc.equal(pc.coalesce(net, gross), ZERO), False)
+    charged = pc.if_else(nothing, pc.coalesce(only_charges, charged), charged)
+    arrives = pa.array(kind == EntryKind.DEPOSIT)
+    whole = total(pc.abs(net), pc.if_else(arrives, charges, pc.negate(charges)))
+    moved = pc.coalesce(whole, pc.abs(gross), worth, pc.abs(quantity))
     amount = _choose((trade, traded), (income, earned), (charge, charged), (cash, moved))
     of_charges = pc.fill_null(pc.equal(amount, charges), False)
-    in_amount = pc.or_(cash, pc.and_(charge, pc.or_(pc.is_valid(net), of_charges)))
+    in_amount = pc.and_(charge, pc.or_(pc.is_valid(net), of_charges))
     fee, tax = pc.if_else(in_amount, ZERO, fee), pc.if_else(in_amount, ZERO, tax)
 
     paid_in_units = (kind == EntryKind.INTEREST) & (asset == AssetClass.CRYPTO)
@@ -236,8 +258,9 @@ def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
     )
     has_price = pc.and_(has_units, pc.or_(trade, pc.and_(per_unit, pc.greater(price, ZERO))))
     price = pc.if_else(has_price, price, _NO_NUMBER)
+    symbol = pc.if_else(cash, "", symbol)
     return _Amounts(
-        quantity, price, amount, fee, tax, currency, pc.if_else(cash, "", symbol), worth, apart
+        quantity, price, amount, fee, tax, currency, symbol, worth, apart, pc.and_(income, from_net)
     )
 
 
@@ -264,6 +287,61 @@ def _money_units(
     return pc.if_else(priced, product(pc.abs(quantity), price), quantity)
 
 
+def _units_behind(
+    quantity: pa.Array, asset: np.ndarray, no_cash: pa.Array, fields: Fields
+) -> pa.Array:
+    """Units behind a quantity: contracts times their size; 100 where neither the size nor the cash
+    of an option is stated."""
+    options = asset == AssetClass.OPTION
+    if "multiplier" not in fields.numbers and not options.any():
+        return quantity
+    one, hundred = (pa.scalar(Decimal(size), FACTOR) for size in (1, 100))
+    size = pc.if_else(pc.and_(pa.array(options), no_cash), hundred, one)
+    return product(quantity, pc.coalesce(fields.number("multiplier"), size))
+
+
+_CENT = pa.scalar(Decimal("0.01"), FACTOR)
+
+
+def _given_back(
+    base: pa.Array, charges: pa.Array, trade: pa.Array, buys: pa.Array, fields: Fields
+) -> pa.Array:
+    """Whether the cash of a trade is explained by charges that were given back, and by nothing
+    else."""
+    cash = pc.abs(pc.coalesce(fields.number("net"), fields.number("cash")))
+    as_cost = total(base, pc.if_else(buys, charges, pc.negate(charges)))
+    as_rebate = total(base, pc.if_else(buys, pc.negate(charges), charges))
+    far = pc.greater(pc.abs(total(cash, pc.negate(as_cost))), _CENT)
+    near = pc.less_equal(pc.abs(total(cash, pc.negate(as_rebate))), _CENT)
+    return pc.fill_null(pc.and_(trade, pc.and_(far, near)), False)
+
+
+def _is_rounded(worth: pa.Array, paid: pa.Array, trade: pa.Array, fields: Fields) -> pa.Array:
+    """Whether the cash of a trade is off quantity times price by more than a cent, but by no more
+    than their last digits explain: then the cash is exact."""
+    off = pc.abs(total(worth, pc.negate(paid)))
+    explained = pc.and_(pc.greater(off, _CENT), pc.less_equal(off, rounding(fields)))
+    return pc.fill_null(pc.and_(trade, explained), False)
+
+
+def _taken_back(income: pa.Array, stated: pa.Array, tax: pa.Array, fields: Fields) -> pa.Array:
+    """Whether income was taken back while its tax stands without a sign: it was given back too."""
+    if fields.format.costs == "-":
+        return pa.repeat(pa.scalar(False), len(fields.rows))
+    both = pc.and_(pc.less(stated, ZERO), pc.greater(tax, ZERO))
+    return pc.fill_null(pc.and_(income, both), False)
+
+
+def _accrued(fields: Fields) -> pa.Array:
+    """Interest that a bond had earned, as its buyer pays it."""
+    sums = _zeros(fields)
+    for number, charge in enumerate(fields.format.charges):
+        if charge.kind == EntryKind.INTEREST and charge_role(number) in fields.numbers:
+            stated = pc.coalesce(fields.number(charge_role(number)), ZERO)
+            sums = total(sums, pc.abs(stated))
+    return sums
+
+
 def _charges(
     fields: Fields, currency: pa.Array
 ) -> tuple[pa.Array, pa.Array, list[tuple[str, str, pa.Array]]]:
@@ -280,6 +358,9 @@ def _charges(
         own = pc.if_else(pc.equal(own, ""), beside, own)
         own = pc.if_else(pc.equal(own, ""), currency, own)
         same = pc.equal(own, currency)
+        if charge.kind == EntryKind.INTEREST:
+            apart.append((role, charge.kind, own))
+            continue
         sums[charge.kind] = total(sums[charge.kind], pc.if_else(same, value, ZERO))
         if as_mask(pc.and_(pc.invert(same), pc.not_equal(value, ZERO))).any():
             apart.append((role, charge.kind, own))
@@ -452,51 +533,78 @@ def _safe(texts: pa.Array) -> pa.Array:
 
 
 def _charges_apart(
-    kind: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
+    kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
 ) -> list[pa.Table]:
-    """Charges in another currency than their event, each an entry."""
+    """Charges that are entries of their own: in another currency than their event, in units of a
+    coin, or interest that a bond had earned.
+
+    Coins that were paid leave like any other units. Tax in another currency was withheld from an
+    income of which only the rest is stated: it is income too.
+    """
     tables = []
-    nothing, zero = pa.nulls(len(kind), FACTOR), _zeros(fields)
-    asset = np.full(len(kind), AssetClass.CASH.value, object)
+    size = len(kind)
+    nothing, zero = pa.nulls(size, FACTOR), _zeros(fields)
+    cash = np.full(size, AssetClass.CASH.value, object)
+    crypto = np.full(size, AssetClass.CRYPTO.value, object)
+    no_text = pa.repeat(pa.scalar(""), size)
+    unnamed = replace(fields, texts=fields.texts | {"name": no_text, "isin": no_text})
+    of_coins = (asset == AssetClass.CRYPTO) | (fields.format.asset == AssetClass.CRYPTO)
+    buys = pa.array(kind == EntryKind.BUY)
+
+    def charged(value: pa.Array, tax: pa.Array, currency: pa.Array) -> _Amounts:
+        symbol = amounts.symbol
+        return _Amounts(nothing, nothing, value, zero, tax, currency, symbol, nothing, [])
+
+    def add(
+        what: str | np.ndarray,
+        classes: np.ndarray,
+        of: Fields,
+        found: _Amounts,
+        rows: np.ndarray,
+        part: str,
+    ) -> None:
+        if rows.any():
+            kinds = np.full(size, what, object) if isinstance(what, str) else what
+            tables.append(_entries(kinds, classes, of, found, rows, part))
+
     for role, charge, currency in amounts.apart:
         number = role.removeprefix("charge ")
+        part = f":{charge.lower()}{number}"
         value = _cost(fields, int(number))
-        other = pc.and_(pc.not_equal(currency, amounts.currency), pc.not_equal(value, ZERO))
-        rows = good & as_mask(other)
-        of_charge = _Amounts(
-            nothing, nothing, value, zero, zero, currency, amounts.symbol, nothing, []
-        )
-        kinds = np.full(len(kind), charge, object)
-        tables.append(_entries(kinds, asset, fields, of_charge, rows, f":{charge.lower()}{number}"))
+        rows = good & as_mask(pc.not_equal(value, ZERO))
+        if charge == EntryKind.INTEREST:
+            earned = pc.if_else(buys, pc.negate(pc.abs(value)), pc.abs(value))
+            found = charged(earned, zero, currency)
+            add(charge, asset, fields, found, rows & np.isin(kind, TRADES), part)
+            continue
+        rows &= as_mask(pc.not_equal(currency, amounts.currency))
+        coins = rows & of_coins & ~as_mask(is_money(currency)) & ~as_mask(pc.equal(currency, ""))
+        withheld = rows & ~coins & (charge == EntryKind.TAX) & as_mask(amounts.from_net)
+        units = replace(charged(nothing, zero, no_text), quantity=pc.negate(value), symbol=currency)
+        add(EntryKind.TRANSFER.value, crypto, unnamed, units, coins, part)
+        add(kind, asset, fields, charged(value, value, currency), withheld, part)
+        plain = charged(value, zero, currency)
+        add(charge, cash, fields, plain, rows & ~coins & ~withheld, part)
     return tables
 
 
 def _mismatches(
     kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
 ) -> list[StatedAmount]:
-    """Trades whose stated amount or cash is off quantity times price by more than 1 % and 5
-    hundredths.
+    """Trades whose stated amount is off quantity times price by more than 1 % and 5 hundredths;
+    stated cash is compared in reconciliation.py.
 
     Options and bonds apart: contracts have a size, bonds are quoted in per cent, and exports seldom
     say so.
     """
-    if not {"net", "amount"} & set(fields.numbers):
+    if "amount" not in fields.numbers:
         return []
     trade = pa.array(good & np.isin(kind, TRADES) & np.isin(asset, QUOTED_BY_UNIT))
-    charges = total(amounts.fee, amounts.tax)
-    cash = total(
-        amounts.worth, pc.if_else(pa.array(kind == EntryKind.BUY), charges, pc.negate(charges))
-    )
-    found = {}
-    for stated, computed, trades in (
-        (pc.abs(fields.number("net")), cash, pc.and_(trade, _one_currency(fields))),
-        (pc.abs(fields.number("amount")), amounts.worth, trade),
-    ):
-        off = pc.abs(total(stated, pc.negate(computed)))
-        limit = total(
-            quotient(stated, pa.scalar(Decimal(100), FACTOR)), pa.scalar(Decimal("0.05"), FACTOR)
-        )
-        for at in np.flatnonzero(as_mask(pc.and_(trades, pc.greater(off, limit)))).tolist():
-            row = int(fields.rows[at])
-            found[row] = StatedAmount(row, stated[at].as_py(), computed[at].as_py())
-    return [found[row] for row in sorted(found)]
+    stated = pc.abs(fields.number("amount"))
+    off = pc.abs(total(stated, pc.negate(amounts.worth)))
+    hundredth = quotient(stated, pa.scalar(Decimal(100), FACTOR))
+    limit = total(hundredth, pa.scalar(Decimal("0.05"), FACTOR))
+    return [
+        StatedAmount(int(fields.rows[at]), stated[at].as_py(), amounts.worth[at].as_py())
+        for at in np.flatnonzero(as_mask(pc.and_(trade, pc.greater(off, limit)))).tolist()
+    ]

@@ -166,8 +166,9 @@ def _text(fields: Fields, source: str) -> pa.Array:
 def _directed(given: Classification) -> Classification:
     """Kinds that the sign decides become one of the two; cash that is units becomes a transfer, and
     the other way round."""
-    fields = given.fields
-    kind, skip = _money_of_wallets(given)
+    kind, skip, fields = _money_of_wallets(given)
+    if fields.format.unsigned:
+        fields = _with_signs(kind, fields)
     sign = _sign(fields, fields.format.sign)
     by_cash = fields.format.sign == "net"
     for undirected, paid, received, minus_pays in (
@@ -180,8 +181,11 @@ def _directed(given: Classification) -> Classification:
             [direction[hit] < 0, direction[hit] > 0], [paid.value, received.value], ""
         )
     net = _sign(fields, "net")
+    stated = np.where(net == 0, _sign(fields, "amount"), net)
+    _reverse_cancelled(kind, stated, _sign(fields, "quantity"))
     left = (kind == EntryKind.DEPOSIT) & (net < 0)
-    came = (kind == EntryKind.WITHDRAWAL) & (net > 0) & by_cash
+    has_signs = ((kind == EntryKind.WITHDRAWAL) & (net < 0)).any()
+    came = (kind == EntryKind.WITHDRAWAL) & (net > 0) & (by_cash and has_signs)
     kind[left], kind[came] = EntryKind.WITHDRAWAL.value, EntryKind.DEPOSIT.value
 
     quantity, symbol = fields.number("quantity"), fields.text("symbol")
@@ -202,7 +206,34 @@ def _directed(given: Classification) -> Classification:
     return Classification(kind, skip, asset, fields)
 
 
-def _money_of_wallets(given: Classification) -> tuple[np.ndarray, np.ndarray]:
+def _with_signs(kind: np.ndarray, fields: Fields) -> Fields:
+    """The fields with a minus before cash that left, for kinds that have none in any row."""
+    net = _sign(fields, "net")
+    rows = np.zeros(len(kind), bool)
+    for outflow in (EntryKind.BUY, EntryKind.WITHDRAWAL, EntryKind.FEE, EntryKind.TAX):
+        if not ((kind == outflow) & (net < 0)).any():
+            rows |= (kind == outflow) & (net > 0)
+    signed = pc.if_else(pa.array(rows), pc.negate(fields.number("net")), fields.number("net"))
+    return replace(fields, numbers=fields.numbers | {"net": signed}) if rows.any() else fields
+
+
+def _reverse_cancelled(kind: np.ndarray, net: np.ndarray, units: np.ndarray) -> None:
+    """Turns purchases that were taken back into sales, and sales into purchases.
+
+    Both the cash and the units of such a row have the other sign than in most rows of its kind.
+    """
+    for given, other, cash in (
+        (EntryKind.BUY, EntryKind.SELL, -1),
+        (EntryKind.SELL, EntryKind.BUY, 1),
+    ):
+        rows = kind == given
+        usual = 1 if given == EntryKind.BUY or units[rows].sum() >= 0 else -1
+        back = rows & (net == -cash) & (units == -usual)
+        if back.any() and 2 * back.sum() <= max(rows.sum(), 2):
+            kind[back] = other.value
+
+
+def _money_of_wallets(given: Classification) -> tuple[np.ndarray, np.ndarray, Fields]:
     """Crypto exchanges keep euros as a coin among others (elsewhere NOK is Nokia): what moves them
     is cash."""
     kind, skip = given.kind.copy(), given.skip.copy()
@@ -213,7 +244,26 @@ def _money_of_wallets(given: Classification) -> tuple[np.ndarray, np.ndarray]:
     kind[(money & (kind == "TRANSFER-")) | (moved & (units < 0))] = EntryKind.WITHDRAWAL.value
     trade = money & np.isin(kind, (EntryKind.BUY.value, EntryKind.SELL.value, "BUY/SELL"))
     kind[trade], skip[trade] = "", "one currency for another"
-    return kind, skip
+    fields = _interest_of_money(money & (kind == EntryKind.INTEREST), given.fields)
+    return kind, skip, fields
+
+
+def _interest_of_money(rows: np.ndarray, fields: Fields) -> Fields:
+    """Interest that was paid in euros is an amount of them, not units of a coin."""
+    if not rows.any():
+        return fields
+    hit, symbol = pa.array(rows), pc.utf8_upper(fields.text("symbol"))
+    units = pc.coalesce(fields.number("quantity"), fields.number("net"), fields.number("amount"))
+    nothing = pa.nulls(len(rows), FACTOR)
+    numbers = {"amount": units} | dict.fromkeys(("quantity", "price", "net", "cash"), nothing)
+    texts = {"symbol": pc.if_else(hit, "", symbol), "currency": symbol, "net_currency": symbol}
+    return replace(
+        fields,
+        numbers=fields.numbers
+        | {role: pc.if_else(hit, value, fields.number(role)) for role, value in numbers.items()},
+        texts=fields.texts
+        | {role: pc.if_else(hit, value, fields.text(role)) for role, value in texts.items()},
+    )
 
 
 def _sign(fields: Fields, role: str) -> np.ndarray:

@@ -237,6 +237,30 @@ def _dates(
     return read_dates(dates, conventions.dates, form.timezone, texts.get("zone"))
 
 
+def rounding(fields: Fields) -> pa.Array:
+    """Returns what half of the last digit of a row's price and quantity may account for."""
+    sums = pa.repeat(numbers.ZERO, len(fields.rows))
+    for role, other in (("price", "quantity"), ("quantity", "price")):
+        if role in fields.written and other in fields.numbers:
+            off = numbers.product(half_digit(fields.written[role]), fields.number(other))
+            sums = numbers.total(sums, pc.coalesce(pc.abs(off), numbers.ZERO))
+    return sums
+
+
+_HALVES = pa.array(
+    [Decimal("0.5").scaleb(-digits) if digits > 1 else Decimal(0) for digits in range(12)], FACTOR
+)
+
+
+def half_digit(texts: pa.Array) -> pa.Array:
+    """Returns half of the last digit that numbers are written with; those of no decimals or one are
+    exact."""
+    behind = pc.replace_substring_regex(texts, r"^[^.,]*$", "")
+    behind = pc.replace_substring_regex(behind, r"^.*[.,]", "")
+    digits = pc.utf8_length(pc.replace_substring_regex(behind, r"\D", ""))
+    return _HALVES.take(pc.min_element_wise(digits, pa.scalar(11, digits.type)))
+
+
 def is_money(codes: pa.Array) -> pa.Array:
     """Whether a symbol is a currency."""
     return pc.is_in(pc.utf8_upper(codes), pa.array(sorted(FIAT)))

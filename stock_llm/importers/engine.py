@@ -17,12 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.errors import InputError
+from stock_llm.importers import excel_reader, ofx_reader
 from stock_llm.importers.adapters.grouped_rows import STEPS
 from stock_llm.importers.booking import book
 from stock_llm.importers.classification import classify
 from stock_llm.importers.column_mapping import conventions_of, read_fields
-from stock_llm.importers.format_spec import Format, available_formats
+from stock_llm.importers.format_spec import Format, available_formats, glob
 from stock_llm.importers.json_xml_reader import identify_document, is_document, read_document
+from stock_llm.importers.reconciliation import reconcile
 from stock_llm.importers.table_reader import Sheet, Workbook, first_header, read_tables
 from stock_llm.ledger.entries import LEDGER_SCHEMA, LedgerEntry, content_keys, number_ids
 from stock_llm.storage.quarantine import QuarantinedRow
@@ -46,6 +48,16 @@ class Discrepancy:
 
 
 @dataclass(frozen=True)
+class Note:
+    """Something about a file that a person should know: a column that nothing reads, cash that
+    could not be compared."""
+
+    rule: str
+    rows: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Import:
     """What became of a file: rows_read = rows with entries + quarantined + skipped.
 
@@ -55,7 +67,8 @@ class Import:
             another).
         rows_kept: rows that became at least one entry.
         skipped: rows that are no events of the ledger, on purpose.
-        differences: where the export's own amounts and totals differ from its rows.
+        differences: where the export's own amounts, cash and totals differ from what is booked.
+        notes: columns that nothing reads, cash that could not be compared.
     """
 
     file: str
@@ -65,6 +78,7 @@ class Import:
     quarantined: list[QuarantinedRow] = field(default_factory=list)
     skipped: list[QuarantinedRow] = field(default_factory=list)
     differences: list[Discrepancy] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     @property
     def rows_read(self) -> int:
@@ -86,8 +100,13 @@ def identify_format(path: Path, own: Path | None = None) -> Format | None:
     Raises:
         InputError: the file is empty or cannot be read.
     """
-    text = read_text(path)
     formats = available_formats(own)
+    if excel_reader.is_workbook(path):
+        workbook = excel_reader.read_workbook(path, formats, path.name)
+        return workbook.sheets[0].format
+    text = read_text(path)
+    if ofx_reader.is_ofx(text):
+        return ofx_reader.identify_statement(text, formats, path)
     if is_document(text):
         return identify_document(text, formats, path)
     match = first_header(text[:1_000_000].split("\n"), formats)
@@ -103,9 +122,14 @@ def read_export(
         InputError: no format knows the file, or it is not what its format says.
     """
     name = name or path.name
-    text = read_text(path)
     formats = available_formats(own)
-    if is_document(text):
+    if excel_reader.is_workbook(path):
+        workbook = excel_reader.read_workbook(path, formats, name)
+        return import_sheets(workbook, account_hash, path)
+    text = read_text(path)
+    if ofx_reader.is_ofx(text):
+        workbook = ofx_reader.read_statement(text, formats, path, name)
+    elif is_document(text):
         workbook = read_document(text, formats, path, name)
     else:
         workbook = read_tables(text.split("\n"), formats, path, name)
@@ -115,11 +139,13 @@ def read_export(
 
 def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: Path) -> Import:
     """Imports what a reader found in a file."""
+    notes = [note for sheet in workbook.sheets for note in _unread_columns(sheet, workbook.name)]
     sheets = [
         STEPS[sheet.format.steps](sheet, workbook) if sheet.format.steps else sheet
         for sheet in workbook.sheets
     ]
     discrepancies: list[Discrepancy] = []
+    unchecked: list[int] = []
     tables = [LEDGER_SCHEMA.empty_table()]
     rows_kept = 0
     for sheet in sheets:
@@ -150,6 +176,12 @@ def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: 
                 )
                 for amount in booking.mismatches
             ]
+            compared = reconcile(booking.table, booking.fields)
+            discrepancies += [
+                Discrepancy(workbook.name, cash.row, "the cash", cash.stated, cash.booked)
+                for cash in compared.differences
+            ]
+            unchecked += compared.unchecked
         discrepancies += _off_totals(sheet, total, conventions.decimal, workbook.name)
     table, dropped = _without_repetitions(number_ids(pa.concat_tables(tables)), workbook)
     rows_kept -= dropped
@@ -163,7 +195,35 @@ def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: 
         quarantined=sorted(workbook.quarantined),
         skipped=sorted(workbook.skipped),
         differences=discrepancies,
+        notes=notes + _unchecked_cash(unchecked, workbook.name),
     )
+
+
+def _unread_columns(sheet: Sheet, name: str) -> list[Note]:
+    """Columns with values that the format neither reads nor ignores on purpose."""
+    form, header = sheet.format, sheet.header
+    known = {header.find(column) for column in form.known} | ({0} if form.section else set())
+    notes = []
+    for place, cell in enumerate(header.cells):
+        called = cell if cell or not place else f"{header.cells[place - 1]} >"
+        if place in known or any(glob(column).fullmatch(called) for column in form.ignored):
+            continue
+        empty = pc.is_in(pc.utf8_trim_whitespace(sheet.columns[place]), pa.array(["", "-", "--"]))
+        if filled := len(empty) - (pc.sum(empty).as_py() or 0):
+            column = f"column {place + 1}" if not called else f"the column '{called[:60]}'"
+            text = f"{name}: nothing reads {column}, which has {filled} values ({form.name})"
+            notes.append(Note("unread column", filled, text))
+    return notes
+
+
+def _unchecked_cash(rows: list[int], name: str) -> list[Note]:
+    if not rows:
+        return []
+    text = (
+        f"{name}: the cash of {len(rows)} rows is in another currency than their price, and no column"
+        f" has a rate to compare them by (first in row {min(rows)})"
+    )
+    return [Note("unchecked cash", len(rows), text)]
 
 
 def _with_ids(

@@ -35,7 +35,7 @@ TEXTS = frozenset(
             "trade_id",
             "order_id",
         ),
-        *("currency", "net_currency", "value_currency", "in_symbol", "out_symbol"),
+        *("currency", "net_currency", "cash_currency", "value_currency", "in_symbol", "out_symbol"),
     )
 )
 """What a column may be besides a number, a fee, a tax, their currencies, and the inventions of a
@@ -47,6 +47,8 @@ NUMBERS = frozenset(
         "price",
         "amount",
         "net",
+        "cash",
+        "rate",
         "ratio",
         "multiplier",
         "in_quantity",
@@ -55,8 +57,9 @@ NUMBERS = frozenset(
         "balance",
     )
 )
-"""net: the cash that moved, with its sign. amount: gross, sign ignored. value: what a swap was
-worth in value_currency."""
+"""net: the cash that moved, with its sign. cash: what moved, sign ignored; compared with what is
+booked, never booked. rate: how many of the one currency are one of the other, whichever way round.
+amount: gross, sign ignored but for income. value: what a swap was worth in value_currency."""
 
 SIGNED = ("BUY/SELL", "DEPOSIT/WITHDRAWAL")
 SPECIAL = (*SIGNED, "TRANSFER+", "TRANSFER-", "SWAP")
@@ -83,7 +86,8 @@ class Column(_Part):
 class Charge(_Part):
     """A fee or tax of a row: its columns, and that of its currency where it has one."""
 
-    kind: str = Field(pattern="^(FEE|TAX)$")
+    kind: str = Field(pattern="^(FEE|TAX|INTEREST)$")
+    """INTEREST: what a bond had earned since its last coupon; its buyer pays it."""
     amount: tuple[str, ...]
     currency: tuple[str, ...] = ()
     sign: str = Field(default="", pattern="^[+-]?$")
@@ -160,12 +164,14 @@ class Format(_Part):
     title: str
     header: tuple[str, ...] = Field(min_length=1)
     """All of these columns must be there; `a|b` is either."""
-    content: str = Field(default="csv", pattern="^(csv|json|xml)$")
+    content: str = Field(default="csv", pattern="^(csv|json|xml|ofx)$")
     steps: Literal[
         "",
         "binance_transactions",
+        "cash_of_units",
         "coinbase_pro_account",
         "degiro_account",
+        "degiro_transactions",
         "investimental",
         "kraken_ledgers",
         "vanguard_cash",
@@ -208,6 +214,19 @@ class Format(_Part):
     """Pattern of the footer line whose last number is the sum of `net`."""
 
     columns: dict[str, Column]
+    costs: str = Field(default="", pattern="^[+-]?$")
+    """What charges are written with, where the other sign means that they were given back; empty:
+    the cash of the row tells."""
+    ignored: tuple[str, ...] = ()
+    """Columns that tell nothing that is booked or checked; any other column with values that
+    nothing reads is a finding."""
+    unsigned: bool = False
+    """Cash that left stands without a minus where no row of its kind in the file has one."""
+    passive: tuple[str, ...] = ()
+    """Sections of a statement that tell what is there, not what happened."""
+    paid_out: tuple[str, ...] = ()
+    paid_in: tuple[str, ...] = ()
+    """Actions whose units and whose cash stand in two rows: units that leave, units that come."""
     charges: tuple[Charge, ...] = ()
     more: tuple[str, ...] = ()
     more_numbers: tuple[str, ...] = ()
@@ -228,7 +247,10 @@ class Format(_Part):
             if kind in columns or kind in taken:
                 amount, currency = columns.pop(kind, []), columns.pop(kind + "_currency", [])
                 charges.insert(0, {"kind": kind.upper(), "amount": amount, "currency": currency})
-        given["charges"] = charges
+        costs = given.get("costs", "")
+        given["charges"] = [
+            {"sign": costs, **charge} if isinstance(charge, dict) else charge for charge in charges
+        ]
         given["columns"] = {
             role: value
             if isinstance(value, dict)

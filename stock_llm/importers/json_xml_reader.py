@@ -30,9 +30,63 @@ _FLEX = {
     "CashTransactions": ("CashTransaction",),
     "CorporateActions": ("CorporateAction",),
     "Transfers": ("Transfer",),
+    "TradeConfirms": ("TradeConfirm",),
+    "SalesTaxes": ("SalesTax",),
+    "TransactionTaxes": ("TransactionTax",),
+    "CFDCharges": ("CFDCharge",),
+    "StockGrantActivities": ("StockGrantActivity",),
+    "ClientFees": ("ClientFee",),
 }
-"""Sections of a Flex statement that hold events, and which of their elements do: orders and
-summaries repeat the trades."""
+"""Sections of a Flex statement that hold events, and which of their elements do."""
+_REPEATED = ("Order", "SymbolSummary", "AssetSummary", "Lot", "WashSale")
+"""Elements that repeat the trades beside them, added up or in detail."""
+_PASSIVE = frozenset(
+    [
+        "AccountInformation",
+        "ChangeInNAV",
+        "CashReport",
+        "MTDYTDPerformanceSummary",
+        "MTMPerformanceSummaryInBase",
+        "EquitySummaryInBase",
+        "FIFOPerformanceSummaryInBase",
+        "FdicInsuredDepositsByBank",
+        "StmtFunds",
+        "ChangeInPositionValues",
+        "OpenPositions",
+        "NetStockPositionSummary",
+        "ComplexPositions",
+        "FxPositions",
+        "FxLots",
+        "FxTransactions",
+        "OptionEAE",
+        "PendingExcercises",
+        "UnbookedTrades",
+        "RoutingCommissions",
+        "UnsettledTransfers",
+        "UnbundledCommissionDetails",
+        "PriorPeriodPositions",
+        "SoftDollars",
+        "ClientFeesDetail",
+        "InterestAccruals",
+        "TierInterestDetails",
+        "HardToBorrowDetails",
+        "HardToBorrowMarkupDetails",
+        "SLBOpenContracts",
+        "SLBActivities",
+        "SLBCollaterals",
+        "ChangeInDividendAccruals",
+        "OpenDividendAccruals",
+        "SecuritiesInfo",
+        "ConversionRates",
+        "HKIPOOpenSubscriptions",
+        "IncentiveCouponAccrualDetails",
+        "DepositsOnHold",
+        "TransactionTaxDetails",
+        "NetStockPositions",
+        "CrossTransactions",
+    ]
+)
+"""Sections that tell what is there, or in detail what another section tells."""
 
 _ZONED = re.compile(r"^(?P<time>\d.*\d\d:?\d\d:?\d\d) (?P<zone>(?![AP]M$)[A-Z]{2,5})$")
 
@@ -196,7 +250,7 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
                 number += 1
                 raw = ElementTree.tostring(element, encoding="unicode").strip()[:2000]
                 if element.tag not in _FLEX.get(section.tag, ()):
-                    yield _Record(number, {}, raw, skip=f"{section.tag}/{element.tag} is no event")
+                    yield _other(number, section.tag, element.tag, raw)
                     continue
                 zones = _without_zones(element)
                 with warnings.catch_warnings():
@@ -212,6 +266,16 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
                         continue
                 if parsed is not None:
                     yield _Record(number, dict(_attributes(parsed, zones)), raw, "", section.tag)
+
+
+def _other(number: int, section: str, tag: str, raw: str) -> _Record:
+    """An element that is no event, or one that nothing reads: the latter may be money."""
+    if section in _PASSIVE:
+        reason = f"the section {section} tells what is there, not what happened"
+        return _Record(number, {}, raw, skip=reason)
+    if section in _FLEX and tag in _REPEATED:
+        return _Record(number, {}, raw, skip=f"{section}/{tag} repeats the trades beside it")
+    return _Record(number, {}, raw, f"nothing reads {section}/{tag} of a Flex query")
 
 
 def _without_zones(element: ElementTree.Element) -> dict[str, str]:

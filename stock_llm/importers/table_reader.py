@@ -7,7 +7,7 @@ meanings are applied in column_mapping.py.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,6 @@ _HEADER_WITHIN = 200
 _LAST_HEADER = 5_000
 """but for statements of many sections, where it may come later, and has no digit."""
 
-_OTHER_SECTION = "a line of another section"
 _TOTAL = "the total of the table"
 
 
@@ -121,9 +120,10 @@ def read_tables(lines: Sequence[str], formats: Sequence[Format], path: Path, nam
     if match is None:
         raise _unknown(lines, formats, path)
     workbook = Workbook(name)
-    _report_titles(lines, match, workbook)
+    passive = [glob(title) for form in formats for title in form.passive]
+    _report_titles(lines, match, passive, workbook)
     while match is not None:
-        match = _read_table(lines, match, formats, workbook)
+        match = _read_table(lines, match, formats, passive, workbook)
     return workbook
 
 
@@ -204,7 +204,27 @@ def _words(line: str) -> int:
     return sum(bool(cell.strip()) and not _DIGIT.search(cell) for cell in cells)
 
 
-def _report_titles(lines: Sequence[str], match: HeaderMatch, workbook: Workbook) -> None:
+def _report_section(
+    row: int, line: str, separator: str, passive: Sequence[re.Pattern[str]], workbook: Workbook
+) -> None:
+    """Reports a line of a section that no format reads: as no event where the section tells what is
+    there, else as lost, for it may be money."""
+    title, *rest = split_record(line, separator)
+    title = title.strip()[:60]
+    if any(pattern.fullmatch(title) for pattern in passive):
+        workbook.skip(row, f"the section {title} tells what is there, not what happened", line)
+    elif rest and rest[0].strip() in ("Header", "Total", "SubTotal", "Notes"):
+        workbook.skip(row, f"no row of the section {title}, which nothing reads", line)
+    else:
+        workbook.quarantine(row, f"nothing reads the section {title}", line)
+
+
+def _report_titles(
+    lines: Sequence[str],
+    match: HeaderMatch,
+    passive: Sequence[re.Pattern[str]],
+    workbook: Workbook,
+) -> None:
     """Lines above the first header are titles, unless they look like rows that lost their
     header."""
     for row, line in enumerate(lines[: match.at], start=1):
@@ -212,7 +232,7 @@ def _report_titles(lines: Sequence[str], match: HeaderMatch, workbook: Workbook)
             continue
         filled = sum(bool(cell.strip()) for cell in split_record(line, match.separator))
         if match.format.section:
-            workbook.skip(row, _OTHER_SECTION, line)
+            _report_section(row, line, match.separator, passive, workbook)
         elif filled > 4 and filled * 2 > len(match.header.cells):
             workbook.quarantine(row, "a row above the header", line)
         else:
@@ -229,14 +249,28 @@ def _account_currency(lines: Sequence[str], match: HeaderMatch) -> str:
 
 
 def _read_table(
-    lines: Sequence[str], match: HeaderMatch, formats: Sequence[Format], workbook: Workbook
+    lines: Sequence[str],
+    match: HeaderMatch,
+    formats: Sequence[Format],
+    passive: Sequence[re.Pattern[str]],
+    workbook: Workbook,
 ) -> HeaderMatch | None:
     """Reads the rows below a header; returns the next header, if there is one."""
     following, again = _next_header(lines, match, formats)
     end = following.at if following else len(lines)
-    no_rows = _lines_that_are_no_rows(lines, match, end) | dict.fromkeys(again, "the header again")
+    no_rows = dict.fromkeys(again, "the header again")
+    no_rows |= _footer(lines, match, end) | _named_lines(lines, match, end)
     for at, reason in sorted(no_rows.items()):
         workbook.skip(at + 1, reason, lines[at])
+    if match.format.section:
+        for at, unread in _of_other_sections(lines, match, end, again):
+            if at in no_rows:
+                continue
+            no_rows[at] = ""
+            if unread:
+                workbook.quarantine(at + 1, unread, lines[at])
+            else:
+                _report_section(at + 1, lines[at], match.separator, passive, workbook)
     width = len(match.header.cells)
     rows: list[np.ndarray] = [np.array([], np.int64)]
     columns: list[list[pa.Array]] = [[] for _ in range(width)]
@@ -263,23 +297,57 @@ def _read_table(
     return following
 
 
-def _lines_that_are_no_rows(lines: Sequence[str], match: HeaderMatch, end: int) -> dict[int, str]:
-    """Place of a line → why it is no row of the table: another section's, or one that the format
-    names."""
-    form = match.format
-    patterns = [(glob(line.like), line.reason) for line in form.lines]
-    if form.total:
-        patterns.append((glob(form.total), _TOTAL))
-    if not patterns and not form.section:
-        return {}
-    begins = match.header.cells[0].lower()
+def _named_lines(lines: Sequence[str], match: HeaderMatch, end: int) -> dict[int, str]:
+    """Place of a line that the format names → why it is no row."""
+    patterns = [(glob(line.like), line.reason) for line in match.format.lines]
+    if match.format.total:
+        patterns.append((glob(match.format.total), _TOTAL))
     found = {}
-    for at in range(match.at + 1, end):
-        line = lines[at]
-        reason = next((reason for pattern, reason in patterns if pattern.fullmatch(line)), "")
-        if not reason and form.section and not is_blank(line):
-            first = line.split(match.separator, 1)[0].strip(' "').lower()
-            reason = "" if first == begins else _OTHER_SECTION
-        if reason:
-            found[at] = reason
+    for at in range(match.at + 1, end) if patterns else ():
+        for pattern, reason in patterns:
+            if pattern.fullmatch(lines[at]):
+                found[at] = reason
+                break
     return found
+
+
+_PLAIN_VALUE = re.compile(r"[\d.,:;/$€£%()+\- ]+")
+
+
+def _footer(lines: Sequence[str], match: HeaderMatch, end: int) -> dict[int, str]:
+    """Place of the lines of prose at the end of a table: the broker's small print, when the file
+    was made."""
+    found = {}
+    for at in range(end - 1, match.at, -1):
+        if is_blank(lines[at]):
+            continue
+        cells = [cell for cell in split_record(lines[at], match.separator) if cell.strip()]
+        prose = len(" ".join(cells).split()) > 2 and (
+            len(cells) == 1 or 2 * len(cells) < len(match.header.cells)
+        )
+        if not prose or any(_PLAIN_VALUE.fullmatch(cell) for cell in cells):
+            break
+        found[at] = "a note below the table"
+    return found
+
+
+def _of_other_sections(
+    lines: Sequence[str], match: HeaderMatch, end: int, again: Sequence[int]
+) -> Iterator[tuple[int, str]]:
+    """Lines of a statement that are no rows of the section above them, and why none of a part whose
+    header no format knows can be read."""
+    begins = match.header.cells[0].lower()
+    unread = ""
+    for at in range(match.at + 1, end):
+        if is_blank(lines[at]):
+            continue
+        title, _, rest = lines[at].partition(match.separator)
+        if title.strip(' "').lower() != begins:
+            yield at, ""
+        elif at in again:
+            unread = ""
+        elif rest.partition(match.separator)[0].strip(' "').lower() == "header":
+            unread = f"no format knows the columns of this part of the section {title.strip()}"
+            yield at, unread
+        elif unread:
+            yield at, unread

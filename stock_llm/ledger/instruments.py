@@ -26,6 +26,7 @@ its checksum and is the user's from then on. portfolio/matching.py matches expor
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -303,9 +304,10 @@ def _line(record: _Record, path: Path) -> InstrumentLine:
 
 
 def _number(text: str) -> Decimal | None:
-    """None for nothing; -1 for what is no number."""
+    """None for nothing; -1 for what is no number, or may be two: `1,000` is one or a thousand."""
     try:
         number = Decimal(text.replace(",", ".")) if text else None
     except InvalidOperation:
         return Decimal(-1)
-    return number if number is None or number.is_finite() else Decimal(-1)
+    unclear = re.fullmatch(r"[1-9]\d{0,2},\d{3}", text) is not None
+    return number if number is None or (number.is_finite() and not unclear) else Decimal(-1)

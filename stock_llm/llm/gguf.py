@@ -7,7 +7,6 @@ only that the chat template goes into the file.
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,72 +243,3 @@ def _interleaved(weight: Any, heads: int) -> Any:
         .reshape(rows, columns)
         .contiguous()
     )
-
-
-def quantize_gguf(source: Path, out: Path, kind: str, threads: int) -> None:
-    """Writes `source` in the quantization `kind` (such as Q4_K_M) to `out`, through llama.cpp.
-
-    Raises:
-        InputError: llama.cpp has no such quantization.
-        StockLLMError: it failed; the disk may be full.
-    """
-    llama_cpp = _llama_cpp()
-    prefix = "LLAMA_FTYPE_MOSTLY_"
-    value = getattr(llama_cpp, prefix + kind, None)
-    if value is None:
-        known = sorted(
-            name.removeprefix(prefix) for name in dir(llama_cpp) if name.startswith(prefix)
-        )
-        raise InputError(
-            f"there is no quantization '{kind}'", remedy=f"llama.cpp has {', '.join(known)}"
-        )
-    room = shutil.disk_usage(out.parent).free
-    if room < source.stat().st_size:
-        raise StockLLMError(
-            f"{out.parent} has {room >> 20} MiB free, quantizing may need {source.stat().st_size >> 20} MiB"
-        )
-    check_gguf(source)
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype, parameters.nthread = value, threads
-    with atomic_path(out) as temporary:
-        status = llama_cpp.llama_model_quantize(
-            str(source).encode(), str(temporary).encode(), parameters
-        )
-        if status != 0:
-            raise StockLLMError(
-                f"llama.cpp could not quantize {source} to {kind} (status {status})"
-            )
-        check_gguf(temporary)
-
-
-def check_gguf(path: Path) -> None:
-    """Refuses a file whose tensors do not lie inside it, before llama.cpp maps it (CVE-2025-53630 was one of those).
-
-    Raises:
-        InputError: not a GGUF, or cut off.
-    """
-    from gguf import GGUFReader
-
-    size = path.stat().st_size if path.is_file() else 0
-    try:
-        tensors = GGUFReader(path).tensors
-    except (ValueError, OSError, IndexError, KeyError, OverflowError) as error:
-        raise InputError(f"not a readable GGUF: {error}", file=path) from None
-    for tensor in tensors:
-        if int(tensor.data_offset) + int(tensor.n_bytes) > size:
-            raise InputError(
-                f"tensor {tensor.name} ends beyond the end of the file",
-                file=path,
-                remedy="Make the file again",
-            )
-
-
-def _llama_cpp() -> Any:
-    try:
-        import llama_cpp
-    except ImportError:
-        raise MissingExtra("llama-cpp-python", "local") from None
-    from stock_llm.llm.llama_cpp import silence_logs
-
-    silence_logs()
-    return llama_cpp

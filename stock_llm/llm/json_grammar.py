@@ -509,7 +509,8 @@ class _Converter:
             return self._decimal(low, high, step)
         if step is not None and (1 / step) % 1 == 0:
             step = None
-        least, most = low and low.whole(ROUND_CEILING, 1), high and high.whole(ROUND_FLOOR, -1)
+        least = low.whole(ROUND_CEILING, 1) if low else None
+        most = high.whole(ROUND_FLOOR, -1) if high else None
         if step is None:
             return self._rule(_integers(least, most))
         if step != step.to_integral_value():
@@ -763,11 +764,11 @@ def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
         name for name in _KEYWORDS_OF["number" if kind == "integer" else kind] if name in schema
     ]
     if kind == "string" and not set(beside) - {"minLength", "maxLength"}:
-        return schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value))
+        return bool(schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)))
     if kind in ("integer", "number"):
         number, step = Decimal(str(value)), schema.get("multipleOf")
         low, high = _Bound.lower(schema), _Bound.upper(schema)
-        return (
+        return bool(
             (low is None or number > low.value or (number == low.value and not low.is_open))
             and (high is None or number < high.value or (number == high.value and not high.is_open))
             and (step is None or number % step == 0)

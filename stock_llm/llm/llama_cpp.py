@@ -5,6 +5,7 @@ of equals, as Ollama does at temperature 0. The key-value cache of a shared begi
 prompts. Does not know templates: whoever asks renders the prompt.
 """
 
+import codecs
 import ctypes
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -174,7 +175,8 @@ class LlamaModel:
             raise StockLLMError(
                 f"the prompt has {len(tokens)} tokens, the context only {self._size}"
             )
-        said = b""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        text = ""
         count = given = 0
         finish = "length"
         logits = self._next_logits(tokens)
@@ -184,17 +186,19 @@ class LlamaModel:
             if self._llama.llama_vocab_is_eog(self._vocabulary, token):
                 finish = "stop"
                 break
-            said += self._piece(token)
-            text = said.decode(errors="ignore")
-            if cut := [at for mark in stop if (at := text.find(mark)) >= 0]:
-                said, finish = text[: min(cut)].encode(), "stop"
+            known = len(text)
+            text += decoder.decode(self._piece(token))
+            places = [text.find(mark, max(0, known - len(mark))) for mark in stop]
+            if cut := [place for place in places if place >= 0]:
+                text, finish = text[: min(cut)], "stop"
+                decoder.reset()
                 break
             if (sure := len(_certain(text, stop).strip())) > given:
                 yield text.lstrip()[given:sure]
                 given = sure
             if count < min(max_tokens, room):
                 logits = self._next_logits([*self._seen, token])
-        text = said.decode(errors="replace").strip()
+        text = (text + decoder.decode(b"", final=True)).strip()
         if text[given:]:
             yield text[given:]
         return Generation(text, len(tokens), count, time.perf_counter() - started, finish)

@@ -4,9 +4,10 @@ import tomllib
 from datetime import date
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stock_llm.errors import InputError
+from stock_llm.llm.quantization import QUANTIZATIONS
 
 
 class _Strict(BaseModel):
@@ -32,7 +33,16 @@ class TrainingConfig(_Strict):
 
 
 class GgufConfig(_Strict):
+    """The published file: `quantization` is one of `quantization.QUANTIZATIONS`."""
+
     quantization: str
+
+    @field_validator("quantization")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in QUANTIZATIONS:
+            raise ValueError(f"'{name}' is not one of {', '.join(QUANTIZATIONS)}")
+        return name
 
 
 class ServingConfig(_Strict):

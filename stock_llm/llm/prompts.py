@@ -2,8 +2,9 @@
 
 The format is Mistral's instruct format: `[INST] system\\n\\nuser[/INST] answer</s>`, the system text inside the first turn.
 The tokenizer adds BOS. The same format is written three times, for three readers, and a test holds them equal: `render`
-(Python), `CHAT_TEMPLATE` (Jinja, in the GGUF and the tokenizer) and `GO_TEMPLATE` (Ollama's Modelfile). Neither template
-mentions tools, or Ollama would prefer the Jinja one and ignore TEMPLATE.
+(Python), `CHAT_TEMPLATE` (Jinja, in the GGUF and the tokenizer) and `GO_TEMPLATE` (Ollama's Modelfile). Both templates
+mention tools, which gives the model Ollama's capability `tools` and leaves the prompt as it was trained; if only one did, Ollama
+would prefer it to the other or refuse requests with tools.
 
 A change to anything here, or to how skills lay out their input, is a new PROMPT_VERSION: a model is judged and served with
 the version that it was trained with.
@@ -20,6 +21,7 @@ STOP = ("[INST]", "</s>")
 """Modelfile `PARAMETER stop`: a model that begins a new turn has finished."""
 
 CHAT_TEMPLATE = (
+    "{% if tools %}{% endif %}"  # see GO_TEMPLATE
     "[INST] {% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] }}\n\n"
     "{% elif message['role'] == 'user' %}{{ message['content'] }}[/INST]"
@@ -29,6 +31,7 @@ CHAT_TEMPLATE = (
 )
 
 GO_TEMPLATE = (
+    "{{ if .Tools }}{{ end }}"  # Open WebUI sends tools with every message, which Ollama refuses otherwise
     "[INST] {{ range $index, $_ := .Messages }}"
     '{{ if eq .Role "system" }}{{ .Content }}\n\n'
     '{{ else if eq .Role "user" }}{{ .Content }}[/INST]'

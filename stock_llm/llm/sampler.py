@@ -87,7 +87,7 @@ class Sampler:
 
     def pick(self) -> int:
         """The next token after the last one that the model was given; the sampler takes it as generated."""
-        return self._llama.llama_sampler_sample(self._chain, self._context, -1)
+        return int(self._llama.llama_sampler_sample(self._chain, self._context, -1))
 
     def _add(self, sampler: Any) -> None:
         if not sampler:

@@ -44,8 +44,13 @@ From https://help.yahoo.com/kb/SLN2310.html, and `.US .UK .JP .HU` as Stooq has 
 IN_HUNDREDTHS = frozenset({"XLON", "XJSE", "XTAE"})
 """Exchanges that quote in hundredths: pence, cents of a rand, agorot."""
 
-_ZONES = {"XTAE": "Asia/Jerusalem", "ASEX": "Europe/Athens", "XBSE": "Europe/Bucharest"}
-"""Of the calendars that exchange_calendars cannot build at the moment."""
+_ZONES = {
+    WEEKDAYS: "Europe/London",
+    "XTAE": "Asia/Jerusalem",
+    "ASEX": "Europe/Athens",
+    "XBSE": "Europe/Bucharest",
+}
+"""Of currencies, whose days Yahoo counts in London, and of calendars that cannot be built now."""
 
 FICTIONAL = frozenset({
     "ALDREN", "BRISKO", "CALVEX", "DORNIA", "ELMORA", "FENWIK",
@@ -150,7 +155,7 @@ def zone_of(code: str) -> str:
         InputError: there is no calendar of that name.
     """
     calendar = _calendar(code, 2020, 2021)
-    return str(calendar.tz) if calendar else _ZONES[code]
+    return _ZONES.get(code) or str(calendar.tz if calendar else "UTC")
 
 
 @lru_cache(maxsize=64)

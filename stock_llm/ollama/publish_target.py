@@ -55,6 +55,10 @@ class StoreTarget:
         """Digest of the manifest that `name` stands for (hex); None where there is none."""
         return self.store.digest(name)
 
+    def find_damage(self, name: str) -> str:
+        """What is wrong with the files of a published model, in words; empty where nothing is."""
+        return self.store.find_damage(name)
+
     def tag(self, source: str, target: str) -> None:
         """Let `target` stand for the same model as `source`."""
         self.store.tag(source, target)
@@ -118,6 +122,10 @@ class ServerTarget:
     def digest(self, name: str) -> str | None:
         """Digest of the manifest that `name` stands for (hex); None where there is none."""
         return self.server.digest(name)
+
+    def find_damage(self, name: str) -> str:  # noqa: ARG002
+        """Empty: a server answers for its own files."""
+        return ""
 
     def tag(self, source: str, target: str) -> None:
         """Let `target` stand for the same model as `source`."""

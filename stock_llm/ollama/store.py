@@ -13,10 +13,13 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +30,7 @@ from stock_llm.ollama.config_layer import build_config_layer
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.storage.atomic import move_into_place
-from stock_llm.storage.checksums import file_sha256
+from stock_llm.storage.checksums import LARGE, cached_sha256, file_sha256
 
 _LAYER_TYPE = "application/vnd.ollama.image."
 _MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
@@ -85,6 +88,8 @@ class OllamaStore:
             digest, size = file_sha256(source), source.stat().st_size
         final = blobs / f"sha256-{digest}"
         if not (final.exists() and final.stat().st_size == size and file_sha256(final) == digest):
+            if final.exists():
+                print(f"{final} was damaged: written again", file=sys.stderr)
             temporary = blobs / f"{_TEMPORARY}{secrets.token_hex(8)}"
             try:
                 if isinstance(source, bytes):
@@ -115,72 +120,73 @@ class OllamaStore:
             PublishError: refused, see `replace`.
         """
         path = self._manifest_path(name)
-        parts: list[tuple[str, Path | bytes]] = [("model", gguf)]
-        parts += [("template", modelfile.template.encode())] if modelfile.template else []
-        parts += [("system", modelfile.system.encode())] if modelfile.system else []
-        parts += [("license", text.encode()) for text in modelfile.license]
-        parts += (
-            [("params", _go_json(dict(sorted(modelfile.parameters.items()))))]
-            if modelfile.parameters
-            else []
-        )
-        spoken = [{"role": role, "content": content} for role, content in modelfile.messages]
-        parts += [("messages", _go_json(spoken))] if spoken else []
+        turns = [{"role": role, "content": content} for role, content in modelfile.messages]
+        parameters = dict(sorted(modelfile.parameters.items()))
+        parts: list[tuple[str, Path | bytes]] = [
+            ("model", gguf),
+            ("template", modelfile.template.encode()),
+            ("system", modelfile.system.encode()),
+            *(("license", text.encode()) for text in modelfile.license),
+            ("params", _go_json(parameters) if parameters else b""),
+            ("messages", _go_json(turns) if turns else b""),
+        ]
         config = self.put_blob(_go_json(build_config_layer(gguf, modelfile.requires)))
-        manifest = manifest_of(config, [(kind, self.put_blob(source)) for kind, source in parts])
+        layers = [(kind, self.put_blob(source)) for kind, source in parts if source]
+        manifest = manifest_of(config, layers)
         if not replace and path.exists() and path.read_bytes() != manifest:
-            raise PublishError(
-                f"{name} exists in {self.root} and is another model; a version is never overwritten. Train a new one"
-            )
+            if not (damage := self.find_damage(name)):
+                raise PublishError(
+                    f"{name} exists in {self.root} and is another model; a version is never overwritten. "
+                    "Train a new one"
+                )
+            print(f"{name} was damaged ({damage}): written again", file=sys.stderr)
         self._write_manifest(path, manifest)
         return hashlib.sha256(manifest).hexdigest()
 
     def read_model(self, name: str) -> StoredModel:
-        """
+        """The model of this name.
+
         Raises:
-            PublishError: there is no such model, or it has layers that are not known here (adapters, projectors).
+            PublishError: there is no such model, it is damaged, or it has layers that are not supported (adapters,
+                projectors).
         """
-        path = self._manifest_path(name)
-        if not path.is_file():
-            raise PublishError(f"there is no model {name} in {self.root}")
-        manifest = json.loads(path.read_bytes())
-        gguf, fields = None, dict[str, Any](license=())
-        for layer in manifest["layers"]:
-            blob, kind = (
-                self._blob_path(layer["digest"]),
-                layer["mediaType"].removeprefix(_LAYER_TYPE),
+        path = self._existing(name)
+        if damage := self.find_damage(name):
+            raise PublishError(
+                f"{name} in {self.root} is damaged: {damage}. Publish it again: stock-llm run"
             )
+        config, layers = self._parse(path)
+        gguf, fields = None, dict[str, Any](license=())
+        for kind, blob in layers:
             if kind == "model":
-                gguf = blob
+                gguf = blob.path
             elif kind in ("template", "system"):
-                fields[kind] = blob.read_bytes().decode()
+                fields[kind] = blob.path.read_bytes().decode()
             elif kind == "license":
-                fields[kind] += (blob.read_bytes().decode(),)
+                fields[kind] += (blob.path.read_bytes().decode(),)
             elif kind == "params":
-                read = json.loads(blob.read_bytes())
                 fields["parameters"] = {
-                    key: tuple(one) if isinstance(one, list) else one for key, one in read.items()
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in json.loads(blob.path.read_bytes()).items()
                 }
             elif kind == "messages":
-                fields[kind] = tuple(
-                    (one["role"], one["content"]) for one in json.loads(blob.read_bytes())
-                )
+                turns = json.loads(blob.path.read_bytes())
+                fields[kind] = tuple((turn["role"], turn["content"]) for turn in turns)
             else:
                 raise PublishError(
-                    f"{name} in {self.root} has a layer that is not known here: {layer['mediaType']}"
+                    f"{name} in {self.root} has a layer that is not supported: {kind}"
                 )
         if gguf is None:
             raise PublishError(f"{name} in {self.root} has no weights")
-        config = json.loads(self._blob_path(manifest["config"]["digest"]).read_bytes())
-        fields["requires"] = config.get("requires", "")
+        details = json.loads(config.path.read_bytes())
         return StoredModel(
             name=str(ModelName.parse(name)),
             digest=file_sha256(path),
-            size=sum(layer["size"] for layer in [manifest["config"], *manifest["layers"]]),
+            size=config.size + sum(blob.size for _, blob in layers),
             modified=datetime.fromtimestamp(path.stat().st_mtime, UTC),
             gguf=gguf,
-            modelfile=Modelfile(from_=str(gguf), **fields),
-            config=config,
+            modelfile=Modelfile(from_=str(gguf), requires=details.get("requires", ""), **fields),
+            config=details,
         )
 
     def list_models(self) -> list[str]:
@@ -198,10 +204,7 @@ class OllamaStore:
         Raises:
             PublishError: there is no `source`.
         """
-        path = self._manifest_path(source)
-        if not path.is_file():
-            raise PublishError(f"there is no model {source} in {self.root}")
-        self._write_manifest(self._manifest_path(target), path.read_bytes())
+        self._write_manifest(self._manifest_path(target), self._existing(source).read_bytes())
 
     def delete(self, name: str) -> None:
         """Take a name away; its blobs go with the next `collect_garbage` that finds them an hour old.
@@ -209,35 +212,42 @@ class OllamaStore:
         Raises:
             PublishError: there is no such model.
         """
-        path = self._manifest_path(name)
-        if not path.is_file():
-            raise PublishError(f"there is no model {name} in {self.root}")
+        path = self._existing(name)
         path.unlink()
         for folder in path.parents[:3]:
             if any(folder.iterdir()):
                 break
             folder.rmdir()
 
+    def find_damage(self, name: str) -> str:
+        """What is wrong with the manifest or a blob of a model, in words; empty where nothing is.
+
+        Of blobs above 64 MiB only the size is compared; `verify` reads them too.
+        """
+        return next(self._damages(self._manifest_path(name), whole=False), "")
+
     def verify(self) -> list[str]:
         """What is wrong with the store, one sentence each: unreadable manifests, blobs missing or with other bytes."""
-        problems = []
-        sound: dict[str, str] = {}
-        for path in self._manifests():
-            name = ModelName(*path.parts[-4:])
-            try:
-                digests = _digests(path)
-            except (ValueError, KeyError, TypeError):
-                problems.append(f"{name}: the manifest {path} is not readable")
-                continue
-            for digest in digests:
-                blob = self._blob_path(digest)
-                if digest not in sound:
-                    sound[digest] = file_sha256(blob) if blob.is_file() else ""
-                if f"sha256:{sound[digest]}" != digest:
-                    problems.append(
-                        f"{name}: {blob.name} {'has other bytes' if sound[digest] else 'is missing'}"
-                    )
-        return problems
+        return [
+            f"{ModelName(*path.parts[-4:])}: {damage}"
+            for path in self._manifests()
+            for damage in self._damages(path, whole=True)
+        ]
+
+    def _damages(self, path: Path, whole: bool) -> Iterator[str]:
+        try:
+            config, layers = self._parse(path)
+        except ValueError as error:
+            yield str(error)
+            return
+        for blob in [config, *(blob for _, blob in layers)]:
+            if not blob.path.is_file():
+                yield f"{blob.path.name} is missing"
+            elif blob.path.stat().st_size != blob.size or (
+                (whole or blob.size <= LARGE)
+                and f"sha256:{cached_sha256(blob.path)}" != blob.digest
+            ):
+                yield f"{blob.path.name} has other bytes"
 
     def collect_garbage(self, older_than: timedelta = timedelta(hours=1)) -> list[Path]:
         """Remove what an interrupted writer left, and blobs that no model needs; what was removed.
@@ -250,16 +260,12 @@ class OllamaStore:
             for folder in ("blobs", "manifests")
             for path in (self.root / folder).glob(_TEMPORARY + "*")
         ]
-        try:
-            needed = {
-                digest.replace(":", "-") for path in self._manifests() for digest in _digests(path)
-            }
-        except (ValueError, KeyError, TypeError):
-            needed = None
-        if needed is not None:
-            doomed += [
-                path for path in (self.root / "blobs").glob("sha256-*") if path.name not in needed
-            ]
+        with suppress(ValueError):
+            needed = set()
+            for manifest in self._manifests():
+                config, layers = self._parse(manifest)
+                needed |= {config.path, *(blob.path for _, blob in layers)}
+            doomed += set((self.root / "blobs").glob("sha256-*")) - needed
         doomed = [path for path in doomed if path.stat().st_mtime < oldest]
         for path in doomed:
             path.unlink(missing_ok=True)
@@ -272,7 +278,39 @@ class OllamaStore:
         parsed = ModelName.parse(name)
         return self.root / "manifests" / parsed.host / parsed.namespace / parsed.model / parsed.tag
 
+    def _existing(self, name: str) -> Path:
+        path = self._manifest_path(name)
+        if not path.is_file():
+            raise PublishError(f"there is no model {name} in {self.root}")
+        return path
+
+    def _parse(self, path: Path) -> tuple[Blob, list[tuple[str, Blob]]]:
+        """Config and layers, (kind, blob), of a manifest.
+
+        Raises:
+            ValueError: it is not a manifest as Ollama writes them.
+        """
+        try:
+            manifest = json.loads(path.read_bytes())
+            config, *layers = (
+                (
+                    part["mediaType"],
+                    Blob(self._blob_path(part["digest"]), part["digest"], part["size"]),
+                )
+                for part in [manifest["config"], *manifest["layers"]]
+            )
+            expected = (manifest["schemaVersion"], manifest["mediaType"], config[0])
+            if expected != (2, _MANIFEST_TYPE, _CONFIG_TYPE):
+                raise ValueError(expected)
+            if not all(kind.startswith(_LAYER_TYPE) for kind, _ in layers):
+                raise ValueError(layers)
+        except (ValueError, LookupError, TypeError, AttributeError, OSError):
+            raise ValueError(f"the manifest {path} is not readable") from None
+        return config[1], [(kind.removeprefix(_LAYER_TYPE), blob) for kind, blob in layers]
+
     def _blob_path(self, digest: str) -> Path:
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise ValueError(digest)
         return self.root / "blobs" / digest.replace(":", "-")
 
     def _write_manifest(self, path: Path, manifest: bytes) -> None:
@@ -315,11 +353,6 @@ def _share(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _digests(manifest: Path) -> list[str]:
-    read = json.loads(manifest.read_bytes())
-    return [layer["digest"] for layer in [read["config"], *read["layers"]]]
 
 
 def _go_json(value: Any) -> bytes:

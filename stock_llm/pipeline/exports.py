@@ -69,12 +69,16 @@ def as_parse_result(imported: "Import") -> ParseResult:
             }
             for difference in imported.differences
         ],
+        "notes": [
+            {"rule": note.rule, "rows": note.rows, "text": note.text} for note in imported.notes
+        ],
     }
     return ParseResult(imported.table, imported.quarantined, facts)
 
 
 def difference_findings(exports: Iterable[CachedParse]) -> list[Finding]:
-    """Report the amounts and totals of exports that are not what their rows add up to."""
+    """Report amounts, cash and totals of exports that differ from what is booked, and what of them
+    was not read or compared."""
     return [
         Finding(
             rule="difference",
@@ -88,4 +92,8 @@ def difference_findings(exports: Iterable[CachedParse]) -> list[Finding]:
         )
         for export in exports
         for difference in export.facts["differences"]
+    ] + [
+        Finding(note["rule"], "", "", "", note["rows"], 1.0, note["text"])
+        for export in exports
+        for note in export.facts["notes"]
     ]

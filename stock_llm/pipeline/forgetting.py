@@ -1,9 +1,12 @@
-"""Forgetting: an item of feedback, a trade or an account leaves the store, and all that learnt from it is marked.
+"""Forgetting: an item of feedback, a trade or an account leaves the store, and all that learnt from
+it is marked.
 
-In: settings, a kind, an id as the user knows it. Out: a `Forgetting` that says what was done. First it is noted in the store, in
-one transaction with the removal; from then on collect leaves it out, and the next run has something new to do. Then datasets
-get a mark and model versions a tag. Each step finds what was done: killed anywhere, the same command goes on. What has been
-written stays on the disk, and a trained model stays as it is until the next run makes another. Does not know how rows are made.
+In: settings, a kind, an id as the user knows it. Out: a `Forgetting` that says what was done. First
+it is noted in the store, in one transaction with the removal; from then on collect leaves it out,
+and the next run has something new to do. Then datasets get a mark and model versions a tag. Each
+step finds what was done: killed anywhere, the same command goes on. What has been written stays on
+the disk, and a trained model stays as it is until the next run makes another. Does not know how
+rows are made.
 """
 
 import json
@@ -38,7 +41,8 @@ class ForgetResult:
     Attributes:
         kind, mark: what is left out from now on, as the store notes it.
         fresh: False where it was noted before, and this only finished or repeated the marking.
-        datasets: digests of the datasets that had it; `versions`: numbers of the model versions that learnt from those.
+        datasets: digests of the datasets that had it; `versions`: numbers of the model versions
+            that learnt from those.
         folders: where it can still be read until they are removed.
     """
 
@@ -54,8 +58,8 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
     """Forgets one thing.
 
     Args:
-        given: an item's id; a trade's id as the file or the ledger has it, either of them also as a row has it; an account
-            as the file has it.
+        given: an item's id; a trade's id as the file or the ledger has it, either of them also as a
+            row has it; an account as the file has it.
 
     Raises:
         InputError: nothing that was ever collected has this id, or several trades have it.
@@ -85,7 +89,8 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
 
 
 def drop_forgotten(ledger: Path, forgotten: ForgottenMarks) -> int:
-    """Takes the trades and accounts that are to be forgotten out of a ledger's file; returns how many entries that were."""
+    """Takes the trades and accounts that are to be forgotten out of a ledger's file; returns how
+    many entries that were."""
     if not forgotten:
         return 0
     table = pq.read_table(ledger)
@@ -123,9 +128,10 @@ def summary(done: ForgetResult, settings: Settings) -> str:
         )
         lines.append("the next run leaves it out: stock-llm run")
     if done.folders:
+        home = settings.home
         lines.append("it can still be read in these folders until you remove them:")
         lines += [
-            f"  {folder.relative_to(settings.home) if folder.is_relative_to(settings.home) else folder}"
+            f"  {folder.relative_to(home) if folder.is_relative_to(home) else folder}"
             for folder in done.folders
         ]
     return "\n".join(lines)
@@ -212,7 +218,8 @@ def _used(
     mark: str,
     hashed: HashFunction | None = None,
 ) -> bool:
-    """Whether rows were made from it: of an item, one of its own; of trades any, because positions are the sum of all of them."""
+    """Whether rows were made from it: of an item, one of its own; of trades any, because positions
+    are the sum of all of them."""
     meant = pseudonyms.known_forms(mark, hashed)
     if kind == "feedback":
         return not meant.isdisjoint(dataset.feedback_ids) or not meant.isdisjoint(

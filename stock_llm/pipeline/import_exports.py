@@ -168,6 +168,8 @@ def preview_table(preview: ExportPreview) -> "Table":
         table.add_row("[yellow]differs", f"row {difference.row}", text)
     if (more := len(imported.differences) - _MAX_LINES) > 0:
         table.add_row("[yellow]differs", str(more), "more")
+    for note in imported.notes[:_MAX_LINES]:
+        table.add_row(f"[yellow]{note.rule}", str(note.rows), Text(note.text))
     for duplicate in preview.duplicates[:_MAX_LINES]:
         text = Text(f"{duplicate.symbol}: {duplicate.text}")
         table.add_row("[yellow]duplicate", str(duplicate.rows), text)

@@ -5,7 +5,7 @@ from pathlib import Path
 from stock_llm.errors import InputError
 from stock_llm.settings import Settings
 
-TRADE_SUFFIXES = (".csv", ".txt", ".tsv", ".json", ".xml")
+TRADE_SUFFIXES = (".csv", ".txt", ".tsv", ".json", ".xml", ".ofx", ".qfx", ".xlsx")
 CANDLE_SUFFIXES = (".csv", ".txt", ".parquet")
 
 

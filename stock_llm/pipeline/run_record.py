@@ -4,17 +4,22 @@ In: settings. Out: the digest of all that a run depends on, and the `Outcome` th
 know how anything is made.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stock_llm.artifacts import CHECKSUMS
 from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.settings import Settings
-from stock_llm.storage.atomic import atomic_write
-from stock_llm.storage.checksums import digest_of, files_sha256
+from stock_llm.storage.checksums import (
+    digest_of,
+    files_sha256,
+    find_damage,
+    read_record,
+    write_record,
+)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def _sources(settings: Settings) -> str:
         return ""
     from stock_llm.dataset.sources import mixing
 
-    return mixing.digest(settings)
+    return mixing.digest(settings.dataset.sources(settings.home))
 
 
 def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:
@@ -106,30 +111,32 @@ def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:
 
 
 def finished(settings: Settings) -> RunRecord | None:
-    """How the run with these inputs and settings ended; None where there was none, or where its model is gone.
+    """How the run with these inputs and settings ended; None where there was none, or where its model is gone or damaged.
 
     Raises:
         InputError: there are no inputs, or no such profile.
     """
-    record = _record(settings, run_digest(settings, input_digest(settings)))
-    if not record.exists():
-        return None
-    outcome = RunRecord(**json.loads(record.read_text(encoding="utf-8")))
-    return outcome if Path(outcome.gguf).exists() and _still_published(outcome) else None
+    values = read_record(_record(settings, run_digest(settings, input_digest(settings))))
+    run = RunRecord(**values) if values else None
+    return run if run and _is_sound(Path(run.gguf)) and _is_published(run) else None
 
 
-def _still_published(outcome: RunRecord) -> bool:
-    """A folder that lost the model is published to again; a server is asked only when something is new."""
-    return (
-        "://" in outcome.where
-        or OllamaStore(Path(outcome.where)).digest(outcome.names[0]) is not None
-    )
+def _is_sound(gguf: Path) -> bool:
+    checksums = gguf.with_name(CHECKSUMS)
+    return gguf.exists() and not (checksums.exists() and find_damage(checksums))
 
 
-def record(settings: Settings, outcome: RunRecord) -> None:
+def _is_published(run: RunRecord) -> bool:
+    """Whether the folder still has the model, undamaged; a server is asked only when something is new."""
+    if "://" in run.where:
+        return True
+    store = OllamaStore(Path(run.where))
+    return store.digest(run.names[0]) is not None and not store.find_damage(run.names[0])
+
+
+def record(settings: Settings, run: RunRecord) -> None:
     """Remembers how a run ended; whole or not at all."""
-    content = json.dumps(asdict(outcome), indent=1, ensure_ascii=False)
-    atomic_write(_record(settings, outcome.plan), content)
+    write_record(_record(settings, run.plan), asdict(run))
 
 
 def _record(settings: Settings, plan: str) -> Path:

@@ -5,6 +5,7 @@ changes, which skills learn from. Splits and mergers that the ledger books itsel
 units that leave and come, are not counted twice.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
@@ -21,8 +22,9 @@ from stock_llm.market.candles.closes import (
 from stock_llm.portfolio.lots import ZERO, LotBook, Parcel, scale_lots
 
 EventOrder = tuple[datetime, int, str]
-"""When; at one time splits come first and, where only the day is known, sales last; then by id."""
+"""When; at one time splits come first and sales last; then by id."""
 
+_TINY = Decimal("0.000001")
 _TRADES = (EntryKind.BUY, EntryKind.SELL)
 
 
@@ -215,16 +217,43 @@ def _without_booked_splits(
         for event in own:
             if event.kind != EntryKind.SPLIT:
                 continue
-            dropped.add(id(event))
             ratio = event.ratio or _ratio(event, own, known)
+            if (not ratio or ratio <= 0) and event.quantity:
+                # The other units have another name: these leave or come like any others.
+                event.kind = EntryKind.TRANSFER
+                continue
+            dropped.add(id(event))
             if not ratio or ratio <= 0:
                 continue
             split = StockSplit(event.day, ratio)
             near_splits = (other for other in known if _is_near(split.day, other.day))
             if not any(event.ratio is None or is_same_split(split, other) for other in near_splits):
                 booked.append(split)
+        exchanged = _exchanges(own, known, dropped)
+        for day, moves in exchanged.items():
+            came = _total(event for event in moves if (event.quantity or ZERO) > 0)
+            booked.append(StockSplit(day, came / (came - _total(moves))))
+            dropped |= {id(event) for event in moves}
         splits[instrument] = merge_splits(known, booked)
     return [event for event in events if id(event) not in dropped]
+
+
+def _exchanges(
+    own: Sequence[Event], known: Sequence[StockSplit], dropped: set[int]
+) -> dict[date, list[Event]]:
+    """Return, by day, the moves that book a split: all units leave, and another number comes."""
+    moves: dict[date, list[Event]] = defaultdict(list)
+    for event in own:
+        is_move = event.kind == EntryKind.TRANSFER and event.worth is None and event.quantity
+        if is_move and id(event) not in dropped:
+            moves[event.day].append(event)
+    exchanges = {}
+    for day, events in moves.items():
+        left = -_total(event for event in events if (event.quantity or ZERO) < 0)
+        added = _total(events)
+        if left and added and left + added and abs(left - _held_before(own, day, known)) < _TINY:
+            exchanges[day] = events
+    return exchanges
 
 
 def _ratio(event: Event, own: Sequence[Event], known: Sequence[StockSplit]) -> Decimal | None:

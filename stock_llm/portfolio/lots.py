@@ -48,7 +48,7 @@ class LotBook:
         unknown: units of unknown cost, by average cost: each sale takes its share of them.
         realised_fifo, realised_average: gains of what was closed, before charges.
         closed_fifo, closed_average: what that had cost.
-        closed_unknown: units of unknown cost that were sold, first in, first out.
+        unknown_sold: units of unknown cost that were sold, first in, first out.
     """
 
     lots: deque[Lot] = field(default_factory=deque)
@@ -60,7 +60,7 @@ class LotBook:
     realised_average: Decimal = ZERO
     closed_fifo: Decimal = ZERO
     closed_average: Decimal = ZERO
-    closed_unknown: Decimal = ZERO
+    unknown_sold: Decimal = ZERO
 
     @property
     def quantity(self) -> Decimal:
@@ -91,7 +91,8 @@ class LotBook:
         value = worth if closing == quantity else worth * closing / quantity
         parcel = self.take(closing)
         known = sum((lot.quantity for lot in parcel.lots if lot.worth is not None), ZERO)
-        self.closed_unknown += closing - known
+        if self.side > 0:
+            self.unknown_sold += closing - known
         if known:
             cost = sum((lot.worth for lot in parcel.lots if lot.worth is not None), ZERO)
             gain = (value if known == closing else value * known / closing) - cost

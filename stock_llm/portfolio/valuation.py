@@ -326,15 +326,18 @@ def _findings(position: InstrumentPosition, currency: str) -> list[Finding]:
         first_day = position.oversold_on.isoformat()
         rule = "sold more than held"
         findings.append(Finding(rule, symbol, first_day, days[1], position.trades, 1.0, text))
-    held, sold = position.book.unknown_fifo, position.book.closed_unknown
-    if (held or sold) and position.asset_class != AssetClass.CASH:
-        parts = [f"{held.normalize():f} of them are held"] if held else []
-        parts += [f"{sold.normalize():f} of them were sold"] if sold else []
+    remedy = "Import the export of the broker where they were bought"
+    if (units := position.book.unknown_fifo) and position.asset_class != AssetClass.CASH:
+        text = f"{units.normalize():f} units came in without a price: their gain is not counted."
+        rule = "unknown cost"
+        findings.append(Finding(rule, symbol, *days, position.trades, 1.0, f"{text} {remedy}"))
+    if (units := position.book.unknown_sold) and position.asset_class != AssetClass.CASH:
         text = (
-            f"{(held + sold).normalize():f} units came in without a price ({', '.join(parts)}):"
-            " their gain is not counted. Import the export that has their purchase"
+            f"{units.normalize():f} units were sold that had come in without a price: what they"
+            " brought is counted in no gain."
         )
-        findings.append(Finding("unknown cost", symbol, *days, position.trades, 1.0, text))
+        rule = "unknown cost: sold"
+        findings.append(Finding(rule, symbol, *days, position.trades, 1.0, f"{text} {remedy}"))
     return findings
 
 

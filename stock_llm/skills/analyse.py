@@ -1,4 +1,5 @@
-"""Analyse a stock: trend, recommendation with confidence, what speaks for it, the risks, support and resistance."""
+"""Analyse a stock: trend, recommendation with confidence, what speaks for it, the risks, support
+and resistance."""
 
 from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
 from stock_llm.market.situation import Situation, format_price
@@ -30,7 +31,8 @@ INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
 def answer(
     situation: Situation, recommendation: str, confidence: int, language: Language
 ) -> SkillAnswer:
-    """The answer that is taught: true sentences about the situation and the given recommendation."""
+    """The answer that is taught: true sentences about the situation and the given
+    recommendation."""
     insights = (statements.sma50, statements.rsi, statements.macd)
     return SkillAnswer(
         language=language,
@@ -58,7 +60,8 @@ def row(moment: DecisionPoint, odds: BaseRates, language: Language, phrasing: in
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the outcome's recommendation, trend, both levels, a named value told, grounded numbers, true sentences, language.
+    """Marks: the outcome's recommendation, trend, both levels, a named value told, grounded
+    numbers, true sentences, language.
 
     The confidence has its own score, `Score.brier`.
     """

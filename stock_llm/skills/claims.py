@@ -1,9 +1,11 @@
 """What a sentence claims about a situation, and whether it is so.
 
-In: a sentence in English or Thai, in any wording, and a situation. Out: its claims that code can check: a value ("RSI14 58.3"),
-a side ("the close is not above SMA50", "RSI14 exceeds 70"), a distance or share in percent, a zone, inside or between bounds.
-A sentence without any is neither true nor false here. What would be ("may fall below support") is no claim. A quantity that
-comes after "above" belongs to it, any other is the subject of what follows. Does not know skills, nor what is good to say.
+In: a sentence in English or Thai, in any wording, and a situation. Out: its claims that code can
+check: a value ("RSI14 58.3"), a side ("the close is not above SMA50", "RSI14 exceeds 70"), a
+distance or share in percent, a zone, inside or between bounds. A sentence without any is neither
+true nor false here. What would be ("may fall below support") is no claim. A quantity that comes
+after "above" belongs to it, any other is the subject of what follows. Does not know skills, nor
+what is good to say.
 """
 
 import re
@@ -57,7 +59,8 @@ _WORDS = {
     "no": r"not|cannot|n't|n’t|never|neither|nor|no longer|ไม่",
     "would": r"if|when|would|could|may|might|should|until|unless|หาก|ถ้า|เมื่อ|อาจ",
 }
-"""What a word is → how it is written, in small letters. Every choice begins with a letter: that is what makes the search fast."""
+"""What a word is → how it is written, in small letters. Every choice begins with a letter: that is
+what makes the search fast."""
 _TOKENS = re.compile("|".join([*_WORDS.values(), NUMBER]))
 
 
@@ -71,7 +74,8 @@ _VERBS = frozenset({"up", "down", "inside", "outside", "between"})
 _TO_VALUE = 16
 """Characters that may stand between a name and its value, such as "is currently at"."""
 _TO_OBJECT = re.compile(
-    r"[\s:(]*(?:(?:its|the|their|a|an|both|own|current|level|of|at|moving|average|line|last|recent|nearest|แนว|เส้น|ระดับ|ที่)"
+    r"[\s:(]*(?:(?:its|the|their|a|an|both|own|current|level|of|at|moving|average|line|last|recent|"
+    r"nearest|แนว|เส้น|ระดับ|ที่)"
     r"(?![a-z])[\s:(]*)*"
 )
 
@@ -93,9 +97,11 @@ class _Reader:
         self.subject = ""
         """The quantity that is spoken about."""
         self.valued, self.valued_at, self.bound = "", 0, 0
-        """The quantity whose value may follow, where its name ends, and how many values it has had."""
+        """The quantity whose value may follow, where its name ends, and how many values it has
+        had."""
         self.verb, self.verb_at, self.denied, self.no = "", 0, False, False
-        """What puts subject and object in relation, where it ends, whether it is denied; whether a "not" waits for its word."""
+        """What puts subject and object in relation, where it ends, whether it is denied; whether a
+        "not" waits for its word."""
         self.low: float | None = None
         self.unsure = False
 
@@ -150,7 +156,8 @@ class _Reader:
         self.valued, self.valued_at, self.bound = name, end, 0
 
     def _relate(self, other: str) -> bool:
-        """A claim about the subject and another quantity; False where the words between them make none."""
+        """A claim about the subject and another quantity; False where the words between them make
+        none."""
         if self.verb in ("up", "down"):
             if self.subject and "bands" not in (self.subject, other) and other != self.subject:
                 self._compare(self._value(other))
@@ -208,7 +215,8 @@ class _Reader:
             self._say(self.subject, (mine > other) == (self.verb == "up"), self.denied)
 
     def _share(self, share: TextNumber, in_place: bool) -> None:
-        """A percentage is the distance or share of one of the pairs that are named, else of a quantity from the close."""
+        """A percentage is the distance or share of one of the pairs that are named, else of a
+        quantity from the close."""
         named = set(self.named) | ({"close"} if len(set(self.named)) == 1 else set())
         known = [text(self.s) for pair, text in _SHARES.items() if named.issuperset(pair)]
         if known:

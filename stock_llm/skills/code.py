@@ -19,7 +19,8 @@ ARGUMENTS = ("close", "sma50", "rsi14", "macd", "macd_signal")
 
 INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
     "en": (
-        "Write a Python function signal({arguments}): buy when {buy}, sell when {sell}, otherwise hold.",
+        "Write a Python function signal({arguments}): buy when {buy}, sell when {sell}, otherwise "
+        "hold.",
         "Python function signal({arguments}), please. Buy when {buy}. Sell when {sell}. Else hold.",
     ),
     "th": ("เขียนฟังก์ชัน Python signal({arguments}): ซื้อเมื่อ {buy} ขายเมื่อ {sell} นอกนั้นถือ",),
@@ -108,7 +109,8 @@ def _described(conditions: tuple[str, ...], language: Language) -> str:
 
 
 def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Row:
-    """One row; it is about no stock and no time, `as_of` only says on which side of the split it lies."""
+    """One row; it is about no stock and no time, `as_of` only says on which side of the split it
+    lies."""
     instruction = pick_wording(
         INSTRUCTIONS[language],
         phrasing,
@@ -133,7 +135,8 @@ def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Ro
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the share of right answers on a grid of situations, balanced over BUY, HOLD and SELL and corrected for chance."""
+    """Marks: the share of right answers on a grid of situations, balanced over BUY, HOLD and SELL
+    and corrected for chance."""
     fenced = re.fullmatch(r"\s*```(?:python)?\n(.*?)\n?```\s*", text, re.DOTALL)
     kept = row.facts["strategy"]
     strategy = Strategy(tuple(kept["buy"]), tuple(kept["sell"]))

@@ -1,8 +1,9 @@
 """Decision records: a situation at a close, and what the market did afterwards.
 
-The label is an outcome, never a rule: the return from the next session's open to the close `HORIZON` sessions later, measured
-in the stock's own daily volatility times the square root of the horizon. Above +0.5 is BUY, below -0.5 SELL, else HOLD.
-Does not know skills, languages or the split.
+The label is an outcome, never a rule: the return from the next session's open to the close
+`HORIZON` sessions later, measured in the stock's own daily volatility times the square root of the
+horizon. Above +0.5 is BUY, below -0.5 SELL, else HOLD. Does not know skills, languages or the
+split.
 """
 
 from collections import Counter
@@ -29,7 +30,8 @@ class DecisionPoint:
 
     Attributes:
         outcome: BUY, HOLD or SELL in hindsight.
-        outcome_from, outcome_until: ISO dates of the first and last session that the outcome looks at.
+        outcome_from, outcome_until: ISO dates of the first and last session that the outcome looks
+            at.
         source: `kind` (day or trade) and `ref`, "SYMBOL DATE" or a ledger entry's id.
     """
 
@@ -41,7 +43,8 @@ class DecisionPoint:
 
 
 def outcomes(series: IndicatorSeries) -> np.ndarray:
-    """The standardised forward return after each session, dimensionless; NaN where the horizon is not over yet."""
+    """The standardised forward return after each session, dimensionless; NaN where the horizon is
+    not over yet."""
     close, opening = series.candles.close, series.candles.open
     size = len(close)
     returns = np.full(size, np.nan)
@@ -83,7 +86,8 @@ def decision_point_at(
 
 
 SituationKind = tuple[str, bool]
-"""Trend, and whether MACD is above its signal: six kinds, so that a year of a few stocks fills each."""
+"""Trend, and whether MACD is above its signal: six kinds, so that a year of a few stocks fills
+each."""
 
 
 class BaseRates:
@@ -101,7 +105,8 @@ class BaseRates:
         self._all[outcome] += times
 
     def confidence(self, situation: Situation, recommendation: str) -> int:
-        """Percent, to the nearest five, of training moments of this kind with this outcome (add-one smoothed)."""
+        """Percent, to the nearest five, of training moments of this kind with this outcome (add-one
+        smoothed)."""
         counts = self._counts.get(_kind(situation), self._all)
         share = (counts[recommendation] + 1) / (counts.total() + len(VERDICTS["recommendation"]))
         return 5 * round(share * 20)

@@ -1,4 +1,5 @@
-"""What the skills about a decision share: the row of a moment, its situation kept for the scorer, the check of its sentences."""
+"""What the skills about a decision share: the row of a moment, its situation kept for the scorer,
+the check of its sentences."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ class SentenceCheck:
 def check_sentences(
     bullets: Iterable[str], row: Row, claimed: Callable[[str], list[Claim]]
 ) -> SentenceCheck:
-    """The sentences of an answer's bullets held against `claimed`; a line that is copied from the input whole is no sentence."""
+    """The sentences of an answer's bullets held against `claimed`; a line that is copied from the
+    input whole is no sentence."""
     lines = f"\n{row.input}\n"
     right, count = 0, 0
     told: set[str] = set()
@@ -78,7 +80,8 @@ def check_sentences(
 def grounded(answer: SkillAnswer, source: str, sentences: SentenceCheck) -> float:
     """Share of the numbers in sentences and levels that stand in `source`, to the digit.
 
-    0.0 where no value is told rightly: a number without the name that it belongs to says nothing, whether it is known or not.
+    0.0 where no value is told rightly: a number without the name that it belongs to says nothing,
+    whether it is known or not.
     """
     if not sentences.told:
         return 0.0
@@ -87,11 +90,13 @@ def grounded(answer: SkillAnswer, source: str, sentences: SentenceCheck) -> floa
 
 
 def brier(answer: SkillAnswer, right: bool) -> float:
-    """Brier score of the confidence (Brier 1950): its squared distance from what came, 0 at best, 1 at worst.
+    """Brier score of the confidence (Brier 1950): its squared distance from what came, 0 at best, 1
+    at worst.
 
-    It stands beside the mark and is no part of it. A proper rule pays the one who knows better, and who recommends in hindsight,
-    as the taught answers do, should be sure; they state the odds of the training time instead. In the mark the rule would put
-    every taught answer below an overconfident one.
+    It stands beside the mark and is no part of it. A proper rule pays the one who knows better, and
+    who recommends in hindsight, as the taught answers do, should be sure; they state the odds of
+    the training time instead. In the mark the rule would put every taught answer below an
+    overconfident one.
     """
     return ((answer.confidence or 0) / 100 - right) ** 2
 

@@ -1,4 +1,5 @@
-"""Explain an indicator's reading. These are the textbook's rules, and the row says so (source kind "rule")."""
+"""Explain an indicator's reading. These are the textbook's rules, and the row says so (source kind
+"rule")."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,9 +126,11 @@ def row(situation: Situation, indicator: str, language: Language, phrasing: int)
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the textbook's reading, grounded numbers, true sentences, the indicator's value told, the language.
+    """Marks: the textbook's reading, grounded numbers, true sentences, the indicator's value told,
+    the language.
 
-    What the reading means can only be checked in the textbook's own words, and then it has to be the meaning of this reading.
+    What the reading means can only be checked in the textbook's own words, and then it has to be
+    the meaning of this reading.
     """
     try:
         given = parse_answer(text)

@@ -1,4 +1,5 @@
-"""Follow the user: what they accepted or wrote themselves, learnt as the answer to the same question."""
+"""Follow the user: what they accepted or wrote themselves, learnt as the answer to the same
+question."""
 
 from collections import Counter
 from difflib import SequenceMatcher
@@ -13,11 +14,13 @@ TEXT = "TEXT"
 """Label of an answer in the user's own words, outside of the answer format."""
 
 CORRECTION_WEIGHT = 3.0
-"""A correction counts as much as three computed rows: there are few, and they are what the user asked for."""
+"""A correction counts as much as three computed rows: there are few, and they are what the user
+asked for."""
 
 
 def wanted(item: FeedbackItem) -> str | None:
-    """The answer that the user wants: their edit, else a response that they liked; None where they only disliked it."""
+    """The answer that the user wants: their edit, else a response that they liked; None where they
+    only disliked it."""
     if item.edit is not None:
         return item.edit
     return item.response.strip() if item.liked else None
@@ -60,11 +63,13 @@ def _stated(answer: SkillAnswer) -> str:
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks against the user's own wording: the same class ("recommendation", whichever label it has), lines and language.
+    """Marks against the user's own wording: the same class ("recommendation", whichever label it
+    has), lines and language.
 
-    `lines` is the share of lines that both have, of the longer list: what the user did not write costs as much as what is left
-    out. `verdicts`, `confidence` and `levels` are marked where either answer has such lines: the labels' words that agree, and
-    the very numbers. Free text, which has no labelled lines, is marked by its similarity alone (difflib's ratio over words).
+    `lines` is the share of lines that both have, of the longer list: what the user did not write
+    costs as much as what is left out. `verdicts`, `confidence` and `levels` are marked where either
+    answer has such lines: the labels' words that agree, and the very numbers. Free text, which has
+    no labelled lines, is marked by its similarity alone (difflib's ratio over words).
     """
     if row.label == TEXT:
         return mean_of(

@@ -1,7 +1,9 @@
-"""Review of the user's portfolio as it stood at a close: how it is spread, what it gained, what carries and what drags it.
+"""Review of the user's portfolio as it stood at a close: how it is spread, what it gained, what
+carries and what drags it.
 
-Everything is computed from the positions; shares of the value are shown, amounts of money are not. How concentrated a portfolio
-is follows a rule, and the row says so (source kind "positions", label by `Portfolio.concentration`).
+Everything is computed from the positions; shares of the value are shown, amounts of money are not.
+How concentrated a portfolio is follows a rule, and the row says so (source kind "positions", label
+by `Portfolio.concentration`).
 """
 
 import re
@@ -33,7 +35,8 @@ INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class PortfolioHolding:
-    """One position: units, what one cost on average, what one was worth at the close; as printed."""
+    """One position: units, what one cost on average, what one was worth at the close; as
+    printed."""
 
     symbol: str
     quantity: float
@@ -63,7 +66,8 @@ class Portfolio:
 
     @property
     def equal_holdings(self) -> float:
-        """How many holdings of equal size would be spread as widely: 1 / Herfindahl index of the weights (Hirschman 1964)."""
+        """How many holdings of equal size would be spread as widely: 1 / Herfindahl index of the
+        weights (Hirschman 1964)."""
         return round(1 / sum((one.value / self.value) ** 2 for one in self.held), 1)
 
     @property
@@ -87,8 +91,9 @@ class Portfolio:
             "Portfolio": self.as_of,
             "Holdings": str(len(self.held)),
             **{
-                one.symbol: f"{self.weight(one)}, {format_price(one.cost)} to {format_price(one.close)} ({format_percent(one.close, one.cost)})"
-                for one in self.held[:SHOWN]
+                holding.symbol: f"{self.weight(holding)}, {format_price(holding.cost)} to "
+                f"{format_price(holding.close)} ({format_percent(holding.close, holding.cost)})"
+                for holding in self.held[:SHOWN]
             },
         }
         if rest := self.held[SHOWN:]:
@@ -105,7 +110,8 @@ class Portfolio:
 
 
 def portfolio_of(as_of: str, held: list[PortfolioHolding]) -> Portfolio | None:
-    """The portfolio to review; None where there are fewer than two holdings, or no gain and no loss."""
+    """The portfolio to review; None where there are fewer than two holdings, or no gain and no
+    loss."""
     found = Portfolio(as_of, tuple(sorted(held, key=lambda one: (-one.value, one.symbol))))
     return found if len(held) > 1 and found.result != "+0.0%" else None
 
@@ -170,7 +176,8 @@ def facts(portfolio: Portfolio) -> dict[str, Any]:
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: gain or loss, concentration, largest holding and return told, grounded numbers, true sentences, the language."""
+    """Marks: gain or loss, concentration, largest holding and return told, grounded numbers, true
+    sentences, the language."""
     try:
         given = parse_answer(text)
     except AnswerError:
@@ -208,18 +215,21 @@ _WORD = re.compile(r"[^\s,;:()฀-๿]+")
 _EQUAL = re.compile(r"(?<![\d.])([\d.]+)(?= equal|\s?ตัวเท่า)")
 _TWO = re.compile(r"largest two|two largest|top two|สองตัวใหญ่")
 _RANK = re.compile(
-    r"(?P<largest>\blargest(?! two)|\bbiggest|(?<!สองตัว)ใหญ่ที่สุด)|(?P<best>\bbest|ดีที่สุด)|(?P<worst>\bworst|แย่ที่สุด)"
+    r"(?P<largest>\blargest(?! two)|\bbiggest|(?<!สองตัว)ใหญ่ที่สุด)|(?P<best>\bbest|ดีที่สุด)|"
+    r"(?P<worst>\bworst|แย่ที่สุด)"
 )
 _NEXT = re.compile(r"(?:(?!\band\b|และ)[^,])*")
 _MOVE = re.compile(
-    r"(?P<no>\bnot |n['’]t |\bnever |ไม่)?(?:ได้)?(?:(?P<gain>\bgain|\bprofit|\bearn|กำไร)|(?P<loss>\blos[ts]|ขาดทุน))"
+    r"(?P<no>\bnot |n['’]t |\bnever |ไม่)?(?:ได้)?(?:(?P<gain>\bgain|\bprofit|\bearn|กำไร)|"
+    r"(?P<loss>\blos[ts]|ขาดทุน))"
 )
 _RETURN = re.compile(r"\breturn|ผลตอบแทน")
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The words of a sentence from a holding's symbol to the next; those before the first have none."""
+    """The words of a sentence from a holding's symbol to the next; those before the first have
+    none."""
 
     one: PortfolioHolding | None
     text: str
@@ -234,9 +244,10 @@ class _Part:
 def claimed(piece: str, portfolio: Portfolio) -> list[Claim]:
     """What a sentence claims about a portfolio.
 
-    A number belongs to the symbol before it, else to the one after it; without a symbol to the return, to the largest two where
-    they are named, or to the equal holdings. A percentage with a sign is a return; one without is a share of the value, or with a
-    word such as "lost" a return. "largest" is the largest holding's weight, "result" the return of the whole.
+    A number belongs to the symbol before it, else to the one after it; without a symbol to the
+    return, to the largest two where they are named, or to the equal holdings. A percentage with a
+    sign is a return; one without is a share of the value, or with a word such as "lost" a return.
+    "largest" is the largest holding's weight, "result" the return of the whole.
     """
     found: list[Claim] = []
     if equal := _EQUAL.search(piece):
@@ -282,7 +293,8 @@ def _parts(piece: str, portfolio: Portfolio) -> list[_Part]:
 
 
 def _ranks(one: PortfolioHolding, rank: str, portfolio: Portfolio) -> bool:
-    """Whether a holding is the largest, or has the best or worst return of those listed; as printed, so that ties are both."""
+    """Whether a holding is the largest, or has the best or worst return of those listed; as
+    printed, so that ties are both."""
     if rank == "largest":
         return portfolio.weight(one) == portfolio.weight(portfolio.held[0])
     first = (max if rank == "best" else min)(

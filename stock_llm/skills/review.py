@@ -77,7 +77,8 @@ def answer(trade: ClosedTrade, language: Language) -> SkillAnswer:
         way = "ซื้อตามแนวโน้ม" if trade.entry.close > trade.entry.sma50 else "ซื้อสวนแนวโน้ม"
     else:
         came = f"The trade {'gained' if trade.gained else 'lost'} {size} in {trade.days} days."
-        way = f"It was bought {'with' if trade.entry.close > trade.entry.sma50 else 'against'} the trend."
+        side = "with" if trade.entry.close > trade.entry.sma50 else "against"
+        way = f"It was bought {side} the trend."
     return SkillAnswer(
         language=language,
         outcome="GAIN" if trade.gained else "LOSS",
@@ -116,7 +117,8 @@ _RETURN = re.compile(r"\breturn|ผลตอบแทน")
 def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
     """What a sentence claims about the trade and its entry.
 
-    "result" is the return, told by a sign, or by a word such as "lost"; "days" how long it was held. Facts of the row know both.
+    "result" is the return, told by a sign, or by a word such as "lost"; "days" how long it was
+    held. Facts of the row know both.
     """
     found, low = find_claims(piece, entry), piece.lower()
     gain: bool | None = None
@@ -141,7 +143,8 @@ def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: gain or loss, its size and length told (half each), grounded numbers, true sentences, the language."""
+    """Marks: gain or loss, its size and length told (half each), grounded numbers, true sentences,
+    the language."""
     try:
         given = parse_answer(text)
     except AnswerError:

@@ -1,7 +1,8 @@
-"""One instruction row, as it stands in train.jsonl and holdout.jsonl, and the mark that an answer to it gets.
+"""One instruction row, as it stands in train.jsonl and holdout.jsonl, and the mark that an answer
+to it gets.
 
-The seed of the format is Alpaca's three fields (instruction, input, output); the rest says what the row is about, where it
-came from and until when its label looks into the future.
+The seed of the format is Alpaca's three fields (instruction, input, output); the rest says what the
+row is about, where it came from and until when its label looks into the future.
 """
 
 import hashlib
@@ -20,10 +21,11 @@ class Row:
 
     Attributes:
         as_of: ISO date of the last close that the input knows; empty for a text without a date.
-        source: `kind` (trade, day, positions, feedback, rule, or that of a foreign file) and `ref`, the id of what it was
-            made from.
+        source: `kind` (trade, day, positions, feedback, rule, or that of a foreign file) and `ref`,
+            the id of what it was made from.
         label: the class in the answer, for counts and baselines.
-        label_from, label_until: first and last ISO date that the label looks at; `as_of` where it looks at nothing later.
+        label_from, label_until: first and last ISO date that the label looks at; `as_of` where it
+            looks at nothing later.
         weight: how often training sees the row.
         facts: what the skill's scorer needs beside the answer.
     """
@@ -63,8 +65,8 @@ class Score:
         parsed: whether the answer was in the format that the skill asks for.
         checks: name of each check → its share passed, in [0, 1].
         said: the class that the answer states, empty when it did not parse.
-        brier: the squared distance of the stated confidence from what came, in [0, 1], 0 at best; None where none is asked
-            for. No part of `value`.
+        brier: the squared distance of the stated confidence from what came, in [0, 1], 0 at best;
+            None where none is asked for. No part of `value`.
     """
 
     value: float

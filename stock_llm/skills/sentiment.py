@@ -1,7 +1,7 @@
 """Financial sentiment of a text: POSITIVE, NEGATIVE or NEUTRAL, the three classes of FinGPT.
 
-The label is that of the source; nothing is computed. The text is somebody else's: it stands in the row as quoted data, and what
-it may ask for is not done.
+The label is that of the source; nothing is computed. The text is somebody else's: it stands in the
+row as quoted data, and what it may ask for is not done.
 """
 
 import re
@@ -16,7 +16,8 @@ NAME = "sentiment"
 CLASSES = ("POSITIVE", "NEGATIVE", "NEUTRAL")
 
 LONGEST = 400
-"""Characters of a text; a longer one would not leave room for the answer in a small model, and is not cut."""
+"""Characters of a text; a longer one would not leave room for the answer in a small model, and is
+not cut."""
 
 INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
     "en": (
@@ -48,13 +49,15 @@ class LabeledText:
 
 
 def quoted(text: str) -> str:
-    """The text on one line between quotation marks that it cannot close, its prompt tokens taken apart."""
+    """The text on one line between quotation marks that it cannot close, its prompt tokens taken
+    apart."""
     line = " ".join(text.split()).replace('"', "'")
     return '"' + re.sub(r"\[(/?INST)\]|<(/?s)>", r"(\1\2)", line) + '"'
 
 
 def row(labelled: LabeledText, language: Language, phrasing: int) -> Row | None:
-    """One row, which looks at nothing later than the text; None for a text that is empty or too long.
+    """One row, which looks at nothing later than the text; None for a text that is empty or too
+    long.
 
     Raises:
         ValueError: the sentiment is not one of the three.

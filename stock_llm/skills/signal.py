@@ -58,7 +58,8 @@ def row(moment: DecisionPoint, odds: BaseRates, language: Language, phrasing: in
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the outcome's recommendation, a named value told, grounded numbers, true sentences, the language of the question.
+    """Marks: the outcome's recommendation, a named value told, grounded numbers, true sentences,
+    the language of the question.
 
     The confidence has its own score, `Score.brier`.
     """

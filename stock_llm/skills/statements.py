@@ -1,8 +1,9 @@
 """True sentences about a situation, and the check that a sentence of a model is true.
 
-A rationale is built from these sentences only; every number in them stands in the situation's block or is computed from it.
-The check works on any wording: `grounded` looks the numbers of a text up (stock_llm/evaluation/numbers.py), `truth` holds what it claims
-about known indicators against their values (stock_llm/skills/claims.py). Does not know which answer is right.
+A rationale is built from these sentences only; every number in them stands in the situation's block
+or is computed from it. The check works on any wording: `grounded` looks the numbers of a text up
+(stock_llm/evaluation/numbers.py), `truth` holds what it claims about known indicators against their
+values (stock_llm/skills/claims.py). Does not know which answer is right.
 """
 
 import re
@@ -25,10 +26,11 @@ def sma20(s: Situation, language: Language) -> str:
 
 
 def _distance(name: str, value: float, s: Situation, language: Language) -> str:
-    away = format_percent(s.close, value).lstrip("+-")
+    away, above = format_percent(s.close, value).lstrip("+-"), s.close > value
+    close, level = format_price(s.close), format_price(value)
     if language == "th":
-        return f"ราคาปิด {format_price(s.close)} {'สูงกว่า' if s.close > value else 'ต่ำกว่า'} {name} {format_price(value)} อยู่ {away}"
-    return f"Close {format_price(s.close)} is {away} {'above' if s.close > value else 'below'} {name} {format_price(value)}."
+        return f"ราคาปิด {close} {'สูงกว่า' if above else 'ต่ำกว่า'} {name} {level} อยู่ {away}"
+    return f"Close {close} is {away} {'above' if above else 'below'} {name} {level}."
 
 
 def rsi(s: Situation, language: Language) -> str:
@@ -65,7 +67,8 @@ def bands(s: Situation, language: Language) -> str:
     above = s.close > s.band_high
     if language == "th":
         return f"ราคาปิด{'สูงกว่าแถบบน ' + high if above else 'ต่ำกว่าแถบล่าง ' + low}"
-    return f"The close is {'above the upper band ' + high if above else 'below the lower band ' + low}."
+    band = f"above the upper band {high}" if above else f"below the lower band {low}"
+    return f"The close is {band}."
 
 
 def volume(s: Situation, language: Language) -> str:
@@ -117,7 +120,8 @@ def pieces(text: str) -> list[str]:
 
 
 def numbers(text: str) -> list[str]:
-    """The numbers of a text with sign and unit, names such as SMA50 left out; a date counts as one."""
+    """The numbers of a text with sign and unit, names such as SMA50 left out; a date counts as
+    one."""
     return [str(one) for one in find_numbers(text)]
 
 
@@ -127,7 +131,8 @@ def all_claims_hold(found: Sequence[Claim]) -> bool:
 
 
 def truth(sentences: Iterable[str], s: Situation) -> float:
-    """Share of the sentences in which something could be checked and nothing is false; 0.0 for no sentences."""
+    """Share of the sentences in which something could be checked and nothing is false; 0.0 for no
+    sentences."""
     told = [piece for sentence in sentences for piece in pieces(sentence)]
     return (
         sum(all_claims_hold(find_claims(piece, s)) for piece in told) / len(told) if told else 0.0

@@ -163,7 +163,7 @@ def _plain_days(texts: pa.Array) -> np.ndarray | None:
         return None
     if days.null_count or (pc.year(pc.min(days)).as_py() or 0) < 1000:
         return None
-    return days.to_numpy(zero_copy_only=False).astype("datetime64[D]")
+    return np.asarray(days.to_numpy(zero_copy_only=False), "datetime64[D]")
 
 
 def _in_plain_words(texts: pa.Array) -> pa.Array:
@@ -260,7 +260,7 @@ def _calendar(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarra
 def _numbers(parts: pa.StructArray, name: str) -> np.ndarray:
     """A group of the pattern as int64; 0 where it did not take part."""
     texts = parts.field(name)
-    return pc.cast(pc.if_else(pc.equal(texts, ""), "0", texts), pa.int64()).to_numpy()
+    return np.asarray(pc.cast(pc.if_else(pc.equal(texts, ""), "0", texts), pa.int64()))
 
 
 def _utc(local: np.ndarray, zone: str) -> np.ndarray:
@@ -273,6 +273,4 @@ def _utc(local: np.ndarray, zone: str) -> np.ndarray:
     instants = pc.assume_timezone(
         pa.array(local, pa.timestamp("us")), zone, ambiguous="earliest", nonexistent="latest"
     )
-    return pc.local_timestamp(pc.cast(instants, pa.timestamp("us", "UTC"))).to_numpy(
-        zero_copy_only=False
-    )
+    return np.asarray(pc.cast(pc.cast(instants, pa.timestamp("us", "UTC")), pa.timestamp("us")))

@@ -191,9 +191,7 @@ def plain_floats(texts: pa.Array) -> np.ndarray:
     Raises:
         pyarrow.ArrowInvalid: another text is there.
     """
-    return pc.cast(pc.if_else(pc.equal(texts, ""), None, texts), pa.float64()).to_numpy(
-        zero_copy_only=False
-    )
+    return np.asarray(pc.cast(pc.if_else(pc.equal(texts, ""), None, texts), pa.float64()))
 
 
 def _with_points(columns: dict[str, pa.Array], sign: str, separator: str) -> dict[str, pa.Array]:

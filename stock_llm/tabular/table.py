@@ -182,4 +182,4 @@ def map_distinct(texts: pa.Array, change: Callable[[str], str]) -> pa.Array:
 
 def as_mask(values: pa.Array) -> np.ndarray:
     """Returns a boolean array as NumPy has it; null is False."""
-    return pc.fill_null(values, False).to_numpy(zero_copy_only=False).astype(bool)
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)

@@ -3,12 +3,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stock_llm.dataset.holdout_usage import CANDIDATES_PER_SAMPLE, HoldoutUsage
-from stock_llm.settings import load_settings
 
 
 @pytest.fixture
 def looks(tmp_path):
-    return HoldoutUsage(load_settings(home=tmp_path))
+    return HoldoutUsage(tmp_path / "data" / "looks.db")
 
 
 def test_a_candidate_looks_once_however_often_it_is_judged(looks):

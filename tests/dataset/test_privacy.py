@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from stock_llm.dataset.provenance import find
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.pipeline import forgetting
 from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.secrets import account_hash
 from stock_llm.settings import load_settings
 from stock_llm.skills.row import read_rows
 from tasks.build_dataset import build_dataset
@@ -224,9 +226,11 @@ def test_ids_that_are_hidden_are_led_back(built):
     for row in read_rows(dataset.train):
         if row.source["ref"].startswith("id:"):
             rows.setdefault(row.source["kind"], row)
+    sources = settings.dataset.sources(settings.home)
+    hashed = partial(account_hash, folder=settings.secrets)
+    found = {kind: find(settings.artifacts, row.id, sources, hashed) for kind, row in rows.items()}
     told = {
-        kind: {origin.what: origin for origin in find(settings, row.id).origins}
-        for kind, row in rows.items()
+        kind: {origin.what: origin for origin in found[kind].origins} for kind, row in rows.items()
     }
     assert told["feedback"]["feedback"].ref in FEEDBACK_IDS
     assert told["source"]["text"].file == f"acct {BROKER_ACCOUNT} news.json"

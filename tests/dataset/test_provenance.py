@@ -4,12 +4,14 @@ import shutil
 import subprocess
 import sys
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stock_llm.dataset.provenance import datasets, find, markdown, origins
 from stock_llm.errors import InputError
+from stock_llm.secrets import account_hash
 from stock_llm.settings import load_settings
 from stock_llm.skills.row import read_rows
 from tasks.build_dataset import build_dataset
@@ -29,6 +31,10 @@ def built(tmp_path_factory):
         return settings, history, build_dataset.fn(settings, history)
 
 
+def hashed(settings):
+    return partial(account_hash, folder=settings.secrets)
+
+
 def line_of(settings, origin, row):
     folder = "" if origin.file == "trades.csv" else "candles"
     return (settings.path("data/sample") / folder / origin.file).read_text().splitlines()[row - 1]
@@ -39,7 +45,7 @@ def test_every_row_leads_to_its_lines(built):
     seen = set()
     for file in (dataset.train, dataset.holdout):
         for row in read_rows(file):
-            found = {origin.what: origin for origin in origins(row, history, settings)}
+            found = {origin.what: origin for origin in origins(row, history, (), hashed(settings))}
             seen.add(row.source["kind"])
             if row.source["kind"] == "feedback":
                 assert row.source["ref"] in found["feedback"].said
@@ -81,7 +87,11 @@ def test_every_row_leads_to_its_lines(built):
 def test_a_review_leads_to_the_purchases_that_it_is_about(built):
     settings, history, dataset = built
     row = next(row for row in read_rows(dataset.train) if row.skill == "review")
-    bought = [origin for origin in origins(row, history, settings) if origin.what == "position"]
+    bought = [
+        origin
+        for origin in origins(row, history, (), hashed(settings))
+        if origin.what == "position"
+    ]
     first = line_of(settings, bought[0], bought[0].rows[0])
     assert f",{row.symbol},BUY," in first
     assert date.fromisoformat(first.split(",")[1][:10]).isoformat() == row.label_from
@@ -91,7 +101,7 @@ def test_a_row_is_found_by_its_id_or_the_end_of_it(built):
     settings, _, dataset = built
     row = next(read_rows(dataset.holdout))
     for name in (row.id, row.id[-8:]):
-        found = find(settings, name)
+        found = find(settings.artifacts, name, (), hashed(settings))
         assert (found.row, found.file, found.dataset.digest) == (
             row,
             dataset.holdout,
@@ -99,7 +109,7 @@ def test_a_row_is_found_by_its_id_or_the_end_of_it(built):
         )
         assert row.output in markdown(found)
     with pytest.raises(InputError, match="no row 'nothing' in 1 dataset"):
-        find(settings, "nothing")
+        find(settings.artifacts, "nothing", (), hashed(settings))
 
 
 def test_the_command_prints_a_row_and_the_card(built):
@@ -121,4 +131,4 @@ def test_the_command_prints_a_row_and_the_card(built):
 
 
 def test_without_a_dataset_there_is_nothing_to_show(tmp_path):
-    assert datasets(load_settings(home=tmp_path)) == []
+    assert datasets(tmp_path) == []

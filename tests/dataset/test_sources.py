@@ -37,7 +37,8 @@ def mixed(tmp_path, *entries, judging=(), per_weight=1000, **dials):
     judged = DuplicateIndex()
     for text in judging:
         judged.add(text, text)
-    return mixing.mix(settings, Redactor(), judged, per_weight)
+    sources = settings.dataset.sources(settings.home)
+    return mixing.mix(sources, Redactor(), judged, per_weight, settings.seed)
 
 
 def write(path, content):
@@ -271,12 +272,13 @@ def test_the_entry_of_the_toml_file_is_read(tmp_path, monkeypatch):
     )
     write(tmp_path / "d.json", [example(1)])
     settings = load_settings()
-    assert len(mixing.mix(settings, Redactor(), DuplicateIndex(), 10).rows) == 1
-    before = mixing.digest(settings)
+    sources = settings.dataset.sources(settings.home)
+    assert len(mixing.mix(sources, Redactor(), DuplicateIndex(), 10, 7).rows) == 1
+    before = mixing.digest(sources)
     write(tmp_path / "d.json", [example(2)])
-    assert "" != before != mixing.digest(settings)
+    assert "" != before != mixing.digest(sources)
     (tmp_path / "stock-llm.toml").unlink()
-    assert mixing.digest(load_settings()) == ""
+    assert load_settings().dataset.sources(tmp_path) == () and mixing.digest(()) == ""
 
 
 def test_canaries_and_format_tokens_do_not_come_through(tmp_path):

@@ -1,7 +1,9 @@
-"""An Ollama on 127.0.0.1 that says what it is told to say, in the shapes and statuses of a real 0.32.
+"""An Ollama on 127.0.0.1 that says what it is told to say, in the shapes and statuses of a real
+0.32.
 
-It repeats the last text word by word, unless told otherwise, and fails on order: slowly, halfway, with garbage, not at all. What
-it does not know is an error, never a success. For what models really answer see loopback_ollama.py.
+It repeats the last text word by word, unless told otherwise, and fails on order: slowly, halfway,
+with garbage, not at all. What it does not know is an error, never a success. For what models really
+answer see loopback_ollama.py.
 """
 
 import json
@@ -12,13 +14,20 @@ from typing import Any
 
 STAMP = "2026-11-23T04:43:32.530452914Z"
 DETAILS = {
-    "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "7.2B",
+    "parent_model": "",
+    "format": "gguf",
+    "family": "llama",
+    "families": ["llama"],
+    "parameter_size": "7.2B",
     "quantization_level": "Q4_K_M",
-}  # fmt: skip
+}
 TIMES = {
-    "total_duration": 269878477, "load_duration": 260330289, "prompt_eval_count": 27, "prompt_eval_duration": 4677000,
+    "total_duration": 269878477,
+    "load_duration": 260330289,
+    "prompt_eval_count": 27,
+    "prompt_eval_duration": 4677000,
     "eval_duration": 2238000,
-}  # fmt: skip
+}
 
 
 class ScriptedOllama:
@@ -33,6 +42,7 @@ class ScriptedOllama:
         breaks_after: words after which the connection breaks; None: never.
         refuses: (status, error) for every generation; None: none.
         garbage: answer with something that is no JSON.
+        logprobs: of the tokens of an answer; where a real one has them.
         lists: what GET /api/tags answers in place of the list; empty: the list.
         context: words that fit; longer prompts are cut, or refused with `truncate: false`.
         asked: (path, body) of everything that was asked.
@@ -55,6 +65,7 @@ class ScriptedOllama:
         self.context = 4096
         self.asked: list[tuple[str, Any]] = []
         self.headers: list[Any] = []
+        self.logprobs: list[dict[str, Any]] = []
         self.said = self.hung_up = self.busy = self.now = 0
         self.counting = threading.Lock()
         handler = type("Handler", (_Handler,), {"ollama": self})
@@ -118,10 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send({"embedding": [3.0, 4.0]})
         if self.path == "/api/embed":
             if "embed" not in name:
+                text = "This server does not support embeddings. Start it with `--embeddings`"
                 return self._send(
-                    {
-                        "error": "This server does not support embeddings. Start it with `--embeddings`"
-                    },
+                    {"error": text},
                     501,
                 )
             texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
@@ -193,7 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = len(prompt.split())
         if length > ollama.context:
             if body.get("truncate") is False:
-                text = f"request ({length} tokens) exceeds the available context size ({ollama.context} tokens), try increasing it"
+                size = f"the available context size ({ollama.context} tokens)"
+                text = f"request ({length} tokens) exceeds {size}, try increasing it"
                 inner = {
                     "error": {"code": 400, "message": text, "type": "exceed_context_size_error"}
                 }
@@ -210,6 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
             **TIMES,
             "prompt_eval_count": length,
             "eval_count": len(words),
+            **({"logprobs": ollama.logprobs} if ollama.logprobs else {}),
         }
         if not body.get("stream", True):
             for _ in pieces:

@@ -1,7 +1,8 @@
-"""Many requests through the real gateway to backends that fail one time in ten: it answers, says what is so, keeps its budget.
+"""Many requests through the real gateway to backends that fail one time in ten: it answers, says
+what is so, keeps its budget.
 
-Gateway and backends are processes of their own; faults are injected by benchmarks/mock_backends.py. A slice runs in `make test`,
-50,000 requests in `make soak`.
+Gateway and backends are processes of their own; faults are injected by benchmarks/mock_backends.py.
+A slice runs in `make test`, 50,000 requests in `make soak`.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ import pytest
 BACKENDS = Path(__file__).parents[2] / "benchmarks" / "mock_backends.py"
 SERVE = [sys.executable, "-c", "from stock_llm.cli.main import main; main()", "serve"]
 FAULTS, CUTS, HANG = 0.10, 0.0045, 20.0
-"""Of all calls; of streamed ones, which are a third of the requests: 0.15 % of all; seconds that a hang lasts."""
+"""Of all calls; of streamed ones, which are a third of the requests: 0.15 % of all; seconds that a
+hang lasts."""
 
 STREAMED, URGENT = 1 / 3, 0.05
 """Shares of requests: streamed; so urgent and complex that the Claude API is asked first."""
@@ -71,7 +73,8 @@ def free_port() -> int:
 
 
 async def ask_all(url: str, requests: int, at_once: int) -> Outcome:
-    """Asks so many at once until all are asked; a stream counts as answered only if its last line says that it is whole."""
+    """Asks so many at once until all are asked; a stream counts as answered only if its last line
+    says that it is whole."""
     seen, numbers, chance = Outcome(), iter(range(requests)), random.Random(3)
     timeout = aiohttp.ClientTimeout(total=120)
 

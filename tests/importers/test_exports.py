@@ -15,7 +15,9 @@ from stock_llm.importers import engine
 from stock_llm.importers.format_spec import bundled_formats
 
 EXPORTS = Path(__file__).parents[1] / "exports"
-SAMPLES = sorted(path for path in EXPORTS.iterdir() if path.suffix in (".csv", ".json", ".xml"))
+SAMPLES = sorted(
+    path for path in EXPORTS.iterdir() if path.suffix in (".csv", ".json", ".xml", ".ofx", ".qfx")
+)
 
 
 def _number(value: Decimal | None) -> str:

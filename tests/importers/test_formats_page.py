@@ -13,12 +13,17 @@ from stock_llm.importers.engine import Import
 from stock_llm.importers.format_spec import Format, bundled_formats
 
 EXPORTS = Path(__file__).parents[1] / "exports"
+SUFFIXES = (".csv", ".json", ".xml", ".ofx", ".qfx")
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 
 HEAD = r"""# Broker exports
 
-What `stock-llm import` reads. A format is recognised by its header, whatever the file is called; each is one small file in
-`stock_llm/importers/formats/`. Every row of a file is imported, skipped on purpose, or set aside (quarantined), the last two with a reason.
+What `stock-llm import` reads: CSV, Excel workbooks (XLSX), JSON, XML, OFX and QFX. A format is recognised by its header, whatever
+the file is called; each is one small file in `stock_llm/importers/formats/`.
+
+Every row of a file is imported, skipped on purpose, or quarantined, the last two with a reason. Where a row states its cash, the
+cash of what was booked from it is compared with that, to the cent; what differs is reported, and so is every column with values that
+the format neither reads nor ignores by name.
 
 ## A format of your own
 
@@ -32,6 +37,8 @@ header = ["Date", "Action|Type", "Symbol", "Units", "Total (*)"]   # all must be
 dates = "DMY"                     # what 3/4/2024 means, where the file does not show it
 decimal = ","                     # what 1,234 means, where the file does not show it
 timezone = "Europe/Amsterdam"     # of times that do not say theirs
+costs = "-"                       # a fee or tax has a minus; without one it was given back
+ignored = ["Note", "Balance*"]    # columns that tell nothing that is booked; others with values are reported
 
 [columns]                         # role = column, or columns of which the first that is not empty counts
 date = "Date"
@@ -40,6 +47,8 @@ symbol = "Symbol"
 quantity = "Units"
 net = "Total (*)"                 # the cash that moved, with its sign; * is its currency. Gross would be `amount`
 currency = "Price >"              # the column without a name right behind Price
+cash = "Settled"                  # what moved, without a sign: compared with what is booked, to the cent
+rate = "FX rate"                  # between the currency of the price and that of the cash
 fee = "Commission"                # fee, tax, and fee_currency, tax_currency
 
 [[extract]]                       # what stands inside another column
@@ -72,7 +81,7 @@ _POINTER = re.compile(r"(in row|with the id|not a number:) .*")
 
 def samples() -> list[Path]:
     """Every export that comes with the tests."""
-    return [path for path in sorted(EXPORTS.iterdir()) if path.suffix in (".csv", ".json", ".xml")]
+    return [path for path in sorted(EXPORTS.iterdir()) if path.suffix in SUFFIXES]
 
 
 def page() -> str:

@@ -200,7 +200,7 @@ def test_an_amount_that_is_not_quantity_times_price_is_reported(tmp_path):
         "01/16/2024,Buy,ACME,ACME INC,10,$15.00,$1.00,-$151.00\n"
     )
     (off,) = read(tmp_path, text).differences
-    assert (off.row, off.stated, off.computed) == (2, 171, 151)
+    assert (off.row, off.what, off.stated, off.computed) == (2, "the cash", -171, -151)
 
 
 def test_the_header_again_in_the_middle(tmp_path):
@@ -567,7 +567,7 @@ def test_the_costs_of_an_order_go_with_its_largest_fill_whatever_the_order_of_th
 @pytest.mark.parametrize(
     "sentence",
     ["Valuta Creditering", "FX Debit", "Währungswechsel (Einbuchung)", "Opération de change - Crédit", "Ingreso Cambio de Divisa",
-     "Levantamento de divisa", "Degiro Cash Sweep Transfer", "Reservation iDEAL / Sofort Deposit", "Processed Flatex Withdrawal"],
+     "Levantamento de divisa", "Degiro Cash Sweep Transfer", "Reservation iDEAL / Sofort Deposit"],
 )  # fmt: skip
 def test_degiro_rows_that_are_no_events(tmp_path, sentence):
     text = (

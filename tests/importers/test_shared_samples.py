@@ -25,9 +25,9 @@ ROWS = {
     """,
     "export_to_ghostfolio/delta-export.csv": """
         2 BUY CRYPTO ETH 10 @ 0.06 = 0.6 fee 0 tax 0 BTC 2023-06-02T20:06:47Z
-        2 FEE CASH ETH - @ - = 0.1 fee 0 tax 0 BNB 2023-06-02T20:06:47Z
+        2 TRANSFER CRYPTO BNB -0.1 @ - = - fee 0 tax 0  2023-06-02T20:06:47Z
         4 TRANSFER CRYPTO DOT -0.1 @ - = - fee 0 tax 0  2023-05-26T06:08:15Z
-        4 FEE CASH DOT - @ - = 0.001 fee 0 tax 0 DOT 2023-05-26T06:08:15Z
+        4 TRANSFER CRYPTO DOT -0.001 @ - = - fee 0 tax 0  2023-05-26T06:08:15Z
     """,
     "export_to_ghostfolio/avanza-export.csv": """
         3 SELL STOCK NO0010827280 352.033838 @ 154.665276 = 54447.410715609288 fee 0 tax 0 SEK 2025-01-13
@@ -105,8 +105,8 @@ ROWS = {
     "export_to_ghostfolio/bux-export.csv": """
         6 BUY STOCK NL0011821202 0.638989 @ 11.08 = 7.07999812 fee 0 tax 0 EUR 2023-03-21T12:37:29Z
         21 BUY STOCK US3755581036 0.104172 @ 109.96 = 11.45475312 fee 0 tax 0 USD 2025-06-11T14:45:18Z
-        24 TRANSFER STOCK US0378331005 -2 @ 500.04 = - fee 0 tax 0 USD 2020-08-31T09:16:47Z
-        25 TRANSFER STOCK US0378331005 8 @ 125.01 = - fee 0 tax 0 USD 2020-08-31T09:18:46Z
+        24 SPLIT STOCK US0378331005 -2 @ - = - fee 0 tax 0 USD 2020-08-31T09:16:47Z
+        25 SPLIT STOCK US0378331005 8 @ - = - fee 0 tax 0 USD 2020-08-31T09:18:46Z
     """,
     "export_to_ghostfolio/relai-export.csv": """
         3 BUY CRYPTO BTC 0.00284516 @ 95287.63 = 271.05 fee 2.45 tax 0 CHF 2024-07-22T09:41:06Z
@@ -128,7 +128,6 @@ ROWS = {
     """,
     "export_to_ghostfolio/bitvavo-export.csv": """
         2 TRANSFER CRYPTO ETH -0.01071395 @ - = - fee 0 tax 0  2023-11-30T10:37:41Z
-        2 FEE CASH ETH - @ - = 1 fee 0 tax 0 ETH 2023-11-30T10:37:41Z
         16 SELL CRYPTO ETH 0.00781401 @ 1597.5 = 12.482880975 fee 0.032880975 tax 0 EUR 2023-02-20T14:15:46Z
         27 INTEREST CRYPTO ETH 0.00001819 @ - = - fee 0 tax 0  2022-11-14T09:48:36Z
     """,
@@ -139,8 +138,8 @@ ROWS = {
     """,
     "export_to_ghostfolio/trading212-export.csv": """
         6 SELL STOCK ASTR 0.61254 @ 1.26 = 0.7718004 fee 0 tax 0 USD 2023-12-26T14:30:05Z
-        9 DIVIDEND STOCK INRG 0.0280492 @ 630.11 = 17.674081412 fee 0 tax 0 GBX 2024-01-12T14:14:14Z
-        9 TAX CASH INRG - @ - = 15.02 fee 0 tax 0 USD 2024-01-12T14:14:14Z
+        9 DIVIDEND STOCK INRG - @ - = 15.02 fee 0 tax 15.02 USD 2024-01-12T14:14:14Z
+        9 DIVIDEND STOCK INRG 0.0280492 @ - = 17.674081412 fee 0 tax 0 GBX 2024-01-12T14:14:14Z
     """,
     "export_to_ghostfolio/cointracking-export.csv": """
         2 INTEREST CRYPTO BTC 0.001 @ - = - fee 0 tax 0  2025-01-18T15:18:55Z
@@ -151,7 +150,7 @@ ROWS = {
         34 SELL STOCK FIHBX 592.199 @ 8.46 = 5010.00354 fee 10 tax 0 USD 2023-08-22
         100 SELL STOCK SNAXX 500135 @ 1 = 500135 fee 0 tax 0 USD 2023-09-08
         108 SPLIT STOCK AVGO 9 @ - = - fee 0 tax 0 USD 2024-07-12
-        112 TRANSFER STOCK 890260854 -1 @ - = - fee 0 tax 0 USD 2024-06-10
+        112 SPLIT STOCK 890260854 -1 @ - = - fee 0 tax 0 USD 2024-06-10
     """,
     "export_to_ghostfolio/freetrade-export.csv": """
         5 DIVIDEND STOCK NVDA 11.5362937 @ - = 0.46 fee 0 tax 0.07 USD 2024-03-27T06:26:00Z
@@ -168,7 +167,7 @@ ROWS = {
     """,
     "cgt_calc/trading212/2020_from_2020-09-11_to_2021-04-02.csv": """
         3 BUY STOCK VNRG 1 @ 10.74 = 10.74 fee 0 tax 0 USD 2020-06-24T14:33:50Z
-        9 DIVIDEND STOCK NVDA 1 @ 0.14 = 0.14 fee 0 tax 0.02 USD 2021-04-02T10:15:07Z
+        9 DIVIDEND STOCK NVDA 1 @ - = 0.16 fee 0 tax 0.02 USD 2021-04-02T10:15:07Z
     """,
     "cgt_calc/trading212/2024_transactions.csv": """
         5 DEPOSIT CASH - - @ - = 0.75 fee 0 tax 0 GBP 2024-01-04T13:12:49Z
@@ -197,8 +196,7 @@ ROWS = {
         21 INTEREST CASH - - @ - = 13 fee 0 tax 0 GBP 2025-02-01
     """,
     "cgt_calc/schwab/cash_merger_transactions.csv": """
-        2 DIVIDEND STOCK FOO - @ - = 1000 fee 0 tax 0 USD 2021-03-02
-        3 TRANSFER STOCK FOO -100 @ - = - fee 0 tax 0 USD 2021-03-02
+        3 SELL STOCK FOO 100 @ 10 = 1000 fee 0 tax 0 USD 2021-03-02
     """,
     "cgt_calc/schwab/bond_interest_transactions.csv": """
         2 INTEREST BOND 912828YW8 - @ - = 500 fee 0 tax 0 USD 2023-03-15

@@ -5,6 +5,8 @@ A case is a file and the lines that test_brokers_exports.py makes of it. What is
 worked out where rows only make sense together.
 """
 
+import csv
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -81,7 +83,7 @@ CASES = {
         """,
         """
         2 BUY CRYPTO SOL 2 @ 100 = 200 fee 0 tax 0 EUR 2024-07-05T21:30:41Z
-        2 FEE CASH SOL - @ - = 0.002 fee 0 tax 0 SOL 2024-07-05T21:30:41Z
+        2 TRANSFER CRYPTO SOL -0.002 @ - = - fee 0 tax 0  2024-07-05T21:30:41Z
         """,
     ),
     "years of two digits, orders": (
@@ -504,3 +506,23 @@ def test_the_name_of_a_paper_is_not_its_symbol(tmp_path):
         _written(CASES["ticker and name"][0], tmp_path), lambda account: account
     ).entries
     assert (entry.symbol, entry.name) == ("AAPL.US", "Apple")
+
+
+@pytest.mark.parametrize("name", ["kraken-ledgers", "binance-transactions", "coinbase-pro-account"])
+def test_ledgers_of_exchanges_may_have_decimal_commas(name, tmp_path):
+    """As a spreadsheet in German saves them: 0,03 coins are not three hundred million."""
+    path = Path(__file__).parents[1] / "exports" / f"{name}.csv"
+    german = tmp_path / path.name
+    with (
+        path.open(encoding="utf-8", newline="") as file,
+        german.open("w", encoding="utf-8", newline="") as out,
+    ):
+        writer = csv.writer(out, delimiter=";")
+        for row in csv.reader(file):
+            writer.writerow([re.sub(r"^(-?\d+)\.(\d+)$", r"\1,\2", cell) for cell in row])
+    different = ["entry_id", "source_file"]
+    expected, found = (
+        engine.read_export(file, lambda account: account, "").table.drop_columns(different)
+        for file in (path, german)
+    )
+    assert found.to_pylist() == expected.to_pylist()

@@ -128,6 +128,7 @@ def test_the_example_of_the_documentation(tmp_path):
         ("split,,AAPL,,4", "row 2: a line of kind split needs 'from'"),
         ("split,,AAPL,31.8.2020,4", "row 2: '31.8.2020' is not a date. Write YYYY-MM-DD"),
         ("split,,AAPL,2020-08-31,four", "row 2: the ratio 'four' is not a number above zero"),
+        ('split,,AAPL,2020-08-31,"1,000"', "row 2: the ratio '1,000' is not a number above zero"),
         ("split,,AAPL,2020-08-31,0", "row 2: the ratio '0' is not"),
         ("class,,AAPL,,,,shares", "row 2: 'SHARES' is no class"),
     ],

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 
 from stock_llm.errors import InputError, ParityError
-from stock_llm.llm import gguf
+from stock_llm.llm import gguf, quantization
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompts import CHAT_TEMPLATE, messages, render
 from stock_llm.synthetic.stock_tiny.tokenizer import write_fast_tokenizer
@@ -160,15 +160,15 @@ def test_sharded_and_untied_weights_are_written_too(base, tmp_path):
 
 
 def test_quantized_files_are_smaller_and_whole(f16, tmp_path):
-    gguf.quantize_gguf(f16, tmp_path / "q4.gguf", "Q4_K_M", threads=1)
+    quantization.quantize_gguf(f16, tmp_path / "q4.gguf", "Q4_K_M", threads=1)
     assert (tmp_path / "q4.gguf").stat().st_size < f16.stat().st_size / 2
-    gguf.check_gguf(tmp_path / "q4.gguf")
+    quantization.check_gguf(tmp_path / "q4.gguf")
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_an_unknown_quantization_lists_the_known(f16, tmp_path):
     with pytest.raises(InputError, match=r"Q4_K_M"):
-        gguf.quantize_gguf(f16, tmp_path / "x.gguf", "Q4_K_X", threads=1)
+        quantization.quantize_gguf(f16, tmp_path / "x.gguf", "Q4_K_X", threads=1)
 
 
 @pytest.mark.parametrize("size", [0, 10, 1000, -100])
@@ -176,7 +176,7 @@ def test_a_cut_file_is_refused_before_anyone_loads_it(f16, tmp_path, size):
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(f16.read_bytes()[:size])
     with pytest.raises(InputError, match=r"cut\.gguf"):
-        gguf.check_gguf(cut)
+        quantization.check_gguf(cut)
 
 
 def test_foreign_weights_are_refused_by_name(base, tmp_path):

@@ -37,6 +37,8 @@ def save(frame: pd.DataFrame, folder: Path, name: str) -> Path:
         ("BHP.AX", "XASX", "Australia/Sydney"),
         ("AAPL", "XNYS", "America/New_York"),
         ("PETR4.SA", "BVMF", "America/Sao_Paulo"),
+        ("EURUSD=X", "24/5", "Europe/London"),
+        ("BTC-USD", "24/7", "UTC"),
     ],
 )
 def test_midnights_of_the_exchange_in_utc_are_its_days(tmp_path, kind, name, exchange, zone):
@@ -102,3 +104,12 @@ def test_the_running_day_is_quarantined(tmp_path):
         (5, "the time is no midnight of the exchange, so that the day is unknown")
     ]
     assert len(result.table) == 3
+
+
+def test_in_a_typed_column_the_running_day_spoils_no_other(tmp_path):
+    days = pd.DatetimeIndex(["2024-03-04", "2024-03-05", "2024-03-06 11:31"], tz="Europe/Berlin")
+    values = {name: [1.0, 2.0, 3.0] for name in ("Open", "High", "Low", "Close", "Volume")}
+    path = save(pd.DataFrame(values, index=days.rename("Date")), tmp_path, "SAP.parquet")
+    result = read_file(path, "")
+    assert result.table["date"].to_pylist() == [date(2024, 3, 4), date(2024, 3, 5)]
+    assert [row.row for row in result.rejected] == [3]

@@ -196,7 +196,7 @@ def test_units_without_a_price_gain_nothing_and_are_told(ledger):
         0,
         80,
     )
-    assert ledger.rules == ["unknown cost"]
+    assert ledger.rules == ["unknown cost", "unknown cost: sold"]
 
 
 @pytest.mark.parametrize("asset_class", ["STOCK", "CRYPTO"])
@@ -204,12 +204,11 @@ def test_units_of_unknown_cost_are_reported_after_they_were_sold(ledger, asset_c
     ledger.add("TRANSFER", 2, 1, 10, asset_class=asset_class)
     row = ledger.add("SELL", 4, 1, 10, 11, asset_class=asset_class).one()
     assert (row["quantity"], row["unknown_cost"], row["realised_fifo"]) == (0, 0, 0)
-    assert ledger.rules == ["unknown cost"]
-    assert "10 units came in without a price (10 of them were sold)" in ledger.findings[0].text
+    assert ledger.rules == ["unknown cost: sold"]
+    assert "10 units were sold that had come in without a price" in ledger.findings[0].text
     ledger.add("TRANSFER", 5, 1, 3, asset_class=asset_class).one()
-    assert "13 units came in without a price (3 of them are held, 10 of them were sold)" in (
-        ledger.findings[0].text
-    )
+    assert ledger.rules == ["unknown cost", "unknown cost: sold"]
+    assert "3 units came in without a price" in ledger.findings[0].text
 
 
 def test_units_of_unknown_cost_that_left_again_are_no_gain_and_no_finding(ledger):

@@ -12,7 +12,6 @@ import pytest
 
 from stock_llm.errors import StockLLMError
 from stock_llm.evaluation.answers import LANGUAGES, parse_answer
-from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, analyse, code, explain, review, signal, statements
 from stock_llm.skills.row import UNPARSED
 from stock_llm.storage.checksums import files_sha256
@@ -124,27 +123,25 @@ def test_snippets_are_python():
 
 
 def test_a_build_runs_to_the_end_and_again_from_its_checkpoint(tmp_path):
-    settings = load_settings(home=tmp_path, threads=1)
-    folder = build(
-        settings, TrainingBudget(steps=2), seed=1, shape=TINY, questions=5, documents=400
-    )
+    folder, work = tmp_path / "stock-tiny", tmp_path / "work"
+    made = {"threads": 1, "seed": 1, "shape": TINY, "questions": 5, "documents": 400}
+    build(folder, work, budget=TrainingBudget(steps=2), **made)
     first = files_sha256([folder / name for name in TOKENIZER_FILES], folder)
     facts = json.loads((folder / FACTS_FILE).read_text())
     assert (facts["steps"], facts["tokens"]) == (2, 8192)
     assert f"{facts['loss']:.4f}" in (folder / "README.md").read_text()
-    assert check(settings) == pytest.approx(facts["loss"], abs=0.001)
+    assert check(folder) == pytest.approx(facts["loss"], abs=0.001)
 
-    build(settings, TrainingBudget(steps=3), seed=1, shape=TINY, questions=5, documents=400)
+    build(folder, work, budget=TrainingBudget(steps=3), **made)
     assert json.loads((folder / FACTS_FILE).read_text())["steps"] == 3
 
-    again = load_settings(home=tmp_path / "again", threads=1)
-    other = build(again, TrainingBudget(steps=1), seed=1, shape=TINY, questions=5, documents=400)
+    other = build(tmp_path / "other", tmp_path / "again", budget=TrainingBudget(steps=1), **made)
     assert files_sha256([other / name for name in TOKENIZER_FILES], other) == first
 
     stated = folder / FACTS_FILE
     stated.write_text(json.dumps(facts | {"loss": facts["loss"] - 0.5}))
     with pytest.raises(StockLLMError, match="the card says"):
-        check(settings)
+        check(folder)
 
 
 def test_the_committed_weights_are_small_and_the_card_states_their_loss():

@@ -9,8 +9,9 @@ import pytest
 from factories.rows import rows_of_all_skills
 
 from stock_llm.artifacts import Candidate, Dataset
-from stock_llm.llm.gguf import quantize_gguf, write_gguf
+from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, messages, render
+from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.settings import load_settings
 from stock_llm.skills.row import write_rows

@@ -6,6 +6,7 @@ import os
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -51,6 +52,10 @@ class Registry:
 
     def __init__(self, file):
         self.file = file
+        self.known = []
+
+    def versions(self, _):
+        return self.known
 
     def champion(self, _):
         return Numbered(int(self.file.read_text())) if self.file.exists() else None
@@ -251,7 +256,7 @@ def test_a_rollback_moves_both_and_is_not_undone_by_running_again(settings, made
 
 def test_only_what_is_published_can_be_rolled_back_to(settings, made, registry):
     publish(settings, made(1))
-    with pytest.raises(PublishError, match="there is no stock-llm:v7"):
+    with pytest.raises(PublishError, match="stock-llm:v7 does not exist"):
         roll_back(settings, 7)
     assert registry.champion(settings).number == 1
 
@@ -521,3 +526,50 @@ def test_with_the_real_registry(settings, made, monkeypatch):
     assert latest(settings) == store_of(settings).digest("stock-llm:v1")
     published_as = real_registry.champion(settings).gguf.with_name("Modelfile")
     assert parse_modelfile(published_as.read_text()).template == prompts.GO_TEMPLATE
+
+
+@pytest.mark.parametrize("part", ["manifest", "blob", "params"])
+@pytest.mark.parametrize("way", ["cut", "flipped"])
+def test_a_damaged_version_is_mended_by_the_next_run(settings, made, part, way, capsys):
+    parts = made(1)
+    before = publish(settings, parts)
+    _damage(store_of(settings), "stock-llm:v1", part, way)
+    assert store_of(settings).verify() != []
+    with pytest.raises(PublishError, match="stock-llm run"):
+        store_of(settings).read_model("stock-llm:v1")
+    assert publish(settings, parts).manifests == before.manifests
+    assert store_of(settings).verify() == []
+    assert "written again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["manifest", "blob"])
+def test_a_damaged_champion_is_mended_from_its_own_files_before_it_is_latest_again(
+    settings, made, registry, part
+):
+    parts = made(1)
+    publish(settings, parts)
+    publish(settings, made(2, verdict="keep", champion=1))
+    version = SimpleNamespace(number=1, gguf=parts[1].gguf, gguf_sha256=parts[1].gguf_sha256)
+    registry.known = [version]
+    _damage(store_of(settings), "stock-llm:v1", part, "flipped")
+    roll_back(settings, 1)
+    assert store_of(settings).verify() == []
+    parts[1].gguf.write_bytes(b"GGUF but no more")
+    _damage(store_of(settings), "stock-llm:v1", part, "flipped")
+    with pytest.raises(PublishError, match="v1 is damaged"):
+        roll_back(settings, 1)
+
+
+def _damage(store, name, part, way):
+    manifest = store.root / "manifests" / "registry.ollama.ai" / "library" / name.replace(":", "/")
+    file = manifest
+    if part != "manifest":
+        kind = {"blob": "model", "params": "params"}[part]
+        layers = json.loads(manifest.read_bytes())["layers"]
+        digest = next(layer["digest"] for layer in layers if layer["mediaType"].endswith(kind))
+        file = store.root / "blobs" / digest.replace(":", "-")
+    content = file.read_bytes()
+    middle = len(content) // 2
+    file.unlink()  # it may share its bytes with the candidate's own file
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    file.write_bytes(content[:middle] if way == "cut" else flipped)

@@ -12,6 +12,7 @@ from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, load_base
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
+from stock_llm.llm.quantization import count_parameters, disk_needed
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
 from stock_llm.storage.checksums import file_sha256
@@ -53,9 +54,11 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
     assert (
         made.gguf_sha256 == file_sha256(made.gguf) and made.gguf_bytes == made.gguf.stat().st_size
     )
-    assert {file.name for file in made.folder.iterdir()} == {made.gguf.name, "artifact.json"}, (
-        "intermediate files stay"
-    )
+    assert {file.name for file in made.folder.iterdir()} == {
+        made.gguf.name,
+        "artifact.json",
+        "checksums.json",
+    }, "intermediate files stay"
     losses = made.losses
     assert losses["adapter"] < losses["base"], "the adapter has learnt nothing"
     for merge in ("original", "dequantized"):  # 4-bit rounding lies between them, and nothing else
@@ -110,6 +113,27 @@ def test_a_step_that_loses_too_much_stops_everything(losses, step):
 
 
 def test_a_disk_without_room_is_said_beforehand(trained, monkeypatch):
+    profile = load_profile(trained.settings.home, trained.settings.profile)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(StockLLMError, match="Free some space and run again"):
-        quantize._need_room(trained.settings.path("models/tiny"), trained.settings.home)
+        quantize._need_room(profile, trained.settings.path("models/tiny"), trained.settings.home)
+
+
+def test_what_lies_on_the_disk_is_never_more_than_what_was_asked_for(trained, monkeypatch):
+    """The files are measured where all of them are there: when the quantized one has just been checked."""
+    profile = load_profile(trained.settings.home, trained.settings.profile)
+    seen = []
+
+    def measure(_):
+        (folder,) = (trained.settings.artifacts / "candidate").glob("*.partial")
+        seen.append(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+
+    monkeypatch.setattr(quantize, "check_losses", measure)
+    other = dataclasses.replace(trained.dataset, holdout_digest="other")
+    quantize.quantize.fn(trained.settings, other, trained.adapter)
+    base = trained.settings.path("models/tiny")
+    needed = disk_needed(base, profile.training.precision, profile.gguf.quantization)
+    assert 0 < seen[0] <= needed
+    weights = needed - (64 << 20)
+    assert weights <= seen[0] <= weights * 1.5, "a tiny model's tokenizer is large beside it"
+    assert count_parameters(base) == 600 * 256 + 256 * (256 * 2 + 128 * 2 + 256 * 3 + 2) + 256

@@ -1,9 +1,11 @@
-"""The last look at a dataset, at the files as they were written: does training see what judges it, or what comes later?
+"""The last look at a dataset, at the files as they were written: does training see what judges it,
+or what comes later?
 
-In: the files, the split, the market that they were made from. Out: nothing, or an error with the ids of the rows. Decision rows
-are compared by symbol and window of time, whatever their numbers: they come from templates, so that their text says nothing.
-What people wrote is compared as text, near-duplicates included. Every row of the market is made again from the market, and has to
-be the same. Does not know how a dataset is drawn.
+In: the files, the split, the market that they were made from. Out: nothing, or an error with the
+ids of the rows. Decision rows are compared by symbol and window of time, whatever their numbers:
+they come from templates, so that their text says nothing. What people wrote is compared as text,
+near-duplicates included. Every row of the market is made again from the market, and has to be the
+same. Does not know how a dataset is drawn.
 """
 
 import json
@@ -24,7 +26,8 @@ from stock_llm.skills import follow
 from stock_llm.skills.row import Row, read_rows
 
 CLOSELY = 1000
-"""Rows at most whose indicators are computed again from candles that end at the close, spread evenly over a file."""
+"""Rows at most whose indicators are computed again from candles that end at the close, spread
+evenly over a file."""
 
 
 @dataclass(frozen=True)

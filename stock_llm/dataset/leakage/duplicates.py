@@ -1,10 +1,12 @@
 """Texts that say the same, exactly or nearly, among free texts and other people's data.
 
-In: texts one by one, each with a name. Out: the name of an earlier text that this one repeats. Two texts are the same where they
-differ only in what `normalised` takes out; nearly the same from a threshold of shared runs of five characters on (Jaccard),
-estimated by MinHash (Broder 1997) and found by locality-sensitive hashing (datasketch). Characters, not words: Thai has no
-spaces. A text costs about 1 KiB, however long it is. Not for rows that are built from templates: those are alike by design.
-Does not know which side of a split a text is on; whoever asks adds the side that must not be repeated first.
+In: texts one by one, each with a name. Out: the name of an earlier text that this one repeats. Two
+texts are the same where they differ only in what `normalised` takes out; nearly the same from a
+threshold of shared runs of five characters on (Jaccard), estimated by MinHash (Broder 1997) and
+found by locality-sensitive hashing (datasketch). Characters, not words: Thai has no spaces. A text
+costs about 1 KiB, however long it is. Not for rows that are built from templates: those are alike
+by design. Does not know which side of a split a text is on; whoever asks adds the side that must
+not be repeated first.
 """
 
 import hashlib
@@ -26,14 +28,15 @@ THRESHOLD = 0.8
 """Share of common shingles from which on two texts are one."""
 
 ACROSS = 0.5
-"""The same across the split, where a text too many costs a row and a text too few the measurement: reworded is not enough."""
+"""The same across the split, where a text too many costs a row and a text too few the measurement:
+reworded is not enough."""
 
 PERMUTATIONS = 128
 """The estimate's standard error is then 0.035 at 0.8, and 0.044 at 0.5."""
 
 _BANDS = {THRESHOLD: (16, 8), ACROSS: (42, 3)}
-"""Groups of hash values, and values in each: 95 % of two texts that share 0.8 meet in a group of the first, and more than 99 % of
-those that share 0.5 in one of the second."""
+"""Groups of hash values, and values in each: 95 % of two texts that share 0.8 meet in a group of
+the first, and more than 99 % of those that share 0.5 in one of the second."""
 
 SHINGLE = 5
 
@@ -52,7 +55,8 @@ class Duplicate:
 
 
 class DuplicateIndex:
-    """The texts seen so far, alike from `THRESHOLD` or `ACROSS` on; the same texts in the same order give the same answers."""
+    """The texts seen so far, alike from `THRESHOLD` or `ACROSS` on; the same texts in the same
+    order give the same answers."""
 
     def __init__(self, threshold: float = THRESHOLD):
         from datasketch import MinHashLSH
@@ -107,7 +111,8 @@ class DuplicateIndex:
 
 
 def normalised(text: str) -> str:
-    """The text without what makes no difference: as `visible`, without punctuation; every number is 0."""
+    """The text without what makes no difference: as `visible`, without punctuation; every number is
+    0."""
     plain = _NUMBER.sub("0", re.sub("['\u2019`]", "", visible(text)))
     return " ".join(_BETWEEN_WORDS.sub(" ", plain).split())
 
@@ -115,8 +120,9 @@ def normalised(text: str) -> str:
 def visible(text: str) -> str:
     """What a reader sees, whatever characters it is written with.
 
-    Compatibility forms, case, accents, invisible characters and look-alikes of Latin letters (the common ones of Unicode TS 39's
-    confusables) make no difference. Thai keeps its vowels and tone marks.
+    Compatibility forms, case, accents, invisible characters and look-alikes of Latin letters (the
+    common ones of Unicode TS 39's confusables) make no difference. Thai keeps its vowels and tone
+    marks.
     """
     words = text.casefold().split()
     return " ".join(
@@ -132,7 +138,8 @@ def _latin(word: str) -> str:
 
 
 class _WithoutMarks(dict[int, int | None]):
-    """For `str.translate`: without format characters, and without marks on letters but Thai ones."""
+    """For `str.translate`: without format characters, and without marks on letters but Thai
+    ones."""
 
     def __missing__(self, code: int) -> int | None:
         thai = 0x0E00 <= code <= 0x0E7F
@@ -159,7 +166,8 @@ def _key(plain: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _min_hash(plain: str) -> "MinHash":
-    """The signature; kept for a moment, because a text is looked for on one side and then on the other."""
+    """The signature; kept for a moment, because a text is looked for on one side and then on the
+    other."""
     data = plain.encode("utf-32-le", "surrogatepass")
     width = 4 * SHINGLE
     shingles = {data[at : at + width] for at in range(0, max(1, len(data) - width + 4), 4)}

@@ -1,7 +1,8 @@
-"""What of a row somebody wrote, and what it names: its own words, the stocks and the days in its text.
+"""What of a row somebody wrote, and what it names: its own words, the stocks and the days in its
+text.
 
-In: a row. Out: texts that can be compared. A sentence that the project's own templates make is nobody's words: two people who
-correct such answers have it in common. Does not know what judges.
+In: a row. Out: texts that can be compared. A sentence that the project's own templates make is
+nobody's words: two people who correct such answers have it in common. Does not know what judges.
 """
 
 import re
@@ -29,7 +30,8 @@ TEMPLATED = (analyse.NAME, signal.NAME, explain.NAME, review.NAME, portfolio.NAM
 """Skills whose rows come from templates."""
 
 LONG_ENOUGH = 20
-"""Normalised characters from which on a sentence is somebody's own: shorter ones are common property."""
+"""Normalised characters from which on a sentence is somebody's own: shorter ones are common
+property."""
 
 
 def free_text(row: Row) -> str:
@@ -46,7 +48,8 @@ def free_text(row: Row) -> str:
 
 
 def own_words(row: Row) -> list[str]:
-    """`free_text`, and what else somebody wrote in the row: each sentence of a wish, in the answer format or not."""
+    """`free_text`, and what else somebody wrote in the row: each sentence of a wish, in the answer
+    format or not."""
     whole = [text] if (text := free_text(row)) else []
     if row.skill == follow.NAME:
         return [
@@ -131,7 +134,8 @@ def _templates() -> frozenset[str]:
 
 
 def question(row: Row) -> str:
-    """The words of a question that somebody put in their own way; empty for the project's wordings, and for a few words.
+    """The words of a question that somebody put in their own way; empty for the project's wordings,
+    and for a few words.
 
     The block of a stock or a portfolio is none of them: `subject` says what it is about.
     """
@@ -160,13 +164,15 @@ def _wordings() -> re.Pattern[str]:
 
 
 def subject(row: Row) -> tuple[str, ...]:
-    """What the block in the row is about: the stock, or the portfolio, and the days; nothing where there is no block."""
+    """What the block in the row is about: the stock, or the portfolio, and the days; nothing where
+    there is no block."""
     named = sorted(_block_names(row))
     return (*named, *sorted(days(row.input))) if named else ()
 
 
 def names(row: Row) -> Iterator[str]:
-    """The stocks that a row names, in the case of `visible`: in its field and in its block; "portfolio" for a portfolio's."""
+    """The stocks that a row names, in the case of `visible`: in its field and in its block;
+    "portfolio" for a portfolio's."""
     if row.symbol:
         yield visible(row.symbol)
     yield from _block_names(row)
@@ -192,7 +198,8 @@ _SYMBOL = re.compile(r"[A-Za-z0-9]+(?:[.^=-][A-Za-z0-9]+)*")
 
 
 def days(text: str) -> set[str]:
-    """The days that a text names, year first, as ISO dates; years of the Buddhist era are understood."""
+    """The days that a text names, year first, as ISO dates; years of the Buddhist era are
+    understood."""
     found = set()
     for year, month, day in _DAY.findall(text):
         try:
@@ -208,7 +215,8 @@ _DAY = re.compile(r"(?<!\d)(\d{4})[-/.‐-―](\d{1,2})[-/.‐-―](\d{1,2})(?!\
 
 
 def shows_later_day(row: Row) -> bool:
-    """Whether what a row shows is of a later day than its own; people may well ask about days to come."""
+    """Whether what a row shows is of a later day than its own; people may well ask about days to
+    come."""
     if row.skill in TEMPLATED:
         texts = (row.instruction, row.input, row.output) if row.skill != code.NAME else ()
         return any(

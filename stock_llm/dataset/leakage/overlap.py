@@ -1,8 +1,10 @@
-"""What rows that judge are about: their events, questions and words; and whether another row has any of these in common.
+"""What rows that judge are about: their events, questions and words; and whether another row has
+any of these in common.
 
-In: the rows of the holdout, or the frozen corrections. Out: answers about one row at a time. Rows of templates are compared by
-symbol and window of time, whatever their numbers. Of what people wrote, the stocks and days in the text count as much as those in
-the fields. Does not know the market.
+In: the rows of the holdout, or the frozen corrections. Out: answers about one row at a time. Rows
+of templates are compared by symbol and window of time, whatever their numbers. Of what people
+wrote, the stocks and days in the text count as much as those in the fields. Does not know the
+market.
 """
 
 import hashlib
@@ -25,7 +27,8 @@ from stock_llm.skills.decision_point import HORIZON
 from stock_llm.skills.row import Row
 
 _EVENT = timedelta(days=HORIZON * 3 // 2 + 1)
-"""The label's horizon in calendar days, for what has no label of its own: half as long again, for weekends."""
+"""The label's horizon in calendar days, for what has no label of its own: half as long again, for
+weekends."""
 
 
 class OverlapIndex:
@@ -42,7 +45,8 @@ class OverlapIndex:
             self.add(row)
 
     def add(self, row: Row) -> None:
-        """Takes a row in. A frozen correction judges a question and its words; the event it is about may be learnt from."""
+        """Takes a row in. A frozen correction judges a question and its words; the event it is
+        about may be learnt from."""
         name = PORTFOLIO if row.skill == portfolio.NAME else visible(row.symbol)
         if name and row.as_of and row.skill != follow.NAME:
             self._windows.setdefault(name, []).append(window(row))
@@ -56,7 +60,8 @@ class OverlapIndex:
             self._texts.keep(f"{row.id} {number}", text)
 
     def shares_event(self, row: Row) -> bool:
-        """Whether a window of time that the row is about overlaps with that of a judging row of the same symbol."""
+        """Whether a window of time that the row is about overlaps with that of a judging row of the
+        same symbol."""
         windows = [(first, last) for first, last in _windows(row) if last >= self._first]
         if not windows:
             return False
@@ -67,7 +72,8 @@ class OverlapIndex:
         )
 
     def _named(self, row: Row) -> set[str]:
-        """The judged stocks that a row names, as a word of its text too; in any case of letters where no field names one."""
+        """The judged stocks that a row names, as a word of its text too; in any case of letters
+        where no field names one."""
         written = words(row)
         found = {*names(row), *(visible(word) for word in written & self._symbols)}
         if not row.symbol:
@@ -79,7 +85,8 @@ class OverlapIndex:
         return found
 
     def asks(self, row: Row) -> bool:
-        """Whether the same question judges: with the same numbers, or in nearly the same words of somebody's own."""
+        """Whether the same question judges: with the same numbers, or in nearly the same words of
+        somebody's own."""
         if _asked(row) in self._questions:
             return True
         asked = question(row) if self._wordings else ""
@@ -114,7 +121,8 @@ def _event(day: str) -> tuple[str, str]:
 
 
 def row_identity(row: Row) -> bytes:
-    """What no two train rows share: for decisions what they know of which day, for all else what they ask and answer."""
+    """What no two train rows share: for decisions what they know of which day, for all else what
+    they ask and answer."""
     if row.skill in TEMPLATED and row.skill != code.NAME:
         return _digest(row.skill, row.symbol, row.as_of, row.input)
     return _digest(row.skill, " ".join(row.instruction.split()), row.input, row.output)

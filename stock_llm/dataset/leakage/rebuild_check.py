@@ -1,9 +1,11 @@
-"""Every row of a market, made again from the market: does it show, ask and answer what the close allows, and nothing else?
+"""Every row of a market, made again from the market: does it show, ask and answer what the close
+allows, and nothing else?
 
-In: candles with their indicators, the user's fills, how often outcomes followed. Out: what is wrong with a row. A row may be
-nothing but what its builder makes of the close, the position held then, the trade or the portfolio that it names; its label may
-be nothing but what came after. That the indicators themselves know nothing later is proved on some rows, from candles that end
-at the close. Does not know the split, nor what people wrote.
+In: candles with their indicators, the user's fills, how often outcomes followed. Out: what is wrong
+with a row. A row may be nothing but what its builder makes of the close, the position held then,
+the trade or the portfolio that it names; its label may be nothing but what came after. That the
+indicators themselves know nothing later is proved on some rows, from candles that end at the close.
+Does not know the split, nor what people wrote.
 """
 
 import math
@@ -70,7 +72,8 @@ class RebuildCheck:
             self._trades.setdefault(trade.ref, []).append(trade)
 
     def faults(self, row: Row, closely: bool) -> Iterator[str]:
-        """What is wrong with a row of the market; `closely`: its indicators are computed again from candles that end there."""
+        """What is wrong with a row of the market; `closely`: its indicators are computed again from
+        candles that end there."""
         if row.skill in OUTCOMES and row.label_from <= row.as_of:
             yield "labels begin before the close is over"
         if row.skill in OUTCOMES and row.source["kind"] == "trade":
@@ -111,7 +114,8 @@ class RebuildCheck:
             yield ANSWER
 
     def _made_again(self, row: Row) -> Iterator[Row]:
-        """The rows that may stand where the row stands; none where the market has nothing of the kind."""
+        """The rows that may stand where the row stands; none where the market has nothing of the
+        kind."""
         language = next((known for known in LANGUAGES if known == row.language), LANGUAGES[0])
         if row.skill == code.NAME:
             if rules := row.facts.get("strategy"):
@@ -150,7 +154,8 @@ class RebuildCheck:
                 yield SKILLS[row.skill].row(moment, self._odds, language, phrasing)
 
     def _held(self, row: Row, index: int) -> Iterator[tuple[Position | None, dict[str, str]]]:
-        """What may have been held at a close: before the fill that was decided there, or after all fills of the day."""
+        """What may have been held at a close: before the fill that was decided there, or after all
+        fills of the day."""
         holding = self._market.held.get(row.symbol)
         if row.source["kind"] != "trade":
             day = {"kind": "day", "ref": f"{row.symbol} {row.as_of}"}
@@ -189,7 +194,8 @@ class RebuildCheck:
 def _seen(
     row: Row, series: IndicatorSeries, index: int, position: Position | None
 ) -> Situation | None:
-    """The situation at a close. The row's own where it is that one as printed: to print the indicators again takes longer."""
+    """The situation at a close. The row's own where it is that one as printed: to print the
+    indicators again takes longer."""
     told = row.facts.get("situation", {})
     if index < WARM_UP or told.keys() != _FIELDS or not _as_printed(told, series, index):
         return series.at(index, position)

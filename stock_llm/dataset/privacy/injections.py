@@ -1,9 +1,11 @@
-"""Instructions hidden in text that is only to be read: found, and flagged; what fakes a turn of the conversation is taken apart.
+"""Instructions hidden in text that is only to be read: found, and flagged; what fakes a turn of the
+conversation is taken apart.
 
-In: text that somebody else wrote (news, memos, feedback, other people's data), English or Thai. Out: what it tries, in words;
-the text with the prompt format's own tokens made harmless. What is found is a sign, not a proof, and what is not found may still
-be one: the defence is that such text stands in rows as quoted data, with an answer that does not follow it, and that no row
-teaches an answer that was flagged. Does not know rows.
+In: text that somebody else wrote (news, memos, feedback, other people's data), English or Thai.
+Out: what it tries, in words; the text with the prompt format's own tokens made harmless. What is
+found is a sign, not a proof, and what is not found may still be one: the defence is that such text
+stands in rows as quoted data, with an answer that does not follow it, and that no row teaches an
+answer that was flagged. Does not know rows.
 """
 
 import re
@@ -17,41 +19,53 @@ _WITHIN = r"[^.!?\n]{0,40}?"
 _PATTERNS = {
     "sets earlier instructions aside": (
         rf"\b(?:ignore|disregard|forget|override|bypass|do not follow|don't follow)\b{_WITHIN}"
-        r"\b(?:instructions?|prompts?|rules|guidelines|directions|training|(?:all|any|every)(?:thing)? (?:above|before))\b",
-        r"(?:ไม่ต้องสนใจ|อย่าสนใจ|เพิกเฉย(?:ต่อ)?|ละเว้น|ลืม|ยกเลิก|ไม่ต้องทำตาม|อย่าทำตาม|ข้าม)[^\n]{0,30}?"
-        r"(?:คำสั่ง|คำแนะนำ(?:ก่อนหน้า|ข้างต้น|เดิม|ทั้งหมด)|กฎ|ข้อกำหนด|ที่ผ่านมาทั้งหมด|ทุกอย่างก่อนหน้า)",
+        r"\b(?:instructions?|prompts?|rules|guidelines|directions|training|(?:all|any|"
+        r"every)(?:thing)? (?:above|before))\b",
+        r"(?:ไม่ต้องสนใจ|อย่าสนใจ|เพิกเฉย(?:ต่อ)?|ละเว้น|ลืม|ยกเลิก|ไม่ต้องทำตาม|อย่าทำตาม|"
+        r"ข้าม)[^\n]{0,30}?"
+        r"(?:คำสั่ง|คำแนะนำ(?:ก่อนหน้า|ข้างต้น|เดิม|ทั้งหมด)|กฎ|ข้อกำหนด|ที่ผ่านมาทั้งหมด|"
+        r"ทุกอย่างก่อนหน้า)",
     ),
     "gives new instructions": (
-        r"\b(?:new|updated|real|actual|additional) (?:system )?(?:instructions?|prompt)\b\s*(?::|are\b|is\b)",
+        r"\b(?:new|updated|real|actual|additional) (?:system )?(?:instructions?|prompt)\b\s*(?::|"
+        r"are\b|is\b)",
         r"\bfrom now on,? (?:you|always|only|answer|say|reply)\b",
         r"คำสั่งใหม่\s*(?::|คือ)",
         r"(?:จากนี้ไป|ต่อจากนี้)\s*(?:ให้|คุณ|ต้อง|จง)",
     ),
     "gives the model another role": (
         r"\byou are (?:now|no longer)\b",
-        r"\b(?:act|behave|pretend|roleplay) (?:as if|as though|to be|as an? (?:unrestricted|uncensored|jailbroken|evil))\b"
+        r"\b(?:act|behave|pretend|roleplay) (?:as if|as though|to be|as an? (?:unrestricted|"
+        r"uncensored|jailbroken|evil))\b"
         rf"{_WITHIN}\b(?:no|without|different|unrestricted|another)\b",
         r"\b(?:jailbreak|developer mode|dan mode|do anything now)\b",
         r"(?:ตอนนี้|บัดนี้)\s*(?:คุณ|เธอ|เจ้า)คือ",
-        r"(?:แกล้งทำเป็น|สวมบทบาท(?:เป็น)?|ทำตัวเป็น)[^\n]{0,30}(?:ไม่มีข้อจำกัด|ไม่มีกฎ|ไร้ข้อจำกัด)",
+        r"(?:แกล้งทำเป็น|สวมบทบาท(?:เป็น)?|ทำตัวเป็น)[^\n]{0,30}(?:ไม่มีข้อจำกัด|ไม่มีกฎ|"
+        r"ไร้ข้อจำกัด)",
     ),
     "asks for what is hidden": (
-        rf"\b(?:reveal|print|show|repeat|output|leak|tell)\b (?:me |us )?(?:the|your|all|any|its)\b{_WITHIN}"
-        r"\b(?:system prompt|hidden prompt|initial instructions|api[ _-]?keys?|passwords?|credentials|secrets?)\b",
-        r"(?:เปิดเผย|แสดง|พิมพ์|บอก)[^\n]{0,30}(?:system prompt|พรอมป์ระบบ|พรอมต์ระบบ|คำสั่งระบบ|รหัสผ่าน|คีย์ลับ|api key)",
+        rf"\b(?:reveal|print|show|repeat|output|leak|tell)\b (?:me |us )?(?:the|your|all|any|"
+        rf"its)\b{_WITHIN}"
+        r"\b(?:system prompt|hidden prompt|initial instructions|api[ _-]?keys?|passwords?|"
+        r"credentials|secrets?)\b",
+        r"(?:เปิดเผย|แสดง|พิมพ์|บอก)[^\n]{0,30}(?:system prompt|พรอมป์ระบบ|พรอมต์ระบบ|คำสั่งระบบ|"
+        r"รหัสผ่าน|คีย์ลับ|api key)",
     ),
     "dictates the answer": (
-        r"\b(?:always|only|just|must|simply)\b (?:answer|say|reply|respond|recommend|output|print|write)\b"
+        r"\b(?:always|only|just|must|simply)\b (?:answer|say|reply|respond|recommend|output|print|"
+        r"write)\b"
         rf"{_WITHIN}\b(?:buy|sell|hold|positive|negative|neutral)\b",
         rf"\b(?:answer|reply|respond|recommend|rate)\b{_WITHIN}\b(?:buy|sell|positive|negative)\b"
         rf"{_WITHIN}\b(?:regardless|no matter|whatever)\b",
-        rf"\b(?:regardless of|no matter|whatever)\b{_WITHIN}\b(?:answer|say|recommend|output|respond)\b"
+        rf"\b(?:regardless of|no matter|whatever)\b{_WITHIN}\b(?:answer|say|recommend|output|"
+        rf"respond)\b"
         rf"{_WITHIN}\b(?:buy|sell|positive|negative)\b",
         r"ตอบ(?:ว่า)?\s*(?:เสมอ|เท่านั้น)",
         r"(?:ตอบ|แนะนำ)[^\n]{0,20}(?:BUY|SELL|ซื้อ|ขาย)[^\n]{0,15}(?:เสมอ|เท่านั้น|ทุกครั้ง)",
     ),
     "fakes a turn of the conversation": (
-        r"\[/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]|<</?SYS>>|<\|[a-z_]{2,30}\|>|</?s>",
+        r"\[/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]|<</?SYS>>|"
+        r"<\|[a-z_]{2,30}\|>|</?s>",
         r"^\s*(?:#{1,4}\s*)?(?:system|assistant)\s*(?:prompt|message)?\s*:\s*\S",
     ),
 }
@@ -66,7 +80,8 @@ _COMPILED = {
 }
 
 _TOKENS = re.compile(
-    r"\[(/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|IMG|IMG_BREAK|IMG_END|PREFIX|MIDDLE|SUFFIX)|control_\d+)\]"
+    r"\[(/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|IMG|IMG_BREAK|IMG_END|"
+    r"PREFIX|MIDDLE|SUFFIX)|control_\d+)\]"
     r"|<(/?s|unk|pad)>|<<(/?SYS)>>|<\|([a-z_]{2,30})\|>"
 )
 

@@ -1,7 +1,9 @@
-"""Ids and file names that say who somebody is: in rows a hash stands for them, and is led back to what it stands for.
+"""Ids and file names that say who somebody is: in rows a hash stands for them, and is led back to
+what it stands for.
 
-In: an id, the hash of this machine (`secrets.account_hash`). Out: "id:" and 16 hex digits, the same for the same id; without
-this machine's salt nobody can try telephone numbers until one fits. Does not know which ids have to be hidden.
+In: an id, the hash of this machine (`secrets.account_hash`). Out: "id:" and 16 hex digits, the same
+for the same id; without this machine's salt nobody can try telephone numbers until one fits. Does
+not know which ids have to be hidden.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +26,8 @@ def known_forms(name: str, hashed: HashFunction | None) -> frozenset[str]:
 
 
 def resolve(ref: str, names: Iterable[str], hashed: HashFunction | None) -> str:
-    """The one of these names that `ref` stands for; `ref` itself where it is an id, or stands for none of them."""
+    """The one of these names that `ref` stands for; `ref` itself where it is an id, or stands for
+    none of them."""
     return resolve_all([ref], names, hashed)[0]
 
 

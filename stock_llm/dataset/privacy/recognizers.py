@@ -1,8 +1,10 @@
-"""What finds identities in text: Presidio's pattern recognisers, which need no language model, and this project's patterns.
+"""What finds identities in text: Presidio's pattern recognisers, which need no language model, and
+this project's patterns.
 
-In: text as `redaction` folds it: ASCII digits, hyphens, one space where there is space, nothing invisible. Out: places and marks.
-Numbers that markets write in the same forms are told by what stands around them and left alone: ISINs by their check digit,
-amounts by the word or the currency beside them, price levels by their order. Does not know what is done with a find.
+In: text as `redaction` folds it: ASCII digits, hyphens, one space where there is space, nothing
+invisible. Out: places and marks. Numbers that markets write in the same forms are told by what
+stands around them and left alone: ISINs by their check digit, amounts by the word or the currency
+beside them, price levels by their order. Does not know what is done with a find.
 """
 
 import re
@@ -68,7 +70,8 @@ def _is_of_the_market(text: str, find: IdentityMatch) -> bool:
 
 
 def _are_prices(said: str) -> bool:
-    """Whether these are levels that rise or fall by small or round steps, such as 150-155-160-165."""
+    """Whether these are levels that rise or fall by small or round steps, such as
+    150-155-160-165."""
     numbers = [int(part) for part in re.findall(r"\d+", said)]
     if len(numbers) < 3 or not re.fullmatch(r"[\d /.-]+", said):
         return False
@@ -87,8 +90,10 @@ _SECURITY = r"\b(?:cusip|sedol|isin|wkn|cik)\b"
 _BETWEEN = r"(?:[ :=(]|\b(?:is|was|of|at|to|about|around|over|rose|fell|reached|hit)\b|ซื้อขาย|ตลาด|รวม|หุ้น|อยู่ที่|ที่|เป็น)*"
 _SECURITY_BEFORE = re.compile(rf"{_SECURITY}{_BETWEEN}$", re.IGNORECASE)
 _AMOUNT_BEFORE = re.compile(
-    rf"(?:{_SECURITY}|\b(?:volume|vol|turnover|revenues?|sales|cap|capitali[sz]ation|assets|debt|earnings|income|profit|loss|float|"
-    rf"outstanding)\b\.?|ปริมาณ|มูลค่า|รายได้|กำไร|ขาดทุน|สินทรัพย์|หนี้สิน){_BETWEEN}(?:{_CURRENCY})? ?[$€£¥฿]?$"
+    rf"(?:{_SECURITY}|\b(?:volume|vol|turnover|revenues?|sales|cap|capitali[sz]ation|assets|debt|"
+    rf"earnings|income|profit|loss|float|"
+    rf"outstanding)\b\.?|ปริมาณ|มูลค่า|รายได้|กำไร|ขาดทุน|สินทรัพย์|"
+    rf"หนี้สิน){_BETWEEN}(?:{_CURRENCY})? ?[$€£¥฿]?$"
     rf"|(?:[$€£¥฿]|\b(?:{_CURRENCY})) ?$",
     re.IGNORECASE,
 )
@@ -97,15 +102,18 @@ _AMOUNT_AFTER = re.compile(rf" ?{_UNIT}", re.IGNORECASE)
 # Forms
 
 _START, _END = r"(?<!\d)(?<!\d\.)", r"(?!\d|\.\d|%)"
-"""Around a number that stands alone: it is neither the decimals of a price nor what comes before them."""
+"""Around a number that stands alone: it is neither the decimals of a price nor what comes before
+them."""
 
 _PART = r"(?: ?[-./] ?| )"
 _GAP = rf"{_PART}?"
 """What stands between the parts of a number, and what may stand between its digits."""
 
 _IS = (
-    r"(?: ?(?:numbers?|num\b|no\b\.?|nr\b\.?|n[°º]|id\b|is\b|are\b|was\b|which\b|that\b|['’]s\b|[-#:=,(\[\"'{]|"
-    r"\.{2,}|[…*•]+|x{2,}(?=[\d -])|x(?=\d)|เลขที่|หมายเลข|เลข|คือ|ที่|หุ้น|ธนาคาร|เงินฝาก|ออมทรัพย์|"
+    r"(?: ?(?:numbers?|num\b|no\b\.?|nr\b\.?|n[°º]|id\b|is\b|are\b|was\b|which\b|that\b|['’]s\b|"
+    r"[-#:=,(\[\"'{]|"
+    r"\.{2,}|[…*•]+|x{2,}(?=[\d -])|x(?=\d)|เลขที่|หมายเลข|เลข|คือ|ที่|หุ้น|ธนาคาร|เงินฝาก|"
+    r"ออมทรัพย์|"
     r"ซื้อขาย|หลักทรัพย์|กระแสรายวัน|ลงทุน|เทรด|ของผม|ของฉัน|ของดิฉัน))*+ ?+"
 )
 """What stands between the word and the number; `\\K` then leaves the word where it is."""
@@ -114,7 +122,8 @@ _LAST_DIGITS = (
     r"(?:last|final|first) (?:(?:\d|two|three|four|five|six) )?(?:digits?|numbers?|figures?)\b"
 )
 _ENDS = (
-    r"(?:(?:ends?|ended|ending|finish(?:es|ing)|starts?|starting|begins?|beginning)\b(?: (?:in|with|on|by)\b)?"
+    r"(?:(?:ends?|ended|ending|finish(?:es|ing)|starts?|starting|begins?|beginning)\b(?: (?:in|"
+    r"with|on|by)\b)?"
     rf"|{_LAST_DIGITS}|(?:ลงท้าย|ขึ้นต้น)(?:ด้วย)?|(?:endet|endend) (?:auf|mit)\b"
     r"|termina(?:nd[oa]|d[oa])?(?: (?:en|in|com|con)\b)?|(?:se termin|finiss)[a-z]+ par\b)"
 )
@@ -131,15 +140,18 @@ _SOME_DIGITS = rf"{_NO_DATE}{_NO_YEAR}\d(?:[ -]?\d){{2,}}{_END}{_NO_AMOUNT}"
 _AND = r"(?: ?(?:,|&|/|and|or|und|et|y|และ|หรือ|กับ) ?)++"
 
 _ACCOUNT_WORD = (
-    r"(?:\b(?:account|acct|acc|a/c|konto|rekening|cuenta|compte|(?<!home )depot|portfolio(?= (?:no|num|id|#))|"
-    r"(?:client|customer|user|member|kunden|klant)(?= ?(?:id|no|num|nr|#|nummer)))s?(?:number|nummer|no|nr|id)?\b"
+    r"(?:\b(?:account|acct|acc|a/c|konto|rekening|cuenta|compte|(?<!home )depot|portfolio(?= (?:no|"
+    r"num|id|#))|"
+    r"(?:client|customer|user|member|kunden|klant)(?= ?(?:id|no|num|nr|#|nummer)))s?(?:number|"
+    r"nummer|no|nr|id)?\b"
     r"(?:(?<=acct|accts|acc)\.)?|บัญชี|(?<!มูลค่า)พอร์ต)"
 )
 _NAMED = rf"{_ACCOUNT_WORD}{_IS}(?:{_ENDS}{_IS})?\K{_NO_DATE}{_NO_ROUND}"
 
 
 def _in_part(word: str) -> dict[str, str]:
-    """The last digits of a number, behind its name or before it, and a further number beside one."""
+    """The last digits of a number, behind its name or before it, and a further number beside
+    one."""
     of = r"(?: (?:of|on|in|for|from|my|the|our|your|his|her|their))* "
     return {
         "in part": rf"{word}{_IS}{_ENDS}{_IS}\K{_SOME_DIGITS}",
@@ -168,7 +180,8 @@ _PHONE = {
     "abroad": rf"(?<![\d.])\+(?=(?:[ ()/-]{{0,3}}\d){{9,15}}(?!\d))\d{{1,3}}(?:[ /-]{{0,3}}\(?\d{{1,12}}\)?){{1,7}}{_END}"
     rf"|(?<![\d.])\+\d{{1,3}}(?:\.\d{{2,4}}){{3,4}}{_END}",
     "named": r"(?:\b(?:phone|(?!(?-i:TEL) \d{7}(?!\d))tel|telephone|telefon|mobile|cell|whatsapp|fax|call (?:me|us)(?: at| on)?)"
-    rf"\b|โทรศัพท์|โทร|มือถือ|เบอร์)\.?{_IS}\K{_NO_DATE}\+?\d(?:[ ()/-]{{0,3}}\d){{6,14}}{_END}{_NO_AMOUNT}",
+    rf"\b|โทรศัพท์|โทร|มือถือ|เบอร์)\.?{_IS}\K{_NO_DATE}\+?\d(?:[ "
+    rf"()/-]{{0,3}}\d){{6,14}}{_END}{_NO_AMOUNT}",
 }
 
 _NO_SIGN = r"[^\s@,;:<>()\[\]\"'"
@@ -216,14 +229,16 @@ def _iban_forms() -> tuple[str, dict[str, str]]:
 
 
 _CARD_WITH_CHECK = (
-    rf"(?<![A-Z\d])(?<!\d\.)(?:4\d{{3}}|5[0-5]\d\d|6\d{{3}}|1\d{{3}}|3\d{{3}}|2[2-7]\d\d){_GAP}\d{{3,4}}{_GAP}\d{{3,4}}{_GAP}\d{{3,5}}{_END}"
+    rf"(?<![A-Z\d])(?<!\d\.)(?:4\d{{3}}|5[0-5]\d\d|6\d{{3}}|1\d{{3}}|3\d{{3}}|"
+    rf"2[2-7]\d\d){_GAP}\d{{3,4}}{_GAP}\d{{3,4}}{_GAP}\d{{3,5}}{_END}"
     rf"|{_START}(?=\d{{3,}} \d{{3,}}{_END})[3-6](?: ?\d){{14,15}}{_END}"
 )
 _CARD_SHAPE = {
     "in fours": rf"{_START}(?:[3-6]\d{{3}}|2[2-7]\d\d)(?:{_PART}\d{{4}}){{3}}(?!{_GAP}\d){_END}"
 }
 _PASSPORT_WORD = (
-    r"(?:\b(?:passports?|reisep(?:ass|ässe)|pass(?= ?(?:no|nr|num))|pasaportes?|passeports?|passaport[eio]|paspoort)"
+    r"(?:\b(?:passports?|reisep(?:ass|ässe)|pass(?= ?(?:no|nr|num))|pasaportes?|passeports?|"
+    r"passaport[eio]|paspoort)"
     r"(?:number|nummer|no|nr)?\b|หนังสือเดินทาง|พาสปอร์ต|паспорт\w*|护照|旅券|여권)"
 )
 _PASSPORT_NUMBER = (
@@ -238,9 +253,12 @@ _PASSPORT = {
 }
 _ID_WORD = (
     r"(?:\b(?:driv(?:er['’]?s?|ing)['’]? (?:licen[cs]e|permit)s?|licen[cs]e(?= ?(?:no|num|#))|"
-    r"(?:national|citizen|personal|identity|identification)(?: card)? (?:id|number|no)|id(?:entity)? card|"
-    r"tax(?:payer)?(?: identification)? (?:id|no|number)|itin|tin|ein|nric|nin|nie|dni|nif|cpf|bsn|pesel|aadhaa?r|"
-    r"pan(?= ?(?:card|no|num|[A-Z]{5}\d{4}))|steuer-?(?:id|nummer)|personalausweis|social insurance|"
+    r"(?:national|citizen|personal|identity|identification)(?: card)? (?:id|number|no)|"
+    r"id(?:entity)? card|"
+    r"tax(?:payer)?(?: identification)? (?:id|no|number)|itin|tin|ein|nric|nin|nie|dni|nif|cpf|bsn|"
+    r"pesel|aadhaa?r|"
+    r"pan(?= ?(?:card|no|num|[A-Z]{5}\d{4}))|steuer-?(?:id|nummer)|personalausweis|social "
+    r"insurance|"
     r"(?:ni|national insurance|visa|medicare|health (?:card|insurance)) (?:no|number))\b"
     r"|เลขประจำตัว(?:ประชาชน|ผู้เสียภาษี(?:อากร)?)?|บัตรประชาชน|ใบขับขี่|ใบอนุญาตขับ(?:ขี่|รถ))"
 )
@@ -266,8 +284,10 @@ class _Recogniser:
     """A recogniser of Presidio's.
 
     Attributes:
-        reads: "text" as it is, "plain": underscores as hyphens and spaces, "bare": Thai letters as bars, too.
-        needs: what a text must have for it to find anything: most have not, and this is faster than looking.
+        reads: "text" as it is, "plain": underscores as hyphens and spaces, "bare": Thai letters as
+            bars, too.
+        needs: what a text must have for it to find anything: most have not, and this is faster than
+            looking.
     """
 
     recogniser: "EntityRecognizer"

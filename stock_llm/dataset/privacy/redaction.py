@@ -1,10 +1,12 @@
 """What tells who somebody is, taken out before anything is written.
 
-In: text that people wrote, and the account hashes of the ledger. Out: the same text with marks such as [EMAIL] in place of what
-was found, and how often. Structured fields pass by an allow-list (`Redactor.item`), free text through `recognisers`, which see
-it without what hides a number from a pattern: line breaks, invisible characters, other scripts' digits. Tickers, prices, dates
-and indicator values stay. No pattern finds everything: a name or an address in prose stays. Presidio takes seconds to import
-and is imported when the first text has something that could be found. Does not know rows or files.
+In: text that people wrote, and the account hashes of the ledger. Out: the same text with marks such
+as [EMAIL] in place of what was found, and how often. Structured fields pass by an allow-list
+(`Redactor.item`), free text through `recognisers`, which see it without what hides a number from a
+pattern: line breaks, invisible characters, other scripts' digits. Tickers, prices, dates and
+indicator values stay. No pattern finds everything: a name or an address in prose stays. Presidio
+takes seconds to import and is imported when the first text has something that could be found. Does
+not know rows or files.
 """
 
 import re
@@ -20,20 +22,24 @@ from stock_llm.feedback.item import FeedbackItem
 from stock_llm.unicode import fold
 
 MARKS = ("EMAIL", "IBAN", "CARD", "THAI_ID", "PHONE", "WALLET", "SSN", "PASSPORT", "ID", "ACCOUNT")
-"""What stands in brackets in place of what was found; where two finds overlap, the one that comes first here."""
+"""What stands in brackets in place of what was found; where two finds overlap, the one that comes
+first here."""
 
 _SYMBOL = re.compile(r"(?!.*\d{7})[A-Z0-9^][A-Z0-9.^=&-]{0,14}")
-"""A ticker, with a market's or a currency's sign; exchanges that number their stocks use six digits at most."""
+"""A ticker, with a market's or a currency's sign; exchanges that number their stocks use six digits
+at most."""
 
 _WORTH_A_LOOK = re.compile(r"[@＠﹫\d]|<<|[(\[{]\s*at\b|\bdot\b", re.IGNORECASE)
 """Without one of these there is nothing that a recogniser could find."""
 
 
 class Redactor:
-    """Takes identities out of text; the same text gives the same text, and what was redacted stays as it is.
+    """Takes identities out of text; the same text gives the same text, and what was redacted stays
+    as it is.
 
     Args:
-        accounts: hashes of the user's own accounts, as the ledger has them: these are found in whatever form they have.
+        accounts: hashes of the user's own accounts, as the ledger has them: these are found in
+            whatever form they have.
         hashed: an account id to its hash, as `secrets.account_hash` does.
 
     Attributes:
@@ -46,7 +52,8 @@ class Redactor:
         self._hashed = lru_cache(maxsize=1 << 16)(hashed) if hashed else None
 
     def text(self, text: str) -> str:
-        """The text with a mark in place of every find; untouched, to the byte, where there is none."""
+        """The text with a mark in place of every find; untouched, to the byte, where there is
+        none."""
         while _WORTH_A_LOOK.search(text) and (found := self._finds(text)):
             pieces, end = [], 0
             for find in found:
@@ -57,7 +64,8 @@ class Redactor:
         return text
 
     def item(self, item: FeedbackItem) -> FeedbackItem:
-        """The item as it may be learnt from: texts and id redacted, a symbol only if it is one, not who gave it and where."""
+        """The item as it may be learnt from: texts and id redacted, a symbol only if it is one, not
+        who gave it and where."""
         fits = _SYMBOL.fullmatch(item.symbol) and self.text(item.symbol) == item.symbol
         return replace(
             item,
@@ -75,7 +83,8 @@ class Redactor:
         )
 
     def ref(self, name: str) -> str:
-        """The id or file name as rows may have it: itself, or the hash that `identifiers.shown` leads back."""
+        """The id or file name as rows may have it: itself, or the hash that `identifiers.shown`
+        leads back."""
         tells = _WORTH_A_LOOK.search(name) and not _RANDOM.fullmatch(name) and self._finds(name)
         return pseudonyms.pseudonym(name, self._hashed) if tells else name
 
@@ -129,8 +138,8 @@ _NUMBER = re.compile(r"\d{1,3}|\d{4}-\d\d-\d\d")
 
 
 class _Shadow:
-    """The text as recognisers read it: digits of any script as ASCII, any dash as a hyphen, one space where there is space,
-    nothing that cannot be seen."""
+    """The text as recognisers read it: digits of any script as ASCII, any dash as a hyphen, one
+    space where there is space, nothing that cannot be seen."""
 
     def __init__(self, text: str):
         self._places: list[int] | None = None

@@ -1,7 +1,9 @@
-"""Files of other people's data, read as a stream: alpaca, chat and sentiment, as JSON, JSON Lines or CSV.
+"""Files of other people's data, read as a stream: alpaca, chat and sentiment, as JSON, JSON Lines
+or CSV.
 
-In: a path and a format. Out: records one at a time, with the place where each stands, and what each says as an `Example`. Arrays
-are read by ijson, so that a file may be larger than memory. Does not know what is done with an example.
+In: a path and a format. Out: records one at a time, with the place where each stands, and what each
+says as an `Example`. Arrays are read by ijson, so that a file may be larger than memory. Does not
+know what is done with an example.
 """
 
 import csv
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from stock_llm.dataset.config import SourceSettings
 from stock_llm.errors import InputError
-from stock_llm.settings import Settings, SourceSettings
 
 SUFFIXES = {
     "alpaca": (".json", ".jsonl"),
@@ -42,13 +44,13 @@ class SourceRecord:
         return sum(len(text.encode()) for text in (self.instruction, self.input, self.output))
 
 
-def files(source: SourceSettings, settings: Settings) -> list[Path]:
+def files(source: SourceSettings) -> list[Path]:
     """The file, or those of the folder, sorted.
 
     Raises:
         InputError: there is none.
     """
-    path = settings.path(source.path)
+    path = source.path
     if path.is_file():
         return [path]
     found = sorted(
@@ -71,7 +73,8 @@ def files(source: SourceSettings, settings: Settings) -> list[Path]:
 
 
 def records(path: Path) -> Iterator[tuple[int, Any]]:
-    """Place and value of every record, one at a time; a ValueError in place of a line that is no JSON.
+    """Place and value of every record, one at a time; a ValueError in place of a line that is no
+    JSON.
 
     Raises:
         InputError: the file is not UTF-8, or a JSON array breaks off.
@@ -136,7 +139,8 @@ def parse(record: Any, source: SourceSettings, file: str, row: int) -> SourceRec
     """What a record says.
 
     Raises:
-        ValueError: it is not what the format says, or one of its texts is missing; the message says which.
+        ValueError: it is not what the format says, or one of its texts is missing; the message says
+            which.
     """
     if isinstance(record, ValueError):
         raise record
@@ -154,7 +158,8 @@ def _alpaca(record: Any, source: SourceSettings) -> tuple[str, str, str]:  # noq
 
 
 def _chat(record: Any, source: SourceSettings) -> tuple[str, str, str]:  # noqa: ARG001
-    """The first question and its answer; a record whose answer was disliked (`label` false) teaches nothing."""
+    """The first question and its answer; a record whose answer was disliked (`label` false) teaches
+    nothing."""
     turns = _mapping(record).get("messages") or record.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise ValueError("there are no messages")
@@ -209,7 +214,8 @@ def _sentiment(record: Any, source: SourceSettings) -> tuple[str, str, str]:
     known = source.labels.get(said) or _CLASSES.get(said.lower())
     if known is None:
         raise ValueError(
-            f'\'{said}\' is no sentiment; say in the entry what it means: labels = {{ "{said}" = "NEUTRAL" }}'
+            f"'{said}' is no sentiment; say in the entry what it means: "
+            f'labels = {{ "{said}" = "NEUTRAL" }}'
         )
     return "", _text(values, name), known
 

@@ -1,27 +1,29 @@
 """Other people's data, mixed in: checked, cleaned and drawn.
 
-In: the `[[dataset.source]]` entries. Out: as many rows of each as its weight asks for, drawn by a hash so that the order of files
-and rows makes no difference; and every row that was set aside, with file, row and reason. A licence that forbids commercial use
-is refused unless it was allowed. Texts are freed of tokens of the prompt format, redacted, and deduplicated. An input that looks
-like an injection is quoted and flagged; an instruction or an answer that does is set aside. Does not know trades or candles.
+In: the `[[dataset.source]]` entries. Out: as many rows of each as its weight asks for, drawn by a
+hash so that the order of files and rows makes no difference; and every row that was set aside, with
+file, row and reason. A licence that forbids commercial use is refused unless it was allowed. Texts
+are freed of tokens of the prompt format, redacted, and deduplicated. An input that looks like an
+injection is quoted and flagged; an instruction or an answer that does is set aside. Does not know
+trades or candles.
 """
 
 import hashlib
 import heapq
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stock_llm.dataset.config import SourceSettings
 from stock_llm.dataset.leakage.duplicates import DuplicateIndex
 from stock_llm.dataset.privacy import injections
 from stock_llm.dataset.privacy.redaction import Redactor
 from stock_llm.dataset.sources.files import SourceRecord, files, parse, records
 from stock_llm.errors import InputError
 from stock_llm.evaluation.answers import Language
-from stock_llm.settings import Settings, SourceSettings
 from stock_llm.skills import sentiment
 from stock_llm.skills.row import Row
 from stock_llm.storage.checksums import digest_of, files_sha256
@@ -60,22 +62,28 @@ class MixedRows:
 
 
 def mix(
-    settings: Settings, redactor: Redactor, judging: DuplicateIndex, per_weight: int
+    sources: Sequence[SourceSettings],
+    redactor: Redactor,
+    judging: DuplicateIndex,
+    per_weight: int,
+    seed: int,
 ) -> MixedRows:
-    """The rows of all sources.
+    """Draws the rows of all sources.
 
     Args:
-        judging: the texts that judge; what repeats one of them is left out.
+        sources: with paths from the root.
+        judging: texts that judge a model; a row that repeats one of them is left out.
         per_weight: how many rows a source of weight 1 gives.
+        seed: which rows these are.
 
     Raises:
         InputError: a licence is refused, a file is missing or is not what it should be.
     """
     mixed = MixedRows()
     seen = DuplicateIndex()
-    for number, source in enumerate(settings.dataset.source):
+    for number, source in enumerate(sources):
         check_licence(source)
-        root = settings.path(source.path)
+        root = source.path
         shown = redactor.ref(root.name)
         known = mixed.licences.get(shown, source.licence)
         mixed.licences[shown] = (
@@ -83,9 +91,7 @@ def mix(
         )
         wanted = max(1, round(source.weight * per_weight))
         taken = 0
-        for example in _drawn(
-            source, files(source, settings), root, settings.seed, round(wanted * _SPARE) + 20, mixed
-        ):
+        for example in _drawn(source, seed, round(wanted * _SPARE) + 20, mixed):
             if taken == wanted:
                 break
             row = _row(_clean(example, redactor), source)
@@ -95,7 +101,7 @@ def mix(
             text = f"{row.instruction}\n{row.input}" if row.skill == GENERAL else row.input
             if judging.look(text):
                 mixed.left_out["say what a judging row says"] += 1
-            elif seen.add(f"{number} {row.source['ref']}", _said(row)):
+            elif seen.add(f"{number} {row.source['ref']}", _distinct_text(row)):
                 mixed.left_out["repeat another row"] += 1
             else:
                 mixed.rows.append(row)
@@ -104,36 +110,33 @@ def mix(
     return mixed
 
 
-def _said(row: Row) -> str:
-    """What a row says; of a text with its sentiment the text alone, so that it has one sentiment, and one side of the split."""
-    return (
-        row.input
-        if row.skill == sentiment.NAME
-        else f"{row.instruction}\n{row.input}\n{row.output}"
-    )
+def _distinct_text(row: Row) -> str:
+    """The text that no two rows share.
+
+    A text with a sentiment is compared without it: it has one sentiment, on one side of the split.
+    """
+    if row.skill == sentiment.NAME:
+        return row.input
+    return f"{row.instruction}\n{row.input}\n{row.output}"
 
 
-def digest(settings: Settings) -> str:
-    """16 hex digits over the entries and their files, wherever they lie; empty where nothing is mixed in.
+def digest(sources: Sequence[SourceSettings]) -> str:
+    """16 hex digits over entries and files, wherever they lie; empty if nothing is mixed in.
 
     Raises:
         InputError: a file is missing.
     """
-    if not settings.dataset.source:
+    if not sources:
         return ""
     return digest_of(
-        entries=[
-            source.model_dump(mode="json", exclude={"path"}) for source in settings.dataset.source
-        ],
-        files=[
-            files_sha256(files(source, settings), settings.path(source.path).parent)
-            for source in settings.dataset.source
-        ],
+        entries=[source.model_dump(mode="json", exclude={"path"}) for source in sources],
+        files=[files_sha256(files(source), source.path.parent) for source in sources],
     )
 
 
 def check_licence(source: SourceSettings) -> None:
-    """Refuses a licence that is no SPDX expression, or that forbids commercial use and was not allowed.
+    """Refuses a licence that is no SPDX expression, or that forbids commercial use and was not
+    allowed.
 
     Raises:
         InputError: it names the source and what to write.
@@ -147,13 +150,14 @@ def check_licence(source: SourceSettings) -> None:
         raise InputError(
             f"the licence '{source.licence}' is no SPDX expression",
             file=source.path,
-            remedy="Write for example Apache-2.0, CC-BY-4.0 or, where SPDX has none, LicenseRef-NAME",
+            remedy="Write for example Apache-2.0 or CC-BY-4.0; LicenseRef-NAME where SPDX has none",
         ) from None
     if not source.allow_non_commercial and _forbids_commerce(get_spdx_licensing().parse(known)):
         raise InputError(
             f"its licence, {known}, forbids commercial use, and the model will be published",
             file=source.path,
-            remedy="Take the entry out, or write allow_non_commercial = true in it if your model stays where the licence allows",
+            remedy="Take the entry out, or write allow_non_commercial = true in it "
+            "if your model stays where the licence allows",
         )
 
 
@@ -169,32 +173,28 @@ def _forbids_commerce(licence: Any) -> bool:
 
 
 _NON_COMMERCIAL = re.compile(
-    r"(?:[-_.]|CC-?BY)-?NC(?![A-Z])|^NCGL|^Aladdin|non-?commercial|not-?for-?commercial|research|academic|educational|personal",
+    r"(?:[-_.]|CC-?BY)-?NC(?![A-Z])|^NCGL|^Aladdin|non-?commercial|not-?for-?commercial|research|"
+    r"academic|educational|personal",
     re.IGNORECASE,
 )
 """CC-BY-NC-…, PolyForm-Noncommercial, NCGL-UK-2.0, LicenseRef-…-research-only and their like."""
 
 
-def _drawn(
-    source: SourceSettings, paths: list[Path], root: Path, seed: int, count: int, mixed: MixedRows
-) -> list[SourceRecord]:
-    """The `count` usable records that come first in an order that the seed gives, whichever file and row they stand in."""
-    usable = (example for path in paths for example in _usable(source, path, root, mixed))
-    return heapq.nsmallest(
-        count, usable, key=lambda example: (_rank(example, seed), example.file, example.row)
-    )
+def _drawn(source: SourceSettings, seed: int, count: int, mixed: MixedRows) -> list[SourceRecord]:
+    """The first `count` usable records in an order that depends on the seed and their texts
+    alone."""
+
+    def rank(record: SourceRecord) -> tuple[bytes, str, int]:
+        texts = "\0".join((str(seed), record.instruction, record.input, record.output))
+        return hashlib.blake2b(texts.encode(), digest_size=8).digest(), record.file, record.row
+
+    usable = (record for path in files(source) for record in _usable(source, path, mixed))
+    return heapq.nsmallest(count, usable, key=rank)
 
 
-def _rank(example: SourceRecord, seed: int) -> bytes:
-    said = "\0".join((str(seed), example.instruction, example.input, example.output))
-    return hashlib.blake2b(said.encode(), digest_size=8).digest()
-
-
-def _usable(
-    source: SourceSettings, path: Path, root: Path, mixed: MixedRows
-) -> Iterator[SourceRecord]:
-    """The records of a file that can be learnt from; the others are set aside."""
-    name = _name(path, root)
+def _usable(source: SourceSettings, path: Path, mixed: MixedRows) -> Iterator[SourceRecord]:
+    """The records of a file that can be learnt from; the others are quarantined."""
+    name = _name(path, source.path)
     bad: list[QuarantinedRow] = []
     total = 0
     for row, record in records(path):
@@ -202,10 +202,10 @@ def _usable(
         try:
             example = parse(record, source, name, row)
         except ValueError as error:
-            bad.append(QuarantinedRow(KIND, name, row, str(error), _shown(record)))
+            bad.append(QuarantinedRow(KIND, name, row, str(error), str(record)[:_SHOWN]))
             continue
         if reason := _unfit(example, source):
-            mixed.rejected.append(QuarantinedRow(KIND, name, row, reason, _shown(record)))
+            mixed.rejected.append(QuarantinedRow(KIND, name, row, reason, str(record)[:_SHOWN]))
         else:
             yield example
     if not total:
@@ -218,23 +218,19 @@ def _usable(
     mixed.rejected += bad
 
 
-def names(settings: Settings) -> Iterator[str]:
+def names(sources: Sequence[SourceSettings]) -> Iterator[str]:
     """The files of all sources, as rows name them.
 
     Raises:
         InputError: a source has no file any more.
     """
-    for source in settings.dataset.source:
-        for path in files(source, settings):
-            yield _name(path, settings.path(source.path))
+    for source in sources:
+        for path in files(source):
+            yield _name(path, source.path)
 
 
 def _name(path: Path, root: Path) -> str:
     return path.name if path == root else path.relative_to(root.parent).as_posix()
-
-
-def _shown(record: Any) -> str:
-    return str(record)[:_SHOWN]
 
 
 def _unfit(example: SourceRecord, source: SourceSettings) -> str:
@@ -254,7 +250,8 @@ def _unfit(example: SourceRecord, source: SourceSettings) -> str:
 
 
 def _clean(example: SourceRecord, redactor: Redactor) -> SourceRecord:
-    """The record as it may be written: redacted last, when nothing joins the parts of a number any more."""
+    """The record as it may be written: redacted last, when nothing joins the parts of a number any
+    more."""
     texts = (
         redactor.text(injections.neutralize(text))
         for text in (example.instruction, example.input, example.output)

@@ -1,8 +1,10 @@
-"""A slice of general requests that is always mixed in, so that a model that learns the skills does not forget the rest.
+"""A slice of general requests that is always mixed in, so that a model that learns the skills does
+not forget the rest.
 
-In: a seed and how many rows. Out: rows from the code that made the embedded base's corpus: small talk, terms, arithmetic, plain
-sentences, small functions; nothing is downloaded. Their answers have no labels, so that they teach nothing about what to buy. A
-larger base forgets more than these can hold: give it a `[[dataset.source]]` as well. Does not know the split.
+In: a seed and how many rows. Out: rows from the code that made the embedded base's corpus: small
+talk, terms, arithmetic, plain sentences, small functions; nothing is downloaded. Their answers have
+no labels, so that they teach nothing about what to buy. A larger base forgets more than these can
+hold: give it a `[[dataset.source]]` as well. Does not know the split.
 """
 
 import random
@@ -22,7 +24,8 @@ _THAI_SHARE = 0.2
 
 
 def rows(seed: int, count: int) -> Iterator[Row]:
-    """`count` different requests; the same ones for the same seed, the first of a longer slice those of a shorter one."""
+    """`count` different requests; the same ones for the same seed, the first of a longer slice
+    those of a shorter one."""
     chance = random.Random(f"{seed} {KIND}")
     asked: set[tuple[str, str]] = set()
     while len(asked) < count:

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the numbered migrations on the connection that stock_llm.feedback.store hands over, inside its transaction."""
+"""Alembic's entry: runs the numbered migrations inside the transaction of the feedback store."""
 
 from alembic import context
 

@@ -1,4 +1,5 @@
-"""What all chat routes do alike: from a checked body to a whole answer or a stream, in the format that a writer gives it."""
+"""What all chat routes do alike: from a checked body to a whole answer or a stream, in the format
+that a writer gives it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -47,7 +48,8 @@ class AnswerWriter(Protocol):
         """A whole answer."""
 
     def piece(self, chunk: AnswerChunk, metadata: Mapping[str, Any] | None) -> bytes:
-        """What is sent for a piece of a stream; the last one, and only it, comes with the metadata."""
+        """What is sent for a piece of a stream; the last one, and only it, comes with the
+        metadata."""
 
     def error(self, failure: GatewayError) -> bytes:
         """What is sent when a stream breaks off."""

@@ -1,8 +1,9 @@
-"""Requests that a chat program makes by itself: titles, tags and follow-up questions of a conversation.
+"""Requests that a chat program makes by itself: titles, tags and follow-up questions of a
+conversation.
 
-Open WebUI asks the chosen model for them after every answer, in a user message that begins with `### Task:` and ends with the
-conversation. They are answered by rule, so that they cost nothing and hold up no question; a task without a rule goes to a local
-model. Neither is kept for feedback.
+Open WebUI asks the chosen model for them after every answer, in a user message that begins with
+`### Task:` and ends with the conversation. They are answered by rule, so that they cost nothing and
+hold up no question; a task without a rule goes to a local model. Neither is kept for feedback.
 """
 
 import re

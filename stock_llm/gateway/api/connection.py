@@ -1,22 +1,22 @@
 """uvicorn's HTTP protocol with limits on callers who send slowly, send too much, or never read.
 
     431  the head is larger than 32 KiB or has more than 100 fields
-    408  the head is not complete after 10 s; or no byte of the body came for 10 s; or the body took 2 min (uploads of models: no total)
+    408  the head is not complete after 10 s, no byte of the body came for 10 s, or the body took
+         more than 2 minutes (an upload of a model may take longer)
     400  what came is not HTTP
-    503  too many connections: the oldest one whose head is incomplete is closed in favour of a new one
-    --   the caller takes none of the answer for 10 s: the connection is aborted and the generation stops
+    --   there are too many connections: the oldest with an incomplete head makes room
+    --   the caller takes none of the answer for 10 s: the connection ends, the generation stops
 
 These limits act before the ASGI app sees anything. The size of a body is the middleware's.
 """
 
 import asyncio
-from typing import Any
 
 import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from stock_llm.gateway.api.middleware import BLOBS_PATH
+from stock_llm.gateway.api.ollama.requests import BLOBS_PATH
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_FIELDS = 100
@@ -76,10 +76,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Counts fields and bytes, of a head and of a chunked body's trailer."""
         self._field_bytes += len(name) + len(value)
         if self._field_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEAD_FIELDS:
-            self._refusal = (
-                431,
-                f"the request head has more than {MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES // 1024} KiB",
-            )
+            limit = f"{MAX_HEAD_FIELDS} fields or {MAX_HEAD_BYTES // 1024} KiB"
+            self._refusal = (431, f"the request head has more than {limit}")
             raise ValueError(self._refusal)
         super().on_header(name, value)
 
@@ -160,23 +158,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._head_bytes or unanswered
         ):  # a connection on which nothing came is closed without a word
             body = orjson.dumps({"error": text})
-            self.transport.write(
-                STATUS_LINE[status]
-                + b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
-                % (len(body), body)
-            )
+            fields = b"content-type: application/json\r\nconnection: close\r\n"
+            length = b"content-length: %d\r\n\r\n" % len(body)
+            self.transport.write(STATUS_LINE[status] + fields + length + body)
         if unanswered:
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.close()
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
-
-
-def server_options() -> dict[str, Any]:
-    """The options of `uvicorn.Config` that every gateway runs with."""
-    return {
-        "http": LimitedHttpProtocol,
-        "ws": "none",
-        "access_log": False,
-        "server_header": False,
-    }

@@ -1,4 +1,5 @@
-"""What /openapi.json says of the answers: statuses, headers, media types. And the page GET /docs, Swagger UI from an installed package."""
+"""What /openapi.json says of the answers: statuses, headers, media types. And the page GET /docs,
+Swagger UI from an installed package."""
 
 from importlib.resources import files
 from typing import Any
@@ -42,13 +43,14 @@ METADATA_HEADERS = {
 
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self' 'unsafe-inline'; base-uri 'none'"
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
 )
 
 
 def answered_with(stream_type: str = "") -> dict[str, Any]:
-    """The arguments of a route whose answer a model gives; `stream_type`: of an answer in pieces."""
+    """The arguments of a route whose answer a model gives; `stream_type`: of an answer in
+    pieces."""
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if stream_type:
         content[stream_type] = {"schema": {"type": "string"}}

@@ -1,4 +1,5 @@
-"""Errors in the format of the API that was called: one line, the right status, Retry-After where it helps."""
+"""Errors in the format of the API that was called: one line, the right status, Retry-After where it
+helps."""
 
 import logging
 from collections.abc import Mapping
@@ -34,7 +35,8 @@ def error_body(path: str, status: int, text: str) -> bytes:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Makes the app answer every exception with one line; a fault of the gateway itself is logged."""
+    """Makes the app answer every exception with one line; a fault of the gateway itself is
+    logged."""
 
     @app.exception_handler(GatewayError)
     async def failed(request: Request, failure: GatewayError) -> Response:

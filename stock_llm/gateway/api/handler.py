@@ -1,7 +1,8 @@
-"""One request from the middleware to its answer: cache, router, metrics, and the answer log for feedback.
+"""One request from the middleware to its answer: cache, router, metrics, and the answer log for
+feedback.
 
-In: a `ChatRequest`, a `Query` for the router, and what feedback would be about. Out: an answer, or a stream of pieces, with its
-metadata. All APIs that the gateway speaks share it.
+In: a `ChatRequest`, a `Query` for the router, and what feedback would be about. Out: an answer, or
+a stream of pieces, with its metadata. All APIs that the gateway speaks share it.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ from stock_llm.gateway.api.response_metadata import ResponseMetadata
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, TokenUsage
 from stock_llm.gateway.errors import GatewayError
 from stock_llm.gateway.query import ProviderChoice, Query, RequestTrace, RoutingDecision
-from stock_llm.gateway.routing.fallback import AnswerStream, FallbackRouter
+from stock_llm.gateway.routing.fallback import FallbackRouter
+from stock_llm.gateway.routing.stream import AnswerStream
 
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ class FeedbackSubject:
     """What feedback on the answer would be about; names as in `feedback.item.FeedbackItem`.
 
     Attributes:
-        as_taught: turns an answer into the format that models are trained on, where it was asked for in another one.
+        as_taught: turns an answer into the format that models are trained on, where it was asked
+            for in another one.
     """
 
     instruction: str

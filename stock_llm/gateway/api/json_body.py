@@ -1,7 +1,7 @@
 """Reads the body of a request as JSON, whatever its Content-Type says, as Ollama does.
 
-What Go's decoder accepts is accepted: lone surrogates and bytes that are not UTF-8 become U+FFFD. A route class hands the parsed
-body to FastAPI, which validates it against the route's pydantic model.
+What Go's decoder accepts is accepted: lone surrogates and bytes that are not UTF-8 become U+FFFD. A
+route class hands the parsed body to FastAPI, which validates it against the route's pydantic model.
 """
 
 import json
@@ -18,13 +18,15 @@ from pydantic import BaseModel, ConfigDict
 from stock_llm.gateway.errors import BadRequest
 
 MAX_DEPTH = 100
-"""Brackets within brackets: far more than schemas have, and fewer than what encodes the request later can take."""
+"""Brackets within brackets: far more than schemas have, and fewer than what encodes the request
+later can take."""
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class RequestBody(BaseModel):
-    """Base of the bodies of Ollama's, OpenAI's and Anthropic's APIs: types are strict, unknown fields are ignored."""
+    """Base of the bodies of Ollama's, OpenAI's and Anthropic's APIs: types are strict, unknown
+    fields are ignored."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -49,7 +51,8 @@ class ServiceJsonRoute(APIRoute):
 
 
 class JsonRoute(ServiceJsonRoute):
-    """A route whose body is JSON; a body that does not fit its model is a 400, as at Ollama and OpenAI."""
+    """A route whose body is JSON; a body that does not fit its model is a 400, as at Ollama and
+    OpenAI."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The same handler with another error."""
@@ -116,7 +119,8 @@ def describe(errors: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _parse_leniently(raw: bytes, error: orjson.JSONDecodeError) -> Any:
-    """The value of a text that only Python's decoder reads: with lone surrogates or bytes that are not UTF-8."""
+    """The value of a text that only Python's decoder reads: with lone surrogates or bytes that are
+    not UTF-8."""
     text = raw.decode(errors="replace")
     try:
         value = json.loads(text)

@@ -1,8 +1,10 @@
-"""Who may call, and with how much: token, host, origin, size of the body. Plain ASGI, before anything is read.
+"""Who may call, and with how much: token, host, origin, size of the body. Plain ASGI, before
+anything is read.
 
-A web page in the user's browser can send requests to a loopback address. So pages of other origins, and requests that address this
-machine by a name that somebody else may own, are refused; pages of allowed origins get the headers of CORS, and their preflight
-is answered before the token is asked for.
+A web page in the user's browser can send requests to a loopback address. So pages of other origins,
+and requests that address this machine by a name that somebody else may own, are refused; pages of
+allowed origins get the headers of CORS, and their preflight is answered before the token is asked
+for.
 """
 
 import ipaddress
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stock_llm.errors import InputError
 from stock_llm.gateway.api.errors import error_body
+from stock_llm.gateway.api.ollama.requests import BLOBS_PATH
 from stock_llm.gateway.config import GatewaySettings
 from stock_llm.gateway.providers.request_loop import HEADER as LOOP_HEADER
 from stock_llm.gateway.providers.request_loop import is_loop
@@ -25,9 +28,6 @@ from stock_llm.network import is_loopback
 
 _OPEN_PATHS = ("/healthz", "/readyz")
 """Paths that need no token: whoever starts and stops the gateway asks them."""
-
-BLOBS_PATH = "/api/blobs/"
-"""Where models are uploaded, of any size; they are passed on and not kept."""
 
 BODIES_AT_ONCE = 32
 """All bodies under way may together be as large as this many of the largest."""
@@ -139,7 +139,8 @@ class AccessMiddleware:
             )
         if foreign_origin and not self._tokens:
             return 403, (
-                f"pages of {headers['origin'][:80]} may not ask this gateway; gateway.origins adds some"
+                f"pages of {headers['origin'][:80]} may not ask this gateway; "
+                "gateway.origins allows more"
             )
         if not self._tokens or path in _OPEN_PATHS or user is not None:
             return None
@@ -165,7 +166,8 @@ class AccessMiddleware:
     def _allows(self, origin: str, host: str) -> bool:
         """Whether pages of an origin may read answers.
 
-        Those of the settings, of this machine, of its programs, and the gateway's own where it asks for tokens.
+        Those of the settings, of this machine, of its programs, and the gateway's own where it asks
+        for tokens.
         """
         if origin.rstrip("/").lower() in self._origins or "*" in self._origins:
             return True

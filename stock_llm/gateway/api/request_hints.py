@@ -5,11 +5,12 @@
     x-stock-llm-urgency      1 to 10
     x-stock-llm-privacy      any or local; "local" never leaves this machine
 
-A header counts before a field of the body. Of several privacies, in headers or body, the strictest counts.
+A header counts before a field of the body. Of several privacies, in headers or body, the strictest
+counts.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import Header
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
@@ -28,7 +29,8 @@ Score = Annotated[int, Field(ge=1, le=10)]
 
 
 def _split(values: Any) -> Any:
-    """The values of a header that was sent several times or, as proxies do it, joined with commas."""
+    """The values of a header that was sent several times or, as proxies do it, joined with
+    commas."""
     if not isinstance(values, list):
         return values
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
@@ -83,7 +85,8 @@ def build_query(
 
     Args:
         privacy: what the body says.
-        known: fields of the query that the body says, or that the feature knows by itself; None: not known.
+        known: fields of the query that the body says, or that the feature knows by itself; None:
+            not known.
     """
     model = AUTO if request.model in (AUTO, f"{AUTO}:latest") else request.model
     fields: dict[str, Any] = {"data_length": len(request.text)}
@@ -92,7 +95,7 @@ def build_query(
     if (
         feature == chat_tasks.FEATURE
     ):  # a chat program's own task costs no money, whatever model it names
-        fields["privacy"], model = cast(Privacy, "local"), AUTO
+        fields["privacy"], model = "local", AUTO
     needs = required_capabilities(request)
     return classifier.complete_query(
         request.question, **fields, model=model, feature=feature, needs=needs

@@ -1,6 +1,8 @@
-"""What a caller is told about an answer: who gave it, by which rule, what it cost, how long each part took.
+"""What a caller is told about an answer: who gave it, by which rule, what it cost, how long each
+part took.
 
-In: what the router knows of a request. Out: response headers, and a field of the last event of a stream.
+In: what the router knows of a request. Out: response headers, and a field of the last event of a
+stream.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,8 @@
-"""A streamed response that ends with its caller: a caller who hangs up stops the generation, a slow reader slows it down.
+"""A streamed response that ends with its caller: a caller who hangs up stops the generation, a slow
+reader slows it down.
 
-The next piece is fetched only when the connection has taken the last one. `end_streams` ends all of them with an error line, for
-a server that shuts down.
+The next piece is fetched only when the connection has taken the last one. `end_streams` ends all of
+them with an error line, for a server that shuts down.
 """
 
 import asyncio
@@ -20,7 +21,8 @@ class AnswerStreamResponse(Response):
     """The pieces of an answer as they come.
 
     Args:
-        write: a piece → bytes to send; it may look at the metadata, which is complete at the last piece.
+        write: a piece → bytes to send; it may look at the metadata, which is complete at the last
+            piece.
         write_error: what to send when the answer breaks off.
         end: sent after the last piece.
     """

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from decimal import Decimal
@@ -262,14 +263,14 @@ def _structured(provider: str, result: dict[str, Any], text: str) -> str:
 
 
 def _usage(usage: Any) -> TokenUsage:
-    counts = usage if isinstance(usage, dict) else {}
-    split = counts.get("cache_creation")
-    hour = TokenUsage(split.get("ephemeral_1h_input_tokens") if isinstance(split, dict) else 0)
-    written = TokenUsage(counts.get("cache_creation_input_tokens"))
+    counts: dict[str, Any] = defaultdict(int, usage if isinstance(usage, dict) else {})
+    split = counts["cache_creation"]
+    hour = TokenUsage(split.get("ephemeral_1h_input_tokens", 0) if isinstance(split, dict) else 0)
+    written = TokenUsage(counts["cache_creation_input_tokens"])
     return TokenUsage(
-        counts.get("input_tokens"),
-        counts.get("output_tokens"),
-        counts.get("cache_read_input_tokens"),
+        counts["input_tokens"],
+        counts["output_tokens"],
+        counts["cache_read_input_tokens"],
         written.tokens_in - hour.tokens_in,
         hour.tokens_in,
     )

@@ -173,6 +173,8 @@ class EmbeddedProvider:
         longest = options.get("num_predict", _DEFAULT_TOKENS)
         turns = [{"role": turn.role, "content": turn.content} for turn in request.messages]
         raw = (turns.pop()["content"] if turns else "") if generate.get("raw") else None
+        # A schema has its own end; the model's stop texts could cut a string in the middle.
+        stops = options.get("stop", ()) if request.format is None else request.options.stop
         question = {
             "gguf": str(model.gguf),
             "prompt": raw,
@@ -180,7 +182,7 @@ class EmbeddedProvider:
             "system": model.modelfile.system,
             "turns": turns,
             "max_tokens": longest if longest >= 0 else 2**31,
-            "stop": list(options.get("stop", ())),
+            "stop": [stop for stop in stops if stop],
             "context": options.get("num_ctx", _DEFAULT_CONTEXT),
             "asked_context": "num_ctx" in request.options.extra,
             "options": {name: value for name, value in options.items() if name != "stop"},

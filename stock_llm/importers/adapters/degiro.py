@@ -119,6 +119,9 @@ def account(sheet: Sheet, workbook: Workbook) -> Sheet:
     """The `steps` of degiro-account.toml."""
     rows, rest = _joined_ids(sheet)
     events = {row.at: _event(row) for row in rows}
+    for row in rows:
+        if _FLATEX.search(row.text) and events[row.at].what == "sweep" and not _answered(row, rows):
+            events[row.at] = replace(events[row.at], what="cash")
     trades: dict[str, list[_Row]] = {}
     for row in rows:
         if row.order and events[row.at].what in ("buy", "sell"):
@@ -151,6 +154,46 @@ def account(sheet: Sheet, workbook: Workbook) -> Sheet:
             "Cash Currency": [events[at].cash_currency for at in kept],
         },
     )
+
+
+_FLATEX = re.compile(r"processed flatex (?:withdrawal|deposit)", re.IGNORECASE)
+"""A booking that another row takes back where the statement tells of both accounts; alone it is
+cash that left or came."""
+
+
+def _answered(row: _Row, rows: list[_Row]) -> bool:
+    """Whether another row moves the same amount the other way."""
+    amount = row.amount
+    return amount is not None and any(other.amount == -amount for other in rows if other is not row)
+
+
+def transactions(sheet: Sheet, _workbook: Workbook) -> Sheet:
+    """The `steps` of degiro-transactions.toml: recognises splits.
+
+    They stand there as a sale of the old units and a purchase of the new ones, at one time, for as
+    much, without an order.
+    """
+    roles = ("date", "time", "name", "isin", "quantity", "net", "order_id")
+    columns = {role: sheet.cells(role) for role in roles}
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for at, order in enumerate(columns["order_id"]):
+        if not order:
+            asset = columns["isin"][at] or columns["name"][at]
+            groups.setdefault((columns["date"][at], columns["time"][at], asset), []).append(at)
+    split: set[int] = set()
+    for places in groups.values():
+        cash = [_readings(columns["net"][at]) for at in places]
+        units = [_readings(columns["quantity"][at]) for at in places]
+        if (
+            len(places) == 2
+            and all(cash)
+            and all(units)
+            and cash[0][0] == -cash[1][0]
+            and units[0][0] * units[1][0] < 0
+        ):
+            split.update(places)
+    rows = range(len(sheet.rows))
+    return sheet.with_columns(rows, {"Event": ["split" if at in split else "" for at in rows]})
 
 
 def _joined_ids(sheet: Sheet) -> tuple[list[_Row], dict[int, str]]:

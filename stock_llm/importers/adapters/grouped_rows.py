@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
 from stock_llm.importers.adapters import degiro, trade_pairs
+from stock_llm.importers.adapters.cash_of_units import cash_of_units
 from stock_llm.importers.table_reader import Sheet, Workbook
 
 
@@ -84,8 +85,10 @@ def vanguard_cash(sheet: Sheet, workbook: Workbook) -> Sheet:
 
 STEPS: dict[str, Callable[[Sheet, Workbook], Sheet]] = {
     "binance_transactions": trade_pairs.binance_transactions,
+    "cash_of_units": cash_of_units,
     "coinbase_pro_account": trade_pairs.coinbase_pro_account,
     "degiro_account": degiro.account,
+    "degiro_transactions": degiro.transactions,
     "investimental": investimental,
     "kraken_ledgers": trade_pairs.kraken_ledgers,
     "vanguard_cash": vanguard_cash,

@@ -9,9 +9,12 @@ accounted for.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+
+import pyarrow as pa
 
 from stock_llm.importers.table_reader import Sheet, Workbook
+from stock_llm.tabular.numbers import decimal_sign, read_numbers
 
 _OF_SWAP = (
     "Out",
@@ -125,20 +128,17 @@ def _is_exchange(rows: Sequence[_Row]) -> bool:
 
 
 def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:
-    columns = [sheet.cells(role) for role in ("action", "symbol", "quantity")]
-    cost = sheet.cells("cost") if "cost" in sheet.format.columns else [""] * len(sheet.rows)
+    roles = [role for role in ("quantity", "cost") if role in sheet.format.columns]
+    texts = {role: pa.array(sheet.cells(role), pa.string()) for role in roles}
+    sign = decimal_sign(texts.values())
+    numbers = read_numbers(texts, sign, sheet.format.decimal, sheet.separator).values
+    amounts = numbers["quantity"].to_pylist()
+    costs = numbers["cost"].to_pylist() if "cost" in numbers else [None] * len(amounts)
+    cells = zip(sheet.cells("action"), sheet.cells("symbol"), amounts, costs, strict=True)
     return [
-        _Row(at, action.lower(), asset(symbol), _number(amount), _number(fee) or Decimal(0))
-        for at, (action, symbol, amount, fee) in enumerate(zip(*columns, cost, strict=True))
+        _Row(at, action.lower(), asset(symbol), amount, cost or Decimal(0))
+        for at, (action, symbol, amount, cost) in enumerate(cells)
     ]
-
-
-def _number(text: str) -> Decimal | None:
-    try:
-        value = Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() and abs(value) < Decimal(10) ** 13 else None
 
 
 def _settle(

@@ -88,11 +88,12 @@ def read_file(file: Path, name: str, exchanges: Exchanges | None = None) -> Read
     if 2 * unclear.sum() > len(day):
         first = int(np.flatnonzero(unclear)[0])
         raise InputError(
-            f"{int(unclear.sum())} of {len(day)} times are no midnight of their exchange, so that their days are unknown; "
-            f"the first is {rows.text['date'][first]}",
+            f"{int(unclear.sum())} of {len(day)} times are no midnight of their exchange, so that"
+            f" their days are unknown; the first is {rows.text['date'][first]}",
             file=file,
             row=int(rows.row[first]),
-            remedy="Write the exchange's days as YYYY-MM-DD, or give the symbol its exchange's suffix, as in SAP.DE",
+            remedy="Write the exchange's days as YYYY-MM-DD, or give the symbol its exchange's"
+            " suffix, as in SAP.DE",
         )
     as_of = _dates(rows.text["as_of"], file).day if "as_of" in rows.text else day
     reasons = _reasons(day, unclear, as_of, rows.number, symbol)
@@ -132,13 +133,13 @@ def _exchange_days(
         rows = np.flatnonzero((codes == code) & dates.timed & ~np.isnat(dates.instant))
         zone = zone_of(exchanges.of(symbol.dictionary[int(code)].as_py()))
         instants = pa.array(dates.instant[rows], pa.timestamp("us", "UTC"))
-        local = pc.local_timestamp(pc.cast(instants, pa.timestamp("us", zone))).to_numpy(
-            zero_copy_only=False
-        )
+        clock = pc.local_timestamp(pc.cast(instants, pa.timestamp("us", zone)))
+        local = clock.to_numpy(zero_copy_only=False)
         midnight = local == local.astype("datetime64[D]")
-        clocks = dates.instant[rows] - dates.instant[rows].astype("datetime64[D]")
-        if not dates.zoned[rows].all() and not (midnight.all() and len(np.unique(clocks)) > 1):
-            continue  # without a zone, only midnights that move with summer time show that they are written in UTC
+        times = np.unique(dates.instant[rows] - dates.instant[rows].astype("datetime64[D]"))
+        # Without a zone, only midnights that move with summer time show that they are in UTC.
+        if not dates.zoned[rows].all() and not (midnight.all() and len(times) > 1):
+            continue
         day[rows[midnight]] = local[midnight].astype("datetime64[D]")
         unclear[rows[midnight]] = False
     return day, unclear & ~np.isnat(day)
@@ -176,10 +177,12 @@ def _refuse_intraday(
     if again.any() and 2 * again.sum() >= len(day):
         first = int(np.flatnonzero(again)[0]) + 1
         raise InputError(
-            f"{int(again.sum())} of {len(day)} candles share their day with the one before, the first on {day[first]}",
+            f"{int(again.sum())} of {len(day)} candles share their day with the one before,"
+            f" the first on {day[first]}",
             file=file,
             row=int(rows.row[first]),
-            remedy="Daily candles are needed, one for each symbol and day: export the file with the interval 1d",
+            remedy="Daily candles are needed, one for each symbol and day: export the file with the"
+            " interval 1d",
         )
 
 

@@ -25,6 +25,8 @@ from stock_llm.market.candles.columns import (
 )
 from stock_llm.tabular.numbers import decimal_sign
 
+_TIME = pa.timestamp("us")
+
 
 def read_rows(file: Path) -> CandleRows:
     """Reads the rows of a Parquet file; the first is row 1.
@@ -130,9 +132,8 @@ def _part(columns: list[pa.Array], layout: Layout, sign: str, size: int) -> Cand
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
-    )
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    return any(is_kind(kind) for is_kind in texts)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.Array:
@@ -141,31 +142,19 @@ def _as_text(column: pa.ChunkedArray) -> pa.Array:
 
 def _floats(values: pa.ChunkedArray, column: str) -> np.ndarray:
     numbers = pc.cast(values, pa.float64(), safe=False)
-    return pc.fill_null(
-        numbers, 0.0 if column in ("dividend", "split") else float("nan")
-    ).to_numpy()
+    nothing = 0.0 if column in ("dividend", "split") else float("nan")
+    return np.asarray(pc.fill_null(numbers, nothing))
 
 
 def _text(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A typed column as the text that a CSV file would have: times with a zone as midnights of it,
-    else in UTC."""
+    """A typed column as the text that a CSV file would have: a midnight of its zone as the day."""
     if isinstance(values, pa.Array):
         return values
-    zone = ""
-    if pa.types.is_timestamp(values.type):
-        if values.type.tz:
-            local = pc.local_timestamp(values)
-            midnight = pc.equal(local, pc.floor_temporal(local, unit="day"))
-            in_zone = pc.all(midnight, min_count=0).as_py()
-            values, zone = (
-                (local, "")
-                if in_zone
-                else (pc.local_timestamp(pc.cast(values, pa.timestamp("us", "UTC"))), "Z")
-            )
-        values = pc.cast(values, pa.timestamp("us"), safe=False)
-    texts = _as_text(values)
-    return (
-        pc.if_else(pc.equal(texts, ""), "", pc.binary_join_element_wise(texts, zone, ""))
-        if zone
-        else texts
-    )
+    if not pa.types.is_timestamp(values.type):
+        return _as_text(values)
+    local = pc.cast(pc.local_timestamp(values) if values.type.tz else values, _TIME, safe=False)
+    midnight = pc.equal(local, pc.floor_temporal(local, unit="day"))
+    utc = pc.cast(values, pa.timestamp("us", "UTC"), safe=False) if values.type.tz else local
+    zone = "Z" if values.type.tz else ""
+    times = pc.binary_join_element_wise(pc.cast(pc.cast(utc, _TIME), pa.string()), zone, "")
+    return _as_text(pc.if_else(midnight, pc.cast(pc.cast(local, pa.date32()), pa.string()), times))

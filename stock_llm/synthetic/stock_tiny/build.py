@@ -1,8 +1,10 @@
-"""stock-tiny from nothing: corpus → tokenizer → training → models/stock-tiny, with a card that says what was measured.
+"""stock-tiny from nothing: corpus → tokenizer → training → models/stock-tiny, with a card that says
+what was measured.
 
-In: settings, a budget, a seed. Out: the folder of the base model, replaced as a whole. Interrupted, it goes on from the last
-checkpoint in data/base. The corpus and the tokenizer are the same bytes on every machine, the weights are not: `check` holds
-the loss of those that are there against the stated one.
+In: settings, a budget, a seed. Out: the folder of the base model, replaced as a whole. Interrupted,
+it goes on from the last checkpoint in data/base. The corpus and the tokenizer are the same bytes on
+every machine, the weights are not: `check` holds the loss of those that are there against the
+stated one.
 """
 
 import json
@@ -13,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
-from stock_llm.settings import Settings
 from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import digest_of
 from stock_llm.synthetic.stock_tiny import corpus, probe
@@ -34,7 +35,8 @@ FACTS_FILE = "facts.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 TOKENIZER_DOCUMENTS = 40_000
 TOLERANCE = 0.02
-"""Nats per token by which a loss may differ from the stated one: another processor, another library."""
+"""Nats per token by which a loss may differ from the stated one: another processor, another
+library."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class BuildFacts:
 
 
 def build(
-    settings: Settings,
+    folder: Path,
+    work: Path,
+    threads: int,
     budget: TrainingBudget,
     seed: int = corpus.SEED,
     shape: ModelShape = ModelShape(),  # noqa: B008  frozen
@@ -70,10 +74,13 @@ def build(
     questions: int = 100,
     documents: int = TOKENIZER_DOCUMENTS,
 ) -> Path:
-    """Makes models/stock-tiny and returns the folder.
+    """Trains stock-tiny from scratch into `folder` and returns it.
 
     Args:
-        resume: go on from the checkpoint of an interrupted build of the same corpus and shape; False: begin anew.
+        work: where checkpoints are kept until the build is finished.
+        threads: CPU threads.
+        resume: go on from the checkpoint of an interrupted build of the same corpus and shape;
+            False: begin anew.
         questions: how many of each kind the probe asks.
         documents: how many the tokenizer is trained on.
 
@@ -89,29 +96,30 @@ def build(
     recipe = digest_of(
         corpus=corpus.fingerprint(seed), seed=seed, shape=asdict(shape), documents=documents
     )
-    work = settings.path("data/base") / recipe
+    work /= recipe
     checkpoint = work / "checkpoint.pt"
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     tokenizer = _tokenizer(work / "tokenizer", seed, shape.vocabulary, documents)
-    trained = _trained(shape, tokenizer, seed, budget, checkpoint, settings.threads)
-    return write(settings, trained, work / "tokenizer", seed, shape, questions)
+    trained = _trained(shape, tokenizer, seed, budget, checkpoint, threads)
+    return write(folder, threads, trained, work / "tokenizer", seed, shape, questions)
 
 
 def write(
-    settings: Settings,
+    folder: Path,
+    threads: int,
     trained: TrainingState,
     tokenizer_folder: Path,
     seed: int,
     shape: ModelShape,
     questions: int,
 ) -> Path:
-    """Writes weights, tokenizer and card of a training beside the old ones, then puts them in their place."""
+    """Writes weights, tokenizer and card of a training beside the old ones, then puts them in their
+    place."""
     import torch
     from tokenizers import Tokenizer
     from transformers import MistralForCausalLM
 
-    folder = settings.path("models/stock-tiny")
     partial = folder.with_name("stock-tiny.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -125,7 +133,7 @@ def write(
         steps=trained.steps,
         tokens=trained.tokens,
         minutes=round(trained.seconds / 60, 1),
-        threads=settings.threads,
+        threads=threads,
         parameters=written.num_parameters(),
         loss=round(held_out_loss(written, tokenizer, seed), 4),
         train_loss=round(trained.loss, 4),
@@ -149,18 +157,18 @@ def write(
     return folder
 
 
-def check(settings: Settings) -> float:
-    """The held-out loss of models/stock-tiny, computed now.
+def check(folder: Path) -> float:
+    """Computes the held-out loss of the model in `folder`.
 
     Raises:
         InputError: there is no such model.
-        StockLLMError: the corpus is not the stated one, or the loss is off by more than `TOLERANCE`.
+        StockLLMError: the corpus is not the stated one, or the loss is off by more than
+            `TOLERANCE`.
     """
     import torch
     from tokenizers import Tokenizer
     from transformers import MistralForCausalLM
 
-    folder = settings.path("models/stock-tiny")
     if not (folder / FACTS_FILE).is_file():
         raise InputError(
             "there is no stock-tiny to check", file=folder, remedy="Make it: stock-llm base build"
@@ -168,7 +176,8 @@ def check(settings: Settings) -> float:
     facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
     if (found := corpus.fingerprint(facts["seed"])) != facts["corpus_sha256"]:
         raise StockLLMError(
-            f"the corpus of seed {facts['seed']} is {found[:12]}, the card says {facts['corpus_sha256'][:12]}"
+            f"the corpus of seed {facts['seed']} is {found[:12]}, the card says "
+            f"{facts['corpus_sha256'][:12]}"
         )
     model = MistralForCausalLM.from_pretrained(folder, dtype=torch.float32)
     loss = held_out_loss(model, Tokenizer.from_file(str(folder / "tokenizer.json")), facts["seed"])
@@ -178,7 +187,8 @@ def check(settings: Settings) -> float:
 
 
 def tokenizer_lines(seed: int, documents: int) -> Iterator[str]:
-    """The lines that the tokenizer is trained on: those of documents without the signs of a turn."""
+    """The lines that the tokenizer is trained on: those of documents without the signs of a
+    turn."""
     for text in corpus.documents(seed, corpus.HELD_OUT, documents):
         for sign in ("[INST]", "[/INST]", "</s>"):
             text = text.replace(sign, "\n")

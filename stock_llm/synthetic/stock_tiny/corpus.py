@@ -1,8 +1,10 @@
-"""The text that stock-tiny is trained on: documents made from a seed, one by one, the same bytes wherever they are made.
+"""The text that stock-tiny is trained on: documents made from a seed, one by one, the same bytes
+wherever they are made.
 
-In: a seed and a number. Out: the document of that number; nothing is kept, so any part of the corpus can be made at any time,
-which is how an interrupted training goes on. Documents below `HELD_OUT` are never trained on: the stated loss is theirs.
-Does not know tokens, nor anything of data/sample but the tickers that it must not use.
+In: a seed and a number. Out: the document of that number; nothing is kept, so any part of the
+corpus can be made at any time, which is how an interrupted training goes on. Documents below
+`HELD_OUT` are never trained on: the stated loss is theirs. Does not know tokens, nor anything of
+data/sample but the tickers that it must not use.
 """
 
 import hashlib
@@ -48,7 +50,8 @@ def documents(seed: int, first: int, count: int | None = None) -> Iterator[str]:
 
 
 def fingerprint(seed: int, count: int = 2000) -> str:
-    """SHA-256 over the first `count` documents, in hex: what the card states and a rebuild is held against."""
+    """SHA-256 over the first `count` documents, in hex: what the card states and a rebuild is held
+    against."""
     digest = hashlib.sha256()
     for text in documents(seed, 0, count):
         digest.update(text.encode() + b"\0")

@@ -1,8 +1,10 @@
-"""Documents with questions and answers: small talk, terms, arithmetic, and a few in the product's instruct format.
+"""Documents with questions and answers: small talk, terms, arithmetic, and a few in the product's
+instruct format.
 
-In: a `random.Random`. Out: one text. The instruct documents use the product's prompt and its labelled lines for requests that
-no skill makes. The request says which labels the answer has, in words of its own; trend, recommendation, reading, outcome and
-confidence are drawn: the base is shown the look of an answer, that a request decides it, and that these words say nothing.
+In: a `random.Random`. Out: one text. The instruct documents use the product's prompt and its
+labelled lines for requests that no skill makes. The request says which labels the answer has, in
+words of its own; trend, recommendation, reading, outcome and confidence are drawn: the base is
+shown the look of an answer, that a request decides it, and that these words say nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -98,14 +100,16 @@ def _turn(chance: Random, language: Language) -> tuple[str, str]:
 
 
 def instruct(chance: Random, language: Language) -> str:
-    """A request in the product's prompt, and an answer as long as a turn: rendered but for the BOS."""
+    """A request in the product's prompt, and an answer as long as a turn: rendered but for the
+    BOS."""
     request, context, reply = chance.choice(_REQUESTS)(chance, language)
     turns = prompts.messages(request, context, reply)
     return prompts.render(turns if chance.random() < 0.9 else turns[1:])
 
 
 def general(chance: Random, language: Language) -> tuple[str, str, str]:
-    """A request that no skill makes, what it is about, and an answer without labels: small talk, plain words, a function."""
+    """A request that no skill makes, what it is about, and an answer without labels: small talk,
+    plain words, a function."""
     while True:
         request, context, reply = chance.choice((_free, _talk, _code))(chance, language)
         if not any(word in reply for word in _SELF):
@@ -169,7 +173,8 @@ _WORDS: dict[Language, dict[str, tuple[str, ...]]] = {
         "levels": ("พื้นและเพดาน", "ระดับ"),
     },
 }
-"""Label → what a request may call it, in the order of an answer's lines. No skill's question uses these words."""
+"""Label → what a request may call it, in the order of an answer's lines. No skill's question uses
+these words."""
 
 _LISTED: dict[Language, tuple[str, ...]] = {
     "en": ("{0}: {1}.", "Give the {1} of {0}.", "{1} of {0}, please.", "For {0} I want {1}."),
@@ -225,7 +230,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], dict[Language, tuple[str, ...]]], ...] = (
         },
     ),
 )
-"""Labels beside the insights, which every answer has, and the requests that mean them, none of them a skill's."""
+"""Labels beside the insights, which every answer has, and the requests that mean them, none of them
+a skill's."""
 
 _OPEN: dict[Language, tuple[str, ...]] = {
     "en": ("Facts about {0}.", "{0}: what do these numbers say?", "{0}, please."),

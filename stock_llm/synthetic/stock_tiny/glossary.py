@@ -1,6 +1,7 @@
 """Documents that say what the words of charts and markets mean, in English and Thai.
 
-In: a `random.Random`. Out: one text about one to three terms. General knowledge, without a stock and without advice.
+In: a `random.Random`. Out: one text about one to three terms. General knowledge, without a stock
+and without advice.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from stock_llm.synthetic.stock_tiny.grammar import expand
 
 @dataclass(frozen=True)
 class Term:
-    """A term with its Thai name and sentences that are true of it, which do not lean on each other."""
+    """A term with its Thai name and sentences that are true of it, which do not lean on each
+    other."""
 
     name: str
     thai_name: str
@@ -25,11 +27,13 @@ TERMS = (
         "RSI",
         "ดัชนี RSI",
         (
-            "The relative strength index, RSI, compares average gains with average losses on a scale from 0 to 100.",
+            "The relative strength index, RSI, compares average gains with average losses on a "
+            "scale from 0 to 100.",
             "RSI14 looks at the last 14 sessions.",
             "Textbooks call RSI above 70 overbought and below 30 oversold.",
             "Between 30 and 70 RSI is called neutral.",
-            "A high RSI says that gains have been larger than losses, not that the price must fall.",
+            "A high RSI says that gains have been larger than losses, not that the price must "
+            "fall.",
             "J. Welles Wilder described RSI in 1978.",
             "RSI measures momentum.",
         ),
@@ -48,7 +52,8 @@ TERMS = (
         (
             "A simple moving average, SMA, is the mean of the last closes.",
             "SMA20 is the mean of the last 20 closes, SMA50 of the last 50.",
-            "When the close is above SMA50, the price is higher than its average of fifty sessions.",
+            "When the close is above SMA50, the price is higher than its average of fifty "
+            "sessions.",
             "A longer average reacts more slowly.",
             "An average smooths the price and lags behind it.",
             "SMA20 above SMA50 says that recent prices are higher than earlier ones.",
@@ -120,7 +125,8 @@ TERMS = (
         (
             "Bollinger bands lie two standard deviations above and below SMA20.",
             "Most closes are inside the bands.",
-            "A close above the upper band is unusually high, a close below the lower band unusually low.",
+            "A close above the upper band is unusually high, a close below the lower band "
+            "unusually low.",
             "Narrow bands say that the price has been calm.",
             "The bands widen when the price swings more.",
         ),

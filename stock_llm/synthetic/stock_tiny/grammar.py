@@ -1,7 +1,8 @@
-"""Texts from a table of phrases: `{name}` stands for one of the phrases under that name, which may hold names again.
+"""Texts from a table of phrases: `{name}` stands for one of the phrases under that name, which may
+hold names again.
 
-In: a `random.Random`, a table, a text. Out: the text with every name replaced. Braces mean names and nothing else, so a
-table holds no code. Does not know any phrase.
+In: a `random.Random`, a table, a text. Out: the text with every name replaced. Braces mean names
+and nothing else, so a table holds no code. Does not know any phrase.
 """
 
 import re

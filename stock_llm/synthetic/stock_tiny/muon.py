@@ -1,7 +1,9 @@
-"""Muon: momentum whose matrix is made orthogonal before it is applied (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+"""Muon: momentum whose matrix is made orthogonal before it is applied (Jordan et al. 2024,
+kellerjordan.github.io/posts/muon).
 
-In: the matrices of hidden layers. Out: steps of one size in every direction. torch.optim.Muon does the same in bfloat16, which
-makes training six to eight times slower on a CPU without bf16 units; this one stays in the parameters' precision.
+In: the matrices of hidden layers. Out: steps of one size in every direction. torch.optim.Muon does
+the same in bfloat16, which makes training six to eight times slower on a CPU without bf16 units;
+this one stays in the parameters' precision.
 """
 
 from collections.abc import Callable, Iterable
@@ -57,7 +59,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """A matrix with the same singular vectors and singular values near 1 (between about 0.7 and 1.2)."""
+    """A matrix with the same singular vectors and singular values near 1 (between about 0.7 and
+    1.2)."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)

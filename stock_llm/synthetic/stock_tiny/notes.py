@@ -1,7 +1,8 @@
 """Documents that show the block of a situation and say true things about it, in English or Thai.
 
-In: a `random.Random`. Out: one text. This is where the base learns to read `Name: value` lines and to copy their numbers to the
-digit. Says what the numbers say, never what to do about them, nor the names of the answer format.
+In: a `random.Random`. Out: one text. This is where the base learns to read `Name: value` lines and
+to copy their numbers to the digit. Says what the numbers say, never what to do about them, nor the
+names of the answer format.
 """
 
 from random import Random
@@ -82,14 +83,17 @@ _OTHERS = {
         lambda s: f"RSI14 stands at {s.rsi14:.1f}.",
         lambda s: f"SMA20 is {format_price(s.sma20)} and SMA50 is {format_price(s.sma50)}.",
         lambda s: (
-            f"SMA20 lies {_side(s.sma20, s.sma50, 'above', 'below')} SMA50: {format_percent(s.sma20, s.sma50)}."
+            f"SMA20 lies {_side(s.sma20, s.sma50, 'above', 'below')} SMA50: "
+            f"{format_percent(s.sma20, s.sma50)}."
         ),
         lambda s: f"From SMA20 the price is {format_percent(s.close, s.sma20)} away.",
         lambda s: (
-            f"The nearest support is {format_price(s.support)}, the nearest resistance {format_price(s.resistance)}."
+            f"The nearest support is {format_price(s.support)}, the nearest resistance "
+            f"{format_price(s.resistance)}."
         ),
         lambda s: (
-            f"A normal day moves the price by {format_price(s.atr14)}, or {format_ratio(s.atr14, s.close)}."
+            f"A normal day moves the price by {format_price(s.atr14)}, or "
+            f"{format_ratio(s.atr14, s.close)}."
         ),
         lambda s: (
             f"The bands reach from {format_price(s.band_low)} to {format_price(s.band_high)}."
@@ -97,7 +101,8 @@ _OTHERS = {
         lambda s: f"MACD minus its signal is {s.macd - s.macd_signal:+.2f}.",
         lambda s: f"The date is {s.as_of}.",
         lambda s: (
-            f"The holder paid {format_price(s.position.cost)} for each of {s.position.quantity:g} shares and is "
+            f"The holder paid {format_price(s.position.cost)} for each of {s.position.quantity:g} "
+            f"shares and is "
             f"{_side(s.close, s.position.cost, 'ahead', 'behind')}."
             if s.position
             else "No position is held."
@@ -108,7 +113,8 @@ _OTHERS = {
         lambda s: f"RSI14 อยู่ที่ {s.rsi14:.1f}",
         lambda s: f"SMA20 เท่ากับ {format_price(s.sma20)} และ SMA50 เท่ากับ {format_price(s.sma50)}",
         lambda s: (
-            f"SMA20 {_side(s.sma20, s.sma50, 'สูงกว่า', 'ต่ำกว่า')} SMA50 อยู่ {format_percent(s.sma20, s.sma50).lstrip('+-')}"
+            f"SMA20 {_side(s.sma20, s.sma50, 'สูงกว่า', 'ต่ำกว่า')} SMA50 อยู่ "
+            f"{format_percent(s.sma20, s.sma50).lstrip('+-')}"
         ),
         lambda s: (
             f"แนวรับใกล้สุดคือ {format_price(s.support)} แนวต้านใกล้สุดคือ {format_price(s.resistance)}"

@@ -1,7 +1,8 @@
-"""Documents about numbers: copying, comparing, percent, thresholds, sorting, dates, in the forms that the product uses.
+"""Documents about numbers: copying, comparing, percent, thresholds, sorting, dates, in the forms
+that the product uses.
 
-In: a `random.Random`. Out: a text of several exercises, each with its answer. Differences are often small, so that more than
-the first digit has to be read. Does not know situations.
+In: a `random.Random`. Out: a text of several exercises, each with its answer. Differences are often
+small, so that more than the first digit has to be read. Does not know situations.
 """
 
 import string
@@ -79,8 +80,10 @@ def _compare(chance: Random, language: Language) -> str:
         return chance.choice(
             (
                 f"{left} {format_price(a)} {word} {right} {format_price(b)}",
-                f"{format_price(a)} {'=' if a == b else '>' if a > b else '<'} {format_price(b)} ดังนั้น {left} {word} {right}",
-                f"ระหว่าง {format_price(a)} กับ {format_price(b)} ค่าที่มากกว่าคือ {format_price(max(a, b))}",
+                f"{format_price(a)} {'=' if a == b else '>' if a > b else '<'} {format_price(b)} "
+                f"ดังนั้น {left} {word} {right}",
+                f"ระหว่าง {format_price(a)} กับ {format_price(b)} ค่าที่มากกว่าคือ "
+                f"{format_price(max(a, b))}",
             )
         )
     word = "equal to" if a == b else "above" if a > b else "below"
@@ -88,7 +91,8 @@ def _compare(chance: Random, language: Language) -> str:
         (
             f"{left} {format_price(a)} is {word} {right} {format_price(b)}.",
             f"{left}: {format_price(a)}\n{right}: {format_price(b)}\n{left} is {word} {right}.",
-            f"{format_price(a)} {'=' if a == b else '>' if a > b else '<'} {format_price(b)}, so {left} is {word} {right}.",
+            f"{format_price(a)} {'=' if a == b else '>' if a > b else '<'} {format_price(b)}, so "
+            f"{left} is {word} {right}.",
             f"Which is larger, {format_price(a)} or {format_price(b)}? {format_price(max(a, b))}.",
             f"Which is smaller, {format_price(a)} or {format_price(b)}? {format_price(min(a, b))}.",
             f"Is {format_price(a)} more than {format_price(b)}? {'Yes' if a > b else 'No'}.",
@@ -106,15 +110,19 @@ def _away(chance: Random, language: Language) -> str:
         side = "สูงกว่า" if a > b else "ต่ำกว่า"
         return chance.choice(
             (
-                f"{left}: {format_price(a)}\n{line}\n{left} {format_price(a)} {side} {right} {format_price(b)} อยู่ {size}",
-                f"ซื้อ {format_price(b)} ขาย {format_price(a)} ({signed}) {'กำไร' if a > b else 'ขาดทุน'} {size}",
+                f"{left}: {format_price(a)}\n{line}\n{left} {format_price(a)} {side} {right} "
+                f"{format_price(b)} อยู่ {size}",
+                f"ซื้อ {format_price(b)} ขาย {format_price(a)} ({signed}) "
+                f"{'กำไร' if a > b else 'ขาดทุน'} {size}",
             )
         )
     side = "above" if a > b else "below"
     return chance.choice(
         (
-            f"{left}: {format_price(a)}\n{line}\n{left} {format_price(a)} is {size} {side} {right} {format_price(b)}.",
-            f"Paid {format_price(b)}, received {format_price(a)} ({signed}): a {'gain' if a > b else 'loss'} of {size}.",
+            f"{left}: {format_price(a)}\n{line}\n{left} {format_price(a)} is {size} {side} {right} "
+            f"{format_price(b)}.",
+            f"Paid {format_price(b)}, received {format_price(a)} ({signed}): a "
+            f"{'gain' if a > b else 'loss'} of {size}.",
             f"Return: {signed}\nIt {'gained' if a > b else 'lost'} {size}.",
             f"{signed} means {side}: {format_price(a)} is {size} {side} {format_price(b)}.",
         )
@@ -129,7 +137,8 @@ def _signed(chance: Random, language: Language) -> str:
     return chance.choice(
         (
             f"{line}\nMACD {a:.2f} is {'above' if a > b else 'below'} its signal {b:.2f}.",
-            f"{a:.2f} minus {b:.2f} is {a - b:.2f}, which is {'positive' if a > b else 'not positive'}.",
+            f"{a:.2f} minus {b:.2f} is {a - b:.2f}, which is "
+            f"{'positive' if a > b else 'not positive'}.",
             f"On the number line {min(a, b):.2f} comes before {max(a, b):.2f}.",
         )
     )
@@ -151,7 +160,8 @@ def _threshold(chance: Random, language: Language) -> str:
             f"RSI14: {value:.1f}\nRSI14 is {zone}.",
             f"{value:.1f} is {zone}.",
             f"RSI14 {value:.1f}: {zone}.",
-            f"Is {value:.1f} above 70? {'Yes' if value > 70 else 'No'}. Is it below 30? {'Yes' if value < 30 else 'No'}.",
+            f"Is {value:.1f} above 70? {'Yes' if value > 70 else 'No'}. Is it below 30? "
+            f"{'Yes' if value < 30 else 'No'}.",
         )
     )
 
@@ -250,19 +260,20 @@ def _sorted(chance: Random, language: Language) -> str:
 def _share(chance: Random, language: Language) -> str:
     whole = scenes.amount(chance)
     part = float(format_price(max(0.01, whole * chance.uniform(0.005, 0.06))))
-    line = f"{chance.choice(_FIELDS)}: {format_price(part)} ({format_ratio(part, whole)})"
+    share = format_ratio(part, whole)
+    line = f"{chance.choice(_FIELDS)}: {format_price(part)} ({share})"
     if language == "th":
-        return f"{line}\n{format_price(part)} คิดเป็น {format_ratio(part, whole)} ของ {format_price(whole)}"
-    return f"{line}\n{format_price(part)} is {format_ratio(part, whole)} of {format_price(whole)}."
+        return f"{line}\n{format_price(part)} คิดเป็น {share} ของ {format_price(whole)}"
+    return f"{line}\n{format_price(part)} is {share} of {format_price(whole)}."
 
 
 def _sum(chance: Random, language: Language) -> str:
     a, b = chance.randint(0, 99), chance.randint(0, 99)
-    if chance.random() < 0.5:
-        sign, value = ("บวก" if language == "th" else "plus"), a + b
-    else:
-        sign, value = ("ลบ" if language == "th" else "minus"), a - b
-    return f"{a} {sign} {b} {'เท่ากับ' if language == 'th' else 'is'} {value}{'' if language == 'th' else '.'}"
+    plus = chance.random() < 0.5
+    value = a + b if plus else a - b
+    if language == "th":
+        return f"{a} {'บวก' if plus else 'ลบ'} {b} เท่ากับ {value}"
+    return f"{a} {'plus' if plus else 'minus'} {b} is {value}."
 
 
 def _dates(chance: Random, language: Language) -> str:

@@ -1,7 +1,9 @@
-"""What a stock-tiny can do, measured on prompts that no training saw: copying, comparing, reading a block, the answer format.
+"""What a stock-tiny can do, measured on prompts that no training saw: copying, comparing, reading a
+block, the answer format.
 
-In: a model with its tokenizer. Out: a share of right answers per ability. Prompts are drawn from a stream of their own; the
-situations are the corpus's kind, never the sample's. Greedy decoding. Does not know files.
+In: a model with its tokenizer. Out: a share of right answers per ability. Prompts are drawn from a
+stream of their own; the situations are the corpus's kind, never the sample's. Greedy decoding. Does
+not know files.
 """
 
 from collections.abc import Iterator
@@ -36,7 +38,8 @@ class Question:
 def measure(
     model: "MistralForCausalLM", tokenizer: "Tokenizer", seed: int, count: int = 100
 ) -> dict[str, float]:
-    """Ability → share of right answers, out of `count` questions each; "format": of `count` prompts of the skills."""
+    """Ability → share of right answers, out of `count` questions each; "format": of `count` prompts
+    of the skills."""
     questions = [
         question
         for number in range(count)

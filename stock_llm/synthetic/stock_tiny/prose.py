@@ -1,7 +1,9 @@
-"""Documents of plain financial prose, in English and Thai: market reports, company news, an investor's diary, small stories.
+"""Documents of plain financial prose, in English and Thai: market reports, company news, an
+investor's diary, small stories.
 
-In: a `random.Random`. Out: a title and three to nine sentences. The companies do not exist; what happens to them is drawn, and
-the reasons that the prose gives are decoration. Nothing here recommends anything.
+In: a `random.Random`. Out: a title and three to nine sentences. The companies do not exist; what
+happens to them is drawn, and the reasons that the prose gives are decoration. Nothing here
+recommends anything.
 """
 
 from random import Random

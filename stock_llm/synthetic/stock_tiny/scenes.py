@@ -1,7 +1,8 @@
 """What the corpus is about: stocks that do not exist, days, and situations drawn at random.
 
-In: a `random.Random`. Out: tickers, dates, numbers, `Situation`s. Values are drawn, not computed from candles: they look like
-a market's, and nothing can be learnt from them about what a market does next. No ticker of the committed sample is ever drawn.
+In: a `random.Random`. Out: tickers, dates, numbers, `Situation`s. Values are drawn, not computed
+from candles: they look like a market's, and nothing can be learnt from them about what a market
+does next. No ticker of the committed sample is ever drawn.
 """
 
 import math
@@ -18,7 +19,8 @@ _DAYS = (date(2030, 12, 31) - _EPOCH).days
 
 
 def ticker(chance: Random) -> str:
-    """A made-up symbol: random letters or a word-like name, now and then with an exchange's ending."""
+    """A made-up symbol: random letters or a word-like name, now and then with an exchange's
+    ending."""
     while True:
         if chance.random() < 0.35:
             name = "".join(chance.choices(_CONSONANTS + _VOWELS, k=chance.randint(2, 5)))
@@ -58,7 +60,8 @@ def amount(chance: Random) -> float:
 
 
 def situation(chance: Random) -> Situation:
-    """A situation whose values are drawn around one price; the trend of one says nothing about its RSI but their common sign."""
+    """A situation whose values are drawn around one price; the trend of one says nothing about its
+    RSI but their common sign."""
     close = amount(chance)
     spread = close * chance.uniform(0.008, 0.035)
     lately, before = chance.gauss(0, 3), chance.gauss(0, 4)

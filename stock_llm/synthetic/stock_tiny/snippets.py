@@ -1,7 +1,7 @@
 """Documents of simple Python: small functions about prices, with a line that says what they do.
 
-In: a `random.Random`. Out: one or two functions and perhaps a call with its result. Thresholds are drawn. Never a function that
-trades on a described rule: that task is left to fine-tuning.
+In: a `random.Random`. Out: one or two functions and perhaps a call with its result. Thresholds are
+drawn. Never a function that trades on a described rule: that task is left to fine-tuning.
 """
 
 from collections.abc import Callable

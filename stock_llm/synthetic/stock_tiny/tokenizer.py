@@ -1,9 +1,11 @@
-"""stock-tiny's tokenizer: SentencePiece BPE with byte fallback and split digits, the same tokens everywhere.
+"""stock-tiny's tokenizer: SentencePiece BPE with byte fallback and split digits, the same tokens
+everywhere.
 
-In: lines of text. Out: the files that transformers reads (tokenizer.json, tokenizer_config.json) and the tokenizer.model that
-the GGUF is written from. `[INST]` and `[/INST]` are one token each; no space is put before a text (`add_dummy_prefix` off), so
-that a text after a special token has the same tokens in transformers and in llama.cpp. Nothing is normalised: newlines and
-runs of spaces survive. Does not know what the lines say.
+In: lines of text. Out: the files that transformers reads (tokenizer.json, tokenizer_config.json)
+and the tokenizer.model that the GGUF is written from. `[INST]` and `[/INST]` are one token each; no
+space is put before a text (`add_dummy_prefix` off), so that a text after a special token has the
+same tokens in transformers and in llama.cpp. Nothing is normalised: newlines and runs of spaces
+survive. Does not know what the lines say.
 """
 
 import io
@@ -18,7 +20,8 @@ TURN_TOKENS = ("[INST]", "[/INST]")
 
 
 def train_tokenizer(lines: Iterable[str], folder: Path, vocab_size: int) -> None:
-    """Trains on `lines` (which hold no line breaks and no special tokens) and writes the three files into `folder`.
+    """Trains on `lines` (which hold no line breaks and no special tokens) and writes the three
+    files into `folder`.
 
     The same lines in the same order give the same bytes: one thread, no sampling.
     """
@@ -48,8 +51,8 @@ def train_tokenizer(lines: Iterable[str], folder: Path, vocab_size: int) -> None
 def write_fast_tokenizer(folder: Path) -> None:
     """Writes tokenizer.json and tokenizer_config.json from the tokenizer.model in `folder`.
 
-    SentencePiece's merges are not in its file: a pair may be merged when the merged piece exists, the piece with the better
-    score first. That is what transformers' own converter does too.
+    SentencePiece's merges are not in its file: a pair may be merged when the merged piece exists,
+    the piece with the better score first. That is what transformers' own converter does too.
     """
     import sentencepiece
     from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors

@@ -1,7 +1,8 @@
-"""Training of stock-tiny: a plain PyTorch loop over packed documents, resumable, on however many threads there are.
+"""Training of stock-tiny: a plain PyTorch loop over packed documents, resumable, on however many
+threads there are.
 
-In: the corpus, the tokenizer and a budget. Out: a model, and its loss on the held-out documents. Does not know files but its own
-checkpoint.
+In: the corpus, the tokenizer and a budget. Out: a model, and its loss on the held-out documents.
+Does not know files but its own checkpoint.
 """
 
 import math
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 TOKENS_PER_STEP = 4096
 LENGTHS = (512, 1024)
-"""Tokens per sequence: the first for the first four fifths, which is faster; the second to learn the full context."""
+"""Tokens per sequence: the first for the first four fifths, which is faster; the second to learn
+the full context."""
 LONG_FROM = 0.8
 
 PEAK_MATRICES, PEAK_OTHERS = 0.02, 3e-3
@@ -112,9 +114,11 @@ def train(
     checkpoint: Path,
     threads: int,
 ) -> Iterator[tuple[float, float, TrainingState]]:
-    """Trains; yields the share of the budget spent, the last loss, and what there is: before the first step and after each.
+    """Trains; yields the share of the budget spent, the last loss, and what there is: before the
+    first step and after each.
 
-    A `checkpoint` of an earlier call is gone on from; it is written every two minutes, whole or not at all.
+    A `checkpoint` of an earlier call is gone on from; it is written every two minutes, whole or not
+    at all.
     """
     import torch
 
@@ -198,10 +202,11 @@ def _next(state: dict[str, Any], tokenizer: "Tokenizer", seed: int) -> list[int]
 def _backward(
     model: "MistralForCausalLM", rows: "torch.Tensor", workers: ThreadPoolExecutor
 ) -> float:
-    """Mean loss of the rows; sets the gradients to the mean of theirs, always summed in the same order.
+    """Mean loss of the rows; sets the gradients to the mean of theirs, always summed in the same
+    order.
 
-    One row to a thread: operations split over threads would wait for each other at every step of every layer, which on a machine
-    that others use too costs half of the time.
+    One row to a thread: operations split over threads would wait for each other at every step of
+    every layer, which on a machine that others use too costs half of the time.
     """
     import torch
 

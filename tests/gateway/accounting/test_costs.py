@@ -283,6 +283,32 @@ def test_a_record_is_written_whatever_backends_say(open_costs, url):
     assert (rows(url)[0]["model"], rows(url)[0]["tokens_in"]) == ("nul", 2**53)
 
 
+async def test_a_record_that_cannot_be_written_is_put_aside_and_the_others_are_not(
+    open_costs, url, caplog
+):
+    costs = open_costs()
+    reservation = await costs.reserve("claude-api", "m", "chat", Decimal(3))
+    costs.record(call("before"))
+    costs.record(call("broken", charged="NaN"), [reservation])
+    costs.record(call("after", charged="0.5"))
+    await costs.flush()
+    costs.record(call("later"))
+    await costs.flush()
+    written = {row["id"]: row["status"] for row in rows(url)}
+    assert written == {"before": "ok", "after": "ok", "broken": "lost", "later": "ok"}
+    assert costs.left().today == Decimal("11.5")  # all that was reserved counts as spent
+    assert "a record cannot be written and is quarantined: CallRecord(id='broken'" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["\ud800", "nul\0", "x" * 100_000])
+def test_texts_that_a_database_refuses_are_made_fit(open_costs, url, text):
+    costs = open_costs()
+    costs.record(call(model=text, path=text, rule=text))
+    costs.close()
+    (row,) = rows(url)
+    assert row["model"].rstrip("?") == text.rstrip("\ud800\0")
+
+
 def test_the_writer_does_not_hold_the_caller_up(open_costs, url):
     costs = open_costs()
     blocker = write_transaction(connect(url, SCHEMA))

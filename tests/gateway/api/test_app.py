@@ -1,4 +1,5 @@
-"""The gateway's manners: who may come in, who waits, who is told what, and that nothing goes on for a caller who has gone."""
+"""The gateway's manners: who may come in, who waits, who is told what, and that nothing goes on for
+a caller who has gone."""
 
 import json
 import sqlite3
@@ -330,7 +331,8 @@ def test_a_stream_that_outlives_the_shutdown_ends_with_an_error_line(tmp_path, b
 
 def test_what_is_no_unicode_becomes_the_replacement_character(running):
     for raw in (b'"one \\ud800 two"', b'"one \xff two"', b'"one \\udc00 two"'):
-        body = b'{"model": "mistral:7b", "stream": false, "messages": [{"role": "user", "content": %b}]}'
+        turn = b'{"role": "user", "content": %b}'
+        body = b'{"model": "mistral:7b", "stream": false, "messages": [' + turn + b"]}"
         answer = running.http.post("/api/chat", content=body % raw)
         assert answer.json()["message"]["content"] == "one \ufffd two"
     pair = running.http.post("/api/chat", content=body % b'"\\ud83d\\ude00"')
@@ -342,7 +344,8 @@ def test_metrics_have_opentelemetrys_names(running):
     running.http.post("/api/chat", json=ASK | {"stream": True})
     running.http.post("/api/chat", json=ASK | {"model": "nope"})
     text = running.http.get("/metrics").text
-    who = 'gen_ai_operation_name="chat",gen_ai_provider_name="ollama",gen_ai_response_model="mistral:7b"'
+    who = 'gen_ai_operation_name="chat",gen_ai_provider_name="ollama",'
+    who += 'gen_ai_response_model="mistral:7b"'
     assert f"gen_ai_client_operation_duration_seconds_count{{{who}}} 2.0" in text
     assert f"gen_ai_server_time_to_first_token_seconds_count{{{who}}} 1.0" in text
     assert f'gen_ai_client_token_usage_sum{{{who},gen_ai_token_type="output"}} 10.0' in text

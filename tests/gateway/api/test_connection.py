@@ -1,4 +1,5 @@
-"""Callers who send slowly, too much, or never read hold up nobody else and are told why they are refused."""
+"""Callers who send slowly, too much, or never read hold up nobody else and are told why they are
+refused."""
 
 import json
 import logging
@@ -209,19 +210,50 @@ def nested(levels, inner):
 ATTACKS = {
     "nested objects": ("/api/chat", nested(200, "1")),
     "nested lists": ("/api/chat", "[" * 2000),
-    "a number without end": ("/api/generate", '{"model": "auto", "prompt": "x", "a": ' + "1" * 1900 + "}"),
-    "surrogates": ("/api/chat", json.dumps(ASK | {"messages": [{"role": "user", "content": "\ud800" * 250}]})),
+    "a number without end": (
+        "/api/generate",
+        '{"model": "auto", "prompt": "x", "a": ' + "1" * 1900 + "}",
+    ),
+    "surrogates": (
+        "/api/chat",
+        json.dumps(ASK | {"messages": [{"role": "user", "content": "\ud800" * 250}]}),
+    ),
     "many stops": ("/api/chat", json.dumps(ASK | {"options": {"stop": ["x"] * 300}})),
-    "many turns": ("/v1/chat/completions", json.dumps({"model": "auto", "messages": [{"role": "user"}] * 80})),
-    "spaces": ("/api/chat", json.dumps(ASK | {"messages": [{"role": "user", "content": " " * 1900}]})),
+    "many turns": (
+        "/v1/chat/completions",
+        json.dumps({"model": "auto", "messages": [{"role": "user"}] * 80}),
+    ),
+    "spaces": (
+        "/api/chat",
+        json.dumps(ASK | {"messages": [{"role": "user", "content": " " * 1900}]}),
+    ),
     "task": (
         "/api/chat",
-        json.dumps(ASK | {"messages": [{"role": "user", "content": "### Task:" + "<chat_history>" * 130 + "</chat_history>"}]}),
+        json.dumps(
+            ASK
+            | {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": "### Task:" + "<chat_history>" * 130 + "</chat_history>",
+                    }
+                ]
+            }
+        ),
     ),
     "brackets": ("/v1/responses", '{"model": "auto", "input": ' + "[" * 1900 + "}"),
     "unions": ("/v1/responses", json.dumps({"model": "auto", "input": [{"type": "x"}] * 120})),
-    "blocks": ("/v1/messages", json.dumps({"model": "auto", "max_tokens": 1, "messages": [{"role": "user", "content": [{"type": "x"}] * 110}]})),
-}  # fmt: skip
+    "blocks": (
+        "/v1/messages",
+        json.dumps(
+            {
+                "model": "auto",
+                "max_tokens": 1,
+                "messages": [{"role": "user", "content": [{"type": "x"}] * 110}],
+            }
+        ),
+    ),
+}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

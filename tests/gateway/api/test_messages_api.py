@@ -61,12 +61,19 @@ def test_a_conversation_with_tools_goes_both_ways(client, backend):
     turns = [
         *ASK,
         {"role": "assistant", "content": answer.content},
-        {"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": calls[0].id, "content": "9"},
-            {"type": "tool_result", "tool_use_id": calls[1].id, "content": [{"type": "text", "text": "8"}]},
-            {"type": "text", "text": "And now?"},
-        ]},
-    ]  # fmt: skip
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": calls[0].id, "content": "9"},
+                {
+                    "type": "tool_result",
+                    "tool_use_id": calls[1].id,
+                    "content": [{"type": "text", "text": "8"}],
+                },
+                {"type": "text", "text": "And now?"},
+            ],
+        },
+    ]
     again = client.messages.create(model="mistral:7b", max_tokens=100, messages=turns, tools=[TOOL])
     assert again.content[0].text == "And now?"
     asked = backend.asked[-1][1]["messages"]

@@ -1,4 +1,5 @@
-"""What Open WebUI sends unasked: its tools with every message, and tasks of its own after every answer."""
+"""What Open WebUI sends unasked: its tools with every message, and tasks of its own after every
+answer."""
 
 import json
 import sqlite3
@@ -9,7 +10,10 @@ from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
 
 CASES = SHARED.parent / "cases" / "gateway"
-HISTORY = "### Chat History:\n<chat_history>\nUSER: Analyze KESTRO.\nASSISTANT: Recommendation: SELL KESTRO, not ORCA\n</chat_history>"
+HISTORY = (
+    "### Chat History:\n<chat_history>\nUSER: Analyze KESTRO.\n"
+    "ASSISTANT: Recommendation: SELL KESTRO, not ORCA\n</chat_history>"
+)
 
 
 def task(wanted, model="auto", **more):

@@ -1,4 +1,5 @@
-"""The official OpenAI client is a client of the gateway, before Ollama and before any server that speaks OpenAI's API."""
+"""The official OpenAI client is a client of the gateway, before Ollama and before any server that
+speaks OpenAI's API."""
 
 import json
 import threading
@@ -164,11 +165,27 @@ def test_a_model_that_is_not_there_is_openais_error(client):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"n": 2}, {"messages": []}, {"messages": [{"role": "poet", "content": "x"}]}, {"temperature": "hot"}, {"max_tokens": 0},
-        {"stop": 3}, {"response_format": {"type": "xml"}}, {"stream": "yes"}, {"tools": "f"},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://elsewhere/x.png"}}]}]},
+        {"n": 2},
+        {"messages": []},
+        {"messages": [{"role": "poet", "content": "x"}]},
+        {"temperature": "hot"},
+        {"max_tokens": 0},
+        {"stop": 3},
+        {"response_format": {"type": "xml"}},
+        {"stream": "yes"},
+        {"tools": "f"},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": "http://elsewhere/x.png"}}
+                    ],
+                }
+            ]
+        },
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_with_a_sentence(inner, wrong):
     refused = inner.http.post(
         "/v1/chat/completions", json={"model": "mistral:7b", "messages": ASK} | wrong
@@ -347,3 +364,48 @@ def test_an_extra_of_a_wrong_type_is_refused(inner, wrong):
         "/v1/chat/completions", json={"model": "mistral:7b", "messages": ASK} | wrong
     )
     assert (refused.status_code, next(iter(wrong)) in refused.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("field", "think"),
+    [
+        ({"reasoning_effort": "none"}, False),
+        ({"reasoning": {"effort": "none"}}, False),
+        ({"reasoning_effort": "minimal"}, "low"),
+        ({"reasoning_effort": "xhigh"}, "max"),
+        ({"reasoning_effort": "medium"}, "medium"),
+    ],
+)
+def test_reasoning_effort_reaches_ollama_as_think(inner, backend, field, think):
+    body = {"model": "mistral:7b", "messages": ASK} | field
+    assert inner.http.post("/v1/chat/completions", json=body).status_code == 200
+    assert backend.asked[-1][1]["think"] == think
+    wrong = inner.http.post(
+        "/v1/chat/completions", json=body | {"reasoning_effort": "gigantic", "reasoning": None}
+    )
+    assert (wrong.status_code, "invalid reasoning value" in wrong.text) == (400, True)
+
+
+@pytest.mark.parametrize("name", [{"name": "price"}, {}])
+def test_a_tools_name_and_the_reasoning_of_a_turn_reach_ollama(inner, backend, name):
+    call = {"id": "call_1", "type": "function", "function": {"name": "price", "arguments": "{}"}}
+    turns = [
+        *ASK,
+        {"role": "assistant", "content": None, "reasoning": "ask for it", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "9"} | name,
+    ]
+    body = {"model": "mistral:7b", "messages": turns}
+    assert inner.http.post("/v1/chat/completions", json=body).status_code == 200
+    _, assistant, tool = backend.asked[-1][1]["messages"]
+    assert assistant["thinking"] == "ask for it"
+    assert (tool["tool_name"], tool["content"]) == ("price", "9")
+
+
+def test_logprobs_of_ollama_come_back(inner, backend):
+    backend.logprobs = [{"token": "ra", "logprob": -7.2, "bytes": [114, 97], "top_logprobs": []}]
+    try:
+        body = {"model": "mistral:7b", "messages": ASK, "logprobs": True}
+        answer = inner.http.post("/v1/chat/completions", json=body).json()
+    finally:
+        backend.logprobs = []
+    assert answer["choices"][0]["logprobs"]["content"][0]["token"] == "ra"

@@ -1,7 +1,9 @@
-"""What a real Ollama was seen to answer, the gateway answers: 117 recorded exchanges, played again behind it.
+"""What a real Ollama was seen to answer, the gateway answers: 117 recorded exchanges, played again
+behind it.
 
-The backend is asked for each exchange what the client asked the gateway, and gives the recorded answer; the client must get
-the recorded status and body. Three things are different on purpose, and named below.
+The backend is asked for each exchange what the client asked the gateway, and gives the recorded
+answer; the client must get the recorded status and body. Three things are different on purpose, and
+named below.
 """
 
 import json
@@ -16,8 +18,11 @@ from factories.running_gateway import gateway
 EXCHANGES = json.loads(RECORDED.read_text().replace("[…]", "[]"))
 
 CLIENTS_MISTAKE = {
-    "generate bad option type", "generate stop as string", "chat format bad", "generate on model with bad parameters",
-}  # fmt: skip
+    "generate bad option type",
+    "generate stop as string",
+    "chat format bad",
+    "generate on model with bad parameters",
+}
 """Ollama answers 500 to a request that is at fault; the gateway keeps the text and says 400."""
 
 UNREADABLE = {"generate malformed json", "generate empty body"}
@@ -31,7 +36,8 @@ NOT_REPEATABLE = {"blob digest mismatch", "blob upload", "blob upload again"}
 
 
 class Recorded:
-    """A backend that gives one recorded answer, and checks that it is asked the recorded question."""
+    """A backend that gives one recorded answer, and checks that it is asked the recorded
+    question."""
 
     def __init__(self):
         self.exchange, self.strange = None, []
@@ -162,10 +168,14 @@ def parts(text):
 
 
 CHAT = {
-    "model": "stock-llm:v1", "created_at": "2026-11-23T04:43:32.530452914Z",
-    "message": {"role": "assistant", "content": "eCTra"}, "done": True, "done_reason": "length", "prompt_eval_count": 27,
+    "model": "stock-llm:v1",
+    "created_at": "2026-11-23T04:43:32.530452914Z",
+    "message": {"role": "assistant", "content": "eCTra"},
+    "done": True,
+    "done_reason": "length",
+    "prompt_eval_count": 27,
     "eval_count": 3,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

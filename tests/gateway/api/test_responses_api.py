@@ -105,10 +105,14 @@ def test_structured_output_reaches_the_model_as_a_schema(client, backend):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"previous_response_id": "resp_1"}, {"background": True}, {"input": []}, {"input": [{"type": "poem"}]},
-        {"reasoning": {"effort": "gigantic"}}, {"text": {"format": {"type": "json_schema", "name": "x"}}},
+        {"previous_response_id": "resp_1"},
+        {"background": True},
+        {"input": []},
+        {"input": [{"type": "poem"}]},
+        {"reasoning": {"effort": "gigantic"}},
+        {"text": {"format": {"type": "json_schema", "name": "x"}}},
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused(running, wrong):
     body = {"model": "mistral:7b", "input": WORDS} | wrong
     refused = running.http.post("/v1/responses", json=body)

@@ -1,4 +1,5 @@
-"""Whatever is sent to the documented routes: no 500, no traceback, and what is answered is documented."""
+"""Whatever is sent to the documented routes: no 500, no traceback, and what is answered is
+documented."""
 
 import pytest
 import schemathesis

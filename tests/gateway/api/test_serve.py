@@ -79,7 +79,8 @@ def test_it_ends_when_told_without_a_traceback(served, how):
 
 def test_heavy_libraries_are_not_imported(tmp_path):
     code = (
-        "import sys; from stock_llm.settings import load_settings; from stock_llm.gateway.app import create_app\n"
+        "import sys; from stock_llm.settings import load_settings\n"
+        "from stock_llm.gateway.app import create_app\n"
         "from stock_llm.cli.gateway_context import gateway_context\n"
         f"settings = load_settings(home={str(tmp_path)!r})\n"
         "create_app(settings.gateway, gateway_context(settings))\n"

@@ -1,4 +1,5 @@
-"""The stock service: numbers computed and checked, answers read, feedback bound to answers that were really given."""
+"""The stock service: numbers computed and checked, answers read, feedback bound to answers that
+were really given."""
 
 import json
 import random
@@ -15,10 +16,20 @@ from stock_llm.skills import analyse, follow
 
 SEEN = situation(random.Random(3))
 INDICATORS = {
-    "date": SEEN.as_of, "close": SEEN.close, "sma20": SEEN.sma20, "sma50": SEEN.sma50, "rsi14": SEEN.rsi14, "macd": SEEN.macd,
-    "macd_signal": SEEN.macd_signal, "atr14": SEEN.atr14, "band_low": SEEN.band_low, "band_high": SEEN.band_high,
-    "volume": SEEN.volume, "support": SEEN.support, "resistance": SEEN.resistance,
-}  # fmt: skip
+    "date": SEEN.as_of,
+    "close": SEEN.close,
+    "sma20": SEEN.sma20,
+    "sma50": SEEN.sma50,
+    "rsi14": SEEN.rsi14,
+    "macd": SEEN.macd,
+    "macd_signal": SEEN.macd_signal,
+    "atr14": SEEN.atr14,
+    "band_low": SEEN.band_low,
+    "band_high": SEEN.band_high,
+    "volume": SEEN.volume,
+    "support": SEEN.support,
+    "resistance": SEEN.resistance,
+}
 TAUGHT = analyse.answer(SEEN, "HOLD", 55, "en")
 ASK = {"symbol": SEEN.symbol, "indicators": INDICATORS}
 
@@ -54,10 +65,15 @@ def test_the_published_model_is_asked_in_the_words_of_its_training(running, back
 def test_another_model_is_told_the_format_as_a_schema(running, backend):
     backend.says = json.dumps(
         {
-            "trend": "UP", "recommendation": "BUY", "confidence": 61.0, "insights": [f"Close {SEEN.close:.2f} is above SMA50."],
-            "risks": ["It may fall to 1234.56."], "support": f"${SEEN.support:.2f}", "resistance": "7,777.00",
+            "trend": "UP",
+            "recommendation": "BUY",
+            "confidence": 61.0,
+            "insights": [f"Close {SEEN.close:.2f} is above SMA50."],
+            "risks": ["It may fall to 1234.56."],
+            "support": f"${SEEN.support:.2f}",
+            "resistance": "7,777.00",
         }
-    )  # fmt: skip
+    )
     said = running.http.post(
         "/analyze", json=ASK | {"model": "mistral:7b", "language": "th"}
     ).json()
@@ -183,8 +199,12 @@ def test_feedback_is_about_an_answer_that_was_given_and_can_be_trained_on(runnin
     assert (again["id"], again["new"]) == (taken.json()["id"], False)
     (item,) = FeedbackStore(running.settings.url(running.settings.feedback_url)).all(sample=True)
     assert (item.source, item.skill, item.symbol, item.as_of, item.response) == (
-        "gateway", "analyse", SEEN.symbol, SEEN.as_of, TAUGHT.text(),
-    )  # fmt: skip
+        "gateway",
+        "analyse",
+        SEEN.symbol,
+        SEEN.as_of,
+        TAUGHT.text(),
+    )
     assert item.response_id == id.partition(".")[0]
     row = follow.row(item, follow.wanted(item))
     assert (row.instruction, row.input, row.output) == (
@@ -213,22 +233,27 @@ def test_an_answer_in_json_is_kept_as_it_is_taught(running, backend):
     assert item.response.splitlines()[:3] == ["Trend: UP", "Recommendation: BUY", "Confidence: 61%"]
 
 
-def test_feedback_on_chats_of_every_kind_of_door(running):
-    chat = {"model": "mistral:7b", "messages": [{"role": "user", "content": "What is RSI?"}]}
-    whole = running.http.post("/api/chat", json=chat | {"stream": False}).headers[
-        "x-stock-llm-response-id"
-    ]
-    streamed = running.http.post("/api/chat", json=chat).headers["x-stock-llm-response-id"]
-    openai = running.http.post("/v1/chat/completions", json=chat).json()["stock_llm"]["response_id"]
-    for id in (whole, streamed, openai):
-        taken = running.http.post(
-            "/feedback", json={"response_id": id, "correction": "RSI is a momentum indicator."}
-        )
+def test_feedback_refers_to_chats_of_every_api(running):
+    turns = [{"role": "user", "content": "What is RSI?"}]
+    users = []
+    for path, more in {
+        "/api/chat": {"messages": turns, "stream": False},
+        "/api/chat?": {"messages": turns},
+        "/v1/chat/completions": {"messages": turns},
+        "/v1/responses": {"input": turns},
+        "/v1/messages": {"messages": turns, "max_tokens": 50},
+    }.items():
+        answer = running.http.post(path, json={"model": "mistral:7b"} | more)
+        body = {
+            "response_id": answer.headers["x-stock-llm-response-id"],
+            "correction": "RSI is a momentum indicator.",
+        }
+        users.append(f"user{len(users)}")  # one opinion of one answer a user
+        taken = running.http.post("/feedback", json=body, headers={"X-User": users[-1]})
         assert taken.status_code == 200
     items = FeedbackStore(running.settings.url(running.settings.feedback_url)).all(sample=True)
-    assert [(item.instruction, item.response) for item in items] == [
-        ("What is RSI?", "What is RSI?")
-    ] * 3
+    assert sorted(item.user for item in items) == users
+    assert {(item.instruction, item.response) for item in items} == {("What is RSI?",) * 2}
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -354,3 +379,20 @@ def test_a_route_reads_headers_and_both_names_of_the_router(running, model):
         running.http.post("/v1/route", json={}, headers={"x-stock-llm-urgency": "11"}).status_code
         == 400
     )
+
+
+def test_feedback_is_the_users_whose_token_or_name_came(backend, tmp_path):
+    settings = {"token": "common", "users": {"Ann": "of-ann"}}
+    with gateway(tmp_path, backend.host, **settings) as running:
+        common, own = ({"Authorization": f"Bearer {token}"} for token in ("common", "of-ann"))
+        chat = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+        asked = running.http.post("/api/chat", json=chat, headers=common)
+        body = {"response_id": asked.headers["x-stock-llm-response-id"], "thumb": "up"}
+        senders = [common, common | {"X-User": "สมชาย".encode()}, own, own | {"X-User": "bob"}]
+        sent = [running.http.post("/feedback", json=body, headers=each).json() for each in senders]
+        too_long = running.http.post("/feedback", json=body, headers=common | {"X-User": "x" * 500})
+        assert too_long.status_code in (400, 422)
+    assert [each["new"] for each in sent] == [True, True, True, False]
+    store = FeedbackStore(running.settings.url(running.settings.feedback_url))
+    assert {item.user for item in store.all(sample=True)} <= {"owner", "สมชาย", "ann"}
+    assert len({each["id"] for each in sent}) == 3

@@ -4,6 +4,7 @@ import json
 import queue
 import socket
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from factories.running_gateway import gateway
 
 from stock_llm.errors import StockLLMError
 from stock_llm.gateway.providers import embedded
+from stock_llm.gateway.providers.embedded import keep_alive_seconds
 from stock_llm.gateway.providers.embedded_worker import _Memory
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, STOP, SYSTEM
@@ -123,16 +125,182 @@ def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
         ({"messages": ASK, "options": {"num_ctx": 0}}, 400, "num_ctx must be from 1 to"),
         ({"messages": ASK, "options": {"num_ctx": 1}}, 400, "the context only 1"),
         ({"messages": ASK, "model": "nope"}, 404, "model 'nope' not found"),
-        (
-            {"messages": ASK, "tools": [{"type": "function", "function": {"name": "f"}}]},
-            400,
-            "does not support tools",
-        ),
+        ({"messages": ASK, "think": True}, 400, "'stock-llm' does not support thinking"),
+        ({"messages": ASK, "logprobs": True}, 400, "does not support logprobs without an Ollama"),
+        ({"messages": ASK, "keep_alive": "soon"}, 400, "keep_alive 'soon' is no duration"),
+        ({"messages": ASK, "options": {"stop": ["x" * 1001]}}, 400, "options.stop"),
+        ({"messages": ASK, "options": {"stop": ["x"] * 65}}, 400, "options.stop"),
+        ({"messages": [{"role": "user", "content": "x" * 200_000}]}, 400, "the context only 512"),
     ],
 )
 def test_what_it_cannot_do_it_says(running, asked, status, text):
     refused = running.http.post("/api/chat", json={"model": "stock-llm", "stream": False} | asked)
     assert (refused.status_code, text in refused.json()["error"]) == (status, True), refused.text
+
+
+def nested(word: str, count: int, inner: str = "x") -> str:
+    """A template of blocks inside each other."""
+    return f"{{{{ {word} .Messages }}}}" * count + inner + "{{ end }}" * count
+
+
+ATTACKS = {
+    "forty ranges inside each other": nested("range $.", 40).replace("$. .", "$."),
+    "a megabyte of numbers": "{{0}}" * 200_000,
+    "two thousand ifs inside each other": nested("if", 2000),
+    "two thousand else ifs": "{{ if .System }}" + "{{ else if .System }}" * 2000 + "{{ end }}",
+    "two thousand brackets": "{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}",
+    "a number of 5,000 digits": "{{ " + "9" * 5000 + " }}",
+    "half a surrogate pair": '{{ "\\ud800" }}',
+    "a loop over long text": "{{ range .Messages }}{{ len .Content }}{{ end }}" * 1500,
+    "spaces before an assignment": "{{ range" + " " * 60_000 + "}}{{ end }}",
+    "an open comment": "{{/* " * 12_000,
+}
+
+
+@pytest.mark.parametrize("template", ATTACKS.values(), ids=ATTACKS)
+def test_a_template_of_a_request_holds_nobody_up_and_is_the_callers_fault(running, template):
+    """The gateway answers others meanwhile, the model is not counted as failed, and the 400 comes at once."""
+    failures = running.http.get("/metrics").text.count("stock_llm_attempts_failed_total{")
+    slowest, done = 0.0, threading.Event()
+
+    def watch():
+        nonlocal slowest
+        with httpx.Client(base_url=running.url, timeout=30) as client:
+            while not done.is_set():
+                began = time.perf_counter()
+                client.get("/healthz")
+                slowest = max(slowest, time.perf_counter() - began)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    body = {"model": "stock-llm", "prompt": "x" * 100_000, "template": template, "stream": False}
+    if len(template) < 2048:
+        body["prompt"] = "x"
+    refused = running.http.post("/api/generate", json=body)
+    seconds = time.perf_counter() - began
+    done.set()
+    watcher.join()
+    assert (refused.status_code, "template, line" in refused.json()["error"]) == (400, True)
+    assert seconds < 5
+    assert slowest < 0.5  # two cores, one of which renders
+    assert running.http.get("/metrics").text.count("stock_llm_attempts_failed_total{") == failures
+    answer = running.http.post(
+        "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("field", ["prompt", "system", "template"])
+def test_half_a_surrogate_pair_is_no_failure_of_the_model(running, field):
+    text = json.dumps({"model": "stock-llm", "prompt": "x", "stream": False} | {field: "a\ud800b"})
+    answer = running.http.post("/api/generate", content=text)
+    assert answer.status_code in (200, 400), answer.text
+    assert running.http.get("/readyz").json()["providers"]["embedded"]["resting_seconds"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"suffix": "b"}, "does not support suffix"),
+        ({"context": [1, 2]}, "does not support context"),
+    ],
+)
+def test_what_generate_has_and_the_model_cannot_is_refused(running, body, text):
+    asked = {"model": "stock-llm", "prompt": "a", "stream": False} | body
+    refused = running.http.post("/api/generate", json=asked)
+    assert (refused.status_code, text in refused.json()["error"]) == (400, True), refused.text
+
+
+def test_tools_that_come_with_every_message_leave_the_answer_as_it_is(running):
+    plain = {"model": "stock-llm", "messages": ASK, "stream": False}
+    tool = {
+        "type": "function",
+        "function": {"name": "current_time", "parameters": {"type": "object"}},
+    }
+    turns = [*ASK, {"role": "assistant", "content": ""}, {"role": "tool", "content": "12:00"}, *ASK]
+    answers = [
+        running.http.post("/api/chat", json=plain | extra).json()
+        for extra in ({}, {"tools": [tool] * 36})
+    ]
+    assert answers[0]["message"] == answers[1]["message"]
+    assert answers[0]["prompt_eval_count"] == answers[1]["prompt_eval_count"]
+    later = running.http.post("/api/chat", json=plain | {"messages": turns, "tools": [tool]})
+    assert later.status_code == 200, later.text
+
+
+def test_tools_are_refused_where_the_template_does_not_take_them(running, home):
+    store = OllamaStore(home / "models" / "ollama")
+    template = GO_TEMPLATE.replace("{{ if .Tools }}{{ end }}", "")
+    modelfile = Modelfile(from_="tiny.gguf", template=template, parameters=PARAMETERS)
+    store.write_model("older:v1", home / "tiny.gguf", modelfile)
+    running.http.get("/api/tags")
+    body = {"model": "older:v1", "messages": ASK, "stream": False, "tools": [{"type": "function"}]}
+    refused = running.http.post("/api/chat", json=body)
+    assert (refused.status_code, refused.json()["error"]) == (
+        400,
+        "older:v1 does not support tools",
+    )
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "code": {"type": "string"},
+        "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
+    },
+    "required": ["code", "confidence"],
+    "additionalProperties": False,
+}
+
+
+def test_every_answer_under_a_schema_that_ends_with_stop_is_json_that_fits(running):
+    """At temperature 1, as many clients ask: no line breaks inside strings, no number beyond its limits."""
+    ended = 0
+    for seed in range(25):
+        body = {
+            "model": "stock-llm",
+            "seed": seed,
+            "temperature": 1.5,
+            "max_tokens": 200,
+            "messages": ASK,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": SCHEMA},
+            },
+        }
+        choice = running.http.post("/v1/chat/completions", json=body).json()["choices"][0]
+        if choice["finish_reason"] == "stop":
+            ended += 1
+            answer = json.loads(choice["message"]["content"])
+            assert set(answer) == {"code", "confidence"}
+            assert 0 <= answer["confidence"] <= 100
+    assert ended
+
+
+@pytest.mark.parametrize("keyword", ["not", "uniqueItems", "patternProperties", "contains"])
+def test_a_constraint_that_cannot_be_kept_is_refused_by_its_name(running, keyword):
+    value = {"not": {}, "uniqueItems": True, "patternProperties": {"a": {}}, "contains": {}}[
+        keyword
+    ]
+    schema = {"properties": {"a": {"type": "array", "items": {}, keyword: value}}}
+    body = {"model": "stock-llm", "messages": ASK, "format": schema, "stream": False}
+    refused = running.http.post("/api/chat", json=body)
+    assert (refused.status_code, refused.json()["error"]) == (
+        400,
+        f"JSON schema: {keyword} cannot be kept",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        *((None, 300), (0, 0), ("0", 0), (90, 90), ("10m", 600), ("1h30m", 5400), ("500ms", 0.5)),
+        *((-1, None), ("-1", None), ("-5m", None)),
+    ],
+)
+def test_keep_alive_is_read_as_ollama_reads_it(value, seconds):
+    assert keep_alive_seconds(value, 300) == seconds
 
 
 def test_wild_options_change_an_answer_and_break_nothing(running):

@@ -24,6 +24,7 @@ from stock_llm.gateway.errors import (
     UnknownModel,
 )
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
+from stock_llm.gateway.providers.http_errors import http_error
 from stock_llm.gateway.query import ProviderChoice, Query
 from stock_llm.gateway.routing.circuit_breaker import (
     FAILURE_SPAN,
@@ -533,3 +534,75 @@ async def test_a_fault_of_ours_in_one_provider_is_logged_and_the_next_answers(bu
     assert [attempt.failure for attempt in served.attempts] == ["Unavailable", ""]
     assert served.dollars > 0  # nobody knows what was charged
     assert "KeyError: 'usage'" in caplog.text
+
+
+NAMED = Query(model="m:latest")
+
+
+async def test_a_named_model_that_is_busy_is_busy_and_never_unknown(build):
+    """Others that run the same model are asked; one that does not have it is not, and says nothing about it."""
+    busy = Busy("ollama", "128 requests are waiting already", retry_after=7)
+    other = Scripted("embedded", [], models=("other:latest",))
+    gateway = build(Scripted("ollama", [busy]), other)
+    with pytest.raises(NobodyAnswered) as failed:
+        await gateway.answer(asked(), NAMED)
+    assert (failed.value.status, failed.value.retry_after) == (503, 7)
+    assert other.asked == []
+
+
+async def test_a_named_model_is_not_replaced_and_not_for_money(build):
+    paid = Scripted("claude-api", [], "usage", SONNET)
+    gateway = build(Scripted("ollama", [UnknownModel("ollama", "model 'm' not found")]), paid)
+    with pytest.raises(UnknownModel, match="model 'm' not found"):
+        await gateway.answer(asked(), NAMED)
+    gateway = build(paid)
+    with pytest.raises(UnknownModel, match="model 'gpt-4o' not found"):
+        await gateway.answer(asked(), Query(model="gpt-4o"))
+    assert paid.asked == []
+
+
+async def test_a_second_provider_of_a_named_model_answers_for_one_that_lost_it(build):
+    gone = UnknownModel("ollama", "model 'm' not found")
+    gateway = build(Scripted("ollama", [gone]), Scripted("embedded", ["here"]))
+    assert (await gateway.answer(asked(), NAMED)).answer.text == "here"
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_a_refused_key_or_bill_is_not_repeated_and_others_are_asked(build, status):
+    denied = Scripted("claude-api", [http_error("claude-api", status, "no")] * 2, "usage", SONNET)
+    gateway = build(Scripted("ollama", ["here"]), denied)
+    assert (await gateway.answer(asked(), URGENT)).answer.text == "here"
+    assert len(denied.asked) == 1
+
+
+async def test_the_fault_of_a_request_is_not_counted_as_a_failed_try(build):
+    counted = []
+    gateway = build(Scripted("ollama", [BadRequest("ollama", "template, line 1: no")] * 20))
+    gateway._accounting._attempt_failed = counted.append
+    for _ in range(20):
+        with pytest.raises(BadRequest):
+            await gateway.answer(asked(), Query())
+    assert (counted, gateway.resting()) == ([], {})
+
+
+async def test_a_caller_who_takes_no_piece_loses_the_answer_and_frees_the_slot(build):
+    provider = Scripted("ollama", ["one two three"])
+    gateway = build(provider)
+    stream = await gateway.open(asked(), Query())
+    stream._stalled_seconds = 0.05
+    assert (await anext(stream)).text == "one"
+    await asyncio.sleep(0.2)
+    assert provider.stopped == 1
+    with pytest.raises(Cut, match="the caller took no piece"):
+        await anext(stream)
+    await stream.aclose()
+    (row,) = await records(gateway)
+    assert (row["status"], row["provider"]) == ("cancelled", "ollama")
+
+
+async def test_a_provider_that_reports_negative_tokens_does_no_harm(build):
+    liar = Scripted("claude-api", ["hi"], "usage", SONNET, TokenUsage(-(10**30), -5, -1, None))
+    gateway = build(liar)
+    await gateway.answer(asked(), URGENT)
+    (row,) = await records(gateway)
+    assert (row["status"], row["tokens_in"], row["tokens_out"], row["charged"]) == ("ok", 0, 0, 0)

@@ -1,4 +1,5 @@
-"""What must be forgotten: marks of feedback, trades and accounts that are left out from then on, whoever brings them again."""
+"""What must be forgotten: marks of feedback, trades and accounts that are left out from then on,
+whoever brings them again."""
 
 import sqlalchemy as sa
 from alembic import op

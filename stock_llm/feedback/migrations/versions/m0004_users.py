@@ -1,4 +1,5 @@
-"""Who gave an item, of which answer and ticker it is an opinion, and whether it waits for review."""
+"""Who gave an item, of which answer and ticker it is an opinion, and whether it waits for
+review."""
 
 import sqlalchemy as sa
 from alembic import op

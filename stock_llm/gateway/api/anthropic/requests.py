@@ -169,7 +169,8 @@ class AnthropicBody(RequestBody):
 
 
 def _messages(turn: AnthropicMessage, names: dict[str, str]) -> list[ChatMessage]:
-    """A turn as ours: results of tools are turns of their own; `names` collects the tools' names by the id of the call."""
+    """A turn as ours: results of tools are turns of their own; `names` collects the tools' names by
+    the id of the call."""
     if isinstance(turn.content, str):
         return [ChatMessage(turn.role, turn.content)]
     results = []

@@ -1,4 +1,5 @@
-"""Our answers in the format of Anthropic's messages API. Format: platform.claude.com/docs/en/api/messages."""
+"""Our answers in the format of Anthropic's messages API. Format:
+platform.claude.com/docs/en/api/messages."""
 
 from collections.abc import Mapping
 from typing import Any

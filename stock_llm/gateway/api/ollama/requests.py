@@ -1,7 +1,7 @@
 """The bodies of Ollama's requests as pydantic models, and as our `ChatRequest`.
 
-Where a client's mistake makes Ollama answer 500, the text is Ollama's and the status 400. Fields and options that are not listed
-here are passed on. Format: ollama/ollama docs/api.md, api/types.go.
+Where a client's mistake makes Ollama answer 500, the text is Ollama's and the status 400. Fields
+and options that are not listed here are passed on. Format: ollama/ollama docs/api.md, api/types.go.
 """
 
 import json
@@ -16,6 +16,9 @@ from stock_llm.gateway.providers.embeddings import LEGACY
 from stock_llm.gateway.providers.ollama_codec import GENERATE
 from stock_llm.gateway.query import Privacy
 from stock_llm.ollama.modelfile import PARAMETERS
+
+BLOBS_PATH = "/api/blobs/"
+"""Where models are uploaded, of any size; they are passed on and not kept."""
 
 _TYPE_NAMES = {int: "integer", float: "float32", bool: "boolean", tuple: "array"}
 
@@ -77,14 +80,15 @@ _OPTION_TYPES: dict[type, Any] = {
     bool: bool,
     tuple: StopTexts,
 }
+_OPTION_FIELDS: dict[str, Any] = {
+    name: (Annotated[_OPTION_TYPES[kind] | None, _check_option(name, kind)], None)
+    for name, kind in PARAMETERS.items()
+}
 OllamaOptions: Any = create_model(
     "OllamaOptions",
     __base__=RequestBody,
     __doc__="Ollama's options; others are passed on.",
-    **{
-        name: (Annotated[_OPTION_TYPES[kind] | None, _check_option(name, kind)], None)
-        for name, kind in PARAMETERS.items()
-    },
+    **_OPTION_FIELDS,
 )
 
 

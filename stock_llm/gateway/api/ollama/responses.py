@@ -40,7 +40,8 @@ def empty_body(model: str, reason: str, generate: bool) -> bytes:
 
 
 def listed_model(name: str, provider: str, since: str) -> dict[str, Any]:
-    """A model of /api/tags that is not Ollama's. Clients cut its digest, so it is as long as Ollama's."""
+    """A model of /api/tags that is not Ollama's. Clients cut its digest, so it is as long as
+    Ollama's."""
     return {
         "name": name,
         "model": name,

@@ -1,8 +1,8 @@
 """Ollama's HTTP API, so that every client of Ollama is a client of the gateway.
 
-Requests and answers are as ollama/ollama docs/api.md has them; what Ollama wrote is passed on byte for byte. The model `auto` asks
-the router, any other goes to the provider that has it. Requests that change Ollama's models are refused unless
-`gateway.manage_models` is set.
+Requests and answers are as ollama/ollama docs/api.md has them; what Ollama wrote is passed on byte
+for byte. The model `auto` asks the router, any other goes to the provider that has it. Requests
+that change Ollama's models are refused unless `gateway.manage_models` is set.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from stock_llm.gateway.api.answering import JSON, NDJSON, answer_chat
 from stock_llm.gateway.api.documentation import answered_with, listing
 from stock_llm.gateway.api.handler import RequestHandler, cancel_on_disconnect
 from stock_llm.gateway.api.json_body import JsonRoute
-from stock_llm.gateway.api.middleware import BLOBS_PATH
 from stock_llm.gateway.api.ollama import responses
 from stock_llm.gateway.api.ollama.requests import (
+    BLOBS_PATH,
     OllamaChatBody,
     OllamaEmbedBody,
     OllamaGenerateBody,
@@ -144,8 +144,9 @@ def ollama_routes(
             if answer := await models.ask_ollama("POST", "/api/show", content):
                 return answer
         stored = models.find(name)
-        context = stored.modelfile.parameters.get("num_ctx", DEFAULT_CONTEXT)
-        return _json(responses.stored_model_details(stored, context))
+        context = stored.modelfile.parameters.get("num_ctx")
+        tokens = context if isinstance(context, int) else DEFAULT_CONTEXT
+        return _json(responses.stored_model_details(stored, tokens))
 
     @routes.get("/api/ps", **listing())
     async def running() -> Response:

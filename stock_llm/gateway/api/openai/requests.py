@@ -1,7 +1,9 @@
-"""The bodies of OpenAI's chat, completion and embedding requests as pydantic models, and as our `ChatRequest`.
+"""The bodies of OpenAI's chat, completion and embedding requests as pydantic models, and as our
+`ChatRequest`.
 
-Fields that Ollama knows under another name are mapped as Ollama's own OpenAI layer does it, so that both answer alike; except that
-a request without a temperature gets the model's own, where Ollama sets 1.0. Format: platform.openai.com/docs/api-reference.
+Fields that Ollama knows under another name are mapped as Ollama's own OpenAI layer does it, so that
+both answer alike; except that a request without a temperature gets the model's own, where Ollama
+sets 1.0. Format: platform.openai.com/docs/api-reference.
 """
 
 import re

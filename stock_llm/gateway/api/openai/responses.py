@@ -120,7 +120,8 @@ def listed_model(name: str, owner: str, created: int) -> dict[str, Any]:
 
 
 def embeddings_body(name: str, answer: Mapping[str, Any], packed: bool) -> dict[str, Any]:
-    """The answer of /v1/embeddings; `packed`: as little-endian float32 in base64, which the official client asks for."""
+    """The answer of /v1/embeddings; `packed`: as little-endian float32 in base64, which the
+    official client asks for."""
     vectors = [
         {"object": "embedding", "index": index, "embedding": _packed(vector) if packed else vector}
         for index, vector in enumerate(answer["embeddings"])

@@ -1,7 +1,7 @@
 """POST /v1/responses: its bodies as pydantic models, and answers and streams in its format.
 
-Nothing is stored: a request that refers to an earlier response is refused, and the client sends the whole conversation, as with
-Ollama. Format: platform.openai.com/docs/api-reference/responses.
+Nothing is stored: a request that refers to an earlier response is refused, and the client sends the
+whole conversation, as with Ollama. Format: platform.openai.com/docs/api-reference/responses.
 """
 
 import time
@@ -343,7 +343,8 @@ class ResponsesWriter:
 
 
 def _messages(items: list[Any]) -> list[ChatMessage]:
-    """The turns of a conversation: calls and reasoning belong to the turn of the assistant beside them."""
+    """The turns of a conversation: calls and reasoning belong to the turn of the assistant beside
+    them."""
     names = {item.call_id: item.name for item in items if isinstance(item, FunctionCallItem)}
     messages: list[ChatMessage] = []
     reasoning = ""

@@ -1,4 +1,5 @@
-"""OpenAI's HTTP API: chat with streaming and structured output, responses, completions, models, embeddings."""
+"""OpenAI's HTTP API: chat with streaming and structured output, responses, completions, models,
+embeddings."""
 
 import time
 from functools import partial

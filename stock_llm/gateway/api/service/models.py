@@ -1,6 +1,8 @@
-"""What the stock service is asked and what it answers, as JSON: checked on the way in, documented at GET /docs.
+"""What the stock service is asked and what it answers, as JSON: checked on the way in, documented
+at GET /docs.
 
-Nothing but shapes. Dates are ISO, prices in the instrument's currency, amounts of money in US dollars.
+Nothing but shapes. Dates are ISO, prices in the instrument's currency, amounts of money in US
+dollars.
 """
 
 from datetime import date as Date
@@ -62,7 +64,8 @@ class PositionFields(_Model):
 
 
 class IndicatorFields(_Model):
-    """Values at a close, as stock_llm/market/indicators.py defines them, for callers who compute them themselves."""
+    """Values at a close, as stock_llm/market/indicators.py defines them, for callers who compute
+    them themselves."""
 
     date: Date
     close: Price
@@ -116,10 +119,12 @@ class AnswerChecks(BaseModel):
     """What code found out about the answer.
 
     Attributes:
-        grounded: share of the numbers in the answer that stand in the numbers that the model was given.
+        grounded: share of the numbers in the answer that stand in the numbers that the model was
+            given.
         invented: the others.
         truth: share of the sentences in which code could check something and nothing is false.
-        problem: why the answer could not be read, or what it lacks; empty where nothing is wrong with it.
+        problem: why the answer could not be read, or what it lacks; empty where nothing is wrong
+            with it.
     """
 
     grounded: float
@@ -155,7 +160,8 @@ class CodeRequest(HintFields):
 
 
 class CodeResponse(BaseModel):
-    """Code. `valid`: whether it can be parsed; null for languages that are not checked. It was not run."""
+    """Code. `valid`: whether it can be parsed; null for languages that are not checked. It was not
+    run."""
 
     language: str
     code: str
@@ -208,7 +214,8 @@ class FeedbackResponse(BaseModel):
 
 
 class RouteRequest(_Model):
-    """A question that is to be routed and not answered. What is not given is estimated from the text."""
+    """A question that is to be routed and not answered. What is not given is estimated from the
+    text."""
 
     text: Annotated[str, StringConstraints(max_length=1_000_000)] = ""
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)] = "auto"
@@ -237,26 +244,62 @@ class RouteResponse(BaseModel):
 
 
 _INDICATORS = {
-    "date": "2026-01-30", "close": 104.2, "sma20": 102.5, "sma50": 99.1, "rsi14": 61.3, "macd": 1.24, "macd_signal": 0.98,
-    "atr14": 2.1, "band_low": 97.8, "band_high": 107.2, "volume": 1.2, "support": 98.4, "resistance": 106.0,
-}  # fmt: skip
+    "date": "2026-01-30",
+    "close": 104.2,
+    "sma20": 102.5,
+    "sma50": 99.1,
+    "rsi14": 61.3,
+    "macd": 1.24,
+    "macd_signal": 0.98,
+    "atr14": 2.1,
+    "band_low": 97.8,
+    "band_high": 107.2,
+    "volume": 1.2,
+    "support": 98.4,
+    "resistance": 106.0,
+}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "analyze": {
-        "indicators": {"summary": "From indicators", "value": {"symbol": "KESTRO", "indicators": _INDICATORS}},
-        "thai": {"summary": "In Thai, on this machine", "value": {
-            "symbol": "KESTRO", "indicators": _INDICATORS, "language": "th", "privacy": "local",
-        }},
+        "indicators": {
+            "summary": "From indicators",
+            "value": {"symbol": "KESTRO", "indicators": _INDICATORS},
+        },
+        "thai": {
+            "summary": "In Thai, on this machine",
+            "value": {
+                "symbol": "KESTRO",
+                "indicators": _INDICATORS,
+                "language": "th",
+                "privacy": "local",
+            },
+        },
     },
     "generate-code": {
-        "python": {"value": {"description": "Buy when RSI14 is below 30, sell when it is above 70, else hold."}},
-        "pine": {"value": {"description": "A 20/50 moving average crossover", "language": "pine script"}},
+        "python": {
+            "value": {
+                "description": "Buy when RSI14 is below 30, sell when it is above 70, else hold."
+            }
+        },
+        "pine": {
+            "value": {"description": "A 20/50 moving average crossover", "language": "pine script"}
+        },
     },
     "translate": {"thai": {"value": {"text": "The close is above SMA50.", "to": "th"}}},
     "feedback": {
         "thumb": {"value": {"response_id": "3f0c….q9X…", "thumb": "up"}},
-        "correction": {"value": {"response_id": "3f0c….q9X…", "correction": "Recommendation: HOLD\n…"}},
+        "correction": {
+            "value": {"response_id": "3f0c….q9X…", "correction": "Recommendation: HOLD\n…"}
+        },
     },
-    "route": {"hard": {"value": {"text": "Why did my portfolio lose 8% in March?", "complexity": 9, "urgency": 3}}},
-}  # fmt: skip
+    "route": {
+        "hard": {
+            "value": {
+                "text": "Why did my portfolio lose 8% in March?",
+                "complexity": 9,
+                "urgency": 3,
+            }
+        }
+    },
+}
 """What GET /docs shows."""

@@ -1,6 +1,8 @@
-"""The stock service over HTTP: /analyze, /generate-code, /translate, /feedback, and /v1/route, which explains without executing.
+"""The stock service over HTTP: /analyze, /generate-code, /translate, /feedback, and /v1/route,
+which explains without executing.
 
-numpy and the feedback store are imported at the first use, so that a gateway that only passes chats on stays small.
+numpy and the feedback store are imported at the first use, so that a gateway that only passes chats
+on stays small.
 """
 
 import asyncio
@@ -75,7 +77,8 @@ def service_routes(handler: RequestHandler, feedback_url: str, uses_sample: bool
         hints: Hints,
         body: Annotated[AnalyzeRequest, Body(openapi_examples=EXAMPLES["analyze"])],
     ) -> AnalyzeResponse:
-        """Analyses a stock: recommendation, confidence, insights, risks and levels, with its numbers checked."""
+        """Analyses a stock: recommendation, confidence, insights, risks and levels, with its
+        numbers checked."""
         from stock_llm.gateway.api.service import service
 
         try:
@@ -127,7 +130,10 @@ def service_routes(handler: RequestHandler, feedback_url: str, uses_sample: bool
     async def feedback(
         caller: Request,
         body: Annotated[FeedbackRequest, Body(openapi_examples=EXAMPLES["feedback"])],
-        x_user: Annotated[UserName, Header(description="Who gives the feedback")] = "",
+        x_user: Annotated[
+            UserName,
+            Header(description="Who gives the feedback, unless the token belongs to a user"),
+        ] = "",
     ) -> FeedbackResponse:
         """Stores what somebody says about an answer of this gateway; retraining learns from it."""
         id = handler.answers.unsign(parse_response_id(body.response_id))
@@ -140,7 +146,7 @@ def service_routes(handler: RequestHandler, feedback_url: str, uses_sample: bool
         async with opening:
             if not stores:
                 stores.append(await asyncio.to_thread(_open_store, feedback_url))
-        user = caller.state.user or x_user
+        user = caller.state.user or x_user.encode("latin-1").decode(errors="replace")
         return await asyncio.to_thread(_add, stores[0], body, record, user, uses_sample)
 
     @routes.post("/v1/route")
@@ -180,12 +186,14 @@ def _open_store(url: str) -> Any:
 def _add(
     store: Any, body: FeedbackRequest, record: AnswerRecord, user: str, uses_sample: bool
 ) -> FeedbackResponse:
-    """Adds one item for one opinion, dated as the answer: the same opinion sent twice is the same item."""
+    """Adds one item for one opinion, dated as the answer: the same opinion sent twice is the same
+    item."""
     from stock_llm.evaluation.answers import LANGUAGES
-    from stock_llm.feedback.item import FeedbackItem
+    from stock_llm.feedback.item import OWNER, FeedbackItem, user_name
 
+    user = user_name(user)
     parts = (record.id, body.rating, body.thumb, body.correction, body.comment)
-    opinion = repr((*parts, user) if user else parts)
+    opinion = repr(parts if user == OWNER else (*parts, user))
     item = FeedbackItem(
         id=f"gateway-{hashlib.sha256(opinion.encode()).hexdigest()[:24]}",
         source="gateway",
@@ -203,7 +211,7 @@ def _add(
         response_id=record.id,
         model_version=record.model,
         created_at=record.at,
-        **({"user": user} if user and hasattr(FeedbackItem, "user") else {}),
+        user=user,
     )
     added = store.add([item])
     return FeedbackResponse(id=item.id, new=bool(added.new), unused=store.unused(uses_sample))

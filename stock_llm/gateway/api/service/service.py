@@ -1,9 +1,11 @@
-"""The stock service: what a model is asked for an analysis, for code, for a translation, and what is made of its answer.
+"""The stock service: what a model is asked for an analysis, for code, for a translation, and what
+is made of its answer.
 
-In: checked requests. Out: requests in our nouns, and replies read from answers. Indicators and prompt are the same code as in
-training (`indicators`, `situation`, `skills`), the numbers of an answer are looked for in the numbers that were given. The
-published model is asked in the words that it was taught, any other one is told the format, as a JSON schema where it can.
-Does not know who answers, nor HTTP.
+In: checked requests. Out: requests in our nouns, and replies read from answers. Indicators and
+prompt are the same code as in training (`indicators`, `situation`, `skills`), the numbers of an
+answer are looked for in the numbers that were given. The published model is asked in the words that
+it was taught, any other one is told the format, as a JSON schema where it can. Does not know who
+answers, nor HTTP.
 """
 
 import ast
@@ -65,9 +67,10 @@ _SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 _FORMAT = (
-    "Answer with a JSON object: trend (UP, DOWN or SIDEWAYS), recommendation (BUY, HOLD or SELL), confidence (0 to 100, in "
-    "percent that the recommendation turns out right), insights and risks (two or three short sentences each, in {language}, "
-    "with numbers exactly as given), support and resistance (prices exactly as given). Nothing else."
+    "Answer with a JSON object: trend (UP, DOWN or SIDEWAYS), recommendation (BUY, HOLD or SELL), "
+    "confidence (0 to 100, in percent that the recommendation turns out right), insights and "
+    "risks (two or three short sentences each, in {language}, with numbers exactly as given), support and "
+    "resistance (prices exactly as given). Nothing else."
 )
 
 
@@ -222,7 +225,8 @@ _PRICES = ("close", "sma20", "sma50", "atr14", "band_low", "band_high", "support
 def _sound(situation: Situation) -> Situation:
     """
     Raises:
-        InputError: a value is no number, or a price vanishes in rounding: percentages of it do not exist.
+        InputError: a value is no number, or a price vanishes in rounding: percentages of it do not
+            exist.
     """
     for name in _PRICES:
         value = getattr(situation, name)
@@ -280,7 +284,8 @@ def _unfenced(text: str) -> str:
 
 
 def code_request(asked: CodeRequest) -> ChatRequest:
-    """What a model is asked for code; a description that is a whole instruction already is left as it is."""
+    """What a model is asked for code; a description that is a whole instruction already is left as
+    it is."""
     if asked.language.lower() == "python" and re.match(
         r"(write|python|def|create|เขียน)\b", asked.description, re.IGNORECASE
     ):

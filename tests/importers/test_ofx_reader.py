@@ -1,0 +1,81 @@
+"""OFX and QFX as banks write them: SGML and XML, currencies, zones, damage of any kind."""
+
+import random
+from pathlib import Path
+
+import pytest
+from factories.broken_exports import mutated
+from importers.test_exports import EXPORTS, lines_of
+
+from stock_llm.errors import InputError
+from stock_llm.importers import engine
+
+SAMPLES = [EXPORTS / "ofx-investments.ofx", EXPORTS / "ofx-bank.qfx"]
+HEAD = """OFXHEADER:100
+DATA:OFXSGML
+VERSION:102
+
+<OFX><INVSTMTMSGSRSV1><INVSTMTTRNRS><INVSTMTRS><DTASOF>20240401<CURDEF>EUR<INVACCTFROM><BROKERID>b<ACCTID>A-1</INVACCTFROM>
+<INVTRANLIST><DTSTART>20240101<DTEND>20240401
+{}
+</INVTRANLIST></INVSTMTRS></INVSTMTTRNRS></INVSTMTMSGSRSV1></OFX>
+"""
+BUY = (
+    "<BUYSTOCK><INVBUY><INVTRAN><FITID>B1<DTTRADE>{day}</INVTRAN><SECID><UNIQUEID>037833100<UNIQUEIDTYPE>CUSIP</SECID>"
+    "<UNITS>10<UNITPRICE>5<COMMISSION>{fee}<TOTAL>{total}{more}</INVBUY><BUYTYPE>BUY</BUYSTOCK>"
+)
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("20240110", "2024-01-10"),
+        ("20240110120000", "2024-01-10"),
+        ("20240110000000.000[0:GMT]", "2024-01-10"),
+        ("20240110093005[-5:EST]", "2024-01-10T14:30:05Z"),
+        ("20240110093005.250[+5.5:IST]", "2024-01-10T04:00:05Z"),
+        ("202401100930", "2024-01-10T09:30:00Z"),
+    ],
+)
+def test_times(tmp_path, day, expected):
+    path = tmp_path / "x.ofx"
+    path.write_text(HEAD.format(BUY.format(day=day, fee="1", total="-51", more="")))
+    assert lines_of(path) == [f"1 BUY STOCK 037833100 10 @ 5 = 50 fee 1 tax 0 EUR {expected}"]
+
+
+def test_a_transaction_in_another_currency_and_a_rebate(tmp_path):
+    more = "<CURRENCY><CURRATE>0.9<CURSYM>USD</CURRENCY>"
+    path = tmp_path / "x.qfx"
+    path.write_text(HEAD.format(BUY.format(day="20240110", fee="-0.4", total="-49.6", more=more)))
+    assert lines_of(path) == ["1 BUY STOCK 037833100 10 @ 5 = 50 fee -0.4 tax 0 USD 2024-01-10"]
+
+
+def test_a_total_that_the_parts_do_not_explain_is_told(tmp_path):
+    path = tmp_path / "x.ofx"
+    path.write_text(HEAD.format(BUY.format(day="20240110", fee="1", total="-61", more="")))
+    (off,) = engine.read_export(path, lambda account: account).differences
+    assert (off.row, off.what, off.stated, off.computed) == (1, "the cash", -61, -51)
+
+
+def test_the_account_is_hashed():
+    entries = engine.read_export(SAMPLES[0], lambda account: f"hash of {account}").entries
+    assert {entry.account for entry in entries} == {"hash of DEMO-0002"}
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_damage_is_read_or_refused_in_words(part, tmp_path):
+    for number in range(part, 120, 2):
+        chance = random.Random(number)
+        sample, other = chance.sample(SAMPLES, 2)
+        path = tmp_path / "broken.ofx"
+        path.write_bytes(mutated(number, sample.read_bytes(), other.read_bytes())[0])
+        _read_or_refused(path)
+
+
+def _read_or_refused(path: Path) -> None:
+    try:
+        found = engine.read_export(path, lambda account: account)
+    except InputError as error:
+        assert error.problem
+    else:
+        assert found.rows_read == found.rows_kept + len(found.quarantined) + len(found.skipped)
