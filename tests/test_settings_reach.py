@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 
 ALLOWED = ("stock_llm.cli.", "stock_llm.pipeline.", "stock_llm.doctor.", "flows.", "tasks.")
@@ -43,7 +41,6 @@ def names_settings(tree):
     )
 
 
-@pytest.mark.skip(reason="some packages still take the object")
 def test_only_the_outer_packages_name_the_settings_object():
     inner = [
         name
