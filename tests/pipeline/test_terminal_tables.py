@@ -1,7 +1,7 @@
 """The tables of positions and findings: nothing is cut off, and what repeats is one line."""
 
 import shutil
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from stock_llm import doctor
 from stock_llm.errors import InputError
-from stock_llm.pipeline import history, report
+from stock_llm.pipeline import history
 from stock_llm.pipeline.positions_table import findings_table, positions_table
 from stock_llm.portfolio.positions import POSITION_SCHEMA
 from stock_llm.settings import load_settings
@@ -94,38 +93,3 @@ def test_positions_need_no_candles(elsewhere):
     assert shown(findings_table(made), 100).count("no candles fit it") == 1
     with pytest.raises(InputError, match="no candles: no such file or folder"):
         history.current(settings)
-
-
-def test_the_list_of_versions_fits_sixty_columns():
-    def version(number, profile, champion, *aliases):
-        scores = {"challenger": 0.612, "champion": 0.6, "base": 0.154}
-        created = datetime(2025, 11, 29, tzinfo=UTC)
-        return SimpleNamespace(
-            number=number,
-            created_at=created,
-            profile=profile,
-            feedback=1234,
-            scores=scores,
-            champion_then=champion,
-            verdict="promote",
-            aliases=list(aliases),
-        )
-
-    versions = [
-        version(12, "mistral-7b", 11, "champion", "challenger"),
-        version(3, "stock-tiny", None),
-    ]
-    text = shown(report.versions_table(versions), 60)
-    assert max(map(len, text.splitlines())) <= 60
-    for whole in ("v12", "2025-11-29", "1234", "0.612", "promote", "champion", "challenger"):
-        assert whole in text
-    assert "…" not in text
-    assert "mistral-7b" in shown(report.versions_table(versions), 80)
-
-
-def test_the_look_at_the_machine_fits_sixty_columns_and_cuts_nothing_off():
-    path = "/home/somebody/a/long/folder/with/models/stock-tiny/model.safetensors"
-    text = shown(doctor.table([doctor.Check("base model", path, True, remedy="stock-llm run")]), 60)
-    assert max(map(len, text.splitlines())) <= 60
-    cells = [line.split("│")[3].strip() for line in text.splitlines() if line.startswith("│")]
-    assert "".join(cells) == path
