@@ -470,7 +470,7 @@ def _too_long(written: pa.Array) -> np.ndarray:
 def _is_used(role: str, kind: np.ndarray) -> np.ndarray:
     """Whether the kind of a row uses a number, so that a wrong one spoils the row."""
     if role == "ratio":
-        return kind == EntryKind.SPLIT
+        return np.isin(kind, (EntryKind.SPLIT,))
     if role in ("balance", "multiplier", "value", "in_quantity", "out_quantity"):
         return np.isin(kind, (*TRADES, SWAP)) & (role != "balance")
     if role in ("quantity", "price"):

@@ -21,7 +21,10 @@ from stock_llm.tabular.table import as_mask, map_distinct
 SWAP = "SWAP"
 """One asset for another: no kind of the ledger, two entries are made of it."""
 
-CONTRACT = r"^-?[A-Z][A-Z0-9.]{0,5} *(?:\d{6}[CP](?:\d{8}|\d+(?:\.\d+)?)|\d\d/\d\d/\d{4} \d+(?:\.\d+)? [CP])$"
+CONTRACT = (
+    r"^-?[A-Z][A-Z0-9.]{0,5} *"
+    r"(?:\d{6}[CP](?:\d{8}|\d+(?:\.\d+)?)|\d\d/\d\d/\d{4} \d+(?:\.\d+)? [CP])$"
+)
 """How an option is named where a symbol should stand: root, expiry, C or P and strike, as the OCC's
 Options Symbology Initiative writes it in 21 places (AAPL  240119C00150000), as Fidelity shortens it
 (-AAPL240119C150), or as Schwab spells it out (AAPL 01/19/2024 150.00 C). A row with such a symbol
@@ -108,7 +111,7 @@ def _text_matches(fields: Fields, role: str, patterns: tuple[str, ...]) -> np.nd
         any(money if pattern == "@money" else glob(pattern).fullmatch(word) for pattern in patterns)
         for word, money in words
     ]
-    return np.array(matches, bool)[texts.indices.to_numpy(zero_copy_only=False)]
+    return np.take(np.array(matches, bool), np.asarray(texts.indices))
 
 
 def _vocabulary(form: Format, word: str) -> tuple[str, str]:
@@ -269,4 +272,4 @@ def _interest_of_money(rows: np.ndarray, fields: Fields) -> Fields:
 def _sign(fields: Fields, role: str) -> np.ndarray:
     """-1, 0 or 1; 0 where there is no number."""
     signs = pc.cast(pc.sign(fields.number(role)), pa.int8())
-    return pc.fill_null(signs, 0).to_numpy(zero_copy_only=False)
+    return np.asarray(pc.fill_null(signs, 0))

@@ -220,8 +220,8 @@ def _unchecked_cash(rows: list[int], name: str) -> list[Note]:
     if not rows:
         return []
     text = (
-        f"{name}: the cash of {len(rows)} rows is in another currency than their price, and no column"
-        f" has a rate to compare them by (first in row {min(rows)})"
+        f"{name}: the cash of {len(rows)} rows is in another currency than their price, and no"
+        f" column has a rate to compare them by (first in row {min(rows)})"
     )
     return [Note("unchecked cash", len(rows), text)]
 

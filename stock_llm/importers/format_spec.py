@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -96,7 +96,7 @@ class Charge(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _shorthand(cls, given: dict) -> dict:
+    def _shorthand(cls, given: dict[str, Any]) -> dict[str, Any]:
         lists = ("amount", "currency")
         return {
             key: (value,) if isinstance(value, str) and key in lists else value
@@ -238,7 +238,7 @@ class Format(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _shorthand(cls, given: dict) -> dict:
+    def _shorthand(cls, given: dict[str, Any]) -> dict[str, Any]:
         given = dict(given)
         columns = dict(given.get("columns", {}))
         charges = list(given.get("charges", []))
@@ -269,7 +269,8 @@ class Format(_Part):
         unknown = set(self.columns) - self.texts - self.numbers
         if unknown:
             raise ValueError(
-                f"[columns] {min(unknown)}: name it in more or more_numbers, or use one of {sorted(TEXTS | NUMBERS)}"
+                f"[columns] {min(unknown)}: name it in more or more_numbers, or use one of"
+                f" {sorted(TEXTS | NUMBERS)}"
             )
         if kinds := set(self.kinds) - {*EntryKind, *SPECIAL}:
             raise ValueError(
@@ -365,28 +366,24 @@ def glob(pattern: str) -> re.Pattern[str]:
 
 @cache
 def bundled_formats() -> tuple[Format, ...]:
-    """The formats that come with the project, by name."""
+    """Returns the formats that come with the project, by name."""
     return tuple(load_format(path) for path in sorted(FOLDER.glob("*.toml")))
 
 
 def available_formats(folder: Path | None) -> tuple[Format, ...]:
-    """The user's formats in `folder`, then the project's; of two with one name the user's counts.
+    """Returns the user's formats in `folder`, then the project's; a user's name counts.
 
     Raises:
         InputError: one of the user's files is not a format.
     """
-    users = (
-        tuple(load_format(path) for path in sorted(folder.glob("*.toml")))
-        if folder and folder.is_dir()
-        else ()
-    )
-    return users + tuple(
-        one for one in bundled_formats() if one.name not in {own.name for own in users}
-    )
+    files = sorted(folder.glob("*.toml")) if folder and folder.is_dir() else []
+    users = tuple(map(load_format, files))
+    names = {form.name for form in users}
+    return users + tuple(form for form in bundled_formats() if form.name not in names)
 
 
 def load_format(path: Path) -> Format:
-    """One TOML file.
+    """Reads one TOML file.
 
     Raises:
         InputError: it is not TOML, or says something that a format cannot.
@@ -397,16 +394,11 @@ def load_format(path: Path) -> Format:
         raise InputError(f"not TOML: {error}", file=path) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(
-            f"{'.'.join(map(str, first['loc'])) or 'format'}: {first['msg']}", file=path
-        ) from None
+        place = ".".join(map(str, first["loc"])) or "format"
+        raise InputError(f"{place}: {first['msg']}", file=path) from None
 
 
 def best_format(formats: Iterable[Format], header: Header, content: str) -> Format | None:
-    """The format that knows the most columns of a header."""
-    fitting = [
-        (not one.fallback, fit, one)
-        for one in formats
-        if one.content == content and (fit := one.fits(header))
-    ]
-    return max(fitting, key=lambda found: found[:2])[2] if fitting else None
+    """Returns the format that knows the most columns of a header."""
+    fitting = [form for form in formats if form.content == content and form.fits(header)]
+    return max(fitting, key=lambda form: (not form.fallback, form.fits(header)), default=None)

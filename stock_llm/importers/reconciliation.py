@@ -24,7 +24,8 @@ _COIN = 1e-7
 _FLOAT = 1e-9
 
 _MOVES = {
-    EntryKind.BUY: -1, EntryKind.SELL: 1, EntryKind.DIVIDEND: 1, EntryKind.INTEREST: 1, EntryKind.FEE: -1, EntryKind.TAX: -1, EntryKind.DEPOSIT: 1, EntryKind.WITHDRAWAL: -1,
+    EntryKind.BUY: -1, EntryKind.SELL: 1, EntryKind.DIVIDEND: 1, EntryKind.INTEREST: 1,
+    EntryKind.FEE: -1, EntryKind.TAX: -1, EntryKind.DEPOSIT: 1, EntryKind.WITHDRAWAL: -1,
     EntryKind.TRANSFER: 0, EntryKind.SPLIT: 0,
 }  # fmt: skip
 """Direction of the cash that an entry's amount stands for."""
@@ -117,7 +118,7 @@ def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
 
 
 def _floats(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    return pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False).astype(float)
+    return np.array(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), float)
 
 
 def _decimal(value: float) -> Decimal:

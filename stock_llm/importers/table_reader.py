@@ -9,6 +9,7 @@ meanings are applied in column_mapping.py.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 from stock_llm.errors import InputError
 from stock_llm.importers.format_spec import Format, Header, best_format, glob
 from stock_llm.storage.quarantine import QuarantinedRow
+from stock_llm.tabular.numbers import decimal_sign, read_numbers
 from stock_llm.tabular.table import SEPARATORS, is_blank, separator_of, split_record, table_blocks
 
 _DIGIT = re.compile(r"\d")
@@ -56,6 +58,15 @@ class Sheet:
             if (place := self.header.find(name)) is not None:
                 return [text.strip() for text in self.columns[place].to_pylist()]
         return [""] * len(self.rows)
+
+    def numbers(self, *roles: str) -> dict[str, list[Decimal | None]]:
+        """Returns columns of numbers under the file's decimal sign; None where a text is none."""
+        numeric = self.format.columns.keys() & {*self.format.numbers, *roles}
+        texts = {role: pa.array(self.cells(role), pa.string()) for role in numeric}
+        sign = decimal_sign(texts.values())
+        read = read_numbers(texts, sign, self.format.decimal, self.separator).values
+        nothing = pa.nulls(len(self.rows))
+        return {role: read.get(role, nothing).to_pylist() for role in roles}
 
     def with_columns(self, kept: Sequence[int], added: dict[str, list[str]]) -> "Sheet":
         """Returns the rows at these places, with further columns."""
@@ -180,13 +191,14 @@ def _unknown(lines: Sequence[str], formats: Sequence[Format], path: Path) -> Inp
                 f"column '{missing[0].split('|')[0]}' is missing; the header is: {top[:200]}",
                 file=path,
                 row=row,
-                remedy="A plain trades file has date,symbol,side,quantity,price; fee,currency,account,trade_id where there are",
+                remedy="A plain trades file has date,symbol,side,quantity,price; and fee,currency,"
+                "account,trade_id where there are such",
             )
     return InputError(
         f"no format knows this file; its header is: {top[:200]}",
         file=path,
         row=row,
-        remedy=f"`stock-llm import {path.name} --draft` writes a format for it that you can complete",
+        remedy=f"`stock-llm import {path.name} --draft` writes a format for you to complete",
     )
 
 

@@ -508,7 +508,9 @@ def test_the_name_of_a_paper_is_not_its_symbol(tmp_path):
     assert (entry.symbol, entry.name) == ("AAPL.US", "Apple")
 
 
-@pytest.mark.parametrize("name", ["kraken-ledgers", "binance-transactions", "coinbase-pro-account"])
+@pytest.mark.parametrize(
+    "name", ["kraken-ledgers", "binance-transactions", "coinbase-pro-account", "investimental"]
+)
 def test_ledgers_of_exchanges_may_have_decimal_commas(name, tmp_path):
     """As a spreadsheet in German saves them: 0,03 coins are not three hundred million."""
     path = Path(__file__).parents[1] / "exports" / f"{name}.csv"

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import pyarrow as pa
 
@@ -78,29 +78,15 @@ def _rows(sheet: Sheet) -> list[_Row]:
         return sheet.cells(role) if role in sheet.format.columns else [""] * len(sheet.rows)
 
     money = "net" if "net" in sheet.format.columns else "amount"
-    columns = (cells("action"), cells("isin"), cells("symbol"), cells("name"), cells("date"))
-    numbers = (cells("quantity"), cells(money), cells("price"))
+    texts = [cells(role) for role in ("action", "isin", "symbol", "name", "date")]
+    numbers = sheet.numbers("quantity", money, "price").values()
     return [
-        _Row(
-            at,
-            action,
-            isin or symbol or named,
-            re.split("[T ]", date)[0],
-            *(_number(text) for text in rest),
-        )
+        _Row(at, action, isin or symbol or named, re.split("[T ]", date)[0], *moved)
         for at, (action, isin, symbol, named, date, *rest) in enumerate(
-            zip(*columns, *numbers, strict=True)
+            zip(*texts, *numbers, strict=True)
         )
+        if (moved := [number or Decimal(0) for number in rest])
     ]
-
-
-def _number(text: str) -> Decimal:
-    """A number for telling rows apart; zero where there is none."""
-    digits = re.sub(r"[^\d.,-]", "", text)
-    try:
-        return Decimal(digits.replace(",", ""))
-    except InvalidOperation:
-        return Decimal(0)
 
 
 def _redemptions(rows: list[_Row], actions: tuple[str, ...]) -> list[tuple[_Row | None, _Row]]:

@@ -16,9 +16,13 @@ _NUMBER = r"\d[\d.,'\s\u00a0\u202f]*"
 _BUYS = (
     "koop|buy|bought|compra|achat|kauf|acquisto|kupno|køb|köp|kjøp|nákup|osto|vétel|cumpărare|αγορά"
 )
-_SELLS = "verkoop|sell|sold|venda|venta|vente|verkauf|vendita|sprzedaż|salg|sälj|sälg|prodej|myynti|eladás|vânzare|πώληση"
+_SELLS = (
+    "verkoop|sell|sold|venda|venta|vente|verkauf|vendita|sprzedaż|salg|sälj|sälg|prodej|myynti"
+    "|eladás|vânzare|πώληση"
+)
 _TRADE = re.compile(
-    rf"^(?:(?P<why>[^:]*?)\s*:\s*)?(?P<side>{_BUYS}|{_SELLS})\s+(?P<quantity>{_NUMBER}?)(?:\s+(?P<name>\S.*?))?\s*"
+    rf"^(?:(?P<why>[^:]*?)\s*:\s*)?(?P<side>{_BUYS}"
+    rf"|{_SELLS})\s+(?P<quantity>{_NUMBER}?)(?:\s+(?P<name>\S.*?))?\s*"
     rf"(?:@|\bat\b|\bzu je\b|\bà\b)\s*(?P<price>{_NUMBER}?)\s*(?P<currency>[A-Z]{{3}})\b",
     re.IGNORECASE,
 )
@@ -26,7 +30,8 @@ _MONEY_FUND = re.compile(
     r"cash fund|geldmarkt|monétaire|money market|monetar|rynku pieniężnego|fundshare", re.IGNORECASE
 )
 _NO_SALE = re.compile(
-    r"split|wijziging|change|wechsel|cambio|changement|isin|fusi|merger|spin|stock divid|dividende?n? en|aandelendividend"
+    r"split|wijziging|change|wechsel|cambio|changement|isin|fusi|merger|spin|stock divid"
+    r"|dividende?n? en|aandelendividend"
     r"|umtausch|conversi|delisting|regularis|corporate action|zmian",
     re.IGNORECASE,
 )
@@ -34,49 +39,64 @@ _SENTENCES = tuple(
     (re.compile(pattern, re.IGNORECASE), event)
     for pattern, event in (
         (
-            r"valuta (?:cred|deb)|\bfx (?:cred|deb|with|dep)|währungswechsel|opération de change|cambio de divisa|de divisa$"
-            r"|cambio valut|cambio di valuta|currency (?:cred|deb|exch)|wymian\w* walut|valutaväxling|valutaveksling|vekslen"
+            r"valuta (?:cred|deb)|\bfx (?:cred|deb|with|dep)|währungswechsel|opération de change"
+            r"|cambio de divisa|de divisa$"
+            r"|cambio valut|cambio di valuta|currency (?:cred|deb|exch)|wymian\w* walut"
+            r"|valutaväxling|valutaveksling|vekslen"
             r"|směna měny",
             "exchange",
         ),
         (
-            r"cash sweep|flatexdegiro bank|geldrekening|processed flatex|your cash account|compte (?:espèces|bancaire flatex)"
-            r"|geldkonto|cuenta (?:de efectivo|flatex)|conto (?:deposito|liquidità)|conta (?:caixa|flatex)|rachun\w* got"
-            r"|money market fund conversion|conversion (?:du )?fonds monétaires|omzetting geldmarkt|umwandlung geldmarkt",
+            r"cash sweep|flatexdegiro bank|geldrekening|processed flatex|your cash account|compte"
+            r" (?:espèces|bancaire flatex)"
+            r"|geldkonto|cuenta (?:de efectivo|flatex)|conto (?:deposito|liquidità)|conta (?:caixa"
+            r"|flatex)|rachun\w* got"
+            r"|money market fund conversion|conversion (?:du )?fonds monétaires|omzetting"
+            r" geldmarkt|umwandlung geldmarkt",
             "sweep",
         ),
         (r"reserv|rezerw", "reservation"),
         (
             r"^(?!.*(?:\btax\b|belasting|impôt|steuer|\btaxe\b|\btassa\b|impost|impuesto))"
-            r".*(?:transact|transac|transaz|transak|kosten van derden|third part|courtage|parties tierces"
+            r".*(?:transact|transac|transaz|transak|kosten van derden|third part|courtage|parties"
+            r" tierces"
             r"|terceiros|terceros|terzi|drittanbieter|dritter)",
             "order costs",
         ),
         (
-            r"belasting|\btax\b|stamp duty|impôt|imposto|impuesto|retenci|retenç|steuer|ritenuta|imposta"
-            r"|\btaxe\b|\btassa\b|\bftt\b|podatek|källskatt|kildeskat|kildeskatt|\bskat\b|srážková|vero\b",
+            r"belasting|\btax\b|stamp duty|impôt|imposto|impuesto|retenci|retenç|steuer|ritenuta"
+            r"|imposta"
+            r"|\btaxe\b|\btassa\b|\bftt\b|podatek|källskatt|kildeskat|kildeskatt|\bskat\b|srážková"
+            r"|vero\b",
             "tax",
         ),
         (
-            r"dividend|dividende|ausschüttung|uitkering|distribu|capital return|kapitaals|kapitalrück|coupon|dywidend|utbytte"
-            r"|udbytte|utdelning|osinko|rimborso di capitale|reembolso de capital|remboursement de capital",
+            r"dividend|dividende|ausschüttung|uitkering|distribu|capital return|kapitaals"
+            r"|kapitalrück|coupon|dywidend|utbytte"
+            r"|udbytte|utdelning|osinko|rimborso di capitale|reembolso de capital|remboursement de"
+            r" capital",
             "dividend",
         ),
         (
-            r"kosten|\bcosts?\b|\bfees?\b|\bfrais\b|comiss|comisi|gebühr|commission|\bcosto\b|\bcosti\b|custo|koszt|opłat|avgift"
+            r"kosten|\bcosts?\b|\bfees?\b|\bfrais\b|comiss|comisi|gebühr|commission|\bcosto\b"
+            r"|\bcosti\b|custo|koszt|opłat|avgift"
             r"|gebyr|poplatek|tarif|kulut|handelsmodalitäten",
             "fee",
         ),
         (
-            r"\brente\b|debetrente|\binterest|zins|intérêt|interess|interés|odsetki|ränta|\bkorko|úrok"
-            r"|(?:koersverandering|price change|preisänderung|variation|variazione|variación|variação).*"
+            r"\brente\b|debetrente|\binterest|zins|intérêt|interess|interés|odsetki|ränta|\bkorko"
+            r"|úrok"
+            r"|(?:koersverandering|price change|preisänderung|variation|variazione|variación"
+            r"|variação).*"
             r"(?:geldmarkt|money market|monétaire|monetar)|geldmarkt.*preis",
             "interest",
         ),
         (r"courtesy|compensati|kulanz|goodwill|promo|bonus|geste commercial", "courtesy"),
         (
-            r"deposit|storting|ingreso|dépôt|einzahlung|einlage|depósito|versement|versamento|wpłata|insättning|indbetaling"
-            r"|innskudd|vklad|ideal|sofort|withdraw|terugstorting|opname|uitbetaling|retrait|auszahlung|retirada|levantamento"
+            r"deposit|storting|ingreso|dépôt|einzahlung|einlage|depósito|versement|versamento"
+            r"|wpłata|insättning|indbetaling"
+            r"|innskudd|vklad|ideal|sofort|withdraw|terugstorting|opname|uitbetaling|retrait"
+            r"|auszahlung|retirada|levantamento"
             r"|prelievo|wypłata|uttag|udbetaling|uttak|výběr|talletus|nosto",
             "cash",
         ),

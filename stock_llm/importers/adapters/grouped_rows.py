@@ -8,7 +8,7 @@ degiro.py.
 
 import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from stock_llm.importers.adapters import degiro, trade_pairs
 from stock_llm.importers.adapters.cash_of_units import cash_of_units
@@ -16,37 +16,28 @@ from stock_llm.importers.table_reader import Sheet, Workbook
 
 
 def investimental(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Reads a log of orders: a fill tells what is still open, so that what was filled is the
-    difference to the row before."""
+    """Reads a log of orders: what was filled is what is still open less than in the row before."""
     orders: dict[str, list[int]] = {}
-    columns = {
-        role: sheet.cells(role)
-        for role in ("order_id", "date", "update", "open", "open_value", "open_fee")
-    }
-    for at, order in enumerate(columns["order_id"]):
+    for at, order in enumerate(sheet.cells("order_id")):
         orders.setdefault(order, []).append(at)
+    dates, updates = sheet.cells("date"), sheet.cells("update")
+    open_units, open_value, open_fee = sheet.numbers("open", "open_value", "open_fee").values()
     filled: dict[int, tuple[str, str]] = {}
     for places in orders.values():
         before: tuple[Decimal, Decimal] | None = None
-        for at in sorted(places, key=lambda place: columns["date"][place]):
-            row = int(sheet.rows[at])
-            units, value, fee = (
-                _decimal(columns[role][at]) for role in ("open", "open_value", "open_fee")
-            )
-            if columns["update"][at].lower() != "fil":
+        for at in sorted(places, key=lambda place: dates[place]):
+            row, raw = int(sheet.rows[at]), sheet.raw(int(sheet.rows[at]))
+            units, value, fee = open_units[at], open_value[at], open_fee[at]
+            if updates[at].lower() != "fil":
                 workbook.skip(
-                    row,
-                    "an order that was placed, changed or withdrawn, not filled",
-                    sheet.raw(row),
+                    row, "an order that was placed, changed or withdrawn, not filled", raw
                 )
             elif units is None or value is None or fee is None:
-                workbook.quarantine(row, "volume, value or fee is not a number", sheet.raw(row))
+                workbook.quarantine(row, "volume, value or fee is not a number", raw)
             elif value == 0:
                 filled[at] = (str(units), str(before[1] if before else fee))
             elif before is None:
-                workbook.quarantine(
-                    row, "what was open before this fill is not in the file", sheet.raw(row)
-                )
+                workbook.quarantine(row, "what was open before this fill is not in the file", raw)
             else:
                 filled[at] = (str(before[0] - units), str(before[1] - fee))
             if units is not None and fee is not None:
@@ -56,14 +47,6 @@ def investimental(sheet: Sheet, workbook: Workbook) -> Sheet:
         kept,
         {"Filled": [filled[at][0] for at in kept], "Filled Fee": [filled[at][1] for at in kept]},
     )
-
-
-def _decimal(text: str) -> Decimal | None:
-    try:
-        value = Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() else None
 
 
 def vanguard_cash(sheet: Sheet, workbook: Workbook) -> Sheet:

@@ -11,10 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-import pyarrow as pa
-
 from stock_llm.importers.table_reader import Sheet, Workbook
-from stock_llm.tabular.numbers import decimal_sign, read_numbers
 
 _OF_SWAP = (
     "Out",
@@ -48,7 +45,7 @@ def kraken_ledgers(sheet: Sheet, workbook: Workbook) -> Sheet:
 
 
 def binance_transactions(sheet: Sheet, workbook: Workbook) -> Sheet:
-    """Joins rows of the same second; costs are rows. Conversions of one second follow each other."""
+    """Joins rows of the same second; costs are rows. Conversions follow one another."""
     trades = (
         "buy", "sell", "transaction related", "transaction buy", "transaction spend",
         "transaction sold", "transaction revenue", "binance convert", "large otc trading",
@@ -128,13 +125,8 @@ def _is_exchange(rows: Sequence[_Row]) -> bool:
 
 
 def _rows(sheet: Sheet, asset: Callable[[str], str]) -> list[_Row]:
-    roles = [role for role in ("quantity", "cost") if role in sheet.format.columns]
-    texts = {role: pa.array(sheet.cells(role), pa.string()) for role in roles}
-    sign = decimal_sign(texts.values())
-    numbers = read_numbers(texts, sign, sheet.format.decimal, sheet.separator).values
-    amounts = numbers["quantity"].to_pylist()
-    costs = numbers["cost"].to_pylist() if "cost" in numbers else [None] * len(amounts)
-    cells = zip(sheet.cells("action"), sheet.cells("symbol"), amounts, costs, strict=True)
+    numbers = sheet.numbers("quantity", "cost").values()
+    cells = zip(sheet.cells("action"), sheet.cells("symbol"), *numbers, strict=True)
     return [
         _Row(at, action.lower(), asset(symbol), amount, cost or Decimal(0))
         for at, (action, symbol, amount, cost) in enumerate(cells)

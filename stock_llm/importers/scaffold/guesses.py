@@ -239,8 +239,7 @@ _SCORES: dict[str, Callable[[_Column], float]] = {
 
 
 def _fits(role: str, column: _Column) -> bool:
-    needs = _NEEDS.get(role, lambda column: column.filled > 0 and column.dates < 0.3)
-    return needs(column)
+    return _NEEDS[role](column) if role in _NEEDS else column.filled > 0 and column.dates < 0.3
 
 
 def _content_score(role: str, column: _Column) -> float:
