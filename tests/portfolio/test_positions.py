@@ -199,6 +199,23 @@ def test_units_without_a_price_gain_nothing_and_are_told(ledger):
     assert ledger.rules == ["unknown cost", "unknown cost: sold"]
 
 
+@pytest.mark.parametrize("asset_class", ["STOCK", "CRYPTO"])
+def test_units_of_unknown_cost_are_reported_after_they_were_sold(ledger, asset_class):
+    ledger.add("TRANSFER", 2, 1, 10, asset_class=asset_class)
+    row = ledger.add("SELL", 4, 1, 10, 11, asset_class=asset_class).one()
+    assert (row["quantity"], row["unknown_cost"], row["realised_fifo"]) == (0, 0, 0)
+    assert ledger.rules == ["unknown cost: sold"]
+    assert "10 units were sold that had come in without a price" in ledger.findings[0].text
+    ledger.add("TRANSFER", 5, 1, 3, asset_class=asset_class).one()
+    assert ledger.rules == ["unknown cost", "unknown cost: sold"]
+    assert "3 units came in without a price" in ledger.findings[0].text
+
+
+def test_units_of_unknown_cost_that_left_again_are_no_gain_and_no_finding(ledger):
+    ledger.add("TRANSFER", 2, 1, 10).add("TRANSFER", 4, 1, -10).one()
+    assert ledger.rules == []
+
+
 def test_a_short_sale_is_booked_and_left_out_of_what_is_learnt(ledger):
     ledger.add("BUY", 2, 1, 4, 9).add("SELL", 3, 1, 10, 11).add("BUY", 4, 1, 8, 10)
     row = ledger.one()
