@@ -122,6 +122,7 @@ def _first_leg(given: Classification) -> tuple[np.ndarray, np.ndarray, np.ndarra
         ),
         "price": _NO_NUMBER,
         "net": _NO_NUMBER,
+        "cash": _NO_NUMBER,
     }
     fields = replace(
         fields,
