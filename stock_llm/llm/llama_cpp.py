@@ -10,13 +10,14 @@ import ctypes
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stock_llm.errors import MissingExtra, StockLLMError
+from stock_llm.llm.json_schema import make_tokenizer
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,16 @@ class LlamaModel:
     def vocabulary(self) -> Any:
         """llama.cpp's vocabulary, for a sampler."""
         return self._vocabulary
+
+    @cached_property
+    def grammar_tokenizer(self) -> Any:
+        """The vocabulary as constraints on the text want it; made once, in less than a second."""
+        return make_tokenizer(self._vocabulary)
+
+    @property
+    def last_logits(self) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """llama.cpp's own logits after the last token, shape (vocabulary,): what is written into them counts."""
+        return self._logits(-1)
 
     def tokenize(self, text: str, bos: bool = True) -> list[int]:
         """Token ids; special tokens in the text count as such, as they do in Ollama."""

@@ -1,5 +1,5 @@
-"""Picks the next token with llama.cpp's own samplers: temperature, nucleus, seed, and a grammar for
-a JSON schema.
+"""Picks the next token with llama.cpp's own samplers (temperature, nucleus, seed), under a JSON
+schema where there is one.
 
 The defaults are Ollama's.
 """
@@ -7,7 +7,7 @@ The defaults are Ollama's.
 from collections.abc import Mapping
 from typing import Any
 
-from stock_llm.llm.json_grammar import SchemaError, json_grammar
+from stock_llm.llm.json_schema import SchemaConstraint
 from stock_llm.llm.llama_cpp import LlamaModel
 
 _PENALTIES = {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
@@ -44,7 +44,7 @@ class Sampler:
         schema: a JSON schema for the text, `{}` for any JSON object; None: any text.
 
     Raises:
-        SchemaError: the schema is wrong, or holds what a grammar cannot keep.
+        SchemaError: it is no JSON schema, or asks for what cannot be kept.
     """
 
     def __init__(
@@ -52,9 +52,11 @@ class Sampler:
     ):
         import llama_cpp
 
-        grammar = b"" if schema is None else json_grammar(schema).encode()
+        self._model = model
+        self._constraint = (
+            None if schema is None else SchemaConstraint(model.grammar_tokenizer, schema)
+        )
         self._llama: Any = llama_cpp
-        self._context = model.context
         self._chain = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
         )
@@ -63,8 +65,6 @@ class Sampler:
             for name, value in (DEFAULTS | dict(options)).items()
             if name in _RANGES
         }
-        if schema is not None:
-            self._add(llama_cpp.llama_sampler_init_grammar(model.vocabulary, grammar, b"root"))
         penalties = [float(chosen[name]) for name in _PENALTIES]
         if penalties != list(_PENALTIES.values()):
             size, last = (
@@ -95,12 +95,14 @@ class Sampler:
     def pick(self) -> int:
         """The next token after the last one that the model was given; the sampler takes it as
         generated."""
-        return int(self._llama.llama_sampler_sample(self._chain, self._context, -1))
+        if self._constraint is not None:
+            self._constraint.mask(self._model.last_logits)
+        token = int(self._llama.llama_sampler_sample(self._chain, self._model.context, -1))
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        return token
 
     def _add(self, sampler: Any) -> None:
-        if not sampler:
-            self._llama.llama_sampler_free(self._chain)
-            raise SchemaError("JSON schema: llama.cpp cannot use the grammar that it makes")
         self._llama.llama_sampler_chain_add(self._chain, sampler)
 
 

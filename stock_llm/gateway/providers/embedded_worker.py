@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stock_llm.errors import StockLLMError
-from stock_llm.llm.json_grammar import SchemaError
+from stock_llm.llm.json_schema import SchemaError
 from stock_llm.llm.llama_cpp import Generation, LlamaModel
 from stock_llm.llm.sampler import Sampler, is_greedy
 from stock_llm.ollama.rendering import render
