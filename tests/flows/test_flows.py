@@ -124,7 +124,7 @@ def stages(settings, monkeypatch):
 def store(settings):
     store = FeedbackStore(settings.url(settings.feedback_url))
     store.add(
-        FeedbackItem(id=name, instruction="q", response="a", thumb="up")
+        FeedbackItem(id=name, instruction="q", response=f"answer {name}", thumb="up")
         for name in ("a", "b", "waits")
     )
     return store
@@ -165,7 +165,7 @@ def test_a_run_tells_what_it_did_and_the_next_finds_nothing_new(settings, stages
     assert flows.train.train_with(settings, why="again") == outcome
     assert stages.trained == 1
     assert artifact("train").startswith("Nothing new")
-    store.add([FeedbackItem(instruction="q", response="a", rating=1)])
+    store.add([FeedbackItem(instruction="q", response="another", rating=1)])
     assert flows.train.train_with(settings, why="feedback").version == 2
 
 
@@ -221,7 +221,7 @@ def test_retrain_says_how_much_is_missing_then_trains(settings, stages, store):
     assert flows.retrain.retrain(overrides(settings) | {"retrain_after": 3}) is None
     assert artifact("retrain") == "3 feedback items are unused; 1 more are needed before a retrain."
     assert stages.trained == 0
-    store.add([FeedbackItem(instruction="q", response="a", rating=5)])
+    store.add([FeedbackItem(instruction="q", response="another", rating=5)])
     outcome = flows.retrain.retrain(overrides(settings) | {"retrain_after": 3})
     assert (outcome.version, outcome.why) == (1, "4 unused feedback items")
     assert flows.retrain.retrain(overrides(settings) | {"retrain_after": 3}) is None
