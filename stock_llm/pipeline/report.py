@@ -160,25 +160,24 @@ def waiting(unused: int, retrain_after: int) -> str:
     return f"{unused} feedback items are unused; {retrain_after + 1 - unused} more are needed before a retrain."
 
 
-def versions_table(found: "Sequence[VersionInfo]") -> "Table":
-    """The versions for the terminal, the newest first."""
-    from rich.box import SIMPLE_HEAD
+def versions_table(versions: "Sequence[VersionInfo]") -> "Table":
+    """The versions for a terminal of 60 columns and more, the newest first."""
     from rich.table import Table
 
-    heads = ("", "made (UTC)", "base", "feedback", "score", "against", "verdict", "is")
-    table = Table(*heads, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for one in found:
-        rival = f"v{one.champion_then}" if one.champion_then else "base"
-        against = one.scores.get("champion" if one.champion_then else "base")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in ("", "made (UTC)", "base", "feed-\nback", "score", "against", "verdict"):
+        table.add_column(head, overflow="fold")
+    for version in versions:
+        rival = f"v{version.champion_then}" if version.champion_then else "base"
+        against = version.scores.get("champion" if version.champion_then else "base")
         table.add_row(
-            f"v{one.number}",
-            f"{one.created_at:%Y-%m-%d}",
-            one.profile,
-            str(one.feedback),
-            _cell("score", one.scores.get("challenger")),
+            f"v{version.number}",
+            f"{version.created_at:%Y-%m-%d}",
+            version.profile,
+            str(version.feedback),
+            _cell("score", version.scores.get("challenger")),
             f"{rival} {_cell('score', against)}",
-            one.verdict,
-            "\n".join(one.aliases),
+            "\n".join([version.verdict, *version.aliases]),
         )
     return table
 
