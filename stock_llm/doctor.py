@@ -1,6 +1,6 @@
-"""A look at this machine: what is there, what is missing, what that costs and how to get it.
+"""Checks this machine and folder: what is there, what is missing, what that costs, how to get it.
 
-In: settings. Out: findings. Imports none of the libraries that it looks for (their metadata is enough), changes nothing.
+Imports none of the libraries that it looks for (their metadata is enough) and changes nothing.
 """
 
 import os
@@ -80,20 +80,19 @@ def run_checks(settings: Settings) -> list[Check]:
     ]
 
 
-def table(findings: list[Check]) -> "Table":
-    """The findings for a terminal."""
+def table(checks: list[Check]) -> "Table":
+    """The checks for a terminal of 60 columns and more; remedies stand below what was found."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
-    shown = Table("", "what", "found", "what to do")
-    for finding in findings:
-        mark = (
-            "[green]ok[/]"
-            if finding.good
-            else "[red]missing[/]"
-            if finding.fatal
-            else "[yellow]note[/]"
-        )
-        shown.add_row(mark, finding.name, finding.found, finding.remedy)
+    shown = Table("", "what", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    shown.add_column("found", overflow="fold")
+    for check in checks:
+        bad = "[red]missing[/]" if check.fatal else "[yellow]note[/]"
+        mark = "[green]ok[/]" if check.good else bad
+        remedy = f"\n[bold]→ {escape(check.remedy)}[/]" if check.remedy else ""
+        shown.add_row(mark, check.name, escape(check.found) + remedy)
     return shown
 
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: a loopback address, or `localhost` where it resolves to nothing else.
+    """Whether a host is this machine: a loopback address, or `localhost` where it resolves to
+    nothing else.
 
     Args:
         host: an address, with or without the brackets of IPv6, or a name.

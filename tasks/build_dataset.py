@@ -1,10 +1,9 @@
-"""Stage 2: a history becomes instruction rows, split by time.
+"""Stage 2: makes instruction rows from a history, split by time.
 
-In: the ledger, candle and feedback files of a `History`, and other people's data where settings
-name some. Out: train.jsonl, holdout.jsonl, corrections.jsonl, preference.jsonl and a card. Every
-row knows only what was known at its `as_of`; every number in an answer stands in its input. Rows
-are planned first and built one at a time on their way to the file, so that a million of them need
-little memory. Does not know models or tokens.
+In: the ledger, candle and feedback files of a `History`, and other people's data. Out: train.jsonl,
+holdout.jsonl, corrections.jsonl, preference.jsonl and a card. A row knows only what was known at
+its `as_of`; every number in an answer stands in its input. Rows are planned first and built one at
+a time on their way to the file, so that a million of them need little memory.
 """
 
 import random
@@ -85,7 +84,7 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
 
 
 def split_of(settings: Settings, history: History) -> TimeSplit:
-    """Where the settings, or else the policy, cut this history."""
+    """Splits this history by the settings, or by the default policy."""
     return splits.split_of(
         date.fromisoformat(history.first_day),
         date.fromisoformat(history.last_day),
@@ -102,46 +101,47 @@ def build(
     market = Market.of(history, settings.dataset.amount_scale, redactor.ref)
     train_side, holdout_side = split_sides(market, split)
     refuse_if_empty(train_side, holdout_side, history, split)
-    odds = market.odds(train_side.decisions)
+    base_rates = market.base_rates(train_side.decisions)
     paths = {name: folder / f"{name}.jsonl" for name in NAMES}
     tallies = {name: Tally() for name in NAMES}
 
     judge = Sampler(
         market,
         holdout_side,
-        odds,
+        base_rates,
         f"{settings.seed} holdout{f' {draw}' if draw else ''}",
         settings.holdout_rows,
     )
     questions = judge.plan()
     holdout = list(_made(judge, questions))
-    said = feedback_rows(read_parquet(history.feedback), OverlapIndex(holdout), redactor)
+    feedback = feedback_rows(read_parquet(history.feedback), OverlapIndex(holdout), redactor)
     mixed = mixing.mix(
         settings.dataset.sources(settings.home),
         redactor,
-        _texts(said.frozen),
+        _texts(feedback.frozen),
         settings.train_rows,
         settings.seed,
     )
     texts, mixed_in = sampling.holdout_texts(mixed.rows, settings.holdout_rows)
     write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
-    write_rows(tallies["corrections"].counting(said.frozen), paths["corrections"])
+    write_rows(tallies["corrections"].counting(feedback.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
     general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
-    judged = OverlapIndex([*holdout, *texts, *said.frozen])
-    words = _unjudged([*said.learnt, *mixed_in, *general], judged)
+    judged = OverlapIndex([*holdout, *texts, *feedback.frozen])
+    words = _unjudged([*feedback.learnt, *mixed_in, *general], judged)
     shares = settings.feedback
-    words = limit_shares(words, said.preferred, shares.user_share, shares.ticker_share)
+    limited = limit_shares(words, feedback.preferred, shares.user_share, shares.ticker_share)
+    lighter = sum(new.weight < old.weight for new, old in zip(limited, words, strict=True))
 
-    learn = Sampler(market, train_side, odds, f"{settings.seed} train", settings.train_rows)
-    plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *words]
+    learn = Sampler(market, train_side, base_rates, f"{settings.seed} train", settings.train_rows)
+    plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *limited]
     random.Random(settings.seed).shuffle(plan)
     unasked = (
         row for row in _made(learn, plan) if not judged.asks(row)
     )  # a frozen correction may be about such a row
     write_rows(tallies["train"].counting(unasked), paths["train"])
     also_judging = OverlapIndex(texts)  # they were drawn after the feedback was sorted out
-    preferable = [item for item in said.preferred if not repeats(item, also_judging)]
+    preferable = [item for item in feedback.preferred if not repeats(item, also_judging)]
     wishes = preferences.preferences(
         preferable, preferences.OutcomeLookup(market, split.train_before)
     )
@@ -159,7 +159,7 @@ def build(
         draw,
         tallies,
         purged,
-        _notes(said, mixed, redactor, preferred),
+        _notes(feedback, lighter, mixed, redactor, preferred),
     )
     return Dataset(
         digest=digest,
@@ -179,7 +179,10 @@ def build(
         purged=purged,
         holdout_digest=holdout_digest,
         feedback_ids=sorted(
-            {*(row.source["ref"] for row in said.frozen), *(item.id for item in said.preferred)}
+            {
+                *(row.source["ref"] for row in feedback.frozen),
+                *(item.id for item in feedback.preferred),
+            }
         ),
         history=history.digest,
         holdout_until=split.until.isoformat() if split.until else "",
@@ -192,7 +195,7 @@ def build(
 def refuse_if_empty(
     train: sampling.SplitSide, holdout: sampling.SplitSide, history: History, split: TimeSplit
 ) -> None:
-    """Asks for a longer history.
+    """Refuses a history that is too short.
 
     Raises:
         InputError: one of the sides has no decision.
@@ -210,15 +213,15 @@ def refuse_if_empty(
 
 
 def _redactor(settings: Settings, history: History) -> Redactor:
-    """Knows the user's own accounts by their hashes."""
+    """A redactor that knows the user's own accounts by their hashes."""
     accounts = pc.unique(pq.read_table(history.trades, columns=["account"])["account"]).to_pylist()
     return Redactor(set(accounts) - {""}, partial(account_hash, folder=settings.secrets))
 
 
 def _made(draw: Sampler, plan: list[PlannedRow] | list[PlannedRow | Row]) -> Iterator[Row]:
-    """The rows of a plan, built as they are asked for."""
-    for one in plan:
-        yield one if isinstance(one, Row) else draw.row(one)
+    """Builds the rows of a plan one by one."""
+    for entry in plan:
+        yield entry if isinstance(entry, Row) else draw.row(entry)
 
 
 def _unjudged(rows: list[Row], judging: OverlapIndex) -> list[Row]:
@@ -233,38 +236,46 @@ def _unjudged(rows: list[Row], judging: OverlapIndex) -> list[Row]:
 
 
 def _texts(rows: list[Row]) -> DuplicateIndex:
-    """What people wrote in rows that judge."""
+    """Index of what people wrote in rows that judge."""
     seen = DuplicateIndex(ACROSS)
     for row in rows:
         for number, text in enumerate(own_words(row)):
-            seen.keep(f"{row.id} {number}", text)
+            seen.remember(f"{row.id} {number}", text)
     return seen
 
 
-def _notes(said: FeedbackRows, mixed: MixedRows, redactor: Redactor, preferred: int) -> list[str]:
-    """What the card says about feedback, other people's data and privacy."""
-    found = [
+def _notes(
+    feedback: FeedbackRows, lighter: int, mixed: MixedRows, redactor: Redactor, preferred: int
+) -> list[str]:
+    """The card's notes on feedback, other people's data and privacy.
+
+    Args:
+        lighter: feedback rows whose weight was reduced.
+    """
+    notes = [
         f"{count} feedback items {reason}."
-        for reason, count in sorted(said.left_out.items())
+        for reason, count in sorted(feedback.left_out.items())
         if count
     ]
-    found.append(f"{preferred} preference rows (DPO and KTO) stand in preference.jsonl.")
-    found += [
+    if lighter:
+        notes.append(f"{lighter} feedback rows weigh less: a user or ticker has at most its share.")
+    notes.append(f"{preferred} preference rows (DPO and KTO) stand in preference.jsonl.")
+    notes += [
         f"Mixed in: `{name}`, licence {licence}."
         for name, licence in sorted(mixed.licences.items())
     ]
-    found += [
+    notes += [
         f"{count} rows of other people's data {reason}."
         for reason, count in sorted(mixed.left_out.items())
     ]
     if mixed.rejected:
-        found.append(
+        notes.append(
             f"{len(mixed.rejected)} of them could not be used: quarantine.parquet says why."
         )
     if mixed.flagged:
-        found.append(
+        notes.append(
             f"{mixed.flagged} of them are flagged: their input looks like an injection, and is "
             f"quoted."
         )
     marks = ", ".join(f"{count} [{mark}]" for mark, count in sorted(redactor.counts.items()))
-    return [*found, f"Redacted: {marks}." if marks else "Nothing had to be redacted."]
+    return [*notes, f"Redacted: {marks}." if marks else "Nothing had to be redacted."]

@@ -1,7 +1,9 @@
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from stock_llm import doctor
 from stock_llm.settings import load_settings
@@ -73,3 +75,30 @@ def test_a_damaged_store_is_seen(settings, tmp_path):
         '{"schemaVersion":2,"config":{"digest":"sha256:' + "0" * 64 + '","size":1},"layers":[]}'
     )
     assert not found(settings, "published models").good
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_fits_a_narrow_terminal_and_cuts_nothing(settings, width):
+    checks = doctor.run_checks(settings)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(doctor.table(checks))
+    shown = console.export_text()
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    for check in checks:
+        for text in (check.name, check.found, check.remedy):
+            assert "".join(text.split()) in "".join(_cells(shown)), text
+
+
+def _cells(shown):
+    """What stands in the last column, and the names, without the breaks that folding makes."""
+    lines = shown.splitlines()
+    start = lines[0].index("found")
+    names = [
+        line[:start].strip().removeprefix(mark)
+        for line in lines
+        for mark in ("ok", "note", "missing")
+    ]
+    return ["".join(line[start:].split()) for line in lines] + [
+        "".join(name.split()) for name in names
+    ]

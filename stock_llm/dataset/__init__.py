@@ -1,6 +1,5 @@
-"""What the model learns and is judged by: decisions, rows, splits, other people's data, and what
-must not be in them.
+"""What a model is trained and judged on: decisions, rows, splits, other people's data, and checks.
 
-Read `moments.py`, `rows.py` and `splits.py` first. What a skill asks and how it is scored is in
+Read `decisions.py`, `sampling.py` and `splits.py` first. Each skill's questions and scores are in
 `stock_llm/skills/`.
 """

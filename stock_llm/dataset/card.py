@@ -1,8 +1,6 @@
-"""The dataset for people: a Markdown card and a page of plots, from counts that were kept while the
-rows were written.
+"""Writes the dataset card: a Markdown page and its plots.
 
-In: a `Tally` per file and a few facts about where the rows come from. Out: card.md and card.png.
-Does not know how rows are made.
+The counts are taken while the rows are written (`Tally`), so that no row is read twice.
 """
 
 from collections import Counter
@@ -44,7 +42,7 @@ class Tally:
     longest: int = 0
 
     def counting(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The rows as they pass."""
+        """Counts the rows while passing them on."""
         for row in rows:
             size = len(row.instruction) + len(row.input) + len(row.output)
             self.rows += 1
@@ -61,10 +59,10 @@ class Tally:
     @property
     def skills(self) -> dict[str, int]:
         """Skill → rows, sorted."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for (skill, _), count in self.labels.items():
-            found[skill] += count
-        return dict(sorted(found.items()))
+            counts[skill] += count
+        return dict(sorted(counts.items()))
 
 
 def write_card(
@@ -77,7 +75,7 @@ def write_card(
     purged: int,
     notes: list[str],
 ) -> None:
-    """The card, and its plots beside it as a PNG of the same name.
+    """Writes the card, and its plots beside it as a PNG of the same name.
 
     Args:
         digest: of the holdout.
@@ -93,7 +91,7 @@ def write_card(
         f"candles of "
         f"{len(history.symbols)} symbols ({history.first_day} to {history.last_day}) and "
         f"{history.rows_kept.get('feedback', 0)} feedback items; "
-        f"{sum(history.rows_quarantined.values())} rows were set aside by collect.",
+        f"{sum(history.rows_quarantined.values())} rows were quarantined by collect.",
         "",
         f"- Holdout: **{split.period}**, {holdout.rows} rows, digest `{digest}`, draw {draw + 1}. "
         f"It moves when a quarter ends.",
@@ -107,7 +105,7 @@ def write_card(
         f"trained on, they measure "
         "whether corrections are followed.",
         *(f"- {note}" for note in notes),
-        f"- Longest row: {max(one.longest for one in tallies.values())} characters. "
+        f"- Longest row: {max(tally.longest for tally in tallies.values())} characters. "
         "Where a row comes from: `stock-llm dataset show ID`.",
         "",
         "![counts by task, label, symbol, time and length](card.png)",
@@ -145,7 +143,7 @@ def _plot(path: Path, tallies: dict[str, Tally]) -> None:
     parts = figure.subplot_mosaic(
         [["task", "label"], ["symbol", "symbol"], ["time", "time"], ["length", "length"]]
     )
-    symbols = sum((one.symbols for one in tallies.values()), Counter())
+    symbols = sum((tally.symbols for tally in tallies.values()), Counter())
     common = [
         symbol
         for symbol, _ in sorted(symbols.items(), key=lambda item: (-item[1], item[0]))[
@@ -153,12 +151,12 @@ def _plot(path: Path, tallies: dict[str, Tally]) -> None:
         ]
     ]
     labels: dict[str, Counter[str]] = {name: Counter() for name in tallies}
-    for name, one in tallies.items():
-        for (_, label), count in one.labels.items():
+    for name, tally in tallies.items():
+        for (_, label), count in tally.labels.items():
             labels[name][label] += count
-    _bars(parts["task"], {name: one.skills for name, one in tallies.items()}, "rows by task")
+    _bars(parts["task"], {name: tally.skills for name, tally in tallies.items()}, "rows by task")
     _bars(parts["label"], labels, "rows by label")
-    shown = {name: {key: one.symbols[key] for key in common} for name, one in tallies.items()}
+    shown = {name: {key: tally.symbols[key] for key in common} for name, tally in tallies.items()}
     _bars(
         parts["symbol"],
         shown,
@@ -168,12 +166,12 @@ def _plot(path: Path, tallies: dict[str, Tally]) -> None:
     )
     _bars(
         parts["time"],
-        {name: one.months for name, one in tallies.items()},
+        {name: tally.months for name, tally in tallies.items()},
         "rows by month of the last known close",
     )
     lengths = {
-        name: {f"{start:05d}": count for start, count in one.lengths.items()}
-        for name, one in tallies.items()
+        name: {f"{start:05d}": count for start, count in tally.lengths.items()}
+        for name, tally in tallies.items()
     }
     _bars(parts["length"], lengths, f"rows by characters, in steps of {BIN}")
     parts["task"].legend()
@@ -184,12 +182,12 @@ def _bars(
     axes: "Axes", counts: dict[str, dict[str, int]] | dict[str, Counter[str]], title: str
 ) -> None:
     """A group of bars per key, one bar per file."""
-    keys = sorted({key for one in counts.values() for key in one})
+    keys = sorted({key for tally in counts.values() for key in tally})
     width = 0.8 / len(counts)
-    for at, (name, one) in enumerate(counts.items()):
+    for at, (name, tally) in enumerate(counts.items()):
         axes.bar(
             [place + at * width for place in range(len(keys))],
-            [one.get(key, 0) for key in keys],
+            [tally.get(key, 0) for key in keys],
             width,
             label=name,
         )

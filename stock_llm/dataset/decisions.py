@@ -1,9 +1,8 @@
-"""Every decision that a history offers, kept as numbers: a million of them fit where a million
-situations would not.
+"""All decisions that a history offers, kept as arrays of numbers.
 
-In: candles and the user's fills. Out: `Decisions`, arrays with one entry for each, and on request
-the moment, the closed trade or the portfolio that an entry stands for. Does not know skills'
-wording, languages or the split.
+A million decisions fit into memory as numbers; their situations would not, so these are computed
+when a row is built. In: candles and the user's fills. Out: `Decisions`, and on request the decision
+point, closed trade or portfolio behind an entry.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -73,14 +72,14 @@ class Market:
         self.fills = fills
         self._currencies = currencies or {}
         self.held = holdings.holdings_by_symbol(fills)
-        self._scores = [decision_point.outcomes(one) for one in series]
-        self._place = {one.candles.symbol: place for place, one in enumerate(series)}
+        self._scores = list(map(decision_point.outcomes, series))
+        self._place = {indicators.candles.symbol: place for place, indicators in enumerate(series)}
 
     @classmethod
     def of(
         cls, history: History, amount_scale: float = 1.0, ref: Callable[[str], str] = str
     ) -> "Market":
-        """The market of a collected history.
+        """Loads the market of a collected history.
 
         Args:
             amount_scale: what quantities are multiplied by, so that they need not show how large
@@ -88,8 +87,8 @@ class Market:
             ref: a trade's id to what may stand for it in rows.
         """
         series = [
-            situation.compute_indicators(one)
-            for one in candle_table.candles_by_symbol(pq.read_table(history.candles))
+            situation.compute_indicators(candles)
+            for candles in candle_table.candles_by_symbol(pq.read_table(history.candles))
         ]
         fills = holdings.read_fills(pq.read_table(history.steps))
         fills = [replace(fill, ref=ref(fill.ref)) for fill in fills]
@@ -102,10 +101,10 @@ class Market:
         )
         currencies = traded.aggregate([("currency", "distinct")]).to_pylist()
         return cls(
-            series, fills, {one["instrument"]: set(one["currency_distinct"]) for one in currencies}
+            series, fills, {row["instrument"]: set(row["currency_distinct"]) for row in currencies}
         )
 
-    def named(self, symbol: str) -> IndicatorSeries | None:
+    def series_of(self, symbol: str) -> IndicatorSeries | None:
         """The series of a symbol, None where it has no candles."""
         place = self._place.get(symbol)
         return None if place is None else self.series[place]
@@ -149,12 +148,12 @@ class Market:
         outcome, kind = np.empty(size, np.int8), np.empty(size, np.int8)
         order = np.argsort(place, kind="stable")
         edges = np.searchsorted(place[order], np.arange(len(self.series) + 1))
-        for number, one in enumerate(self.series):
+        for number, series in enumerate(self.series):
             mine = order[edges[number] : edges[number + 1]]
             at = index[mine]
             as_of[mine], until[mine] = (
-                one.candles.day[at],
-                one.candles.day[at + decision_point.HORIZON],
+                series.candles.day[at],
+                series.candles.day[at + decision_point.HORIZON],
             )
             words = np.array(
                 [
@@ -163,11 +162,11 @@ class Market:
                 ],
                 np.int8,
             )
-            outcome[mine], kind[mine] = words, _kinds(one)[at]
+            outcome[mine], kind[mine] = words, _kinds(series)[at]
         return Decisions(place, index, fill, as_of, until, outcome, kind)
 
-    def odds(self, learnt: np.ndarray) -> BaseRates:
-        """How often each outcome followed each kind, among the decisions of these numbers."""
+    def base_rates(self, learnt: np.ndarray) -> BaseRates:
+        """Counts how often each outcome followed each kind of situation, among these decisions."""
         counted = BaseRates()
         pairs = (
             self.decisions.kind[learnt].astype(int) * len(OUTCOMES) + self.decisions.outcome[learnt]
@@ -177,14 +176,14 @@ class Market:
             counted.count((TRENDS[kind // 2], bool(kind % 2)), OUTCOMES[outcome], int(times))
         return counted
 
-    def moment(self, number: int) -> DecisionPoint:
-        """What a decision knew, and what came of it."""
+    def decision_point(self, number: int) -> DecisionPoint:
+        """The decision point of an entry: what was known, and the outcome."""
         decisions = self.decisions
         place, index, fill = (
             int(column[number]) for column in (decisions.series, decisions.index, decisions.fill)
         )
-        one = self.series[place]
-        symbol, day = one.candles.symbol, one.candles.day[index]
+        series = self.series[place]
+        symbol, day = series.candles.symbol, series.candles.day[index]
         holding = self.held.get(symbol)
         if fill >= 0:
             position = holding.before(self.fills[fill].day) if holding else None
@@ -192,14 +191,14 @@ class Market:
         else:
             position = holding.after(day.item()) if holding else None
             source = {"kind": "day", "ref": f"{symbol} {day}"}
-        seen = one.at(index, position)
-        moment = (
-            decision_point.decision_point_at(one, self._scores[place], index, seen, source)
+        seen = series.at(index, position)
+        decision = (
+            decision_point.decision_point_at(series, self._scores[place], index, seen, source)
             if seen
             else None
         )
-        assert moment is not None
-        return moment
+        assert decision is not None
+        return decision
 
     @cached_property
     def closed_trades(self) -> list[ClosedTrade]:
@@ -209,12 +208,12 @@ class Market:
         An order that was filled in parts at one price is one sale: the reviews of its parts would
         be the same.
         """
-        found: dict[tuple[object, ...], ClosedTrade] = {}
+        trades: dict[tuple[object, ...], ClosedTrade] = {}
         for symbol, holding in self.held.items():
-            if (one := self.named(symbol)) is None:
+            if (series := self.series_of(symbol)) is None:
                 continue
             for sale in holding.sales:
-                entry = one.at(one.last_before(sale.opened))
+                entry = series.at(series.last_before(sale.opened))
                 if entry and format_percent(sale.fill.price, sale.bought) != "+0.0%":
                     trade = ClosedTrade(
                         entry=entry,
@@ -225,16 +224,16 @@ class Market:
                         days=(sale.fill.day - sale.opened).days,
                         ref=sale.fill.ref,
                     )
-                    found.setdefault(
+                    trades.setdefault(
                         (symbol, trade.opened, trade.closed, trade.bought, trade.sold), trade
                     )
-        return list(found.values())
+        return list(trades.values())
 
     @cached_property
     def days(self) -> list[date]:
         """Every day with a candle."""
         return (
-            np.unique(np.concatenate([one.candles.day for one in self.series])).tolist()
+            np.unique(np.concatenate([series.candles.day for series in self.series])).tolist()
             if self.series
             else []
         )
@@ -246,27 +245,36 @@ class Market:
         for symbol, holding in self.held.items():
             if (position := holding.after(day)) is None:
                 continue
-            one = self.named(symbol)
-            index = one.last_before(day + timedelta(days=1)) if one else -1
-            if one is None or index < 0 or (day - one.candles.day[index].item()).days > STALE_DAYS:
+            series = self.series_of(symbol)
+            index = series.last_before(day + timedelta(days=1)) if series else -1
+            if (
+                series is None
+                or index < 0
+                or (day - series.candles.day[index].item()).days > STALE_DAYS
+            ):
                 return None
-            close = round_as_printed(one.candles.close[index])
+            close = round_as_printed(series.candles.close[index])
             held.append(
                 PortfolioHolding(symbol, position.quantity, round_as_printed(position.cost), close)
             )
-        if len({currency for one in held for currency in self._currencies.get(one.symbol, ())}) > 1:
+        currencies = {name for holding in held for name in self._currencies.get(holding.symbol, ())}
+        if len(currencies) > 1:
             return None
         return portfolio_of(day.isoformat(), held)
 
 
-def _kinds(one: IndicatorSeries) -> np.ndarray:
+def _kinds(series: IndicatorSeries) -> np.ndarray:
     """`Decisions.kind` of every session."""
-    close, sma20, sma50 = (_printed(values) for values in (one.candles.close, one.sma20, one.sma50))
+    close, sma20, sma50 = (
+        _printed(values) for values in (series.candles.close, series.sma20, series.sma50)
+    )
     up, down = (close > sma50) & (sma20 > sma50), (close < sma50) & (sma20 < sma50)
     trend = np.select(
         [up, down], [TRENDS.index("UP"), TRENDS.index("DOWN")], TRENDS.index("SIDEWAYS")
     )
-    return (2 * trend + (np.round(one.macd, 2) > np.round(one.macd_signal, 2))).astype(np.int8)
+    return (2 * trend + (np.round(series.macd, 2) > np.round(series.macd_signal, 2))).astype(
+        np.int8
+    )
 
 
 def _printed(values: np.ndarray) -> np.ndarray:

@@ -1,11 +1,9 @@
-"""What is learnt from feedback, what is frozen to measure whether corrections are followed, and
-what waits.
+"""Sorts feedback into rows to train on, frozen corrections, and items that wait.
 
-In: feedback items, a redactor, the rows that judge. Out: rows, and the items that preferences may
-be made of. The items of a chain go one way: all of them are learnt, frozen, or wait until the
-holdout that judges their event is over. Texts are freed of tokens of the prompt format, redacted,
-and learnt once; an answer that looks like an injection is not learnt. Nothing is left out without
-being counted. Does not know the market.
+Items of a chain (see `splits.chains`) go the same way: all are trained on, frozen, or wait until
+the holdout that judges their event is over. Prompt tokens in texts are neutralized, identities are
+redacted, repeated texts are learnt once, and an answer that looks like an injection is left out.
+Every item that is left out is counted.
 """
 
 from collections import Counter
@@ -31,7 +29,7 @@ REVISED = "are not learnt: somebody judged the same answer otherwise later"
 
 @dataclass(frozen=True)
 class FeedbackRows:
-    """What became of the feedback.
+    """Feedback, sorted by its use.
 
     Attributes:
         learnt: rows to be trained on.
@@ -49,7 +47,7 @@ class FeedbackRows:
 def feedback_rows(
     items: Sequence[FeedbackItem], judging: OverlapIndex, redactor: Redactor
 ) -> FeedbackRows:
-    """Sorts the items out; `judging` are the rows of the holdout."""
+    """Sorts items by their use; `judging` has the rows of the holdout."""
     first = splits.chains(items)
     edited = {first[item.id] for item in items if item.edit}
     frozen_chains = {name for name in edited if splits.is_frozen(name)}
@@ -59,41 +57,41 @@ def feedback_rows(
         chain[item.id] for item, row in pairs if judging.shares_event(row) or repeats(item, judging)
     }
 
-    said = FeedbackRows([], [], [], Counter())
+    result = FeedbackRows([], [], [], Counter())
     open_to_all: list[tuple[FeedbackItem, Row]] = []
     for item, row in pairs:
         if chain[item.id] in waiting:
-            said.left_out[WAITS] += follow.wanted(item) is not None
+            result.left_out[WAITS] += follow.wanted(item) is not None
         elif injections.detect(row.output):
-            said.left_out[FLAGGED] += 1
+            result.left_out[FLAGGED] += 1
         elif shows_later_day(row):
-            said.left_out[LATER] += 1
+            result.left_out[LATER] += 1
         elif chain[item.id] not in frozen_chains:
             open_to_all.append((item, row))
         elif item.edit:
-            said.frozen.append(row)
+            result.frozen.append(row)
 
     revised = _revised(item for item, _ in open_to_all)
-    kept, texts, marks = OverlapIndex(said.frozen), DuplicateIndex(), set()
+    kept, texts, marks = OverlapIndex(result.frozen), DuplicateIndex(), set()
     for item, row in open_to_all:
         text = free_text(row)
         if repeats(item, kept):
-            said.left_out[REPEATED] += 1
+            result.left_out[REPEATED] += 1
             continue
-        said.preferred.append(item)
+        result.preferred.append(item)
         if follow.wanted(item) is None:
             continue
         if item.edit is None and item.response in revised.get(_asked(item), ()):
-            said.left_out[REVISED] += 1
+            result.left_out[REVISED] += 1
             continue
         if row_identity(row) in marks or (
             text and texts.add(item.id, f"{row.instruction}\n{row.input}\n{text}")
         ):
-            said.left_out[REPEATED] += 1
+            result.left_out[REPEATED] += 1
             continue
         marks.add(row_identity(row))
-        said.learnt.append(row)
-    return said
+        result.learnt.append(row)
+    return result
 
 
 def repeats(item: FeedbackItem, judging: OverlapIndex) -> bool:
@@ -108,15 +106,15 @@ def repeats(item: FeedbackItem, judging: OverlapIndex) -> bool:
 
 
 def _revised(items: Iterable[FeedbackItem]) -> dict[tuple[str, str], set[str]]:
-    """Question → the answers to it that were disliked, or corrected, by those who judged last."""
-    found: dict[tuple[str, str], set[str]] = {}
+    """Question → answers to it that the latest opinion dislikes or corrects."""
+    revised: dict[tuple[str, str], set[str]] = {}
     for item in sorted(items, key=lambda item: (item.created_at, item.id)):
-        answers = found.setdefault(_asked(item), set())
+        answers = revised.setdefault(_asked(item), set())
         if item.edit is not None or item.liked is False:
             answers.add(item.response)
         elif follow.wanted(item) is not None:
             answers.discard(item.response)
-    return found
+    return revised
 
 
 def _asked(item: FeedbackItem) -> tuple[str, str]:

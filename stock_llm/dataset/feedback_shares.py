@@ -24,7 +24,7 @@ _LEAST = 0.1
 def limit_shares(
     rows: Sequence[Row], items: Iterable[FeedbackItem], user_share: float, ticker_share: float
 ) -> list[Row]:
-    """The rows in their order, those of feedback with weights within the limits.
+    """Reduces the weights of feedback rows until no user and no ticker is above the limit.
 
     Args:
         items: the items that the rows may have been made of.
@@ -52,7 +52,7 @@ def limit_shares(
 def _limited(
     weights: list[float], groups: list[str], share: float, total: float, own: float
 ) -> list[float]:
-    """Weights of which no group but the unnamed one has more than `share` of the sum.
+    """Reduces weights until no named group has more than `share` of the sum.
 
     Args:
         total, own: what all feedback, and the owner's, weighed at first. If there are too few

@@ -1,7 +1,6 @@
-"""The mark on a dataset that something in it was forgotten later: one small file beside its rows,
-which stay as they were.
+"""Marks a dataset that holds something that was forgotten later.
 
-In: the dataset's folder, what was forgotten. Out: the marks. Does not know the store, nor models.
+The mark is a small file beside the rows, which stay as they are.
 """
 
 import json
@@ -13,9 +12,9 @@ FILE = "forgotten.json"
 
 
 def read(folder: Path) -> str:
-    """The marks as JSON text, sorted; empty where there is none."""
-    found = _marks(folder)
-    return json.dumps(sorted(found), ensure_ascii=False) if found else ""
+    """Reads the marks as JSON text, sorted; empty if there are none."""
+    marks = _marks(folder)
+    return json.dumps(sorted(marks), ensure_ascii=False) if marks else ""
 
 
 def add(folder: Path, mark: str) -> None:

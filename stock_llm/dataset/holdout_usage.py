@@ -1,10 +1,8 @@
-"""How often a holdout was looked at. A judge that is asked too often is no judge any more: whoever
-tries often enough passes.
+"""Counts how many candidates were judged on a holdout. Reusing a holdout overfits to it.
 
-In: holdouts by digest and period, candidates that were judged on them. Out: counts, and whether it
-is time for other rows. Kept in data/looks.db (SQLite), which `make clean` leaves alone. The policy:
-a holdout stays the same rows for its period (see stock_llm/dataset/splits.py); after
-`LOOKS_PER_DRAW` looks its rows are drawn anew from the same period. Does not know rows.
+The counts are kept in data/looks.db (SQLite), which `make clean` leaves alone. A holdout keeps its
+rows for its period (see `splits.py`); after `CANDIDATES_PER_SAMPLE` candidates other rows are
+sampled from the same period.
 """
 
 import sqlite3
@@ -17,12 +15,15 @@ from pathlib import Path
 from stock_llm.storage.database import open_sqlite
 
 CANDIDATES_PER_SAMPLE = 30
-"""A weekly training looks thirteen times in a quarter; retrains on feedback come on top."""
+"""Weekly training judges thirteen candidates in a quarter; retrains on feedback come on top."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS holdout (digest TEXT PRIMARY KEY, period TEXT NOT NULL, frozen_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS holdout (
+    digest TEXT PRIMARY KEY, period TEXT NOT NULL, frozen_at TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS look (
-    digest TEXT NOT NULL, period TEXT NOT NULL, candidate TEXT NOT NULL, looked_at TEXT NOT NULL, PRIMARY KEY (digest, candidate)
+    digest TEXT NOT NULL, period TEXT NOT NULL, candidate TEXT NOT NULL, looked_at TEXT NOT NULL,
+    PRIMARY KEY (digest, candidate)
 );
 """
 
@@ -38,22 +39,21 @@ class FrozenHoldout:
 
 
 class HoldoutUsage:
-    """The ledger of one project folder."""
+    """The counts in one SQLite file."""
 
     def __init__(self, path: Path):
         self._path = path
 
     def draw(self, period: str) -> int:
-        """How often the rows of this period are to be drawn anew: once for every `LOOKS_PER_DRAW`
-        candidates."""
+        """How often this period is sampled anew: once per `CANDIDATES_PER_SAMPLE` candidates."""
         with self._open() as database:
             (count,) = database.execute(
                 "SELECT count(DISTINCT candidate) FROM look WHERE period = ?", (period,)
             ).fetchone()
-        return count // CANDIDATES_PER_SAMPLE
+        return int(count) // CANDIDATES_PER_SAMPLE
 
     def freeze(self, period: str, digest: str) -> None:
-        """Notes that a period is judged by this holdout."""
+        """Records the holdout that judges a period."""
         with self._open() as database:
             database.execute(
                 "INSERT OR IGNORE INTO holdout VALUES (?, ?, ?)", (digest, period, _now())
@@ -70,14 +70,14 @@ class HoldoutUsage:
             (count,) = database.execute(
                 "SELECT count(*) FROM look WHERE digest = ?", (digest,)
             ).fetchone()
-        return count
+        return int(count)
 
     def all(self) -> list[FrozenHoldout]:
         """Every holdout, the oldest first."""
         with self._open() as database:
             rows = database.execute(
-                "SELECT digest, period, frozen_at, (SELECT count(*) FROM look WHERE look.digest = "
-                "holdout.digest) "
+                "SELECT digest, period, frozen_at, "
+                "(SELECT count(*) FROM look WHERE look.digest = holdout.digest) "
                 "FROM holdout ORDER BY frozen_at, digest"
             ).fetchall()
         return [FrozenHoldout(*row) for row in rows]

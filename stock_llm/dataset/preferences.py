@@ -1,12 +1,10 @@
-"""What people preferred, as rows that TRL's DPO and KTO trainers read, and what the market made of
-the answers.
+"""Preference rows for TRL's DPO and KTO trainers, with what the market did after each answer.
 
-In: feedback items that may be learnt from, redacted, and the market. Out: preference.jsonl. A
-correction is a DPO row (`prompt`, `chosen`, `rejected`: the correction against the original
-answer), a thumb or a rating a KTO row (`prompt`, `completion`, `label`), all in TRL's
-conversational form. Where the horizon of a dated answer about a stock is over, the realised outcome
-stands beside it, and judges it where no person did. Of two judgements of the same answer the newer
-one counts. Does not know the split; outcomes that end on `before` or later are not looked at.
+A correction gives a DPO row (`prompt`, `chosen`, `rejected`), a thumb or a rating a KTO row
+(`prompt`, `completion`, `label`), both in TRL's conversational form. Where the horizon of a dated
+answer about a stock is over, the realised outcome stands beside it, and judges the answer if no
+person did. Of two opinions of the same answer the newer counts. Outcomes that end on `before` or
+later are not read.
 """
 
 import json
@@ -78,9 +76,9 @@ class OutcomeLookup:
         self._scores: dict[str, np.ndarray] = {}
 
     def of(self, item: FeedbackItem) -> RealizedOutcome | None:
-        """What came after the item's `as_of`; None where it names no stock and close, or the
-        horizon is not over."""
-        series = self._market.named(item.symbol) if item.symbol and item.as_of else None
+        """The market's outcome after the item's `as_of`; None where it names no stock and close, or
+        the horizon is not over."""
+        series = self._market.series_of(item.symbol) if item.symbol and item.as_of else None
         if series is None:
             return None
         as_of = date.fromisoformat(item.as_of)
@@ -93,13 +91,15 @@ class OutcomeLookup:
         if until >= self._before or not np.isfinite(scores[index]):
             return None
         label = decision_point.outcome_of(scores[index])
-        said = _recommendation(item.response)
-        return RealizedOutcome(label, until.isoformat(), said == label if said else None)
+        recommended = _recommendation(item.response)
+        return RealizedOutcome(
+            label, until.isoformat(), recommended == label if recommended else None
+        )
 
 
 def preferences(items: Iterable[FeedbackItem], outcomes: OutcomeLookup) -> list[DpoRow | KtoRow]:
-    """The rows of these items, in order of time; an edit that is the original answer but for spaces
-    is none."""
+    """Makes the rows of these items, in order of time; an edit that is the original answer but for
+    spaces is none."""
     pairs: dict[tuple[str, frozenset[str]], DpoRow] = {}
     votes: dict[tuple[str, str], KtoRow] = {}
     ordered = sorted(items, key=lambda item: (item.created_at, item.id))
@@ -111,9 +111,9 @@ def preferences(items: Iterable[FeedbackItem], outcomes: OutcomeLookup) -> list[
                 item.id, prompt, _answer(edit), _answer(item.response), outcome
             )
         if (judged := _judged(item, outcome)) is not None:
-            label, said = judged
+            label, evidence = judged
             votes[asked, item.response] = KtoRow(
-                item.id, prompt, _answer(item.response), label, said, outcome
+                item.id, prompt, _answer(item.response), label, evidence, outcome
             )
     place = {item.id: number for number, item in enumerate(ordered)}
     return sorted(
@@ -123,7 +123,7 @@ def preferences(items: Iterable[FeedbackItem], outcomes: OutcomeLookup) -> list[
 
 
 def _judged(item: FeedbackItem, outcome: RealizedOutcome | None) -> tuple[bool, Evidence] | None:
-    """Whether the answer was good, and what says so: people before the market."""
+    """Whether the answer was good, by a person, else by the market; None if nothing says so."""
     if item.liked is not None:
         return item.liked, "thumb" if item.thumb else "rating"
     silent = item.thumb is None and item.rating is None and item.edit is None

@@ -1,10 +1,7 @@
-"""Where a row comes from: a dataset's row found by its id, and the lines of the user's own files
-that it was made of.
+"""Finds a row of a dataset by its id, and the lines of the user's files that it was made of.
 
-In: settings, an id. Out: the row with its `Origin`s: file and rows of candles, trades, other
-people's data, or the item of feedback. They are looked up in the history that the dataset names;
-the rows themselves keep only ids, so that they stay the same bytes when a file's lines are in
-another order. Does not know how rows are made.
+The lines are looked up in the history that the dataset names. Rows keep only ids, so that they are
+the same bytes when the lines of a file are in another order.
 """
 
 from bisect import bisect_right
@@ -38,20 +35,20 @@ class Origin:
         file: as collect names it; empty for feedback, which lies in the store.
         rows: first and last line of the file, as an editor counts them; None where there is no
             file.
-        said: what stands there, in short.
+        text: what stands there, in short.
     """
 
     what: str
     ref: str
     file: str
     rows: tuple[int, int] | None
-    said: str
+    text: str
 
     def __str__(self) -> str:
         where = f"{self.file} row {self.rows[0]}" if self.rows else ""
         if self.rows and self.rows[0] != self.rows[1]:
             where = f"{self.file} rows {self.rows[0]} to {self.rows[1]}"
-        return "  ".join(part for part in (f"{self.what:13}", where, self.said) if part)
+        return "  ".join(part for part in (f"{self.what:13}", where, self.text) if part)
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,9 @@ def datasets(artifacts: Path) -> list[Dataset]:
         key=lambda path: (-path.stat().st_mtime, str(path)),
     )
     return [
-        found
+        dataset
         for path in records
-        if not path.parent.name.endswith(".partial") and (found := load(Dataset, path.parent))
+        if not path.parent.name.endswith(".partial") and (dataset := load(Dataset, path.parent))
     ]
 
 
@@ -96,8 +93,8 @@ def find(
             for row in read_rows(file):
                 if row.id == name or (len(name) == 8 and row.id.endswith(f"-{name}")):
                     history = load(History, artifacts / "history" / dataset.history)
-                    found = list(origins(row, history, sources, hashed)) if history else []
-                    return RowProvenance(row, file, dataset, found)
+                    made_of = list(origins(row, history, sources, hashed)) if history else []
+                    return RowProvenance(row, file, dataset, made_of)
     raise InputError(
         f"no row '{name}' in {len(known)} datasets",
         remedy=f"Ids are the field `id` of the lines in {artifacts / 'dataset'}/*/*.jsonl",
@@ -159,7 +156,7 @@ def origins(
 
 @dataclass(frozen=True)
 class _Books:
-    """What happened as files tell it, and what it meant for holdings, as `History` has both."""
+    """A history's ledger, and the steps that it means for holdings."""
 
     ledger: pa.Table
     steps: pa.Table
@@ -167,7 +164,7 @@ class _Books:
 
 def _portfolio(row: Row, candles: pa.Table, books: _Books) -> Iterator[Origin]:
     day = date.fromisoformat(row.as_of)
-    for symbol in (one["symbol"] for one in row.facts["held"]):
+    for symbol in (holding["symbol"] for holding in row.facts["held"]):
         yield from _lines(candles, symbol, day - timedelta(days=7), day, "close", only_last=True)
         yield from _position(books, symbol, day, "")
 
@@ -182,10 +179,10 @@ def _lines(
 ) -> Iterator[Origin]:
     """The candles of some days, one origin for every file that they are in."""
     chosen = (pc.field("symbol") == symbol) & (pc.field("date") <= last)
-    found = candles.filter(chosen & (pc.field("date") >= first) if first else chosen)
-    found = found.slice(len(found) - 1) if only_last and len(found) else found
-    for file in pc.unique(found["source_file"]).to_pylist():
-        part = found.filter(pc.field("source_file") == file)
+    lines = candles.filter(chosen & (pc.field("date") >= first) if first else chosen)
+    lines = lines.slice(len(lines) - 1) if only_last and len(lines) else lines
+    for file in pc.unique(lines["source_file"]).to_pylist():
+        part = lines.filter(pc.field("source_file") == file)
         rows, days = pc.min_max(part["source_row"]).as_py(), pc.min_max(part["date"]).as_py()
         span = f"{days['min']}" if days["min"] == days["max"] else f"{days['min']} to {days['max']}"
         yield Origin(what, symbol, file, (rows["min"], rows["max"]), f"{symbol} {span}")
@@ -210,24 +207,26 @@ def _position(books: _Books, symbol: str, last: date, but: str) -> Iterator[Orig
 def _fills(ledger: pa.Table, chosen: pc.Expression, what: str) -> Iterator[Origin]:
     for entry in ledger.filter(chosen).to_pylist():
         traded = f"{entry['kind']} {float(entry['quantity']):g} {entry['symbol']}"
-        said = f"{traded} on {entry['executed_at']:%Y-%m-%d}"
+        text = f"{traded} on {entry['executed_at']:%Y-%m-%d}"
         yield Origin(
-            what, entry["entry_id"], entry["source_file"], (entry["source_row"],) * 2, said
+            what, entry["entry_id"], entry["source_file"], (entry["source_row"],) * 2, text
         )
 
 
-def markdown(found: RowProvenance) -> str:
-    """A row for people: what is asked and answered, and where it comes from."""
-    row = found.row
+def markdown(provenance: RowProvenance) -> str:
+    """Describes a row for people: question, answer, and where it comes from."""
+    row = provenance.row
     label = (
         f"{row.label}, from {row.label_from} to {row.label_until}"
         if row.label_until > row.as_of
         else row.label
     )
-    told = "\n".join(f"  {origin}" for origin in found.origins) or "  nothing but this program"
+    made_of = (
+        "\n".join(f"  {origin}" for origin in provenance.origins) or "  nothing but this program"
+    )
     asked = "\n\n".join(part for part in (row.instruction, row.input, row.output) if part)
     return f"""{row.id}
-{found.file.name} of dataset {found.dataset.digest}, history {found.dataset.history or "unknown"}
+{provenance.file.name} of dataset {provenance.dataset.digest}, history {provenance.dataset.history or "unknown"}
 
 skill    {row.skill}, {row.language}
 knows    what was known at the close of {row.as_of or "no day"}
@@ -238,4 +237,4 @@ source   {row.source["kind"]}: {row.source["ref"]}
 {asked}
 
 made of
-{told}"""
+{made_of}"""

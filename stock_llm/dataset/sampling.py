@@ -1,9 +1,7 @@
-"""Which rows are made of a market: each skill its share, planned by the seed first, then built one
-at a time.
+"""Samples the rows of a dataset: a plan with each skill's share first, then one row at a time.
 
-In: a market, what lies on one side of the split, a seed. Out: a plan, a few numbers per row, that
-can be shuffled; and the row of each entry. The same seed and market give the same plan. Does not
-know feedback, foreign data or files.
+A plan is a few numbers per row and can be shuffled; the row of an entry is built on request. The
+same seed and market give the same plan.
 """
 
 import random
@@ -51,7 +49,7 @@ STRATEGIES = 3000
 
 @dataclass(frozen=True)
 class SplitSide:
-    """What lies on one side of the split.
+    """The decisions, trades and days on one side of the split.
 
     Attributes:
         decisions: numbers of decisions in `Market.decisions`.
@@ -65,19 +63,19 @@ class SplitSide:
 
 
 def split_sides(market: Market, split: TimeSplit) -> tuple[SplitSide, SplitSide]:
-    """Train and holdout. What lies on neither is purged."""
-    found = market.decisions
+    """Splits a market into train and holdout; what is on neither side is purged."""
+    decisions = market.decisions
     trades = [
-        (date.fromisoformat(one.opened), date.fromisoformat(one.closed))
-        for one in market.closed_trades
+        (date.fromisoformat(trade.opened), date.fromisoformat(trade.closed))
+        for trade in market.closed_trades
     ]
     train = SplitSide(
-        np.flatnonzero(split.learnt(found.until)),
+        np.flatnonzero(split.learnt(decisions.until)),
         [place for place, (_, closed) in enumerate(trades) if closed < split.train_before],
         [day for day in market.days if day < split.train_before],
     )
     holdout = SplitSide(
-        np.flatnonzero(split.judged(found.as_of, found.until)),
+        np.flatnonzero(split.judged(decisions.as_of, decisions.until)),
         [place for place, (opened, closed) in enumerate(trades) if split.has(opened, closed)],
         [day for day in market.days if split.has(day, day)],
     )
@@ -86,7 +84,7 @@ def split_sides(market: Market, split: TimeSplit) -> tuple[SplitSide, SplitSide]
 
 @dataclass(frozen=True, slots=True)
 class PlannedRow:
-    """A row that will be made.
+    """A row to be built.
 
     Attributes:
         what: number of the decision, place of the closed trade or of the day.
@@ -101,12 +99,12 @@ class PlannedRow:
 
 
 def strategies(plan: Iterable[PlannedRow]) -> set[str]:
-    """The code tasks of a plan."""
-    return {code.draw(one.detail).ref for one in plan if one.skill == code.NAME}
+    """Returns the strategies of a plan's code rows."""
+    return {code.draw(planned.detail).ref for planned in plan if planned.skill == code.NAME}
 
 
 def holdout_texts(rows: list[Row], size: int) -> tuple[list[Row], list[Row]]:
-    """Of other people's rows, those that judge in a holdout of `size` rows, and those to be learnt.
+    """Splits other people's rows into those of a holdout of `size` rows and those to train on.
 
     Sentiment alone judges, because it alone has a right answer; its texts are not of the user's
     time, so a hash parts them.
@@ -122,15 +120,17 @@ def holdout_texts(rows: list[Row], size: int) -> tuple[list[Row], list[Row]]:
 
 
 class Sampler:
-    """The plan of one side and the builder of its rows."""
+    """Plans the rows of one side and builds them."""
 
-    def __init__(self, market: Market, side: SplitSide, odds: BaseRates, seed: str, size: int):
-        self._market, self._side, self._odds = market, side, odds
+    def __init__(
+        self, market: Market, side: SplitSide, base_rates: BaseRates, seed: str, size: int
+    ):
+        self._market, self._side, self._base_rates = market, side, base_rates
         self._chance = random.Random(seed)
         self._size = size
 
     def plan(self, known: Collection[str] = ()) -> list[PlannedRow]:
-        """About `size` rows; strategies that are `known` already are left out."""
+        """Plans about `size` rows, without the strategies in `known`."""
         made = [
             self._planned(review.NAME, place)
             for place in self._sample(self._side.trades, self._count(review.NAME))
@@ -151,23 +151,30 @@ class Sampler:
         return made
 
     def row(self, planned: PlannedRow) -> Row:
-        """The row of an entry of the plan."""
+        """Builds the row of an entry of the plan."""
         market, language, phrasing = self._market, planned.language, planned.phrasing
         match planned.skill:
             case signal.NAME:
-                return signal.row(market.moment(planned.what), self._odds, language, phrasing)
+                return signal.row(
+                    market.decision_point(planned.what), self._base_rates, language, phrasing
+                )
             case analyse.NAME:
-                return analyse.row(market.moment(planned.what), self._odds, language, phrasing)
+                return analyse.row(
+                    market.decision_point(planned.what), self._base_rates, language, phrasing
+                )
             case explain.NAME:
                 return explain.row(
-                    market.moment(planned.what).situation, planned.detail, language, phrasing
+                    market.decision_point(planned.what).situation,
+                    planned.detail,
+                    language,
+                    phrasing,
                 )
             case review.NAME:
                 return review.row(market.closed_trades[planned.what], language, phrasing)
             case portfolio.NAME:
-                found = market.portfolio(self._side.days[planned.what])
-                assert found is not None
-                return portfolio.row(found, language, phrasing)
+                held = market.portfolio(self._side.days[planned.what])
+                assert held is not None
+                return portfolio.row(held, language, phrasing)
             case _:
                 day = self._side.days[planned.what].isoformat()
                 return code.row(code.draw(planned.detail), day, language, phrasing)
@@ -189,7 +196,7 @@ class Sampler:
         wanted = self._count(explain.NAME)
         groups: dict[tuple[str, str], list[int]] = {}
         for number in self._sample(self._side.decisions, READ_PER_ROW * wanted):
-            seen = self._market.moment(number).situation
+            seen = self._market.decision_point(number).situation
             for indicator, book in explain.TEXTBOOK.items():
                 group = groups.setdefault((indicator, book.reading(seen)), [])
                 if len(group) < wanted:

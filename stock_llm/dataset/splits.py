@@ -1,13 +1,11 @@
-"""Where time is cut: what may be learnt, what judges, what is thrown away between them, and when
-that moves.
+"""Splits a history by time into training and holdout.
 
-The policy. The holdout begins with a quarter, the one at seven eighths of the candle history, and
-ends with the last quarter that is over (the last month, where no quarter is). It is the same rows
-until a quarter ends, whatever arrives meanwhile, and moves then. A decision lies on the side on
-which all of it lies, from the close that it knows to the last close that its label looks at; train
-ends `EMBARGO_DAYS` before the holdout, against effects that linger; the rest is purged. Symbols may
-lie on both sides: people want their own stocks judged over time. Corrections that belong together
-go one way. Does not know rows.
+The holdout starts with the quarter at seven eighths of the candle history, and ends with the last
+quarter that is over (or the last month, if no quarter is). It keeps its rows until a quarter ends.
+A decision is on the side that holds all of it, from the close that it knows to the last close that
+its label reads; train ends `EMBARGO_DAYS` before the holdout; everything else is purged. Symbols
+are on both sides, because people want their own stocks judged over time. Corrections of one chain
+stay on one side.
 """
 
 from collections.abc import Sequence
@@ -37,7 +35,7 @@ class TimeSplit:
 
     @classmethod
     def parse(cls, start: str, until: str) -> "TimeSplit":
-        """From ISO dates; `until` may be empty."""
+        """Builds a split from ISO dates; `until` may be empty."""
         return cls(date.fromisoformat(start), date.fromisoformat(until) if until else None)
 
     @property
@@ -47,15 +45,15 @@ class TimeSplit:
 
     @property
     def period(self) -> str:
-        """The days in words."""
+        """The days as text, such as "2025-07-01 to 2025-09-30"."""
         return f"{self.start} to {self.until - timedelta(days=1) if self.until else 'the end'}"
 
     def learnt(self, until: np.ndarray) -> np.ndarray:
-        """Which of the decisions whose labels end on these days may be learnt."""
+        """Mask of the decisions to train on, by the days on which their labels end."""
         return until < np.datetime64(self.train_before)
 
     def judged(self, as_of: np.ndarray, until: np.ndarray) -> np.ndarray:
-        """Which of the decisions from `as_of` to `until` may judge."""
+        """Mask of the decisions from `as_of` to `until` that are in the holdout."""
         inside = as_of >= np.datetime64(self.start)
         return inside & (until < np.datetime64(self.until)) if self.until else inside
 
@@ -109,9 +107,9 @@ def chains(items: Sequence[FeedbackItem]) -> dict[str, str]:
         if _text(item.response) in corrections:
             marks.append(("text", _text(item.response)))
         for mark in marks:
-            one, other = root(first.setdefault(mark, item.id)), root(item.id)
-            if one != other:
-                parent[other] = one
+            first_root, second_root = root(first.setdefault(mark, item.id)), root(item.id)
+            if first_root != second_root:
+                parent[second_root] = first_root
     return {name: root(name) for name in parent}
 
 

@@ -124,7 +124,7 @@ class SkillAnswer:
 
 
 def parse_answer(text: str) -> SkillAnswer:
-    """The fields of an answer, in whichever of the languages it is written.
+    """Parses an answer in any of the languages.
 
     Raises:
         AnswerError: the text is not exactly in the format above.

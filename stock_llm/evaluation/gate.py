@@ -1,13 +1,8 @@
-"""Is one model better than another on the same questions? Paired, clustered, and willing to say
-"not enough evidence".
+"""Decides whether one model is better than another on the same questions.
 
-In: the scores of two models on the same rows and which rows belong together. Out: a mean difference
-with its interval, and a verdict with reasons in words. Does not know what a score means, nor where
-it came from.
-
-The interval is the percentile bootstrap over clusters (Cameron, Gelbach and Miller 2008): rows of
-one stock in one month are drawn together, since they share their fate. scipy.stats.bootstrap does
-the drawing.
+The difference of paired scores gets a percentile bootstrap interval over clusters (Cameron, Gelbach
+and Miller 2008): rows of one stock in one month are resampled together, since they share their
+fate. "Not enough evidence" is a verdict. scipy.stats.bootstrap does the resampling.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,7 +77,7 @@ def difference(
 
 
 def judge(overall: Interval, slices: Mapping[str, Interval], reference: str) -> Verdict:
-    """The verdict on a challenger.
+    """Decides about a challenger.
 
     Args:
         overall: its difference from the reference over the whole holdout.

@@ -1,8 +1,7 @@
-"""The numbers of a text, as they are meant: with sign and unit, whatever letters touch them.
+"""Finds the numbers of a text with their sign and unit, and those that a source does not have.
 
-In: any text, English or Thai. Out: its figures, and which of them a source does not have. A figure
-is compared to the digit: `104.2` is not `104.20`, `104.20%` is not `104.20`, `-5.1%` is not
-`+5.1%`. Does not know what a number is about.
+The text may be English or Thai, letters may touch the numbers. Numbers are compared to the digit:
+`104.2` is not `104.20`, `104.20%` is not `104.20`, `-5.1%` is not `+5.1%`.
 """
 
 import re
@@ -39,7 +38,7 @@ _BRACKETED = re.compile(r"\(([+-])([\d.]+)\)")
 
 
 class TextNumber(NamedTuple):
-    """One number.
+    """A number in a text.
 
     Attributes:
         digits: as written, without thousands separators; a date whole.
@@ -99,38 +98,38 @@ def _names(text: str, start: int, digits: str) -> bool:
 
 
 def find_numbers(text: str) -> list[TextNumber]:
-    """All figures in their order; names of indicators such as SMA50 are none."""
+    """Finds all numbers in their order, without names of indicators such as SMA50."""
     text = text.lower()
-    return [found for match in _FIGURES.finditer(text) if (found := number_at(text, match))]
+    return [number for match in _FIGURES.finditer(text) if (number := number_at(text, match))]
 
 
 def ungrounded_numbers(text: str, source: str) -> list[str]:
-    """The figures of `text` that do not stand in `source` and are not RSI's limits, in their order.
+    """Numbers of `text` that are not in `source` and not RSI's limits, in their order.
 
     A percentage, or a number in brackets, may lose its sign, because words such as "below" tell it;
     any other number may not.
     """
     known = _known(source)
-    return [str(one) for one in find_numbers(text) if one not in known]
+    return [str(number) for number in find_numbers(text) if number not in known]
 
 
 def grounded(text: str, source: str) -> float:
     """Share of the figures in `text` that stand in `source`, to the digit (or are RSI's limits);
     1.0 for none at all."""
-    found, known = find_numbers(text), _known(source)
-    return sum(one in known for one in found) / len(found) if found else 1.0
+    numbers, known = find_numbers(text), _known(source)
+    return sum(number in known for number in numbers) / len(numbers) if numbers else 1.0
 
 
 @lru_cache(maxsize=256)
 def _known(source: str) -> frozenset[TextNumber]:
     known = {TextNumber(limit) for limit in THRESHOLDS}
     bracketed = {TextNumber(digits, sign) for sign, digits in _BRACKETED.findall(source)}
-    for one in find_numbers(source):
-        known.add(one)
-        if one.unit == "%" or one in bracketed:
-            known.add(TextNumber(one.digits, "", one.unit))
-        elif not one.sign:
-            known.add(TextNumber(one.digits, "+", one.unit))
-        if one.unit == "day":
-            known.add(TextNumber(one.digits))
+    for number in find_numbers(source):
+        known.add(number)
+        if number.unit == "%" or number in bracketed:
+            known.add(TextNumber(number.digits, "", number.unit))
+        elif not number.sign:
+            known.add(TextNumber(number.digits, "+", number.unit))
+        if number.unit == "day":
+            known.add(TextNumber(number.digits))
     return frozenset(known)

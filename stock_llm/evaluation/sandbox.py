@@ -1,13 +1,11 @@
-"""Runs a function that a model wrote on given cases, where it can do no harm.
+"""Runs a function that a model wrote on given cases, in a process that can do no harm.
 
-In: source text, the name and arguments of the function, cases. Out: what it returned for each case.
-The text is read as a syntax tree and refused unless it is one function made of `if`, `return`,
-comparisons and arithmetic on its own arguments; that language has no calls, attributes, imports or
-loops. What is left runs in a process of its own that has no environment, may not open a file or a
-socket, and has two seconds of CPU and 256 MiB. Does not know what the function should do.
+The source is parsed and refused unless it is one function of `if`, `return`, comparisons and
+arithmetic on its own arguments: no calls, attributes, imports or loops. It runs in a process of its
+own without environment, that may not open a file or a socket, and has two seconds of CPU and
+256 MiB.
 
-This file is also the program of that process, which is why it imports nothing but the standard
-library.
+This file is also the program of that process and imports nothing but the standard library.
 """
 
 import ast
@@ -104,7 +102,7 @@ def _compiled(source: str, name: str, arguments: list[str]) -> Callable[..., obj
 
 
 def _allowed(tree: ast.Module, name: str, arguments: list[str]) -> bool:
-    """Whether the tree is that one function in the small language."""
+    """Whether the tree is one allowed function of that name and arguments."""
     if (
         len(tree.body) != 1
         or not isinstance(function := tree.body[0], ast.FunctionDef)
@@ -124,7 +122,7 @@ def _allowed(tree: ast.Module, name: str, arguments: list[str]) -> bool:
         or given.kwarg
         or function.decorator_list
         or function.returns
-        or any(one.annotation for one in given.args)
+        or any(argument.annotation for argument in given.args)
     ):
         return False  # these would run, or be looked up, outside of the function
     for node in ast.walk(tree):

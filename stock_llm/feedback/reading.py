@@ -102,19 +102,6 @@ def _item(values: Any) -> tuple[FeedbackItem, bool]:
     return item, "created_at" in values
 
 
-def read_line(line: str) -> FeedbackItem:
-    """The item of a line of JSON; without a time it is given now.
-
-    Raises:
-        ValueError: the line is not an item, or it has no opinion of the answer.
-    """
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON: {error}") from None
-    return _item(values)[0]
-
-
 # Open WebUI
 
 

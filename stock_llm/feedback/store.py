@@ -256,12 +256,14 @@ class FeedbackStore:
         key = (FEEDBACK.c.id, FEEDBACK.c.user, FEEDBACK.c.ticker, FEEDBACK.c.day)
         chosen = sa.select(*key).where(FEEDBACK.c.state == "waiting")
         with self._engine.connect() as connection:
-            groups = {id: tuple(group) for id, *group in connection.execute(chosen)}
-        found: dict[tuple[str, ...], list[FeedbackItem]] = {}
+            groups = {
+                id: (user, ticker, day) for id, user, ticker, day in connection.execute(chosen)
+            }
+        by_group: dict[tuple[str, str, str], list[FeedbackItem]] = {}
         for item in self._read(FEEDBACK.c.state == "waiting"):
             if item.id in groups:
-                found.setdefault(groups[item.id], []).append(item)
-        return [WaitingGroup(*group, items) for group, items in sorted(found.items())]
+                by_group.setdefault(groups[item.id], []).append(item)
+        return [WaitingGroup(*group, items) for group, items in sorted(by_group.items())]
 
     def accept(self, ids: Iterable[str]) -> int:
         """Lets waiting items count; returns how many waited."""
@@ -344,7 +346,7 @@ class FeedbackStore:
             marks: dict[str, set[str]] = {}
             for kind, mark in rows:
                 marks.setdefault(kind, set()).add(mark)
-        return ForgottenMarks(**{kind: frozenset(found) for kind, found in marks.items()})
+        return ForgottenMarks(**{kind: frozenset(ids) for kind, ids in marks.items()})
 
     def has(self, id: str) -> bool:
         """Whether the store has this item."""

@@ -11,7 +11,8 @@ FinishReason = Literal["stop", "length", "tool_calls", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn; `extra` holds its other fields in Ollama's names (images, tool_calls, tool_name, thinking)."""
+    """One turn; `extra` holds its other fields in Ollama's names (images, tool_calls, tool_name,
+    thinking)."""
 
     role: Role
     content: str
@@ -28,7 +29,8 @@ class GenerationOptions:
     seed: int | None = None
     top_p: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Other options in Ollama's names (num_ctx, repeat_penalty …); providers leave out unknown ones."""
+    """Other options in Ollama's names (num_ctx, repeat_penalty …); providers leave out unknown
+    ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,11 @@ class ChatRequest:
     """A JSON schema that the answer must fit, or "json"."""
     stream: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Other fields of the request, in Ollama's names (tools, think, keep_alive …); in OpenAI's where Ollama has none."""
+    """Other fields of the request, in Ollama's names (tools, think, keep_alive …); in OpenAI's
+    where Ollama has none."""
     adapt: Callable[[str], "ChatRequest"] | None = None
-    """Model name → the question in the words for that model; None: all models get the same words."""
+    """Model name → the question in the words for that model; None: all models get the same
+    words."""
 
     def for_model(self, model: str) -> "ChatRequest":
         """The request for the model of this name."""

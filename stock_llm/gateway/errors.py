@@ -3,18 +3,18 @@
 Each provider translates its own errors into these; the fallback acts on the class.
 
 GatewayError (a StockLLMError)
-├── RateLimited     429: too many requests from us; others may still be served      → next provider, cooldown
-├── Overloaded      503/529: the provider itself has too much to do                 → next provider, cooldown
-│   └── Busy          our own queue in front of the provider is full                  → next provider
-├── TimedOut        no answer within the time given                                 → next provider
-├── Unavailable     not there, not switched on, garbage instead of an answer        → tried again, next provider
-│   └── AccessDenied  401/402/403, a spent credit or usage limit: waiting cures nothing → next provider
-├── BadRequest      the request itself is wrong: no provider would take it          → the caller, no other try
-│   ├── UnknownModel  the model is not there
-│   └── RequestLoop   the request came from this gateway
-├── Refused         the model declined to answer                                    → the caller, no other try
-├── Cut             the stream broke after its first byte                           → the caller
-└── NobodyAnswered  every provider failed: the reason of each
+├── RateLimited      429: too many requests from us               → next provider, cooldown
+├── Overloaded       503/529: the provider has too much to do     → next provider, cooldown
+│   └── Busy         our queue in front of the provider is full   → next provider
+├── TimedOut         no answer within the time given              → next provider
+├── Unavailable      not there, or garbage instead of an answer   → tried again, next provider
+│   └── AccessDenied 401/402/403, a spent credit or usage limit   → next provider
+├── BadRequest       no provider would take the request           → the caller
+│   ├── UnknownModel the model is not there                       → the caller
+│   └── RequestLoop  the request came from this gateway           → the caller
+├── Refused          the model declined to answer                 → the caller
+├── Cut              the stream broke after its first byte        → the caller
+└── NobodyAnswered   every provider failed: the reason of each    → the caller
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ class GatewayError(StockLLMError):
         provider: the provider's name.
         reason: in its own words where it has any.
         retry_after: seconds after which it may be asked again, where it says so.
-        charged: whether the provider may have charged for the failed call (it had begun to generate).
+        charged: whether the provider may have charged for the failed call (it had begun to
+            generate).
     """
 
     status = 502
@@ -71,11 +72,13 @@ class TimedOut(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """The provider cannot be reached, is not set up, or answered with something that is no answer."""
+    """The provider cannot be reached, is not set up, or answered with something that is no
+    answer."""
 
 
 class AccessDenied(Unavailable):
-    """The provider refuses the key or the bill; asking again does not help, another provider may."""
+    """The provider refuses the key or the bill; asking again does not help, another provider
+    may."""
 
 
 class BadRequest(GatewayError):

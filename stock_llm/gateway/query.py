@@ -1,8 +1,8 @@
 """What the router decides on, what it decides, and the trace of a request.
 
-`Query` describes a request to the routing rules, without its text. `RoutingDecision` names the provider,
-the reason, and the fallback. `RequestTrace` holds what happened, for headers, the last event of a stream
-and the cost record.
+`Query` describes a request to the routing rules, without its text. `RoutingDecision` names the
+provider, the reason, and the fallback. `RequestTrace` holds what happened, for headers, the last
+event of a stream and the cost record.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ class Query:
     Args:
         type: what is wanted.
         complexity, urgency: 1 to 10.
-        data_length: characters of the data that came with it (candles, code, a table, the text itself).
+        data_length: characters of the data that came with it (candles, code, a table, the text
+            itself).
         language: ISO 639-1 of the text, "en" or "th".
         privacy: "local" never leaves this machine.
         model: the model that was asked for; "auto" lets the rules choose.

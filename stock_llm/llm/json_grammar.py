@@ -1,9 +1,10 @@
 """Converts a JSON schema to a grammar (GBNF) for llama.cpp.
 
-Every text that the grammar accepts is JSON that fits the schema. The reverse does not hold: properties
-come in the schema's order, numbers have at most 16 digits before and after the point, and names that
-the schema does not mention appear only where it gives `additionalProperties`. A keyword that cannot be
-kept is refused by name; keywords without a meaning for validation are ignored.
+Every text that the grammar accepts is JSON that fits the schema. The reverse does not hold:
+properties come in the schema's order, numbers have at most 16 digits before and after the point,
+and names that the schema does not mention appear only where it gives `additionalProperties`. A
+keyword that cannot be kept is refused by name; keywords without a meaning for validation are
+ignored.
 
 Sources: json-schema.org/draft/2020-12 (and draft 7's `definitions`, lists in `items`);
 the notation: ggml-org/llama.cpp, grammars/README.md.
@@ -32,13 +33,15 @@ MAX_ALTERNATIVES = 1000
 """Values of an `enum`, and branches of an `anyOf` after it was combined with others."""
 
 MAX_REPEATS = 100_000
-"""Characters or items that `maxLength` and `maxItems` are capped at: a longer answer has no room."""
+"""Characters or items that `maxLength` and `maxItems` are capped at: a longer answer has no
+room."""
 
 DIGITS = 16
 """Most digits before and after the decimal point."""
 
 _CHUNK = 100
-"""Repetitions that are written out; llama.cpp refuses a grammar with more than 2,000 at one place."""
+"""Repetitions that are written out; llama.cpp refuses a grammar with more than 2,000 at one
+place."""
 
 _MAX_MODULUS = 100
 _MAX_MULTIPLES = 500
@@ -58,16 +61,18 @@ _LARGEST = ("minLength", "minItems", "minProperties", "minimum", "exclusiveMinim
 _SMALLEST = ("maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum")
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _KEPT = (
-    "type", "enum", "anyOf", "oneOf", "allOf", "$ref", *(name for names in _KEYWORDS_OF.values() for name in names),
+    "type", "enum", "anyOf", "oneOf", "allOf", "$ref",
+    *(name for names in _KEYWORDS_OF.values() for name in names),
 )  # fmt: skip
 
 _BASE = r"""
 space ::= " "? | "\n" [ \t]{0,20}
 value ::= object | array | string | number | boolean | null
-object ::= "{" space (string space ":" space value space ("," space string space ":" space value space)*)? "}"
+object ::= "{" space (member ("," space member)*)? "}"
+member ::= string space ":" space value space
 array ::= "[" space (value space ("," space value space)*)? "]"
 string ::= "\"" char* "\""
-char ::= [^"\\\x7F\x00-\x1F] | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2}))
+char ::= plain | "\\" (["\\/bfnrt] | "u" ([0-9a-cA-CefEF] hex{3} | [dD] [0-7] hex{2}))
 plain ::= [^"\\\x7F\x00-\x1F]
 number ::= "-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?
 integer ::= "0" | "-"? [1-9] [0-9]{0,15}
@@ -96,14 +101,17 @@ hostname ::= label ("." label){0,5}
 email ::= [a-z0-9] ([._+-]? [a-z0-9]){0,40} "@" label ("." label){1,4}
 uri ::= "http" "s"? "://" hostname ("/" [A-Za-z0-9._~-]*)*
 duration ::= "P" ([0-9]{1,4} "D" ("T" clock)? | "T" clock | [0-9]{1,4} "W")
-clock ::= [0-9]{1,4} "H" ([0-9]{1,4} "M" ([0-9]{1,4} "S")?)? | [0-9]{1,4} "M" ([0-9]{1,4} "S")? | [0-9]{1,4} "S"
+clock ::= [0-9]{1,4} "H" minutes? | minutes | seconds
+minutes ::= [0-9]{1,4} "M" seconds?
+seconds ::= [0-9]{1,4} "S"
 """
 _FORMATS = {"date-time": "datetime"} | {
     name: name
     for name in ("date", "time", "uuid", "ipv4", "ipv6", "hostname", "email", "uri", "duration")
 }
 _FORMATS_REFUSED = (
-    "idn-email", "idn-hostname", "uri-reference", "iri", "iri-reference", "uri-template", "json-pointer",
+    "idn-email", "idn-hostname", "uri-reference", "iri", "iri-reference", "uri-template",
+    "json-pointer",
     "relative-json-pointer", "regex",
 )  # fmt: skip
 
@@ -195,7 +203,7 @@ class _Converter:
     def _resolve(self, pointer: Any) -> Schema:
         if not isinstance(pointer, str) or not pointer.startswith("#"):
             raise SchemaError(
-                f"JSON schema: $ref {_shown(pointer)}: only a place in the schema itself (#/…) is known"
+                f"JSON schema: $ref {_shown(pointer)}: only a place in the schema itself is known"
             )
         target = self._root
         for step in pointer[1:].split("/")[1:]:
@@ -300,7 +308,8 @@ class _Converter:
             for other in real[number + 1 :]:
                 if not _disjoint(one, other):
                     raise SchemaError(
-                        "JSON schema: oneOf: its branches must differ in type, or in a required property with const or enum"
+                        "JSON schema: oneOf: its branches must differ in type, or in a required "
+                        "property with const or enum"
                     )
         return real
 
@@ -414,8 +423,11 @@ class _Converter:
             return "plain*"
         characters = [character for character in tree if character]
         others = f"{character_class(characters, negated=True)} plain*" if characters else "plain+"
-        branches = [f"{literal(character)} {self._not_in(tree[character])}" for character in characters
-                    if ord(character) >= 0x20 and character not in '"\\\x7f']  # fmt: skip
+        branches = [
+            f"{literal(character)} {self._not_in(tree[character])}"
+            for character in characters
+            if ord(character) >= 0x20 and character not in '"\\\x7f'
+        ]
         choices = " | ".join([others, *branches, *(() if "" in tree else ("nothing",))])
         return self._rule(choices)
 
@@ -483,7 +495,8 @@ class _Converter:
             raise SchemaError(f"JSON schema: format {form} cannot be kept")
         if sum((bounded, "pattern" in schema, form in _FORMATS)) > 1:
             raise SchemaError(
-                "JSON schema: pattern, format, and minLength with maxLength: only one of the three can be kept at once"
+                "JSON schema: pattern, format, and minLength with maxLength: "
+                "only one of the three can be kept at once"
             )
         if form in _FORMATS:
             return self._rule(f'"\\"" {_FORMATS[form]} "\\""')
@@ -496,9 +509,8 @@ class _Converter:
                 ) from None
         if not bounded:
             return "string"
-        return self._rule(
-            f'"\\"" {self._repeat("char", schema.get("minLength", 0), schema.get("maxLength"))} "\\""'
-        )
+        text = self._repeat("char", schema.get("minLength", 0), schema.get("maxLength"))
+        return self._rule(f'"\\"" {text} "\\""')
 
     def _number(self, schema: Mapping[str, Any], *, whole: bool) -> str:
         low, high = _Bound.lower(schema), _Bound.upper(schema)
@@ -530,7 +542,7 @@ class _Converter:
             if step != Decimal(1).scaleb(-digits) or digits > DIGITS:
                 if low is None or high is None:
                     raise SchemaError(
-                        f"JSON schema: multipleOf {step} can be kept with both minimum and maximum only"
+                        f"JSON schema: multipleOf {step} needs both minimum and maximum"
                     )
                 return self._multiples(low.value, high.value, step, low.is_open, high.is_open)
         elif low is None and high is None:
@@ -543,9 +555,7 @@ class _Converter:
         first = (least / step).to_integral_value(ROUND_CEILING)
         last = (most / step).to_integral_value(ROUND_FLOOR)
         if last - first > _MAX_MULTIPLES:
-            raise SchemaError(
-                f"JSON schema: multipleOf: more than {_MAX_MULTIPLES} numbers fit; that cannot be kept"
-            )
+            raise SchemaError(f"JSON schema: multipleOf: more than {_MAX_MULTIPLES} numbers fit")
         numbers = [step * count for count in range(int(first), int(last) + 1)]
         fitting = [
             number
@@ -557,7 +567,8 @@ class _Converter:
         return self._rule(" | ".join(literal(f"{number.normalize():f}") for number in fitting))
 
     def _divisible(self, step: int) -> str:
-        """Whole numbers that `step` divides: one rule for each remainder of what has been written."""
+        """Whole numbers that `step` divides: one rule for each remainder of what has been
+        written."""
         start = len(self.rules)
         names = [f"mod{start}x{remainder}" for remainder in range(step)]
         for remainder, name in enumerate(names):
@@ -718,7 +729,8 @@ def _values_of(schema: Mapping[str, Any], name: str) -> set[str]:
 
 
 def _never_fits(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether each text written for the first schema lacks what the second one requires, or has what it forbids."""
+    """Whether each text written for the first schema lacks what the second one requires, or has
+    what it forbids."""
     required, others = set(one.get("required", ())), set(other.get("required", ()))
     if other.get("additionalProperties") is False and required - set(other.get("properties", ())):
         return True
@@ -821,9 +833,8 @@ def _integers(least: int | None, most: int | None) -> str:
         raise SchemaError("JSON schema: no whole number fits between minimum and maximum")
     choices = []
     if least is None or least < 0:
-        choices.append(
-            f'"-" ({_naturals(max(1, -(most if most is not None else 0)), None if least is None else -least)})'
-        )
+        nearest = 1 if most is None else max(1, -most)
+        choices.append(f'"-" ({_naturals(nearest, None if least is None else -least)})')
     if most is None or most >= 0:
         choices.append(_naturals(max(0, least or 0), most))
     return " | ".join(choices)
@@ -917,7 +928,8 @@ def _digits(least: int, most: int) -> str:
 
 
 def _tail_above(decimals: str, is_open: bool, before: str, digits: int) -> list[str]:
-    """Decimals after `before` that make a number of at least `decimals` (more, where it is open)."""
+    """Decimals after `before` that make a number of at least `decimals` (more, where it is
+    open)."""
     choices = []
     for place, digit in enumerate(decimals):
         if digit < "9":

@@ -1,8 +1,8 @@
 """Converts a regular expression, as `pattern` of a JSON schema has it, to a part of a GBNF grammar.
 
 What the part accepts is what stands between the quotes of a JSON string. Known are the parts of
-ECMA-262 that describe a regular language: characters, classes, groups, alternatives, counts, and `^`
-and `$` at the ends. Look-around, back references and word boundaries are refused.
+ECMA-262 that describe a regular language: characters, classes, groups, alternatives, counts, and
+`^` and `$` at the ends. Look-around, back references and word boundaries are refused.
 """
 
 from collections.abc import Iterable, Sequence

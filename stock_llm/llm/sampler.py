@@ -1,4 +1,5 @@
-"""Picks the next token with llama.cpp's own samplers: temperature, nucleus, seed, and a grammar for a JSON schema.
+"""Picks the next token with llama.cpp's own samplers: temperature, nucleus, seed, and a grammar for
+a JSON schema.
 
 The defaults are Ollama's.
 """
@@ -20,9 +21,15 @@ DEFAULTS = {
 """Ollama's, for what neither the request nor the model says (ollama/ollama docs/modelfile.mdx)."""
 
 _RANGES = {
-    "temperature": (0.0, 100.0), "top_k": (0, 2**20), "top_p": (0.0, 1.0), "min_p": (0.0, 1.0), "repeat_last_n": (-1, 4096),
-    "repeat_penalty": (0.01, 100.0), "frequency_penalty": (-100.0, 100.0), "presence_penalty": (-100.0, 100.0),
-}  # fmt: skip
+    "temperature": (0.0, 100.0),
+    "top_k": (0, 2**20),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "repeat_last_n": (-1, 4096),
+    "repeat_penalty": (0.01, 100.0),
+    "frequency_penalty": (-100.0, 100.0),
+    "presence_penalty": (-100.0, 100.0),
+}
 """Smallest and largest usable value; beyond them llama.cpp divides by zero and aborts."""
 
 _ALL = _RANGES["repeat_last_n"][1]
@@ -86,7 +93,8 @@ class Sampler:
         self._llama.llama_sampler_free(self._chain)
 
     def pick(self) -> int:
-        """The next token after the last one that the model was given; the sampler takes it as generated."""
+        """The next token after the last one that the model was given; the sampler takes it as
+        generated."""
         return int(self._llama.llama_sampler_sample(self._chain, self._context, -1))
 
     def _add(self, sampler: Any) -> None:

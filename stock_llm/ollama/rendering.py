@@ -1,8 +1,8 @@
 """Renders a chat to the prompt that Ollama's server makes of it with a model's TEMPLATE and SYSTEM.
 
-SYSTEM comes first unless the conversation begins with a system text of its own; adjacent turns of one
-role are merged; a template that mentions `.Messages` is executed once, any other turn by turn. Tools are
-there for `{{ if .Tools }}`; they cannot be written.
+SYSTEM comes first unless the conversation begins with a system text of its own; adjacent turns of
+one role are merged; a template that mentions `.Messages` is executed once, any other turn by turn.
+Tools are there for `{{ if .Tools }}`; they cannot be written.
 
 Source: ollama/ollama template/template.go (Execute, collate), server/routes.go (ChatHandler).
 """

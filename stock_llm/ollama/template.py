@@ -1,8 +1,9 @@
 """Renders the part of Go's text/template that chat templates use.
 
 Known are text, `if`, `else if`, `else`, `range` with or without variables, `end`, comments, trim
-markers, fields of dot, of `$` and of variables, strings, whole numbers, true and false, and the functions
-of `_ARGUMENTS`. The rest (pipes, `with`, `define`, assignment …) is refused with its line.
+markers, fields of dot, of `$` and of variables, strings, whole numbers, true and false, and the
+functions of `_ARGUMENTS`. The rest (pipes, `with`, `define`, assignment …) is refused with its
+line.
 
 A template may come with a request of anybody: its size, its depth, the steps of its execution and
 what it writes are limited, so that rendering ends within about a second.
@@ -129,7 +130,8 @@ _INSIDE = re.compile(r'((?:"(?:[^"\\\n]|\\.)*"|`[^`]*`|[^"`}]|\}(?!\}))*?)((?<=\
 
 
 def _tokens(template: str) -> Iterator[_Token]:
-    """Texts and actions by turns, white space trimmed where `{{-` and `-}}` ask for it; no comments."""
+    """Texts and actions by turns, white space trimmed where `{{-` and `-}}` ask for it; no
+    comments."""
     at, line, trim = 0, 1, False
     while True:
         opened = _OPEN.search(template, at)
@@ -154,7 +156,8 @@ def _tokens(template: str) -> Iterator[_Token]:
 def _block(
     tokens: Iterator[_Token], variables: frozenset[str], depth: int
 ) -> tuple[tuple[TemplateNode, ...], _Token | None]:
-    """The nodes up to the `else` or `end` that closes the block, and that token; None at the end."""
+    """The nodes up to the `else` or `end` that closes the block, and that token; None at the
+    end."""
     nodes: list[TemplateNode] = []
     for token in tokens:
         word = re.match(r"\w*", token.text)[0]  # type: ignore[index]
@@ -204,7 +207,8 @@ def _shown(text: str) -> str:
 
 
 _OPERAND = re.compile(
-    r"""\s*(?: (?P<open>\() | (?P<close>\)) | (?: (?P<string>"(?:[^"\\\n]|\\.)*") | `(?P<raw>[^`]*)` | (?P<number>[-+]?\d+)
+    r"""\s*(?: (?P<open>\() | (?P<close>\))
+    | (?: (?P<string>"(?:[^"\\\n]|\\.)*") | `(?P<raw>[^`]*)` | (?P<number>[-+]?\d+)
     | (?P<field>\$\w*(?:\.\w+)* | (?:\.\w+)+ | \.) | (?P<word>[A-Za-z_]\w*) )(?=[\s()]|$) )""",
     re.VERBOSE | re.ASCII,
 )

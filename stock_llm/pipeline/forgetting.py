@@ -1,12 +1,9 @@
-"""Forgetting: an item of feedback, a trade or an account leaves the store, and all that learnt from
-it is marked.
+"""Forgets an item of feedback, a trade or an account, and marks what was made from it.
 
-In: settings, a kind, an id as the user knows it. Out: a `Forgetting` that says what was done. First
-it is noted in the store, in one transaction with the removal; from then on collect leaves it out,
+First the store notes it, in one transaction with the removal; from then on collect leaves it out
 and the next run has something new to do. Then datasets get a mark and model versions a tag. Each
-step finds what was done: killed anywhere, the same command goes on. What has been written stays on
-the disk, and a trained model stays as it is until the next run makes another. Does not know how
-rows are made.
+step finds what is done already, so that the same command goes on after a kill. Files that were
+written stay on the disk, and a trained model stays as it is until the next run makes another.
 """
 
 import json
@@ -36,7 +33,7 @@ A = TypeVar("A", History, Dataset)
 
 @dataclass(frozen=True)
 class ForgetResult:
-    """What was done.
+    """What was forgotten, and what was marked.
 
     Attributes:
         kind, mark: what is left out from now on, as the store notes it.
@@ -55,7 +52,7 @@ class ForgetResult:
 
 
 def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResult:
-    """Forgets one thing.
+    """Forgets one item, trade or account.
 
     Args:
         given: an item's id; a trade's id as the file or the ledger has it, either of them also as a
@@ -77,14 +74,16 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
         partial(account_hash, folder=settings.secrets),
     )
     datasets = [
-        one for one in _artifacts(settings, Dataset) if _used(one, with_it, kind, mark, hashed)
+        dataset
+        for dataset in _artifacts(settings, Dataset)
+        if _used(dataset, with_it, kind, mark, hashed)
     ]
     for dataset in datasets:
         forgotten.add(dataset.folder, f"{kind} {mark}")
     versions = _tag_versions(settings, {dataset.digest: dataset for dataset in datasets})
     folders = [*(history.folder for history in having), *(dataset.folder for dataset in datasets)]
     return ForgetResult(
-        kind, mark, fresh, sorted(one.digest for one in datasets), versions, folders
+        kind, mark, fresh, sorted(dataset.digest for dataset in datasets), versions, folders
     )
 
 
@@ -99,11 +98,11 @@ def drop_forgotten(ledger: Path, forgotten: ForgottenMarks) -> int:
         pc.is_in(table["account"], pa.array(sorted(forgotten.account), pa.string())),
     )
     pq.write_table(table.filter(pc.invert(gone)), ledger, compression="zstd")
-    return pc.sum(gone, min_count=0).as_py()
+    return int(pc.sum(gone, min_count=0).as_py())
 
 
 def summary(done: ForgetResult, settings: Settings) -> str:
-    """What was done, for people."""
+    """Describes the result for people."""
     what = {
         "feedback": f"feedback {done.mark}",
         "trade": f"trade {done.mark}",
@@ -142,9 +141,9 @@ def _artifacts(settings: Settings, kind: type[A]) -> Iterator[A]:
     for record in sorted(settings.artifacts.glob(f"{kind.__name__.lower()}/*/{RECORD}")):
         if (
             not record.parent.name.endswith(".partial")
-            and (found := load(kind, record.parent)) is not None
+            and (artifact := load(kind, record.parent)) is not None
         ):
-            yield found
+            yield artifact
 
 
 def _item(settings: Settings, store: FeedbackStore, histories: list[History], given: str) -> str:
@@ -173,7 +172,7 @@ def _trade(settings: Settings, store: FeedbackStore, histories: list[History], g
     meant = (
         [given]
         if given in known
-        else sorted(one for one in known if one.partition(":")[2] == given)
+        else sorted(entry_id for entry_id in known if entry_id.partition(":")[2] == given)
     )
     if len(meant) == 1:
         return meant[0]
@@ -206,9 +205,8 @@ def _has(history: History, kind: ForgettableKind, mark: str) -> bool:
     if kind == "feedback":
         return mark in history.feedback_ids
     column = "entry_id" if kind == "trade" else "account"
-    return pc.any(
-        pc.equal(pq.read_table(history.trades, columns=[column])[column], mark), min_count=0
-    ).as_py()
+    equal = pc.equal(pq.read_table(history.trades, columns=[column])[column], mark)
+    return bool(pc.any(equal, min_count=0).as_py())
 
 
 def _used(

@@ -1,15 +1,13 @@
-"""What a person held, from what happened: the events of one instrument, or of several that mergers
-join, become positions.
+"""Turns the events of one instrument, or of several that mergers join, into positions.
 
-In: `Event`s in the order in which they happened, splits, what the table of instruments says. Out:
-per instrument a `Position`, with its lots by both methods, and the `Step`s that skills may learn
-from: purchases and sales of units that were owned, and units that moved without a decision. Splits
-and mergers that the ledger books itself, as an entry or as units that leave and come, are not
-counted twice. Does not know files, candles or currencies.
+A position has its lots by both methods. Purchases, sales and moves of owned units are recorded as
+changes, which skills learn from. Splits and mergers that the ledger books itself, as an entry or as
+units that leave and come, are not counted twice.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
@@ -26,11 +24,26 @@ from stock_llm.portfolio.lots import ZERO, LotBook, Parcel, scale_lots
 EventOrder = tuple[datetime, int, str]
 """When; at one time splits come first and sales last; then by id."""
 
+_TINY = Decimal("0.000001")
 _TRADES = (EntryKind.BUY, EntryKind.SELL)
 
 
 @dataclass(slots=True)
-class Event:
+class ChangeSource:
+    """What changed a position.
+
+    Attributes:
+        ref: id of the ledger entry, or name of a merger or delisting.
+    """
+
+    ref: str
+    instrument: str
+    day: date
+    order: EventOrder
+
+
+@dataclass(slots=True)
+class Event(ChangeSource):
     """An entry of the ledger.
 
     Attributes:
@@ -39,10 +52,6 @@ class Event:
         worth: what the units were traded for, or what was paid; without charges.
     """
 
-    order: EventOrder
-    day: date
-    entry_id: str
-    instrument: str
     kind: str
     asset_class: str
     quantity: Decimal | None
@@ -56,8 +65,10 @@ class Event:
 
 @dataclass(slots=True)
 class PositionChange:
-    """A change of what is owned: purchase (+) or sale (-) of `quantity` at `price`, or a move that
-    nobody decided on.
+    """Owned units that were bought (+), sold (-) or moved at `price`.
+
+    Attributes:
+        decided: False for a move that nobody decided on, such as a transfer or a merger.
     """
 
     ref: str
@@ -71,11 +82,11 @@ class PositionChange:
 
 @dataclass(slots=True)
 class InstrumentPosition:
-    """All that happened to one instrument.
+    """The position in one instrument.
 
     Attributes:
         moved: units that left without a sale and did not come back.
-        oversold: units sold that were not held, and when first.
+        oversold, oversold_on: units sold that were not held, and when first.
     """
 
     instrument: str
@@ -95,168 +106,169 @@ class InstrumentPosition:
 
 @dataclass
 class Portfolio:
-    """What came of the events."""
+    """Positions by instrument, and what changed them."""
 
     positions: dict[str, InstrumentPosition] = field(default_factory=dict)
-    steps: list[PositionChange] = field(default_factory=list)
+    changes: list[PositionChange] = field(default_factory=list)
+
+    def position(self, instrument: str) -> InstrumentPosition:
+        """Return the position in an instrument, opened if there is none."""
+        if (position := self.positions.get(instrument)) is None:
+            position = self.positions[instrument] = InstrumentPosition(instrument)
+        return position
+
+    def record(
+        self,
+        source: ChangeSource,
+        quantity: Decimal,
+        price: Decimal = ZERO,
+        *,
+        decided: bool = False,
+    ) -> None:
+        """Add a change."""
+        self.changes.append(
+            PositionChange(
+                source.ref, source.instrument, source.day, source.order, quantity, price, decided
+            )
+        )
+
+    def record_arrival(self, source: ChangeSource, parcel: Parcel) -> None:
+        """Add the arrival of those units of a parcel whose cost is known."""
+        if (units := parcel.quantity - parcel.unknown) > 0:
+            self.record(source, units, parcel.average / units)
 
 
 def book_events(
     events: list[Event],
-    splits: dict[str, tuple[StockSplit, ...]],
+    splits: Mapping[str, Sequence[StockSplit]],
     lines: Iterable[InstrumentLine] = (),
 ) -> Portfolio:
-    """The positions after all events.
+    """Book events in the order in which they happened.
 
     Args:
         splits: those that are known apart from the ledger, by instrument.
-        lines: the table's mergers and delistings of these instruments.
+        lines: mergers and delistings of these instruments in the table of instruments.
     """
-    lines = list(lines)
-    events, told = _without_booked_splits(_without_booked_mergers(events, lines), splits)
+    lines = [line for line in lines if line.day]
+    events = _without_booked_mergers(events, lines)
+    splits = dict(splits)
+    if any(event.kind in (EntryKind.SPLIT, EntryKind.TRANSFER) for event in events):
+        events = _without_booked_splits(events, splits)
     due: list[tuple[date, str, StockSplit | InstrumentLine]]
-    due = [(split.day, instrument, split) for instrument, some in told.items() for split in some]
+    due = [(split.day, instrument, split) for instrument, own in splits.items() for split in own]
     due += [
-        (line.day, line.match.upper() if line.kind == "merger" else line.symbol, line)
+        (line.day or date.max, line.match.upper() if line.kind == "merger" else line.symbol, line)
         for line in lines
-        if line.day
     ]
-    due.sort(key=lambda one: (one[0], one[1]))
-    made = Portfolio()
-    at = 0
+    due.sort(key=lambda item: item[:2])
+    portfolio = Portfolio()
+    index = 0
     for event in events:
-        while at < len(due) and due[at][0] <= event.day:
-            _happen(due[at][1], due[at][2], made)
-            at += 1
-        _book(event, made)
-    for _, instrument, what in due[at:]:
-        _happen(instrument, what, made)
-    return made
+        while index < len(due) and due[index][0] <= event.day:
+            _book_action(*due[index][1:], portfolio)
+            index += 1
+        _book(event, portfolio)
+    for _, instrument, action in due[index:]:
+        _book_action(instrument, action, portfolio)
+    return portfolio
+
+
+def _is_near(day: date, other: date | None) -> bool:
+    """Return whether two sources may mean the same event."""
+    return other is not None and abs((day - other).days) <= SPLIT_WINDOW_DAYS
 
 
 def _without_booked_mergers(events: list[Event], lines: Iterable[InstrumentLine]) -> list[Event]:
-    """Events without the units that leave and come because of a merger that the table of
-    instruments knows.
-    """
-    booked: set[int] = set()
-    for line in lines:
-        if line.kind == "merger" and line.day:
-            for event in events:
-                leaves = event.instrument == line.match.upper() and (event.quantity or ZERO) < 0
-                comes = (
-                    event.instrument == line.symbol
-                    and (event.quantity or ZERO) > 0
-                    and event.worth is None
-                )
-                if (
-                    event.kind == EntryKind.TRANSFER
-                    and (leaves or comes)
-                    and abs((event.day - line.day).days) <= SPLIT_WINDOW_DAYS
-                ):
-                    booked.add(id(event))
-    return [event for event in events if id(event) not in booked] if booked else events
+    """Leave out the units that leave and come because of a listed merger."""
+    mergers = [line for line in lines if line.kind == "merger"]
+
+    def is_booked(event: Event) -> bool:
+        quantity = event.quantity or ZERO
+        return event.kind == EntryKind.TRANSFER and any(
+            _is_near(event.day, line.day)
+            and (
+                (quantity < 0 and event.instrument == line.match.upper())
+                or (quantity > 0 and event.worth is None and event.instrument == line.symbol)
+            )
+            for line in mergers
+        )
+
+    return [event for event in events if not is_booked(event)] if mergers else events
 
 
 def _without_booked_splits(
-    events: list[Event], splits: dict[str, tuple[StockSplit, ...]]
-) -> tuple[list[Event], dict[str, tuple[StockSplit, ...]]]:
-    """Events without those that book a split, and every split once: those known elsewhere, then
-    what only the ledger has.
-    """
-    told = dict(splits)
-    if not any(event.kind in (EntryKind.SPLIT, EntryKind.TRANSFER) for event in events):
-        return events, told
+    events: list[Event], splits: dict[str, Sequence[StockSplit]]
+) -> list[Event]:
+    """Leave out the events that book a split; splits that only the ledger has are added."""
     dropped: set[int] = set()
     for instrument in {event.instrument for event in events}:
         own = [event for event in events if event.instrument == instrument]
+        transfers = [event for event in own if event.kind == EntryKind.TRANSFER]
         known = splits.get(instrument, ())
-        for told_split in known:
-            near = [
-                one
-                for one in own
-                if one.kind == EntryKind.TRANSFER
-                and abs((one.day - told_split.day).days) <= SPLIT_WINDOW_DAYS
-            ]
-            held = _held_before(own, min((one.day for one in near), default=told_split.day), known)
-            if (
-                near
-                and held
-                and abs(
-                    sum((one.quantity or ZERO for one in near), ZERO)
-                    - held * (told_split.ratio - 1)
-                )
-                < 1
-            ):
-                dropped |= {id(one) for one in near}
-        found: list[StockSplit] = []
+        for split in known:
+            near = [event for event in transfers if _is_near(event.day, split.day)]
+            if not near:
+                continue
+            held = _held_before(own, min(event.day for event in near), known)
+            moved = _total(near)
+            if held and abs(moved - held * (split.ratio - 1)) < 1:
+                dropped |= {id(event) for event in near}
+        booked: list[StockSplit] = []
         for event in own:
             if event.kind != EntryKind.SPLIT:
                 continue
-            dropped.add(id(event))
             ratio = event.ratio or _ratio(event, own, known)
+            if (not ratio or ratio <= 0) and event.quantity:
+                # The other units have another name: these leave or come like any others.
+                event.kind = EntryKind.TRANSFER
+                continue
+            dropped.add(id(event))
             if not ratio or ratio <= 0:
-                if (
-                    event.quantity
-                ):  # the other units have another name: these leave or come like any others
-                    event.kind = EntryKind.TRANSFER
-                    dropped.discard(id(event))
                 continue
             split = StockSplit(event.day, ratio)
-            near_by = [
-                other for other in known if abs((split.day - other.day).days) <= SPLIT_WINDOW_DAYS
-            ]
-            if not any(event.ratio is None or is_same_split(split, other) for other in near_by):
-                found.append(split)
-        exchanged, units = _exchanged(own, known, dropped)
-        dropped |= exchanged
-        told[instrument] = merge_splits(known, found + units)
-    return [event for event in events if id(event) not in dropped], told
+            near_splits = (other for other in known if _is_near(split.day, other.day))
+            if not any(event.ratio is None or is_same_split(split, other) for other in near_splits):
+                booked.append(split)
+        exchanged = _exchanges(own, known, dropped)
+        for day, moves in exchanged.items():
+            came = _total(event for event in moves if (event.quantity or ZERO) > 0)
+            booked.append(StockSplit(day, came / (came - _total(moves))))
+            dropped |= {id(event) for event in moves}
+        splits[instrument] = merge_splits(known, booked)
+    return [event for event in events if id(event) not in dropped]
 
 
-def _exchanged(
+def _exchanges(
     own: Sequence[Event], known: Sequence[StockSplit], dropped: set[int]
-) -> tuple[set[int], list[StockSplit]]:
-    """Splits that are booked as units that leave and come: on one day all that was held leaves, and
-    another number of it comes."""
-    moves: dict[date, list[Event]] = {}
+) -> dict[date, list[Event]]:
+    """Return, by day, the moves that book a split: all units leave, and another number comes."""
+    moves: dict[date, list[Event]] = defaultdict(list)
     for event in own:
-        if (
-            event.kind == EntryKind.TRANSFER
-            and event.worth is None
-            and event.quantity
-            and id(event) not in dropped
-        ):
-            moves.setdefault(event.day, []).append(event)
-    booked: set[int] = set()
-    splits = []
-    for day, some in moves.items():
-        left = -sum((one.quantity or ZERO for one in some if (one.quantity or ZERO) < 0), ZERO)
-        came = sum((one.quantity or ZERO for one in some if (one.quantity or ZERO) > 0), ZERO)
-        if (
-            left
-            and came
-            and left != came
-            and abs(left - _held_before(own, day, known)) < Decimal("0.000001")
-        ):
-            booked |= {id(one) for one in some}
-            splits.append(StockSplit(day, came / left))
-    return booked, splits
+        is_move = event.kind == EntryKind.TRANSFER and event.worth is None and event.quantity
+        if is_move and id(event) not in dropped:
+            moves[event.day].append(event)
+    exchanges = {}
+    for day, events in moves.items():
+        left = -_total(event for event in events if (event.quantity or ZERO) < 0)
+        added = _total(events)
+        if left and added and left + added and abs(left - _held_before(own, day, known)) < _TINY:
+            exchanges[day] = events
+    return exchanges
 
 
 def _ratio(event: Event, own: Sequence[Event], known: Sequence[StockSplit]) -> Decimal | None:
-    """New units per old one of a split that says only how many units it added, over all accounts
-    that booked it.
+    """Return new units per old one of a split that states only how many units it added.
+
+    The units of all accounts that booked it count.
     """
-    added = sum(
-        (
-            one.quantity or ZERO
-            for one in own
-            if one.kind == EntryKind.SPLIT and abs((one.day - event.day).days) <= SPLIT_WINDOW_DAYS
-        ),
-        ZERO,
-    )
+    splits = (other for other in own if other.kind == EntryKind.SPLIT)
+    added = _total(other for other in splits if _is_near(other.day, event.day))
     held = _held_before(own, event.day, known)
     return (held + added) / held if held > 0 else None
+
+
+def _total(events: Iterable[Event]) -> Decimal:
+    return sum((event.quantity or ZERO for event in events), ZERO)
 
 
 def _held_before(own: Sequence[Event], day: date, known: Sequence[StockSplit]) -> Decimal:
@@ -269,26 +281,18 @@ def _held_before(own: Sequence[Event], day: date, known: Sequence[StockSplit]) -
             if last < split.day <= event.day:
                 held *= split.ratio
         last = event.day
-        if event.kind in (EntryKind.BUY, EntryKind.SELL, EntryKind.TRANSFER):
-            held += (
-                -(event.quantity or ZERO)
-                if event.kind == EntryKind.SELL
-                else event.quantity or ZERO
-            )
-        elif event.kind == EntryKind.SPLIT:
-            held = held * event.ratio if event.ratio else held + (event.quantity or ZERO)
+        quantity = event.quantity or ZERO
+        if event.kind == EntryKind.SPLIT and event.ratio:
+            held *= event.ratio
+        elif event.kind in (EntryKind.BUY, EntryKind.TRANSFER, EntryKind.SPLIT):
+            held += quantity
+        elif event.kind == EntryKind.SELL:
+            held -= quantity
     return held
 
 
-def _position(instrument: str, made: Portfolio) -> InstrumentPosition:
-    found = made.positions.get(instrument)
-    if found is None:
-        found = made.positions[instrument] = InstrumentPosition(instrument)
-    return found
-
-
-def _book(event: Event, made: Portfolio) -> None:
-    position = _position(event.instrument, made)
+def _book(event: Event, portfolio: Portfolio) -> None:
+    position = portfolio.position(event.instrument)
     if position.asset_class in ("", AssetClass.CASH):  # a charge in another currency is cash
         position.asset_class = event.asset_class
     if event.day < position.first_day:
@@ -297,10 +301,12 @@ def _book(event: Event, made: Portfolio) -> None:
     position.fees += event.charges
     position.taxes += event.tax
     worth, quantity = event.worth, event.quantity
-    if event.kind in _TRADES and quantity and worth is not None:
-        _trade(event, quantity, worth, position, made)
-    elif event.kind == EntryKind.TRANSFER and quantity:
-        _move(event, quantity, worth, position, made)
+    if event.kind in _TRADES:
+        if quantity and worth is not None:
+            _trade(event, quantity, worth, position, portfolio)
+    elif event.kind == EntryKind.TRANSFER:
+        if quantity:
+            _move(event, quantity, worth, position, portfolio)
     elif event.kind == EntryKind.DIVIDEND:
         position.dividends += worth or ZERO
     elif event.kind == EntryKind.INTEREST:
@@ -314,12 +320,15 @@ def _book(event: Event, made: Portfolio) -> None:
 
 
 def _trade(
-    event: Event, quantity: Decimal, worth: Decimal, position: InstrumentPosition, made: Portfolio
+    event: Event,
+    quantity: Decimal,
+    worth: Decimal,
+    position: InstrumentPosition,
+    portfolio: Portfolio,
 ) -> None:
     side = 1 if event.kind == EntryKind.BUY else -1
-    book = position.book
-    owned = book.held if book.side > 0 else ZERO
-    closed = book.trade(quantity, side, worth)
+    owned = position.book.owned
+    closed = position.book.trade(quantity, side, worth)
     position.trades += 1
     if side < 0 and quantity > owned:
         position.oversold += quantity - owned
@@ -327,11 +336,7 @@ def _trade(
     units = quantity - closed if side > 0 else min(quantity, owned)
     if units:
         price = event.price if event.price is not None else worth / quantity
-        made.steps.append(
-            PositionChange(
-                event.entry_id, event.instrument, event.day, event.order, side * units, price, True
-            )
-        )
+        portfolio.record(event, side * units, price, decided=True)
 
 
 def _move(
@@ -339,21 +344,18 @@ def _move(
     quantity: Decimal,
     worth: Decimal | None,
     position: InstrumentPosition,
-    made: Portfolio,
+    portfolio: Portfolio,
 ) -> None:
-    """Units leave with their cost; units that come back bring it along, others cost what their
-    entry says, or nobody knows.
+    """Move units without a sale.
+
+    They leave with their cost, and bring it along when they come back; others cost what their entry
+    says, or their cost is unknown.
     """
     book = position.book
     if quantity < 0:
-        units = min(-quantity, book.held if book.side > 0 else ZERO)
-        if units:
+        if units := min(-quantity, book.owned):
             position.moved.put(book.take(units))
-            made.steps.append(
-                PositionChange(
-                    event.entry_id, event.instrument, event.day, event.order, -units, ZERO, False
-                )
-            )
+            portfolio.record(event, -units)
         return
     if book.lots and book.side < 0:
         book.trade(quantity, 1, worth if worth is not None else book.fifo * quantity / book.held)
@@ -362,62 +364,43 @@ def _move(
     if back:
         parcel = position.moved.take(back)
         book.put(parcel)
-        _arrive(event.entry_id, event.instrument, event.day, event.order, parcel, made)
+        portfolio.record_arrival(event, parcel)
     if quantity > back:
         book.receive(quantity - back, worth)
         if worth is not None:
-            price = worth / quantity
-            made.steps.append(
-                PositionChange(
-                    event.entry_id,
-                    event.instrument,
-                    event.day,
-                    event.order,
-                    quantity - back,
-                    price,
-                    False,
-                )
-            )
+            portfolio.record(event, quantity - back, worth / quantity)
 
 
-def _arrive(
-    ref: str, instrument: str, day: date, order: EventOrder, parcel: Parcel, made: Portfolio
+def _book_action(
+    instrument: str, action: StockSplit | InstrumentLine, portfolio: Portfolio
 ) -> None:
-    units = parcel.quantity - parcel.unknown
-    if units > 0:
-        made.steps.append(
-            PositionChange(ref, instrument, day, order, units, parcel.average / units, False)
-        )
-
-
-def _happen(instrument: str, what: StockSplit | InstrumentLine, made: Portfolio) -> None:
-    """Something that the ledger does not book: a split, a merger, the end of an instrument."""
-    position = made.positions.get(instrument)
+    """Book what the ledger does not: a split, a merger, the end of an instrument."""
+    position = portfolio.positions.get(instrument)
     if position is None:
         return
-    if isinstance(what, StockSplit):
-        position.book.split(what.ratio)
-        position.moved.split(what.ratio)
-        return
-    day = what.day or date.max
-    ref = f"{what.kind} {instrument} {day}"
-    order = (datetime.combine(day, time(), UTC), 0, ref)
-    if what.kind == "delisted":
-        if position.book.held and what.price is not None:
-            held, side = position.book.held, position.book.side
-            position.book.trade(held, -side, held * what.price)
-            if side > 0:
-                made.steps.append(PositionChange(ref, instrument, day, order, -held, ZERO, False))
-        return
-    ratio = what.ratio or Decimal(1)
     book = position.book
-    if book.side < 0 or not book.held:
+    if isinstance(action, StockSplit):
+        book.split(action.ratio)
+        position.moved.split(action.ratio)
         return
-    heir = _position(what.symbol, made)
+    held, day = book.held, action.day or date.max
+    ref = f"{action.kind} {instrument} {day}"
+    source = ChangeSource(ref, instrument, day, (datetime.combine(day, time(), UTC), 0, ref))
+    if action.kind == "delisted":
+        if held and action.price is not None:
+            side = book.side
+            book.trade(held, -side, held * action.price)
+            if side > 0:
+                portfolio.record(source, -held)
+        return
+    if not book.owned:
+        return
+    ratio = action.ratio or Decimal(1)
+    heir = portfolio.position(action.symbol)
     heir.asset_class = heir.asset_class or position.asset_class
     heir.first_day, heir.last_day = min(heir.first_day, day), max(heir.last_day, day)
-    gone = book.take(book.held)
+    gone = book.take(held)
     parcel = Parcel(scale_lots(gone.lots, ratio), gone.average, gone.unknown * ratio)
     heir.book.put(parcel)
-    made.steps.append(PositionChange(ref, instrument, day, order, -gone.quantity, ZERO, False))
-    _arrive(ref, what.symbol, day, order, parcel, made)
+    portfolio.record(source, -held)
+    portfolio.record_arrival(replace(source, instrument=action.symbol), parcel)

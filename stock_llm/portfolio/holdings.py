@@ -1,8 +1,6 @@
-"""What the user held when: positions at average cost, and every sale seen against what was paid.
+"""Holdings over time: the position after each day at average cost, and every sale against its cost.
 
-In: the steps that collect derives from the ledger, on the candles' scale. Out: per symbol, the
-holding after each day, and the sales. These numbers are floats: they are shown to a model, not
-booked. Splits and shorts are the bookkeeping's business.
+The numbers are floats on the candles' scale: they are shown to a model, not booked.
 """
 
 from bisect import bisect_left, bisect_right
@@ -33,7 +31,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class Sale:
-    """A sale against the position that it reduces.
+    """A sale and the position that it reduced.
 
     Attributes:
         bought: average cost per unit of the position, fees left out.
@@ -47,18 +45,18 @@ class Sale:
 
 @dataclass
 class HoldingHistory:
-    """One symbol's history: the position after the fills of each day on which there were some."""
+    """One symbol's position after the fills of each day on which there were some."""
 
     days: list[date] = field(default_factory=list)
     positions: list[Position | None] = field(default_factory=list)
     sales: list[Sale] = field(default_factory=list)
 
     def before(self, day: date) -> Position | None:
-        """The position at the last close strictly before `day`."""
+        """Return the position at the last close strictly before `day`."""
         return self._at(bisect_left(self.days, day))
 
     def after(self, day: date) -> Position | None:
-        """The position at the close of `day`."""
+        """Return the position at the close of `day`."""
         return self._at(bisect_right(self.days, day))
 
     def _at(self, index: int) -> Position | None:
@@ -66,23 +64,22 @@ class HoldingHistory:
 
 
 def read_fills(steps: pa.Table) -> list[Fill]:
-    """What is in steps.parquet, in the order in which it happened."""
+    """Return the rows of steps.parquet in the order in which they happened."""
     ordered = steps.sort_by([("at", "ascending"), ("rank", "ascending"), ("ref", "ascending")])
     names = ("ref", "symbol", "day", "quantity", "price", "decided")
-    return [
-        Fill(*values) for values in zip(*(ordered[name].to_pylist() for name in names), strict=True)
-    ]
+    return [Fill(*row) for row in zip(*(ordered[name].to_pylist() for name in names), strict=True)]
 
 
-def holdings_by_symbol(ordered: Iterable[Fill]) -> dict[str, HoldingHistory]:
-    """Holdings by symbol. A sale of more than is held closes the position; the rest is a short sale
-    and left out.
+def holdings_by_symbol(fills: Iterable[Fill]) -> dict[str, HoldingHistory]:
+    """Follow fills in the order in which they happened.
+
+    A sale of more than is held closes the position; the rest, a short sale, is left out.
     """
     holdings: dict[str, HoldingHistory] = {}
     opened: dict[str, date] = {}
-    for fill in ordered:
-        holding = holdings.setdefault(fill.symbol, HoldingHistory())
-        held = holding.positions[-1] if holding.positions else None
+    for fill in fills:
+        history = holdings.setdefault(fill.symbol, HoldingHistory())
+        held = history.positions[-1] if history.positions else None
         after = held
         if fill.quantity > 0:
             quantity = (held.quantity if held else 0.0) + fill.quantity
@@ -92,12 +89,12 @@ def holdings_by_symbol(ordered: Iterable[Fill]) -> dict[str, HoldingHistory]:
                 opened[fill.symbol] = fill.day
         elif held is not None:
             if fill.decided:
-                holding.sales.append(Sale(fill, held.cost, opened[fill.symbol]))
+                history.sales.append(Sale(fill, held.cost, opened[fill.symbol]))
             left = round(held.quantity + fill.quantity, 8)
             after = Position(left, held.cost) if left > 0 else None
-        if holding.days and holding.days[-1] == fill.day:
-            holding.positions[-1] = after
+        if history.days and history.days[-1] == fill.day:
+            history.positions[-1] = after
         else:
-            holding.days.append(fill.day)
-            holding.positions.append(after)
+            history.days.append(fill.day)
+            history.positions.append(after)
     return holdings

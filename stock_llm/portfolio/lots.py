@@ -1,10 +1,7 @@
-"""What is held and what it cost, lot by lot: first in, first out, and average cost side by side.
-Exact.
+"""Lots of one position: first in, first out, and average cost side by side. Exact.
 
-In: trades as quantity and worth. Out: `Book`: the lots, and what sales realised. A lot whose cost
-nobody knows (units that came in without a price) is held like any other; what it brings when sold
-is nobody's gain. Charges are left to others: `worth` is quantity times price. Does not know
-instruments, days or currencies.
+A lot of unknown cost (units that came in without a price) is held like any other; what it brings
+when it is sold is no gain. Charges are not part of a lot's worth, which is quantity times price.
 """
 
 from collections import deque
@@ -20,7 +17,7 @@ class Lot:
     """Units bought together, or sold short together.
 
     Attributes:
-        worth: what was paid for them, or got for the short sale; None where nobody knows.
+        worth: what was paid for them, or got for the short sale; None where it is unknown.
     """
 
     quantity: Decimal
@@ -29,7 +26,7 @@ class Lot:
 
 @dataclass(slots=True)
 class Parcel:
-    """Units on their way from one book to another, with their cost by either method."""
+    """Units that move from one book to another, with their cost by either method."""
 
     lots: list[Lot]
     average: Decimal
@@ -51,7 +48,7 @@ class LotBook:
         unknown: units of unknown cost, by average cost: each sale takes its share of them.
         realised_fifo, realised_average: gains of what was closed, before charges.
         closed_fifo, closed_average: what that had cost.
-        unknown_sold: units of unknown cost that were sold, first in first out: what they brought is in no gain.
+        unknown_sold: units of unknown cost that were sold, first in, first out.
     """
 
     lots: deque[Lot] = field(default_factory=deque)
@@ -71,6 +68,11 @@ class LotBook:
         return self.held if self.side > 0 else -self.held
 
     @property
+    def owned(self) -> Decimal:
+        """Units that can be sold."""
+        return self.held if self.side > 0 else ZERO
+
+    @property
     def fifo(self) -> Decimal:
         """Worth of the lots of known cost."""
         return sum((lot.worth for lot in self.lots if lot.worth is not None), ZERO)
@@ -81,9 +83,7 @@ class LotBook:
         return sum((lot.quantity for lot in self.lots if lot.worth is None), ZERO)
 
     def trade(self, quantity: Decimal, side: int, worth: Decimal) -> Decimal:
-        """Buys (`side` 1) or sells (-1) units; returns how many of them closed a position of the
-        other side.
-        """
+        """Buy (`side` 1) or sell (-1) units; return how many closed a position of the other side."""
         if not self.lots or side == self.side:
             self._open(quantity, side, worth)
             return ZERO
@@ -118,21 +118,21 @@ class LotBook:
             self.average += worth
 
     def take(self, quantity: Decimal) -> Parcel:
-        """Removes units, at most those held, without realising anything."""
+        """Remove units, at most those held, without realising anything."""
         if quantity == self.held:
             parcel = Parcel(list(self.lots), self.average, self.unknown)
             self.lots.clear()
             self.held = self.average = self.unknown = ZERO
             return parcel
-        taken, left = [], quantity
+        lots, left = [], quantity
         while left > 0:
             lot = self.lots[0]
             if lot.quantity <= left:
-                taken.append(self.lots.popleft())
+                lots.append(self.lots.popleft())
                 left -= lot.quantity
                 continue
             part = None if lot.worth is None else lot.worth * left / lot.quantity
-            taken.append(Lot(left, part))
+            lots.append(Lot(left, part))
             lot.quantity -= left
             if lot.worth is not None and part is not None:
                 lot.worth -= part
@@ -142,10 +142,10 @@ class LotBook:
         self.average -= average
         self.unknown -= unknown
         self.held -= quantity
-        return Parcel(taken, average, unknown)
+        return Parcel(lots, average, unknown)
 
     def put(self, parcel: Parcel) -> None:
-        """Adds units that come from another book."""
+        """Add units that come from another book."""
         self.side = 1
         self.lots.extend(parcel.lots)
         self.held += parcel.quantity
@@ -153,11 +153,11 @@ class LotBook:
         self.unknown += parcel.unknown
 
     def receive(self, quantity: Decimal, worth: Decimal | None) -> None:
-        """Adds units without a purchase."""
+        """Add units without a purchase."""
         self._open(quantity, 1, worth)
 
     def split(self, ratio: Decimal) -> None:
-        """There are `ratio` units for each old one, at the same cost."""
+        """Replace each unit by `ratio` units, at the same cost."""
         for lot in self.lots:
             lot.quantity *= ratio
         self.held = sum((lot.quantity for lot in self.lots), ZERO)
@@ -165,5 +165,5 @@ class LotBook:
 
 
 def scale_lots(lots: Iterable[Lot], ratio: Decimal) -> list[Lot]:
-    """Lots whose units became `ratio` of something else, at the same cost."""
+    """Return the lots with `ratio` units for each old one, at the same cost."""
     return [Lot(lot.quantity * ratio, lot.worth) for lot in lots]

@@ -1,9 +1,7 @@
-"""Which symbol of the candles is meant by what an export writes: an ISIN, a name, a Kraken pair, a
-ticker of some exchange.
+"""Matches what exports write (an ISIN, a name, a Kraken pair, a ticker of some exchange) to symbols.
 
-In: what a ledger names, the symbols that have candles, the table of instruments. Out: `Matching`:
-what each is, what was learnt on the way, and what fits nothing. Nothing is guessed: where two
-symbols fit equally well, none is taken, and the finding says so. Does not know prices.
+Symbols are those of the candles, where they have one. What was learnt on the way goes into the
+table of instruments.
 """
 
 import re
@@ -19,34 +17,29 @@ SKILL_ASSET_CLASSES = (AssetClass.STOCK, AssetClass.FUND)
 """Classes that fit the skills; only they need candles."""
 
 SUFFIXES_BY_CURRENCY = {
-    "GBP": ("L", "UK"), "GBX": ("L", "UK"), "CHF": ("SW",), "SEK": ("ST",), "DKK": ("CO",), "NOK": ("OL",), "PLN": ("WA",),
-    "EUR": ("DE", "AS", "PA", "MI", "MC", "BR", "LS", "HE", "VI", "IR", "F"), "CAD": ("TO", "V"), "AUD": ("AX",), "NZD": ("NZ",),
-    "JPY": ("T", "JP"), "HKD": ("HK",), "SGD": ("SI",), "THB": ("BK",), "INR": ("NS", "BO"), "ZAR": ("JO",), "ILS": ("TA",),
-    "USD": ("US",), "BRL": ("SA",), "MXN": ("MX",), "TRY": ("IS",), "CZK": ("PR",), "HUF": ("BD", "HU"),
+    "GBP": ("L", "UK"), "GBX": ("L", "UK"), "CHF": ("SW",), "SEK": ("ST",), "DKK": ("CO",),
+    "NOK": ("OL",), "PLN": ("WA",),
+    "EUR": ("DE", "AS", "PA", "MI", "MC", "BR", "LS", "HE", "VI", "IR", "F"), "CAD": ("TO", "V"),
+    "AUD": ("AX",), "NZD": ("NZ",), "JPY": ("T", "JP"), "HKD": ("HK",), "SGD": ("SI",),
+    "THB": ("BK",), "INR": ("NS", "BO"), "ZAR": ("JO",), "ILS": ("TA",), "USD": ("US",),
+    "BRL": ("SA",), "MXN": ("MX",), "TRY": ("IS",), "CZK": ("PR",), "HUF": ("BD", "HU"),
 }  # fmt: skip
 """Currency → the suffixes by which Yahoo and Stooq tell the exchanges that trade in it."""
 
-_ALL_SUFFIXES = frozenset(suffix for some in SUFFIXES_BY_CURRENCY.values() for suffix in some) | {
-    "LN",
-    "GY",
-    "GR",
-    "UN",
-    "UW",
-    "UQ",
-    "NA",
-    "FP",
-}
+_BLOOMBERG_SUFFIXES = {"LN", "GY", "GR", "UN", "UW", "UQ", "NA", "FP"}
+_ALL_SUFFIXES = _BLOOMBERG_SUFFIXES.union(*SUFFIXES_BY_CURRENCY.values())
 _CASH = ("EUR", "USD", "GBP", "CHF", "CAD", "AUD", "JPY", "USDT", "USDC", "BUSD", "FDUSD", "DAI")
 _KRAKEN = {"XBT": "BTC", "XDG": "DOGE"}
 _LEGAL = re.compile(
-    r"\b(inc|incorporated|corp|corporation|plc|ag|se|nv|n v|sa|s a|spa|ltd|limited|co|company|the|class [a-c]|cl [a-c]"
-    r"|common stock|ordinary shares|registered shares|adr|reg|shs|ord|com|holdings?|group)\b"
+    r"\b(inc|incorporated|corp|corporation|plc|ag|se|nv|n v|sa|s a|spa|ltd|limited|co|company|the"
+    r"|class [a-c]|cl [a-c]|common stock|ordinary shares|registered shares|adr|reg|shs|ord|com"
+    r"|holdings?|group)\b"
 )
 
 
 @dataclass(frozen=True, order=True)
 class LedgerName:
-    """What one entry of a ledger calls its instrument; empty where it says nothing."""
+    """What entries of a ledger call an instrument; empty where they say nothing."""
 
     symbol: str
     isin: str
@@ -75,85 +68,74 @@ class NameMatches:
 
 
 def match_names(
-    named: Iterable[LedgerName], priced: frozenset[str], known: Instruments
+    names: Iterable[LedgerName], priced: frozenset[str], known: Instruments
 ) -> NameMatches:
-    """What everything in a ledger is.
+    """Find out which instrument each name in a ledger means.
+
+    Nothing is guessed: where two symbols fit equally well, none is taken, and a finding says so.
 
     Args:
         priced: symbols that have candles, in upper case.
     """
-    everything = sorted(named)
-    found = {one: _directly(one, priced, known) for one in everything}
-    _by_relatives(everything, found, lambda one: one.isin)
-    _by_relatives(everything, found, lambda one: plain_name(one.name))
-    symbols = _own_symbols(everything)
+    names = sorted(names)
+    symbols = {name: _direct_matches(name, priced, known) for name in names}
+    _match_by(lambda name: name.isin, symbols)
+    _match_by(lambda name: plain_name(name.name), symbols)
+    symbol_of_isin = _symbols_by_isin(names)
 
     instrument: dict[tuple[str, str, str], str] = {}
-    learnt: dict[tuple[str, str], InstrumentLine] = {}
+    learnt: dict[str, InstrumentLine] = {}
     missing: dict[str, list[LedgerName]] = defaultdict(list)
-    several: dict[str, str] = {}
-    for one in everything:
-        fits = found[one]
-        own = symbols.get(one.isin, "") if one.isin and not one.symbol else one.symbol
-        called = (own or one.isin or one.name).strip().upper()
-        what = fits[0] if len(fits) == 1 else called
-        instrument[one.symbol, one.isin, one.name] = what
-        if len(fits) == 1 and what in priced:
-            for text in (one.isin, one.symbol, "" if one.isin or one.symbol else one.name):
-                if text and text.upper() not in (what, *known.aliases):
-                    learnt.setdefault(
-                        ("alias", text.upper()), InstrumentLine("alias", text, what, note=one.name)
-                    )
-        elif (
-            len(fits) != 1
-            and one.asset_class in SKILL_ASSET_CLASSES
-            and called
-            and called not in known.left_out
-        ):
-            missing[called].append(one)
-            several[called] = " and ".join(fits)
-            learnt.setdefault(
-                ("alias", called),
-                InstrumentLine("alias", one.isin or one.symbol or one.name, note=one.name),
-            )
-    findings = [
-        _unmatched(called, some, several[called]) for called, some in sorted(missing.items())
-    ]
+    reasons: dict[str, str] = {}
+    for name in names:
+        fits = symbols[name]
+        label = name.symbol or symbol_of_isin.get(name.isin) or name.isin or name.name
+        label = label.strip().upper()
+        match = fits[0] if len(fits) == 1 else label
+        instrument[name.symbol, name.isin, name.name] = match
+        if len(fits) == 1 and match in priced:
+            for text in (name.isin, name.symbol, "" if name.isin or name.symbol else name.name):
+                if text and text.upper() not in (match, *known.aliases):
+                    line = InstrumentLine("alias", text, match, note=name.name)
+                    learnt.setdefault(text.upper(), line)
+        elif len(fits) != 1 and name.asset_class in SKILL_ASSET_CLASSES:
+            if not label or label in known.left_out:
+                continue
+            missing[label].append(name)
+            reasons[label] = f"both {' and '.join(fits)} fit it" if fits else "no candles fit it"
+            text = name.isin or name.symbol or name.name
+            learnt.setdefault(label, InstrumentLine("alias", text, note=name.name))
+    findings = [_unmatched(label, own, reasons[label]) for label, own in sorted(missing.items())]
     return NameMatches(instrument, list(learnt.values()), findings)
 
 
-def _directly(one: LedgerName, priced: frozenset[str], known: Instruments) -> list[str]:
-    """The symbols that fit best: what the user says, else the same text, else what it is called
-    elsewhere.
-    """
-    for text in (one.isin, one.symbol, one.name):
-        if text and (said := known.aliases.get(text.upper())):
-            return [said]
-    if now := known.renamed((one.isin, one.symbol, one.name), one.last_day):
-        return [now]
-    for text in (one.symbol, one.isin, one.name):
-        if text and text.strip().upper() in priced:
-            return [text.strip().upper()]
-    return sorted(
-        {
-            other
-            for other in ticker_variants(one.symbol, one.currency, one.asset_class)
-            if other in priced
-        }
-    )
+def _direct_matches(name: LedgerName, priced: frozenset[str], known: Instruments) -> list[str]:
+    """Return the symbols that fit: the user's alias, else the same text, else variants of it."""
+    for text in (name.isin, name.symbol, name.name):
+        if text and (symbol := known.aliases.get(text.upper())):
+            return [symbol]
+    if symbol := known.renamed((name.isin, name.symbol, name.name), name.last_day):
+        return [symbol]
+    for text in (name.symbol, name.isin, name.name):
+        if text and (symbol := text.strip().upper()) in priced:
+            return [symbol]
+    variants = ticker_variants(name.symbol, name.currency, name.asset_class)
+    return sorted(priced.intersection(variants))
 
 
 def ticker_variants(
     symbol: str, currency: str = "", asset_class: str = AssetClass.STOCK
 ) -> Iterator[str]:
-    """What a symbol may be called in candles: `NASDAQ:AAPL`, `AAPL US`, `AAPL:xnas` and `AAPL.US`
-    are AAPL, `BRK.B` is BRK-B, `VOD` in pounds is VOD.L, `XXBTZEUR` is BTC-EUR.
+    """Yield what a symbol may be called in candles.
+
+    `NASDAQ:AAPL`, `AAPL US`, `AAPL:xnas` and `AAPL.US` are AAPL, `BRK.B` is BRK-B, `VOD` in pounds
+    is VOD.L, `XXBTZEUR` is BTC-EUR.
     """
     text = symbol.strip().upper()
     if not text:
         return
     if asset_class == AssetClass.CRYPTO:
-        yield from _pairs(text, currency)
+        yield from _pair_variants(text, currency)
         return
     if ":" in text:
         before, after = text.split(":", 1)
@@ -173,20 +155,15 @@ def ticker_variants(
         yield f"{text}.{suffix}"
 
 
-def _pairs(text: str, currency: str) -> Iterator[str]:
+def _pair_variants(text: str, currency: str) -> Iterator[str]:
+    """Yield the names of a coin and of its pair with a currency."""
     text = text.replace("/", "-").replace("_", "-")
+    quotes = (code for code in _CASH if text.endswith(code) and text != code)
     if kraken := re.fullmatch(r"X([A-Z]{3})Z([A-Z]{3})", text):
         coin, cash = kraken[1], kraken[2]
     elif "-" in text:
         coin, cash = text.split("-", 1)
-    elif cash := next(
-        (
-            code
-            for code in sorted(_CASH, key=len, reverse=True)
-            if text.endswith(code) and text != code
-        ),
-        "",
-    ):
+    elif cash := max(quotes, key=len, default=""):
         coin = text.removesuffix(cash)
     else:
         coin, cash = text, currency.upper()
@@ -197,53 +174,46 @@ def _pairs(text: str, currency: str) -> Iterator[str]:
 
 
 def plain_name(name: str) -> str:
-    """A company's name without what brokers write differently: `Apple Inc.` and `APPLE INC` are
-    `apple`.
-    """
+    """Return a company's name without what brokers write differently: `Apple Inc.` is `apple`."""
     text = re.sub(r"[^a-z0-9]+", " ", name.casefold()).strip()
     return " ".join(_LEGAL.sub(" ", text).split())
 
 
-def _by_relatives(
-    everything: list[LedgerName],
-    found: dict[LedgerName, list[str]],
-    mark: Callable[[LedgerName], str],
-) -> None:
-    """What fits nothing itself is what others of the same mark are, if they agree."""
+def _match_by(key: Callable[[LedgerName], str], symbols: dict[LedgerName, list[str]]) -> None:
+    """Match names that fit nothing to what others with the same key are, if those agree."""
     known: dict[str, set[str]] = defaultdict(set)
-    for one in everything:
-        if mark(one) and len(found[one]) == 1:
-            known[mark(one)].add(found[one][0])
-    for one in everything:
-        if not found[one] and len(known.get(mark(one), ())) == 1:
-            found[one] = list(known[mark(one)])
+    for name, fits in symbols.items():
+        if key(name) and len(fits) == 1:
+            known[key(name)].add(fits[0])
+    for name, fits in symbols.items():
+        if not fits and len(known.get(key(name), ())) == 1:
+            symbols[name] = list(known[key(name)])
 
 
-def _own_symbols(everything: list[LedgerName]) -> dict[str, str]:
-    """ISIN → the one symbol that exports write beside it."""
-    beside: dict[str, set[str]] = defaultdict(set)
-    for one in everything:
-        if one.isin and one.symbol:
-            beside[one.isin].add(one.symbol.strip().upper())
-    return {isin: min(symbols) for isin, symbols in beside.items() if len(symbols) == 1}
+def _symbols_by_isin(names: Iterable[LedgerName]) -> dict[str, str]:
+    """Return ISIN → the one symbol that exports write beside it."""
+    symbols: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        if name.isin and name.symbol:
+            symbols[name.isin].add(name.symbol.strip().upper())
+    return {isin: min(own) for isin, own in symbols.items() if len(own) == 1}
 
 
-def _unmatched(called: str, some: list[LedgerName], several: str) -> Finding:
-    first = min(some)
-    said = next((one.name for one in some if one.name), "")
-    why = f"both {several} fit it" if several else "no candles fit it"
-    said = f" ({said})" if said and said.upper() != called else ""
+def _unmatched(label: str, names: list[LedgerName], reason: str) -> Finding:
+    first = min(names)
+    full_name = next((name.name for name in names if name.name), "")
+    shown = f" ({full_name})" if full_name and full_name.upper() != label else ""
     text = (
-        f"{why}{said}: it is in the positions, and nothing is learnt from it. Put its candles there, or write into "
-        f"data/instruments.csv which symbol it is (kind alias, match {first.isin or called}) or that it is to be left out "
-        f"(kind leave-out, symbol {called})"
+        f"{reason}{shown}: it is in the positions, and nothing is learnt from it. Put its candles"
+        " there, or write into data/instruments.csv which symbol it is (kind alias, match"
+        f" {first.isin or label}) or that it is to be left out (kind leave-out, symbol {label})"
     )
     return Finding(
         rule="no candles",
-        symbol=called,
-        first_day=min(one.first_day for one in some),
-        last_day=max(one.last_day for one in some),
-        rows=sum(one.entries for one in some),
+        symbol=label,
+        first_day=min(name.first_day for name in names),
+        last_day=max(name.last_day for name in names),
+        rows=sum(name.entries for name in names),
         factor=1.0,
         text=text,
     )

@@ -1,25 +1,26 @@
-"""Positions from the ledger: what is held of everything, what it cost and brought, first in first
-out and at average cost.
+"""Computes positions from the ledger: what is held, what it cost and returned, by both methods.
 
-In: a ledger, what its names mean, candles, the table of instruments, exchange rates. Out:
-positions.parquet, steps.parquet (what skills learn from: quantities and prices on the candles'
-scale), findings. Money is in the currency that an instrument was traded in and, where rates tell,
-in the base currency as well: each purchase and sale at the rate of its day. Gains are before fees
-and taxes, which stand beside them. Does not know export formats; valuation.py does the computing.
+Money is in the currency that an instrument was traded in and, where rates tell, in the base
+currency as well: each purchase and sale at the rate of its day. Gains are before fees and taxes,
+which stand beside them. valuation.py does the computing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal, localcontext
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from stock_llm.ledger.entries import EntryKind
 from stock_llm.ledger.instruments import InstrumentLine, Instruments
 from stock_llm.portfolio.bookkeeping import Event
-from stock_llm.portfolio.valuation import ValuationInputs, value_events
+from stock_llm.portfolio.valuation import StepRow, ValuationInputs, value_events
 from stock_llm.storage import parquet
 from stock_llm.storage.findings import Finding
 
@@ -77,20 +78,23 @@ STEP_SCHEMA = pa.schema(
         pa.field("decided", pa.bool_(), nullable=False),
     ]
 )
-"""What changed of owned stocks and funds with candles, on the candles' scale. It happened in the
-order of at, rank, ref.
+"""Purchases, sales and moves of owned stocks and funds with candles, on the candles' scale.
+
+They happened in the order of at, rank, ref.
 """
 
-_RANK = "case when kind = 'SPLIT' then 0 when kind = 'SELL' or quantity < 0 then 2 else 1 end"
-_COLUMNS = (
-    f"instrument, family, executed_at, {_RANK} as rank, entry_id, kind, asset_class, quantity, price, amount, fee, tax, ratio,"
-    " currency"
+_RANK = (
+    "case when kind = 'SPLIT' then 0"
+    " when kind = 'SELL' or not time_known and quantity < 0 then 2 else 1 end"
 )
+
+Name = tuple[str, str, str]
+"""Symbol, ISIN and name as the ledger has them."""
 
 
 @dataclass
 class PositionsSummary:
-    """What was written: positions, steps, and what a person should know about them."""
+    """How many positions and steps were written, and what a person should know about them."""
 
     positions: int = 0
     steps: int = 0
@@ -99,163 +103,144 @@ class PositionsSummary:
 
 def write_positions(
     ledger: Path,
-    instrument: Mapping[tuple[str, str, str], str],
-    books: ValuationInputs,
+    instrument: Mapping[Name, str],
+    inputs: ValuationInputs,
     positions: Path,
     steps: Path,
 ) -> PositionsSummary:
-    """Writes the positions and steps of a ledger.
+    """Write the positions and steps of a ledger.
 
     Args:
-        instrument: (symbol, isin, name) of the ledger → what it is.
+        instrument: name in the ledger → the instrument that it is.
     """
-    made = PositionsSummary()
+    summary = PositionsSummary()
     missing: Counter[str] = Counter()
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
 
-    def walked() -> Iterator[pa.RecordBatch]:
-        waiting: list[tuple] = []
-        for events in _families(ledger, instrument, books.known):
-            valued = value_events(events, books, missing)
-            rows.extend(valued.positions)
-            waiting += valued.steps
-            made.findings += valued.findings
-            if len(waiting) >= parquet.BATCH_ROWS:
-                yield _batch(waiting)
-                waiting = []
-        yield _batch(waiting)
+    def step_batches() -> Iterator[pa.RecordBatch]:
+        pending: list[StepRow] = []
+        for events in _families(ledger, instrument, inputs.known):
+            valuation = value_events(events, inputs, missing)
+            rows.extend(valuation.positions)
+            pending += valuation.steps
+            summary.findings += valuation.findings
+            if len(pending) >= parquet.BATCH_ROWS:
+                yield _batch(pending)
+                pending = []
+        yield _batch(pending)
 
     with localcontext(prec=50):
-        made.steps = parquet.write_batches(walked(), STEP_SCHEMA, steps)
-    rows.sort(key=lambda row: (row["instrument"], row["currency"]))
-    made.positions = parquet.write_batches(
-        pa.Table.from_pylist(rows, schema=POSITION_SCHEMA).to_batches(), POSITION_SCHEMA, positions
-    )
-    made.findings += [_no_rate(currency, count, books.base) for currency, count in missing.items()]
-    return made
+        summary.steps = parquet.write_batches(step_batches(), STEP_SCHEMA, steps)
+    rows.sort(key=itemgetter("instrument", "currency"))
+    table = pa.Table.from_pylist(rows, schema=POSITION_SCHEMA)
+    summary.positions = parquet.write_batches(table.to_batches(), POSITION_SCHEMA, positions)
+    summary.findings += [_no_rate(code, count, inputs.base) for code, count in missing.items()]
+    return summary
 
 
-def _batch(lines: list[tuple]) -> pa.RecordBatch:
-    columns = zip(*lines, strict=True) if lines else [()] * len(STEP_SCHEMA)
+def _batch(rows: list[StepRow]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else [()] * len(STEP_SCHEMA)
     arrays = [
         pa.array(column, item.type) for column, item in zip(columns, STEP_SCHEMA, strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=STEP_SCHEMA)
 
 
-def names_table(instrument: Mapping[tuple[str, str, str], str]) -> pa.Table:
-    """Columns symbol, isin, name and instrument, to be joined to a ledger."""
-    keys = list(instrument)
-    columns = {
-        name: pa.array([key[at] for key in keys], pa.string())
-        for at, name in enumerate(("symbol", "isin", "name"))
-    }
-    return pa.table(columns | {"instrument": pa.array(list(instrument.values()), pa.string())})
+def names_table(instrument: Mapping[Name, str]) -> pa.Table:
+    """Return columns symbol, isin, name and instrument, to be joined to a ledger."""
+    symbols, isins, names = zip(*instrument, strict=True) if instrument else ((), (), ())
+    columns = {"symbol": symbols, "isin": isins, "name": names, "instrument": instrument.values()}
+    return pa.table({name: pa.array(list(texts), pa.string()) for name, texts in columns.items()})
 
 
 def _families(
-    ledger: Path, instrument: Mapping[tuple[str, str, str], str], known: Instruments
+    ledger: Path, instrument: Mapping[Name, str], known: Instruments
 ) -> Iterator[list[Event]]:
-    """The events of each instrument, or of all that mergers join, in the order in which they
-    happened.
-    """
+    """Yield the events of each instrument, or of all that mergers join, in their order."""
     names = names_table(instrument)
-    family = _joined(known)
-    names = names.append_column(
-        "family",
-        pa.array([family.get(one, one) for one in names["instrument"].to_pylist()], pa.string()),
-    )
+    family_of = _family_names(known)
+    families = [family_of.get(name, name) for name in names["instrument"].to_pylist()]
+    names = names.append_column("family", pa.array(families, pa.string()))
+    renames = {line.match.upper(): line for line in known.of("rename")}
     with parquet.connect(ledger.parent) as connection:
         connection.register("names", names)
         query = f"""
-            select {_COLUMNS} from {parquet.rows_of([ledger])} join names using (symbol, isin, name)
+            select family, instrument, executed_at, {_RANK} as rank, entry_id, kind, asset_class,
+                quantity, price, amount, fee, tax, ratio, currency
+            from {parquet.rows_of([ledger])} join names using (symbol, isin, name)
             where instrument <> '' and kind not in ('DEPOSIT', 'WITHDRAWAL')
             order by family, executed_at, rank, entry_id
         """
-        renames = {line.match.upper(): line for line in known.of("rename")}
-        events: list[Event] = []
-        current = None
-        reader = connection.sql(query).to_arrow_reader(parquet.BATCH_ROWS)
-        for batch in reader:
-            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                if values[1] != current:
-                    if events:
-                        yield events
-                    events, current = [], values[1]
-                events.append(_event(values, renames))
-        if events:
-            yield events
+        batches = connection.sql(query).to_arrow_reader(parquet.BATCH_ROWS)
+        rows = chain.from_iterable(_rows(batch) for batch in batches)
+        for _, own in groupby(rows, key=itemgetter(0)):
+            yield [_event(*values, renames=renames) for _, *values in own]
 
 
-def _joined(known: Instruments) -> dict[str, str]:
-    """Instrument → the name of its family, for those in mergers or renamed."""
+def _rows(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _family_names(known: Instruments) -> dict[str, str]:
+    """Return instrument → the name of its family, for those that were merged or renamed."""
     family: dict[str, str] = {}
     for line in (*known.of("merger"), *known.of("rename")):
-        one, other = (family.get(name, name) for name in (line.match.upper(), line.symbol))
-        for name in {
-            line.match.upper(),
-            line.symbol,
-            *(name for name, of in family.items() if of in (one, other)),
-        }:
-            family[name] = min(one, other)
+        pair = line.match.upper(), line.symbol
+        joined = {family.get(name, name) for name in pair}
+        for name in {*pair, *(name for name, of in family.items() if of in joined)}:
+            family[name] = min(joined)
     return family
 
 
-def _event(values: tuple, renames: Mapping[str, InstrumentLine]) -> Event:
-    (
-        instrument,
-        _,
-        at,
-        rank,
-        entry_id,
-        kind,
-        asset,
-        quantity,
-        price,
-        amount,
-        fee,
-        tax,
-        ratio,
-        currency,
-    ) = values
+def _event(
+    instrument: str,
+    at: datetime,
+    rank: int,
+    entry_id: str,
+    kind: str,
+    asset_class: str,
+    quantity: Decimal | None,
+    price: Decimal | None,
+    amount: Decimal | None,
+    fee: Decimal,
+    tax: Decimal,
+    ratio: Decimal | None,
+    currency: str,
+    renames: Mapping[str, InstrumentLine],
+) -> Event:
     day = at.date()
     if (line := renames.get(instrument)) and line.day and day < line.day:
         instrument = line.symbol
         factor = line.ratio or Decimal(1)
-        quantity, price = (
-            (quantity * factor if quantity is not None else None),
-            (price / factor if price is not None else None),
-        )
-    worth = (
-        amount
-        if amount is not None
-        else quantity * price
-        if quantity is not None and price is not None
-        else None
-    )
+        quantity = None if quantity is None else quantity * factor
+        price = None if price is None else price / factor
+    worth = amount
+    if worth is None and quantity is not None and price is not None:
+        worth = quantity * price
     if kind == EntryKind.TRANSFER and worth is not None:
         worth = abs(worth)
     return Event(
-        (at, rank, entry_id),
-        day,
-        entry_id,
-        instrument,
-        kind,
-        asset,
-        quantity,
-        price,
-        worth,
-        fee,
-        tax,
-        ratio,
-        currency,
+        ref=entry_id,
+        instrument=instrument,
+        day=day,
+        order=(at, rank, entry_id),
+        kind=kind,
+        asset_class=asset_class,
+        quantity=quantity,
+        price=price,
+        worth=worth,
+        charges=fee,
+        tax=tax,
+        ratio=ratio,
+        currency=currency,
     )
 
 
 def _no_rate(currency: str, count: int, base: str) -> Finding:
     text = (
-        f"{count} entries in {currency} have no exchange rate to {base} on their day: returns of what was traded in {currency} "
-        f"are told in {currency} only. Put the European Central Bank's eurofxref-hist.csv, or a pair such as "
-        f"{currency}{base}.csv, where the setting fx points"
+        f"{count} entries in {currency} have no exchange rate to {base} on their day: returns of"
+        f" what was traded in {currency} are given in {currency} only. Put the European Central"
+        f" Bank's eurofxref-hist.csv, or a pair such as {currency}{base}.csv, where the setting fx"
+        " points"
     )
     return Finding("no exchange rate", currency, "", "", count, 1.0, text)

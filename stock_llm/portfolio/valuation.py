@@ -1,11 +1,9 @@
-"""Events in money and on the candles' scale: one currency an instrument, pence as pounds, splits,
-closes.
+"""Values events in money and on the candles' scale: one currency an instrument, pence as pounds.
 
-In: the events of one family of instruments as the ledger has them, candles, rates. Out: `Valued`:
-rows of positions.parquet and steps.parquet, findings. How trades compare with closes is seen from
-the trades themselves: prices a hundred times the closes, or a hundredth, are of the other unit;
-trades that fit the closes only without the splits since were adjusted by whoever exported them;
-trades that fit no way are left out of what is learnt, and told. Does not know files.
+How trades compare with closes is seen from the trades themselves: prices a hundred times the
+closes, or a hundredth, are of the other unit; trades that fit the closes only without the splits
+since were adjusted by whoever exported them; trades that do not fit either way are reported, and
+skills do not learn from them.
 """
 
 from collections import Counter, defaultdict
@@ -16,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stock_llm.ledger.entries import EntryKind
-from stock_llm.ledger.instruments import Instruments
+from stock_llm.ledger.entries import AssetClass, EntryKind
+from stock_llm.ledger.instruments import InstrumentLine, Instruments
 from stock_llm.market.candles.closes import SPLIT_WINDOW_DAYS, CloseSeries, StockSplit
 from stock_llm.market.fx import HUNDREDTH_CURRENCIES, ExchangeRates
 from stock_llm.portfolio.bookkeeping import Event, InstrumentPosition, Portfolio, book_events
@@ -38,9 +36,9 @@ class ValuationInputs:
     """What positions are computed with.
 
     Attributes:
-        market: candles by symbol.
+        market: closes by symbol.
         splits: those that are known where there are no candles.
-        base: currency that returns are also told in; empty for none.
+        base: currency that returns are also given in; empty for none.
     """
 
     known: Instruments
@@ -49,14 +47,19 @@ class ValuationInputs:
     rates: ExchangeRates = field(default_factory=ExchangeRates)
     base: str = ""
 
+    def splits_of(self, symbol: str) -> tuple[StockSplit, ...]:
+        """Return the splits of a symbol, from its candles where it has some."""
+        series = self.market.get(symbol)
+        return tuple(self.splits.get(symbol, ())) if series is None else series.splits
+
 
 StepRow = tuple[Any, ...]
-"""A line of steps.parquet, in the order of its columns."""
+"""A row of steps.parquet, in the order of its columns."""
 
 
 @dataclass
 class Valuation:
-    """A family of instruments."""
+    """Rows of positions.parquet and steps.parquet, and findings, of a family of instruments."""
 
     positions: list[dict[str, Any]] = field(default_factory=list)
     steps: list[StepRow] = field(default_factory=list)
@@ -76,78 +79,69 @@ class _Scale:
     fits: bool = True
 
 
-def value_events(events: list[Event], books: ValuationInputs, missing: Counter[str]) -> Valuation:
-    """The positions and steps of a family.
+def value_events(events: list[Event], inputs: ValuationInputs, missing: Counter[str]) -> Valuation:
+    """Compute the positions and steps of a family: of one instrument, or of all that mergers join.
 
     Args:
         missing: by currency, entries that lack a rate to the base currency; added to.
     """
-    valued = Valuation()
-    currency = _one_currency(events, books.rates)
-    scales = _scales(events, books, valued.findings)
-    splits = {name: _splits(_symbol(name), books) for name in currency}
+    valuation = Valuation()
+    currency = _convert_to_main_currency(events, inputs.rates)
+    scales = _scales(events, inputs, valuation.findings)
+    splits = {name: inputs.splits_of(_symbol(name)) for name in currency}
     lines = [
         line
-        for line in (*books.known.of("merger"), *books.known.of("delisted"))
+        for line in (*inputs.known.of("merger"), *inputs.known.of("delisted"))
         if (line.match.upper() if line.kind == "merger" else line.symbol) in currency
     ]
-    made = book_events(events, splits, lines)
-    for name in made.positions:
+    portfolio = book_events(events, splits, lines)
+    for name in portfolio.positions:
         currency.setdefault(name, next(iter(currency.values())))
-    in_base = _in_base(events, currency, splits, lines, books, missing)
-    for name, position in made.positions.items():
+    in_base = _book_in_base(events, currency, splits, lines, inputs, missing)
+    for name, position in portfolio.positions.items():
         scale = scales.get(_symbol(name), _Scale())
         base = in_base.positions.get(name) if in_base else None
-        valued.positions.append(_row(position, currency[name], scale, base, books))
-        valued.findings += _findings(position, currency[name])
-    valued.steps = _steps(made, scales, books)
-    return valued
+        valuation.positions.append(_position_row(position, currency[name], scale, base, inputs))
+        valuation.findings += _findings(position, currency[name])
+    valuation.steps = _step_rows(portfolio, scales, inputs)
+    return valuation
 
 
 def _symbol(name: str) -> str:
     return name.split(_APART)[0]
 
 
-def _splits(symbol: str, books: ValuationInputs) -> tuple[StockSplit, ...]:
-    return (
-        books.market[symbol].splits
-        if symbol in books.market
-        else tuple(books.splits.get(symbol, ()))
-    )
+def _convert_to_main_currency(events: list[Event], rates: ExchangeRates) -> dict[str, str]:
+    """Convert each instrument's events to the currency of most of its trades.
 
-
-def _one_currency(events: list[Event], rates: ExchangeRates) -> dict[str, str]:
-    """Brings each instrument's events into the currency of most of its trades; where no rate does,
-    they are a position apart.
+    Those that no rate converts become a position of their own.
 
     Returns:
         The currency of each instrument.
     """
-    traded: dict[str, Counter[str]] = defaultdict(Counter)
+    trades: dict[str, Counter[str]] = defaultdict(Counter)
     for event in events:
         if main := HUNDREDTH_CURRENCIES.get(event.currency):
             event.currency = main
-            _times(event, Decimal("0.01"))
-        traded[event.instrument][event.currency] += (
-            1 if event.kind in (EntryKind.BUY, EntryKind.SELL) else 0
-        )
+            _multiply(event, Decimal("0.01"))
+        trades[event.instrument][event.currency] += event.kind in (EntryKind.BUY, EntryKind.SELL)
     currency = {
-        name: max(sorted(some), key=lambda code: (bool(code), some[code]))
-        for name, some in traded.items()
+        name: max(sorted(counts), key=lambda code: (bool(code), counts[code]))
+        for name, counts in trades.items()
     }
     for event in events:
         main = currency[event.instrument]
         if event.currency in (main, ""):
             continue
         if (rate := rates.rate(event.currency, main, event.day)) is not None:
-            _times(event, rate)
+            _multiply(event, rate)
         else:
             event.instrument += _APART + event.currency
             currency[event.instrument] = event.currency
     return currency
 
 
-def _times(event: Event, factor: Decimal) -> None:
+def _multiply(event: Event, factor: Decimal) -> None:
     event.worth = None if event.worth is None else event.worth * factor
     event.price = None if event.price is None else event.price * factor
     event.charges *= factor
@@ -155,151 +149,141 @@ def _times(event: Event, factor: Decimal) -> None:
 
 
 def _scales(
-    events: list[Event], books: ValuationInputs, findings: list[Finding]
+    events: list[Event], inputs: ValuationInputs, findings: list[Finding]
 ) -> dict[str, _Scale]:
-    """Compares trades with closes; puts trades that were adjusted for later splits back to what was
-    traded.
-    """
     trades: dict[str, list[Event]] = defaultdict(list)
     for event in events:
-        if (
-            event.kind in (EntryKind.BUY, EntryKind.SELL)
-            and event.price
-            and event.instrument in books.market
-        ):
+        is_trade = event.kind in (EntryKind.BUY, EntryKind.SELL)
+        if is_trade and event.price and event.instrument in inputs.market:
             trades[event.instrument].append(event)
     return {
-        name: _scale(books.market[name], some, books.known.units.get(name), findings)
-        for name, some in trades.items()
+        name: _scale(inputs.market[name], own, inputs.known.units.get(name), findings)
+        for name, own in trades.items()
     }
 
 
 def _scale(
-    series: CloseSeries, trades: list[Event], said: Decimal | None, findings: list[Finding]
+    series: CloseSeries, trades: list[Event], known_unit: Decimal | None, findings: list[Finding]
 ) -> _Scale:
+    """Compare trades with closes; undo adjustments for later splits in the trades."""
     day = np.array([event.day for event in trades], "datetime64[D]")
-    at = np.searchsorted(series.day, day, side="right") - 1
-    there = (at >= 0) & ((day - series.day[np.maximum(at, 0)]).astype(int) <= SPLIT_WINDOW_DAYS)
-    if not there.any():
-        return _Scale(said or _ONE)
+    index = np.searchsorted(series.day, day, side="right") - 1
+    age = (day - series.day[np.maximum(index, 0)]).astype(int)
+    priced = (index >= 0) & (age <= SPLIT_WINDOW_DAYS)
+    if not priced.any():
+        return _Scale(known_unit or _ONE)
     factor = np.ones(len(day))
     for split in series.splits:
         if split.day <= series.as_of:
             factor[day < np.datetime64(split.day, "D")] *= float(split.ratio)
     price = np.array([float(event.price or 0) for event in trades])
-    off = np.log(price[there] / factor[there] / series.close[at[there]])
-    unit = said or min(_UNITS, key=lambda one: abs(float(np.median(off)) + np.log(float(one))))
-    scaled = np.log(price * float(unit)) - np.log(
-        np.where(there, series.close[np.maximum(at, 0)], price * float(unit))
-    )
-    adjusted = (
-        there & (factor != 1) & (np.abs(scaled) < _NEAR) & (np.abs(scaled - np.log(factor)) > _NEAR)
-    )
-    for index in np.flatnonzero(adjusted).tolist():
-        event, times = trades[index], series.factor(trades[index].day)
-        event.quantity = event.quantity / times if event.quantity else event.quantity
-        event.price = event.price * times if event.price else event.price
-    wrong = there & ~adjusted & (np.abs(scaled - np.log(factor)) > _NEAR)
-    fits = bool(wrong.sum() * 2 <= there.sum())
+    off = float(np.median(np.log((price / factor)[priced] / series.close[index[priced]])))
+    unit = known_unit or min(_UNITS, key=lambda unit: abs(off + np.log(float(unit))))
+    in_unit = price * float(unit)
+    close = np.where(priced, series.close[np.maximum(index, 0)], in_unit)
+    distance = np.log(in_unit) - np.log(close)
+    is_far = np.abs(distance - np.log(factor)) > _NEAR
+    adjusted = priced & (factor != 1) & (np.abs(distance) < _NEAR) & is_far
+    for number in np.flatnonzero(adjusted).tolist():
+        event, ratio = trades[number], series.factor(trades[number].day)
+        event.quantity = event.quantity / ratio if event.quantity else event.quantity
+        event.price = event.price * ratio if event.price else event.price
+    wrong = priced & ~adjusted & is_far
+    fits = bool(wrong.sum() * 2 <= priced.sum())
 
-    def tell(rule: str, rows: np.ndarray, factor: float, text: str) -> None:
-        first, last = day[rows].min(), day[rows].max()
-        findings.append(
-            Finding(rule, series.symbol, str(first), str(last), int(rows.sum()), factor, text)
-        )
+    def report(rule: str, rows: np.ndarray, factor: float, text: str) -> None:
+        days = str(day[rows].min()), str(day[rows].max())
+        findings.append(Finding(rule, series.symbol, *days, int(rows.sum()), factor, text))
 
-    if unit != 1 and not said:
-        text = f"trades' prices times {unit:f} are the candles': one is in hundredths of the currency, as pence are"
-        tell("scale: hundredths", there, float(unit), text)
-    if adjusted.any():
-        text = "the export's trades were adjusted for a later split already; they were put back to what was traded"
-        tell("scale: adjusted", adjusted, 1.0, text)
-    if wrong.any():
-        worst = int(np.argmax(np.where(wrong, np.abs(scaled - np.log(factor)), 0)))
-        close = series.close[at[worst]] * factor[worst] / float(unit)
+    if unit != 1 and not known_unit:
         text = (
-            f"{int(wrong.sum())} of {int(there.sum())} trades are far from the day's close, as {trades[worst].entry_id} at "
-            f"{price[worst]:g} on {day[worst]}, close {close:.6g}. Another instrument's candles, another currency, or a split "
-            "that is not known (data/instruments.csv, kind split)"
+            f"trades' prices times {unit:f} are the candles': one is in hundredths of the currency,"
+            " as pence are"
         )
-        tell(
-            "suspect: price",
-            wrong,
-            1.0,
-            text if fits else f"{text}; nothing is learnt from these trades",
+        report("scale: hundredths", priced, float(unit), text)
+    if adjusted.any():
+        text = (
+            "the export's trades were adjusted for a later split already; they were put back to"
+            " what was traded"
         )
+        report("scale: adjusted", adjusted, 1.0, text)
+    if wrong.any():
+        worst = int(np.argmax(np.where(wrong, np.abs(distance - np.log(factor)), 0)))
+        its_close = series.close[index[worst]] * factor[worst] / float(unit)
+        text = (
+            f"{int(wrong.sum())} of {int(priced.sum())} trades are far from the day's close, as"
+            f" {trades[worst].ref} at {price[worst]:g} on {day[worst]}, close {its_close:.6g}."
+            " Another instrument's candles, another currency, or a split that is not known"
+            " (data/instruments.csv, kind split)"
+        )
+        skipped = "" if fits else "; nothing is learnt from these trades"
+        report("suspect: price", wrong, 1.0, text + skipped)
     return _Scale(unit, fits)
 
 
-def _in_base(
+def _book_in_base(
     events: list[Event],
     currency: dict[str, str],
-    splits: dict[str, tuple[StockSplit, ...]],
-    lines: list,
-    books: ValuationInputs,
+    splits: Mapping[str, Sequence[StockSplit]],
+    lines: Sequence[InstrumentLine],
+    inputs: ValuationInputs,
     missing: Counter[str],
 ) -> Portfolio | None:
-    """The same events in the base currency, each at the rate of its day; None where a rate is
-    missing, or none is wanted.
+    """Book the same events in the base currency, each at the rate of its day.
+
+    Returns:
+        None where a rate is missing, or no base currency is set.
     """
-    if not books.base:
+    if not inputs.base:
         return None
     converted = []
-    complete = True
     for event in events:
         code = currency[event.instrument]
-        rate = _ONE if code == books.base else books.rates.rate(code, books.base, event.day)
+        rate = _ONE if code == inputs.base else inputs.rates.rate(code, inputs.base, event.day)
         if rate is None:
             missing[code] += 1
-            complete = False
             continue
         copy = replace(event)
-        _times(copy, rate)
+        _multiply(copy, rate)
         converted.append(copy)
-    return book_events(converted, splits, lines) if complete else None
+    return book_events(converted, splits, lines) if len(converted) == len(events) else None
 
 
-def _row(
+def _position_row(
     position: InstrumentPosition,
     currency: str,
     scale: _Scale,
     base: InstrumentPosition | None,
-    books: ValuationInputs,
+    inputs: ValuationInputs,
 ) -> dict[str, Any]:
-    """A line of positions.parquet."""
     book = position.book
     symbol = _symbol(position.instrument)
-    series = books.market.get(symbol)
-    asset = books.known.classes.get(symbol, position.asset_class)
+    series = inputs.market.get(symbol)
     value = day = None
     if series is not None and scale.fits:
         day = series.day[-1].item()
-        later = [split.ratio for split in series.splits if split.day > series.as_of]
         value = book.quantity * Decimal(str(float(series.close[-1]))) / scale.unit
-        for ratio in later:
-            value /= ratio
-    unknown = (book.unknown_fifo, book.unknown)
-    known = [(book.held - units) / book.held if book.held else _ONE for units in unknown]
-    unrealised = [
-        None if value is None else value * share - book.side * cost
-        for share, cost in zip(known, (book.fifo, book.average), strict=True)
-    ]
-    rate = (
-        books.rates.rate(currency, books.base, day)
-        if base and day and currency != books.base
-        else _ONE
+        for split in series.splits:
+            if split.day > series.as_of:
+                value /= split.ratio
+    known_fifo, known_average = (
+        (book.held - units) / book.held if book.held else _ONE
+        for units in (book.unknown_fifo, book.unknown)
     )
-    unrealised_base = None
+    rate: Decimal | None = _ONE
+    if base and day and currency != inputs.base:
+        rate = inputs.rates.rate(currency, inputs.base, day)
+    in_base = None
     if base is not None and value is not None and rate is not None:
-        unrealised_base = value * known[0] * rate - base.book.side * base.book.fifo
+        in_base = value * known_fifo * rate - base.book.side * base.book.fifo
     row = {
         "instrument": symbol,
-        "asset_class": asset,
+        "asset_class": inputs.known.classes.get(symbol, position.asset_class),
         "currency": currency,
         "quantity": book.quantity,
         "cost_fifo": book.fifo,
         "cost_average": book.average,
-        "unknown_cost": unknown[0],
+        "unknown_cost": book.unknown_fifo,
         "realised_fifo": book.realised_fifo,
         "realised_average": book.realised_average,
         "sold_cost_fifo": book.closed_fifo,
@@ -310,11 +294,13 @@ def _row(
         "taxes": position.taxes,
         "value": value,
         "value_day": day,
-        "unrealised_fifo": unrealised[0],
-        "unrealised_average": unrealised[1],
-        "base_currency": books.base if base is not None else None,
+        "unrealised_fifo": None if value is None else value * known_fifo - book.side * book.fifo,
+        "unrealised_average": None
+        if value is None
+        else value * known_average - book.side * book.average,
+        "base_currency": inputs.base if base is not None else None,
         "realised_fifo_base": base.book.realised_fifo if base is not None else None,
-        "unrealised_fifo_base": unrealised_base,
+        "unrealised_fifo_base": in_base,
         "trades": position.trades,
         "first_day": position.first_day,
         "last_day": position.last_day,
@@ -325,74 +311,62 @@ def _row(
 
 
 def _findings(position: InstrumentPosition, currency: str) -> list[Finding]:
-    """What a person should know about a position in stocks or funds; options and coins are often
-    sold short or staked.
-    """
-    if position.asset_class not in SKILL_ASSET_CLASSES:
-        return []
-    found = []
-    first, last = position.first_day.isoformat(), position.last_day.isoformat()
+    """Report what does not add up in a position."""
+    findings = []
+    days = position.first_day.isoformat(), position.last_day.isoformat()
     symbol = _symbol(position.instrument)
-    if position.oversold_on:
+    # Options and coins are often sold short.
+    if position.oversold_on and position.asset_class in SKILL_ASSET_CLASSES:
         text = (
-            f"{position.oversold.normalize():f} units were sold that were not held ({currency or 'no currency'}), first on "
-            f"{position.oversold_on}: a short sale, or a purchase that is missing. Import the older history, or write the split "
-            "that explains it into data/instruments.csv"
+            f"{position.oversold.normalize():f} units were sold that were not held"
+            f" ({currency or 'no currency'}), first on {position.oversold_on}: a short sale, or a"
+            " purchase that is missing. Import the older history, or write the split that explains"
+            " it into data/instruments.csv"
         )
-        found.append(
-            Finding(
-                "sold more than held",
-                symbol,
-                position.oversold_on.isoformat(),
-                last,
-                position.trades,
-                1.0,
-                text,
-            )
-        )
-    if (unknown := position.book.unknown_fifo) > 0:
-        text = f"{unknown.normalize():f} units came in without a price: their gain is not counted"
-        found.append(Finding("unknown cost", symbol, first, last, position.trades, 1.0, text))
-    if (unknown := position.book.unknown_sold) > 0:
+        first_day = position.oversold_on.isoformat()
+        rule = "sold more than held"
+        findings.append(Finding(rule, symbol, first_day, days[1], position.trades, 1.0, text))
+    remedy = "Import the export of the broker where they were bought"
+    if (units := position.book.unknown_fifo) and position.asset_class != AssetClass.CASH:
+        text = f"{units.normalize():f} units came in without a price: their gain is not counted."
+        rule = "unknown cost"
+        findings.append(Finding(rule, symbol, *days, position.trades, 1.0, f"{text} {remedy}"))
+    if (units := position.book.unknown_sold) and position.asset_class != AssetClass.CASH:
         text = (
-            f"{unknown.normalize():f} units were sold that had come in without a price: what they brought is counted in no gain. "
-            "Import the export of the broker where they were bought"
+            f"{units.normalize():f} units were sold that had come in without a price: what they"
+            " brought is counted in no gain."
         )
-        found.append(Finding("unknown cost: sold", symbol, first, last, position.trades, 1.0, text))
-    return found
+        rule = "unknown cost: sold"
+        findings.append(Finding(rule, symbol, *days, position.trades, 1.0, f"{text} {remedy}"))
+    return findings
 
 
-def _steps(made: Portfolio, scales: dict[str, _Scale], books: ValuationInputs) -> list[StepRow]:
-    """Lines of steps.parquet: of stocks and funds whose candles their trades fit."""
-    lines: list[StepRow] = []
+def _step_rows(
+    portfolio: Portfolio, scales: dict[str, _Scale], inputs: ValuationInputs
+) -> list[StepRow]:
+    """Return rows of steps.parquet: of stocks and funds whose candles their trades fit."""
+    rows: list[StepRow] = []
     fitting = {
-        name: _fitting(position, scales.get(name, _Scale()), books)
-        for name, position in made.positions.items()
+        name: scales.get(name, _Scale())
+        for name, position in portfolio.positions.items()
+        if _is_learnt_from(position, inputs)
     }
-    for step in made.steps:
-        if (scale := fitting[step.instrument]) is None:
+    for change in portfolio.changes:
+        scale = fitting.get(change.instrument)
+        if scale is None or not scale.fits:
             continue
-        series = books.market[step.instrument]
-        quantity, price = step.quantity, step.price
-        if series.splits and (factor := series.factor(step.day)) != 1:
-            quantity, price = quantity * factor, price / factor
-        if scale.unit != 1:
-            price *= scale.unit
-        at, rank, ref = step.order
-        lines.append(
-            (ref, step.instrument, step.day, at, rank, float(quantity), float(price), step.decided)
-        )
-    return lines
+        series = inputs.market[change.instrument]
+        factor = series.factor(change.day) if series.splits else _ONE
+        quantity, price = change.quantity * factor, change.price / factor * scale.unit
+        at, rank, ref = change.order
+        numbers = float(quantity), float(price)
+        rows.append((ref, change.instrument, change.day, at, rank, *numbers, change.decided))
+    return rows
 
 
-def _fitting(position: InstrumentPosition, scale: _Scale, books: ValuationInputs) -> _Scale | None:
-    """The scale of an instrument that skills may learn from; None for the others."""
-    name = position.instrument
-    asset = books.known.classes.get(name, position.asset_class)
-    fits = (
-        name in books.market
-        and scale.fits
-        and asset in SKILL_ASSET_CLASSES
-        and name not in books.known.left_out
-    )
-    return scale if fits else None
+def _is_learnt_from(position: InstrumentPosition, inputs: ValuationInputs) -> bool:
+    """Return whether skills may learn from an instrument."""
+    name, known = position.instrument, inputs.known
+    asset_class = known.classes.get(name, position.asset_class)
+    has_candles = name in inputs.market and name not in known.left_out
+    return has_candles and asset_class in SKILL_ASSET_CLASSES

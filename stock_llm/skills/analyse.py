@@ -1,7 +1,7 @@
 """Analyse a stock: trend, recommendation with confidence, what speaks for it, the risks, support
 and resistance."""
 
-from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.market.situation import Situation, format_price
 from stock_llm.skills import statements
 from stock_llm.skills.claims import find_claims
@@ -11,6 +11,7 @@ from stock_llm.skills.decision_rows import (
     check_sentences,
     decision_row,
     grounded,
+    parse_complete,
     pick_wording,
     situation_of,
 )
@@ -31,7 +32,7 @@ INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
 def answer(
     situation: Situation, recommendation: str, confidence: int, language: Language
 ) -> SkillAnswer:
-    """The answer that is taught: true sentences about the situation and the given
+    """The answer to train on: true sentences about the situation and the given
     recommendation."""
     insights = (statements.sma50, statements.rsi, statements.macd)
     return SkillAnswer(
@@ -46,36 +47,27 @@ def answer(
     )
 
 
-def row(moment: DecisionPoint, odds: BaseRates, language: Language, phrasing: int) -> Row:
-    """One row; `phrasing` picks the wording of the question."""
-    situation = moment.situation
-    confidence = odds.confidence(situation, moment.outcome)
-    taught = answer(situation, moment.outcome, confidence, language)
+def row(decision: DecisionPoint, base_rates: BaseRates, language: Language, phrasing: int) -> Row:
+    """Builds one row; `phrasing` picks the wording of the question."""
+    situation = decision.situation
+    confidence = base_rates.confidence(situation, decision.outcome)
+    taught = answer(situation, decision.outcome, confidence, language)
     return decision_row(
         NAME,
         pick_wording(INSTRUCTIONS[language], phrasing, symbol=situation.symbol),
         taught,
-        moment,
+        decision,
     )
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the outcome's recommendation, trend, both levels, a named value told, grounded
-    numbers, true sentences, language.
+    """Scores an answer by the outcome's recommendation, trend, both levels, a named value stated,
+    grounded numbers, true sentences, language.
 
     The confidence has its own score, `Score.brier`.
     """
-    try:
-        given = parse_answer(text)
-    except AnswerError:
-        return UNPARSED
-    if not (
-        given.recommendation
-        and given.trend
-        and given.confidence is not None
-        and given.insights
-        and given.risks
-    ):
+    given = parse_complete(text, "recommendation", "trend", "confidence", "insights", "risks")
+    if given is None:
         return UNPARSED
     situation = situation_of(row)
     sentences = check_sentences(given.bullets, row, lambda piece: find_claims(piece, situation))
@@ -89,7 +81,7 @@ def score(row: Row, text: str) -> Score:
             (given.support, given.resistance)
             == (format_price(situation.support), format_price(situation.resistance))
         ),
-        told=float(bool(sentences.told)),
+        told=float(bool(sentences.stated)),
         grounded=grounded(given, row.input, sentences),
         truth=sentences.truth,
         language=float(given.language == row.language),

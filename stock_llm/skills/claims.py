@@ -1,11 +1,10 @@
-"""What a sentence claims about a situation, and whether it is so.
+"""Finds what a sentence claims about a situation, and checks each claim.
 
-In: a sentence in English or Thai, in any wording, and a situation. Out: its claims that code can
-check: a value ("RSI14 58.3"), a side ("the close is not above SMA50", "RSI14 exceeds 70"), a
-distance or share in percent, a zone, inside or between bounds. A sentence without any is neither
-true nor false here. What would be ("may fall below support") is no claim. A quantity that comes
-after "above" belongs to it, any other is the subject of what follows. Does not know skills, nor
-what is good to say.
+The sentence may be English or Thai, in any wording. A claim is a value ("RSI14 58.3"), a side ("the
+close is not above SMA50", "RSI14 exceeds 70"), a distance or share in percent, a zone, inside or
+between bounds. A sentence without any is neither true nor false here; what would be ("may fall
+below support") is no claim. A quantity behind "above" belongs to it, any other is the subject of
+what follows.
 """
 
 import re
@@ -19,7 +18,7 @@ from stock_llm.market.situation import Situation, format_percent, format_ratio
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim.
+    """A claim that a sentence makes.
 
     Attributes:
         about: the situation's attribute, "bands" for both of them.
@@ -81,16 +80,16 @@ _TO_OBJECT = re.compile(
 
 
 def find_claims(sentence: str, s: Situation) -> list[Claim]:
-    """The claims of one sentence, in no order."""
+    """Finds the claims of one sentence, in no order."""
     return _Reader(sentence.lower(), s).read()
 
 
 class _Reader:
-    """Goes through the words of a sentence once, from left to right."""
+    """Reads the words of a sentence once, from left to right."""
 
     def __init__(self, text: str, s: Situation):
         self.text, self.s = text, s
-        self.found: list[Claim] = []
+        self.claims: list[Claim] = []
         self.named: list[str] = []
         self.shares: list[tuple[TextNumber, bool]] = []
         """Percentages, and whether they come where a value would."""
@@ -136,7 +135,7 @@ class _Reader:
                 self._quantity(kind, start, end)
         for share, in_place in self.shares:
             self._share(share, in_place)
-        return self.found
+        return self.claims
 
     def _whole(self, word: str, start: int, end: int) -> bool:
         """Whether a Latin word stands alone; Thai is written without spaces."""
@@ -198,7 +197,7 @@ class _Reader:
                 else self._value(self.valued)
             )
             holds = (number.value == expected) != self.no
-            self.found.append(Claim(self.valued, holds, value=not self.no))
+            self.claims.append(Claim(self.valued, holds, value=not self.no))
             self.bound, self.valued_at, self.no = self.bound + 1, end, False
             if self.valued != "bands" or self.bound > 1:
                 self.valued = ""
@@ -220,19 +219,19 @@ class _Reader:
         named = set(self.named) | ({"close"} if len(set(self.named)) == 1 else set())
         known = [text(self.s) for pair, text in _SHARES.items() if named.issuperset(pair)]
         if known:
-            said = str(share)
+            written = str(share)
             self._say(
-                self.named[0], any(said in (text, text.lstrip("+-")) for text in known), False
+                self.named[0], any(written in (text, text.lstrip("+-")) for text in known), False
             )
         elif in_place:
             self._say(self.named[-1], False, False)
 
     def _say(self, about: str, holds: bool, denied: bool) -> None:
         if not self.unsure:
-            self.found.append(Claim(about, holds != denied))
+            self.claims.append(Claim(about, holds != denied))
 
     def _value(self, name: str) -> float:
-        return getattr(self.s, name)
+        return float(getattr(self.s, name))
 
 
 def rsi_reading(s: Situation) -> str:

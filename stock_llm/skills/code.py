@@ -1,6 +1,6 @@
-"""Code for a trading strategy: a described rule becomes a Python function, marked by running it.
+"""Code for a trading strategy: a described rule becomes a Python function, scored by running it.
 
-A model's code is not trusted; stock_llm/evaluation/sandbox.py says what becomes of it.
+The function runs in stock_llm/evaluation/sandbox.py, because a model's code is not trusted.
 """
 
 import itertools
@@ -109,8 +109,8 @@ def _described(conditions: tuple[str, ...], language: Language) -> str:
 
 
 def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Row:
-    """One row; it is about no stock and no time, `as_of` only says on which side of the split it
-    lies."""
+    """Builds one row; it is about no stock and no time, `as_of` only says on which side of the
+    split it lies."""
     instruction = pick_wording(
         INSTRUCTIONS[language],
         phrasing,
@@ -135,16 +135,16 @@ def row(strategy: Strategy, as_of: str, language: Language, phrasing: int) -> Ro
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the share of right answers on a grid of situations, balanced over BUY, HOLD and SELL
-    and corrected for chance."""
+    """Scores an answer by the share of right answers on a grid of situations, balanced over BUY,
+    HOLD and SELL and corrected for chance."""
     fenced = re.fullmatch(r"\s*```(?:python)?\n(.*?)\n?```\s*", text, re.DOTALL)
     kept = row.facts["strategy"]
     strategy = Strategy(tuple(kept["buy"]), tuple(kept["sell"]))
-    said = sandbox.run(fenced[1], "signal", ARGUMENTS, GRID) if fenced else None
-    if said is None:
+    results = sandbox.run(fenced[1], "signal", ARGUMENTS, GRID) if fenced else None
+    if results is None:
         return UNPARSED
     rights: dict[str, list[bool]] = {}
-    for case, word in zip(GRID, said, strict=True):
+    for case, word in zip(GRID, results, strict=True):
         expected = strategy.says(case)
         rights.setdefault(expected, []).append(word == expected)
     chance = 1 / len(rights)

@@ -1,9 +1,8 @@
-"""Decision records: a situation at a close, and what the market did afterwards.
+"""Decision points: a situation at a close, and what the market did afterwards.
 
 The label is an outcome, never a rule: the return from the next session's open to the close
 `HORIZON` sessions later, measured in the stock's own daily volatility times the square root of the
-horizon. Above +0.5 is BUY, below -0.5 SELL, else HOLD. Does not know skills, languages or the
-split.
+horizon. Above +0.5 is BUY, below -0.5 SELL, else HOLD.
 """
 
 from collections import Counter
@@ -72,7 +71,7 @@ def decision_point_at(
     situation: Situation,
     source: dict[str, str],
 ) -> DecisionPoint | None:
-    """The decision record of session `index`; None where the outcome is not known yet."""
+    """Builds the decision point of session `index`; None if its outcome is not known yet."""
     if not np.isfinite(scores[index]):
         return None
     day = series.candles.day
@@ -91,16 +90,16 @@ each."""
 
 
 class BaseRates:
-    """How often each outcome followed situations of a kind, counted on training moments only."""
+    """How often each outcome followed a kind of situation, counted on training decisions only."""
 
     def __init__(self, moments: Iterable[DecisionPoint] = ()):
         self._counts: dict[SituationKind, Counter[str]] = {}
         self._all: Counter[str] = Counter()
-        for moment in moments:
-            self.count(_kind(moment.situation), moment.outcome, 1)
+        for decision in moments:
+            self.count(_kind(decision.situation), decision.outcome, 1)
 
     def count(self, kind: SituationKind, outcome: str, times: int) -> None:
-        """Adds `times` moments of a kind with that outcome."""
+        """Adds `times` decisions of a kind with that outcome."""
         self._counts.setdefault(kind, Counter())[outcome] += times
         self._all[outcome] += times
 

@@ -1,11 +1,10 @@
-"""What the skills about a decision share: the row of a moment, its situation kept for the scorer,
-the check of its sentences."""
+"""What skills share: building the row of a decision point, and checking an answer's sentences."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from stock_llm.evaluation.answers import SkillAnswer
+from stock_llm.evaluation.answers import AnswerError, SkillAnswer, parse_answer
 from stock_llm.market.situation import Position, Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim
@@ -13,9 +12,9 @@ from stock_llm.skills.decision_point import DecisionPoint
 from stock_llm.skills.row import Row
 
 
-def decision_row(skill: str, instruction: str, answer: SkillAnswer, moment: DecisionPoint) -> Row:
-    """A row whose label is the moment's outcome."""
-    situation = moment.situation
+def decision_row(skill: str, instruction: str, answer: SkillAnswer, decision: DecisionPoint) -> Row:
+    """Builds a row whose label is the outcome of the decision point."""
+    situation = decision.situation
     return Row(
         skill=skill,
         language=answer.language,
@@ -24,10 +23,10 @@ def decision_row(skill: str, instruction: str, answer: SkillAnswer, moment: Deci
         instruction=instruction,
         input=situation.block(),
         output=answer.text(),
-        source=moment.source,
-        label=moment.outcome,
-        label_from=moment.outcome_from,
-        label_until=moment.outcome_until,
+        source=decision.source,
+        label=decision.outcome,
+        label_from=decision.outcome_from,
+        label_until=decision.outcome_until,
         facts=facts(situation),
     )
 
@@ -39,24 +38,34 @@ def facts(situation: Situation) -> dict[str, Any]:
 
 
 def situation_of(row: Row) -> Situation:
-    """The situation that `facts` kept."""
+    """The situation in a row's facts."""
     values = dict(row.facts["situation"])
     if values["position"]:
         values["position"] = Position(**values["position"])
     return Situation(**values)
 
 
+def parse_complete(text: str, *lines: str) -> SkillAnswer | None:
+    """Parses an answer; None if it is not in the format or one of the `lines` is missing."""
+    try:
+        answer = parse_answer(text)
+    except AnswerError:
+        return None
+    missing = [name for name in lines if getattr(answer, name) in (None, ())]
+    return None if missing else answer
+
+
 @dataclass(frozen=True)
 class SentenceCheck:
-    """What became of an answer's sentences.
+    """How an answer's sentences were checked.
 
     Attributes:
         truth: share of the sentences in which something was checked and nothing is false.
-        told: what such a sentence states the value of, and rightly.
+        stated: what such sentences state the right value of.
     """
 
     truth: float
-    told: frozenset[str]
+    stated: frozenset[str]
 
 
 def check_sentences(
@@ -66,15 +75,15 @@ def check_sentences(
     input whole is no sentence."""
     lines = f"\n{row.input}\n"
     right, count = 0, 0
-    told: set[str] = set()
+    stated: set[str] = set()
     for bullet in bullets:
         for piece in statements.pieces(bullet):
             count += 1
-            found = [] if f"\n{piece.rstrip('.')}\n" in lines else claimed(piece)
-            if statements.all_claims_hold(found):
+            claims = [] if f"\n{piece.rstrip('.')}\n" in lines else claimed(piece)
+            if statements.all_claims_hold(claims):
                 right += 1
-                told.update(claim.about for claim in found if claim.value)
-    return SentenceCheck(right / count if count else 0.0, frozenset(told))
+                stated.update(claim.about for claim in claims if claim.value)
+    return SentenceCheck(right / count if count else 0.0, frozenset(stated))
 
 
 def grounded(answer: SkillAnswer, source: str, sentences: SentenceCheck) -> float:
@@ -83,7 +92,7 @@ def grounded(answer: SkillAnswer, source: str, sentences: SentenceCheck) -> floa
     0.0 where no value is told rightly: a number without the name that it belongs to says nothing,
     whether it is known or not.
     """
-    if not sentences.told:
+    if not sentences.stated:
         return 0.0
     levels = (level for level in (answer.support, answer.resistance) if level)
     return statements.grounded("\n".join((*answer.bullets, *levels)), source)
@@ -102,5 +111,5 @@ def brier(answer: SkillAnswer, right: bool) -> float:
 
 
 def pick_wording(choices: tuple[str, ...], phrasing: int, **names: str) -> str:
-    """One of the wordings, its names filled in."""
+    """Picks one of the wordings and fills in its names."""
     return choices[phrasing % len(choices)].format(**names)

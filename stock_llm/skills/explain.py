@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.market.situation import Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims
@@ -12,6 +12,7 @@ from stock_llm.skills.decision_rows import (
     check_sentences,
     facts,
     grounded,
+    parse_complete,
     pick_wording,
     situation_of,
 )
@@ -94,7 +95,7 @@ TEXTBOOK: dict[str, Textbook] = {
 
 
 def answer(situation: Situation, indicator: str, language: Language) -> SkillAnswer:
-    """The textbook's reading, the numbers it rests on, and what it means."""
+    """The textbook's reading, the numbers behind it, and what it means."""
     book = TEXTBOOK[indicator]
     reading = book.reading(situation)
     return SkillAnswer(
@@ -105,7 +106,7 @@ def answer(situation: Situation, indicator: str, language: Language) -> SkillAns
 
 
 def row(situation: Situation, indicator: str, language: Language, phrasing: int) -> Row:
-    """One row about one indicator of a situation; it looks at nothing after the close."""
+    """Builds one row about one indicator of a situation; it looks at nothing after the close."""
     taught = answer(situation, indicator, language)
     return Row(
         skill=NAME,
@@ -126,17 +127,14 @@ def row(situation: Situation, indicator: str, language: Language, phrasing: int)
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the textbook's reading, grounded numbers, true sentences, the indicator's value told,
-    the language.
+    """Scores an answer by the textbook's reading, grounded numbers, true sentences, the indicator's
+    value stated, the language.
 
     What the reading means can only be checked in the textbook's own words, and then it has to be
     the meaning of this reading.
     """
-    try:
-        given = parse_answer(text)
-    except AnswerError:
-        return UNPARSED
-    if not (given.reading and given.insights):
+    given = parse_complete(text, "reading", "insights")
+    if given is None:
         return UNPARSED
     situation, book = situation_of(row), TEXTBOOK[row.facts["indicator"]]
     meanings = {text: reading for reading, texts in book.meaning.items() for text in texts.values()}
@@ -152,6 +150,6 @@ def score(row: Row, text: str) -> Score:
         reading=float(given.reading == row.label),
         grounded=grounded(given, row.input, sentences),
         truth=sentences.truth,
-        value=float(not sentences.told.isdisjoint(book.values)),
+        value=float(not sentences.stated.isdisjoint(book.values)),
         language=float(given.language == row.language),
     )

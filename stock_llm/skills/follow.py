@@ -27,7 +27,7 @@ def wanted(item: FeedbackItem) -> str | None:
 
 
 def row(item: FeedbackItem, answer: str) -> Row:
-    """One row; it looks at nothing after the moment that the question was about."""
+    """Builds one row; it looks at nothing after the moment that the question was about."""
     as_of = item.as_of or item.created_at.date().isoformat()
     try:
         label = _stated(parse_answer(answer)) or TEXT
@@ -63,8 +63,8 @@ def _stated(answer: SkillAnswer) -> str:
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks against the user's own wording: the same class ("recommendation", whichever label it
-    has), lines and language.
+    """Scores an answer against the user's own wording: the same class ("recommendation", whichever
+    label it has), lines and language.
 
     `lines` is the share of lines that both have, of the longer list: what the user did not write
     costs as much as what is left out. `verdicts`, `confidence` and `levels` are marked where either
@@ -80,9 +80,9 @@ def score(row: Row, text: str) -> Score:
         given, right = parse_answer(text), parse_answer(row.output)
     except AnswerError:
         return UNPARSED
-    said = _stated(given)
+    stated = _stated(given)
     checks = {
-        "recommendation": float(said == row.label),
+        "recommendation": float(stated == row.label),
         "lines": _common(given.bullets, right.bullets),
     }
     verdicts = [(getattr(given, name), getattr(right, name)) for name in VERDICTS]
@@ -94,7 +94,7 @@ def score(row: Row, text: str) -> Score:
         checks["levels"] = float(
             (given.support, given.resistance) == (right.support, right.resistance)
         )
-    return mean_of(said, **checks, language=float(given.language == right.language))
+    return mean_of(stated, **checks, language=float(given.language == right.language))
 
 
 def _common(mine: tuple[str, ...], theirs: tuple[str, ...]) -> float:

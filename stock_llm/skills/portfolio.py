@@ -1,9 +1,9 @@
-"""Review of the user's portfolio as it stood at a close: how it is spread, what it gained, what
-carries and what drags it.
+"""Review of the user's portfolio at a close: how it is spread, what it gained, its best and worst
+holding.
 
 Everything is computed from the positions; shares of the value are shown, amounts of money are not.
-How concentrated a portfolio is follows a rule, and the row says so (source kind "positions", label
-by `Portfolio.concentration`).
+Concentration follows a rule, and the row says so (source kind "positions", label by
+`Portfolio.concentration`).
 """
 
 import re
@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.evaluation.numbers import TextNumber, find_numbers
 from stock_llm.market.situation import format_percent, format_price, format_ratio
 from stock_llm.skills.claims import Claim
-from stock_llm.skills.decision_rows import check_sentences, grounded, pick_wording
+from stock_llm.skills.decision_rows import check_sentences, grounded, parse_complete, pick_wording
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "portfolio"
@@ -57,18 +57,20 @@ class Portfolio:
 
     @cached_property
     def value(self) -> float:
-        return sum(one.value for one in self.held)
+        return sum(holding.value for holding in self.held)
 
     @property
     def result(self) -> str:
         """Unrealised return on what everything cost, in percent, signed."""
-        return format_percent(self.value, sum(one.quantity * one.cost for one in self.held))
+        return format_percent(
+            self.value, sum(holding.quantity * holding.cost for holding in self.held)
+        )
 
     @property
     def equal_holdings(self) -> float:
         """How many holdings of equal size would be spread as widely: 1 / Herfindahl index of the
         weights (Hirschman 1964)."""
-        return round(1 / sum((one.value / self.value) ** 2 for one in self.held), 1)
+        return round(1 / sum((holding.value / self.value) ** 2 for holding in self.held), 1)
 
     @property
     def concentration(self) -> str:
@@ -83,7 +85,7 @@ class Portfolio:
 
     def weight(self, *held: PortfolioHolding) -> str:
         """Share of the value, in percent."""
-        return format_ratio(sum(one.value for one in held), self.value)
+        return format_ratio(sum(holding.value for holding in held), self.value)
 
     def lines(self) -> dict[str, str]:
         """Name → the text after the colon, in the order of the block."""
@@ -112,16 +114,21 @@ class Portfolio:
 def portfolio_of(as_of: str, held: list[PortfolioHolding]) -> Portfolio | None:
     """The portfolio to review; None where there are fewer than two holdings, or no gain and no
     loss."""
-    found = Portfolio(as_of, tuple(sorted(held, key=lambda one: (-one.value, one.symbol))))
-    return found if len(held) > 1 and found.result != "+0.0%" else None
+    portfolio = Portfolio(
+        as_of, tuple(sorted(held, key=lambda holding: (-holding.value, holding.symbol)))
+    )
+    return portfolio if len(held) > 1 and portfolio.result != "+0.0%" else None
 
 
 def answer(portfolio: Portfolio, language: Language) -> SkillAnswer:
-    """The answer that is taught; every number is one of the block."""
+    """The answer to train on; every number is one of the block."""
     largest = portfolio.held[0]
-    listed = sorted(portfolio.held[:SHOWN], key=lambda one: (one.close / one.cost, one.symbol))
+    listed = sorted(
+        portfolio.held[:SHOWN], key=lambda holding: (holding.close / holding.cost, holding.symbol)
+    )
     worst, best = (
-        (one.symbol, format_percent(one.close, one.cost)) for one in (listed[0], listed[-1])
+        (holding.symbol, format_percent(holding.close, holding.cost))
+        for holding in (listed[0], listed[-1])
     )
     weight, both, equal = (
         portfolio.weight(largest),
@@ -153,7 +160,7 @@ def answer(portfolio: Portfolio, language: Language) -> SkillAnswer:
 
 
 def row(portfolio: Portfolio, language: Language, phrasing: int) -> Row:
-    """One row; it looks at nothing after the close."""
+    """Builds one row; it looks at nothing after the close."""
     return Row(
         skill=NAME,
         language=language,
@@ -172,19 +179,18 @@ def row(portfolio: Portfolio, language: Language, phrasing: int) -> Row:
 
 def facts(portfolio: Portfolio) -> dict[str, Any]:
     """The positions as JSON values, so that the scorer can compute everything again."""
-    return {"held": [asdict(one) for one in portfolio.held]}
+    return {"held": [asdict(holding) for holding in portfolio.held]}
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: gain or loss, concentration, largest holding and return told, grounded numbers, true
-    sentences, the language."""
-    try:
-        given = parse_answer(text)
-    except AnswerError:
+    """Scores an answer by gain or loss, concentration, largest holding and return stated, grounded
+    numbers, true sentences, the language."""
+    given = parse_complete(text, "outcome", "concentration", "insights")
+    if given is None:
         return UNPARSED
-    if not (given.outcome and given.concentration and given.insights):
-        return UNPARSED
-    portfolio = Portfolio(row.as_of, tuple(PortfolioHolding(**one) for one in row.facts["held"]))
+    portfolio = Portfolio(
+        row.as_of, tuple(PortfolioHolding(**holding) for holding in row.facts["held"])
+    )
     sentences = check_sentences(
         _undotted(given.bullets, portfolio), row, lambda piece: claimed(piece, portfolio)
     )
@@ -192,7 +198,7 @@ def score(row: Row, text: str) -> Score:
         given.outcome,
         outcome=float(given.outcome == ("GAIN" if portfolio.result.startswith("+") else "LOSS")),
         concentration=float(given.concentration == portfolio.concentration),
-        told=len(sentences.told & {"largest", "result"}) / 2,
+        told=len(sentences.stated & {"largest", "result"}) / 2,
         grounded=grounded(given, row.input, sentences),
         truth=sentences.truth,
         language=float(given.language == row.language),
@@ -204,11 +210,11 @@ _DOT = "\u2024"
 
 
 def _undotted(bullets: tuple[str, ...], portfolio: Portfolio) -> list[str]:
-    dotted = [one.symbol for one in portfolio.held[:SHOWN] if one.symbol.endswith(".")]
-    told = list(bullets)
+    dotted = [holding.symbol for holding in portfolio.held[:SHOWN] if holding.symbol.endswith(".")]
+    undotted = list(bullets)
     for symbol in dotted:
-        told = [bullet.replace(f"{symbol} ", f"{symbol[:-1]}{_DOT} ") for bullet in told]
-    return told
+        undotted = [bullet.replace(f"{symbol} ", f"{symbol[:-1]}{_DOT} ") for bullet in undotted]
+    return undotted
 
 
 _WORD = re.compile(r"[^\s,;:()฀-๿]+")
@@ -231,7 +237,7 @@ class _Part:
     """The words of a sentence from a holding's symbol to the next; those before the first have
     none."""
 
-    one: PortfolioHolding | None
+    holding: PortfolioHolding | None
     text: str
 
     @cached_property
@@ -249,70 +255,72 @@ def claimed(piece: str, portfolio: Portfolio) -> list[Claim]:
     sign is a return; one without is a share of the value, or with a word such as "lost" a return.
     "largest" is the largest holding's weight, "result" the return of the whole.
     """
-    found: list[Claim] = []
+    claims: list[Claim] = []
     if equal := _EQUAL.search(piece):
-        found.append(Claim("equal", equal[1] == f"{portfolio.equal_holdings:.1f}", value=True))
+        claims.append(Claim("equal", equal[1] == f"{portfolio.equal_holdings:.1f}", value=True))
         piece = piece[: equal.start()] + piece[equal.end() :]
     parts = _parts(piece, portfolio)
     both = portfolio.weight(*portfolio.held[:2]) if _TWO.search(piece.lower()) else ""
     for number, part in enumerate(parts):
-        later = parts[number + 1].one if number + 1 < len(parts) else None
+        later = parts[number + 1].holding if number + 1 < len(parts) else None
         for match in _RANK.finditer(part.text):
-            about = later if later and _NEXT.fullmatch(part.text, match.end()) else part.one
+            about = later if later and _NEXT.fullmatch(part.text, match.end()) else part.holding
             if about:
-                found.append(Claim("rank", _ranks(about, match.lastgroup or "", portfolio)))
-        owner = part.one or (later if part.gained is None else None)
+                claims.append(Claim("rank", _ranks(about, match.lastgroup or "", portfolio)))
+        owner = part.holding or (later if part.gained is None else None)
         if part.gained is not None:
             change = format_percent(owner.close, owner.cost) if owner else portfolio.result
-            found.append(Claim("outcome", part.gained == change.startswith("+")))
+            claims.append(Claim("outcome", part.gained == change.startswith("+")))
         for figure in find_numbers(part.text):
             if both and str(figure) == both:
-                found.append(Claim("two", True, value=True))
+                claims.append(Claim("two", True, value=True))
             elif owner:
-                found.append(_of_holding(figure, owner, part.gained, portfolio))
+                claims.append(_of_holding(figure, owner, part.gained, portfolio))
             elif part.gained is not None or _RETURN.search(part.text):
                 known = (
                     portfolio.result,
                     portfolio.result.lstrip("+-") if part.gained is not None else "",
                 )
-                found.append(Claim("result", str(figure) in known, value=True))
+                claims.append(Claim("result", str(figure) in known, value=True))
             elif both and figure.unit == "%":
-                found.append(Claim("two", False))
-    return found
+                claims.append(Claim("two", False))
+    return claims
 
 
 def _parts(piece: str, portfolio: Portfolio) -> list[_Part]:
-    held = {one.symbol: one for one in portfolio.held[:SHOWN]}
-    parts, start, one = [], 0, None
+    held = {holding.symbol: holding for holding in portfolio.held[:SHOWN]}
+    parts, start, holding = [], 0, None
     for match in _WORD.finditer(piece):
         word = match[0].replace(_DOT, ".")
         if other := held.get(word) or held.get(word.rstrip(".")):
-            parts.append(_Part(one, piece[start : match.start()].lower()))
-            start, one = match.end(), other
-    return [*parts, _Part(one, piece[start:].lower())]
+            parts.append(_Part(holding, piece[start : match.start()].lower()))
+            start, holding = match.end(), other
+    return [*parts, _Part(holding, piece[start:].lower())]
 
 
-def _ranks(one: PortfolioHolding, rank: str, portfolio: Portfolio) -> bool:
+def _ranks(holding: PortfolioHolding, rank: str, portfolio: Portfolio) -> bool:
     """Whether a holding is the largest, or has the best or worst return of those listed; as
     printed, so that ties are both."""
     if rank == "largest":
-        return portfolio.weight(one) == portfolio.weight(portfolio.held[0])
+        return portfolio.weight(holding) == portfolio.weight(portfolio.held[0])
     first = (max if rank == "best" else min)(
         portfolio.held[:SHOWN], key=lambda other: other.close / other.cost
     )
-    return format_percent(one.close, one.cost) == format_percent(first.close, first.cost)
+    return format_percent(holding.close, holding.cost) == format_percent(first.close, first.cost)
 
 
 def _of_holding(
-    figure: TextNumber, one: PortfolioHolding, gained: bool | None, portfolio: Portfolio
+    figure: TextNumber, holding: PortfolioHolding, gained: bool | None, portfolio: Portfolio
 ) -> Claim:
-    change, weight = format_percent(one.close, one.cost), portfolio.weight(one)
-    said = str(figure)
-    if said == weight and gained is None:
-        return Claim("largest" if one is portfolio.held[0] else one.symbol, True, value=True)
+    change, weight = format_percent(holding.close, holding.cost), portfolio.weight(holding)
+    written = str(figure)
+    if written == weight and gained is None:
+        return Claim(
+            "largest" if holding is portfolio.held[0] else holding.symbol, True, value=True
+        )
     known = (
-        (change, format_price(one.cost), format_price(one.close))
+        (change, format_price(holding.cost), format_price(holding.close))
         if gained is None
         else (change, change.lstrip("+-"))
     )
-    return Claim(one.symbol, said in known, value=True)
+    return Claim(holding.symbol, written in known, value=True)

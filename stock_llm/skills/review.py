@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.evaluation.numbers import find_numbers
 from stock_llm.market.situation import Situation, format_percent, format_price
 from stock_llm.skills import statements
@@ -12,6 +12,7 @@ from stock_llm.skills.decision_rows import (
     check_sentences,
     facts,
     grounded,
+    parse_complete,
     pick_wording,
     situation_of,
 )
@@ -70,7 +71,7 @@ class ClosedTrade:
 
 
 def answer(trade: ClosedTrade, language: Language) -> SkillAnswer:
-    """What came of the trade, in computed sentences."""
+    """The answer to train on: the trade's result in computed sentences."""
     size = trade.result.lstrip("+-")
     if language == "th":
         came = f"{'กำไร' if trade.gained else 'ขาดทุน'} {size} ใน {trade.days} วัน"
@@ -88,7 +89,7 @@ def answer(trade: ClosedTrade, language: Language) -> SkillAnswer:
 
 
 def row(trade: ClosedTrade, language: Language, phrasing: int) -> Row:
-    """One row; its label is known on the day of the sale."""
+    """Builds one row; its label is known on the day of the sale."""
     taught = answer(trade, language)
     return Row(
         skill=NAME,
@@ -120,43 +121,40 @@ def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
     "result" is the return, told by a sign, or by a word such as "lost"; "days" how long it was
     held. Facts of the row know both.
     """
-    found, low = find_claims(piece, entry), piece.lower()
+    claimed, low = find_claims(piece, entry), piece.lower()
     gain: bool | None = None
     for match in _TOLD.finditer(low):
         if match.lastgroup in ("gain", "loss"):
             gain = (match.lastgroup == "gain") != bool(match["no"])
-            found.append(Claim("outcome", gain == (row.label == "GAIN")))
+            claimed.append(Claim("outcome", gain == (row.label == "GAIN")))
         else:
             way = match.lastgroup == ("with" if entry.close > entry.sma50 else "against")
-            found.append(Claim("way", way != bool(match["no"])))
+            claimed.append(Claim("way", way != bool(match["no"])))
     for number in find_numbers(piece):
         if number.unit == "day":
-            found.append(Claim("days", number.digits == row.facts["days"], value=True))
+            claimed.append(Claim("days", number.digits == row.facts["days"], value=True))
         elif number.unit == "%" and (gain is not None or _RETURN.search(low)):
             signed = number.sign == ("+" if row.label == "GAIN" else "-") or (
                 not number.sign and gain is not None
             )
-            found.append(
+            claimed.append(
                 Claim("result", signed and f"{number.digits}%" == row.facts["result"], value=True)
             )
-    return found
+    return claimed
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: gain or loss, its size and length told (half each), grounded numbers, true sentences,
-    the language."""
-    try:
-        given = parse_answer(text)
-    except AnswerError:
-        return UNPARSED
-    if not (given.outcome and given.insights):
+    """Scores an answer by gain or loss, its size and length stated (half each), grounded numbers,
+    true sentences, the language."""
+    given = parse_complete(text, "outcome", "insights")
+    if given is None:
         return UNPARSED
     entry = situation_of(row)
     sentences = check_sentences(given.bullets, row, lambda piece: claimed(piece, row, entry))
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == row.label),
-        told=len(sentences.told & {"result", "days"}) / 2,
+        told=len(sentences.stated & {"result", "days"}) / 2,
         grounded=grounded(given, row.input, sentences),
         truth=sentences.truth,
         language=float(given.language == row.language),

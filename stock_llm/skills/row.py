@@ -1,8 +1,7 @@
-"""One instruction row, as it stands in train.jsonl and holdout.jsonl, and the mark that an answer
-to it gets.
+"""A row of train.jsonl and holdout.jsonl, and the score of an answer to it.
 
-The seed of the format is Alpaca's three fields (instruction, input, output); the rest says what the
-row is about, where it came from and until when its label looks into the future.
+The format extends Alpaca's three fields (instruction, input, output) by what the row is about,
+where it came from and until when its label looks into the future.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ _JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 @dataclass(frozen=True)
 class Row:
-    """An instruction with the answer to be learnt.
+    """An instruction with the answer to train on.
 
     Attributes:
         as_of: ISO date of the last close that the input knows; empty for a text without a date.
@@ -58,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Score:
-    """The mark of one answer.
+    """The score of one answer.
 
     Attributes:
         value: in [0, 1], the mean of the checks; 0 for an answer that does not parse.
@@ -79,11 +78,10 @@ class Score:
 UNPARSED = Score(0.0, parsed=False, checks={})
 
 
-def mean_of(said: str, brier: float | None = None, /, **checks: float) -> Score:
+def mean_of(said: str | None, brier: float | None = None, /, **checks: float) -> Score:
     """The score of an answer that parsed: every check counts the same, `brier` does not count."""
-    return Score(
-        sum(checks.values()) / len(checks), parsed=True, checks=checks, said=said, brier=brier
-    )
+    value = sum(checks.values()) / len(checks)
+    return Score(value, parsed=True, checks=checks, said=said or "", brier=brier)
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> int:
@@ -97,7 +95,7 @@ def write_rows(rows: Iterable[Row], path: Path) -> int:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file that `write_rows` wrote."""
+    """Reads the rows of a file that `write_rows` wrote."""
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             values = json.loads(line)

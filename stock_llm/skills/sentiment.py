@@ -7,8 +7,8 @@ row as quoted data, and what it may ask for is not done.
 import re
 from dataclasses import dataclass
 
-from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
-from stock_llm.skills.decision_rows import pick_wording
+from stock_llm.evaluation.answers import Language, SkillAnswer
+from stock_llm.skills.decision_rows import parse_complete, pick_wording
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "sentiment"
@@ -56,8 +56,8 @@ def quoted(text: str) -> str:
 
 
 def row(labelled: LabeledText, language: Language, phrasing: int) -> Row | None:
-    """One row, which looks at nothing later than the text; None for a text that is empty or too
-    long.
+    """Builds one row, which looks at nothing later than the text; None for a text that is empty or
+    too long.
 
     Raises:
         ValueError: the sentiment is not one of the three.
@@ -82,12 +82,9 @@ def row(labelled: LabeledText, language: Language, phrasing: int) -> Row | None:
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the source's class, the language of the question."""
-    try:
-        given = parse_answer(text)
-    except AnswerError:
-        return UNPARSED
-    if not given.sentiment:
+    """Scores an answer by the source's class, the language of the question."""
+    given = parse_complete(text, "sentiment")
+    if given is None:
         return UNPARSED
     return mean_of(
         given.sentiment,

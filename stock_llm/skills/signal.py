@@ -1,6 +1,6 @@
 """Trading signal: BUY, HOLD or SELL with confidence, the rationale and a risk."""
 
-from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
+from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.market.situation import Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import find_claims
@@ -10,6 +10,7 @@ from stock_llm.skills.decision_rows import (
     check_sentences,
     decision_row,
     grounded,
+    parse_complete,
     pick_wording,
     situation_of,
 )
@@ -34,7 +35,7 @@ INSTRUCTIONS: dict[Language, tuple[str, ...]] = {
 def answer(
     situation: Situation, recommendation: str, confidence: int, language: Language
 ) -> SkillAnswer:
-    """The answer that is taught; the rationale is two true sentences."""
+    """The answer to train on; the rationale is two true sentences."""
     return SkillAnswer(
         language=language,
         recommendation=recommendation,
@@ -44,30 +45,27 @@ def answer(
     )
 
 
-def row(moment: DecisionPoint, odds: BaseRates, language: Language, phrasing: int) -> Row:
-    """One row; `phrasing` picks the wording of the question."""
-    situation = moment.situation
-    confidence = odds.confidence(situation, moment.outcome)
-    taught = answer(situation, moment.outcome, confidence, language)
+def row(decision: DecisionPoint, base_rates: BaseRates, language: Language, phrasing: int) -> Row:
+    """Builds one row; `phrasing` picks the wording of the question."""
+    situation = decision.situation
+    confidence = base_rates.confidence(situation, decision.outcome)
+    taught = answer(situation, decision.outcome, confidence, language)
     return decision_row(
         NAME,
         pick_wording(INSTRUCTIONS[language], phrasing, symbol=situation.symbol),
         taught,
-        moment,
+        decision,
     )
 
 
 def score(row: Row, text: str) -> Score:
-    """Marks: the outcome's recommendation, a named value told, grounded numbers, true sentences,
-    the language of the question.
+    """Scores an answer by the outcome's recommendation, a named value stated, grounded numbers,
+    true sentences, the language of the question.
 
     The confidence has its own score, `Score.brier`.
     """
-    try:
-        given = parse_answer(text)
-    except AnswerError:
-        return UNPARSED
-    if not (given.recommendation and given.confidence is not None and given.insights):
+    given = parse_complete(text, "recommendation", "confidence", "insights")
+    if given is None:
         return UNPARSED
     situation = situation_of(row)
     sentences = check_sentences(given.bullets, row, lambda piece: find_claims(piece, situation))
@@ -76,7 +74,7 @@ def score(row: Row, text: str) -> Score:
         given.recommendation,
         brier(given, right),
         recommendation=float(right),
-        told=float(bool(sentences.told)),
+        told=float(bool(sentences.stated)),
         grounded=grounded(given, row.input, sentences),
         truth=sentences.truth,
         language=float(given.language == row.language),

@@ -122,18 +122,20 @@ def pieces(text: str) -> list[str]:
 def numbers(text: str) -> list[str]:
     """The numbers of a text with sign and unit, names such as SMA50 left out; a date counts as
     one."""
-    return [str(one) for one in find_numbers(text)]
+    return [str(number) for number in find_numbers(text)]
 
 
-def all_claims_hold(found: Sequence[Claim]) -> bool:
+def all_claims_hold(claims: Sequence[Claim]) -> bool:
     """Whether something was checked, and nothing of it is false."""
-    return bool(found) and all(claim.holds for claim in found)
+    return bool(claims) and all(claim.holds for claim in claims)
 
 
 def truth(sentences: Iterable[str], s: Situation) -> float:
     """Share of the sentences in which something could be checked and nothing is false; 0.0 for no
     sentences."""
-    told = [piece for sentence in sentences for piece in pieces(sentence)]
+    sentence_list = [piece for sentence in sentences for piece in pieces(sentence)]
     return (
-        sum(all_claims_hold(find_claims(piece, s)) for piece in told) / len(told) if told else 0.0
+        sum(all_claims_hold(find_claims(piece, s)) for piece in sentence_list) / len(sentence_list)
+        if sentence_list
+        else 0.0
     )

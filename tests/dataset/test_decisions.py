@@ -49,7 +49,7 @@ def market():
 
 def known(found, number):
     """What the input of a decision shows, and where it stands."""
-    return found.moment(number).situation
+    return found.decision_point(number).situation
 
 
 def test_numbers_and_moments_agree():
@@ -58,16 +58,16 @@ def test_numbers_and_moments_agree():
     assert len(decisions) > 300 and (decisions.fill >= 0).sum() > 15
     learnt = np.arange(len(decisions))
     for number in learnt:
-        moment = found.moment(number)
-        assert (moment.situation.as_of, moment.outcome_until) == (
+        decision = found.decision_point(number)
+        assert (decision.situation.as_of, decision.outcome_until) == (
             str(decisions.as_of[number]),
             str(decisions.until[number]),
         )
-        assert moment.outcome == OUTCOMES[decisions.outcome[number]]
-    one_by_one = BaseRates(found.moment(number) for number in learnt)
+        assert decision.outcome == OUTCOMES[decisions.outcome[number]]
+    one_by_one = BaseRates(found.decision_point(number) for number in learnt)
     for number in learnt[::10]:
-        seen = found.moment(number).situation
-        assert [found.odds(learnt).confidence(seen, word) for word in OUTCOMES] == [
+        seen = found.decision_point(number).situation
+        assert [found.base_rates(learnt).confidence(seen, word) for word in OUTCOMES] == [
             one_by_one.confidence(seen, word) for word in OUTCOMES
         ]
 
@@ -85,13 +85,13 @@ def test_a_fill_knows_the_last_close_strictly_before_it():
     decisions = found.decisions
     for number in np.flatnonzero(decisions.fill >= 0):
         fill = found.fills[decisions.fill[number]]
-        moment = found.moment(number)
+        decision = found.decision_point(number)
         assert (
-            date.fromisoformat(moment.situation.as_of)
+            date.fromisoformat(decision.situation.as_of)
             < fill.day
-            <= date.fromisoformat(moment.outcome_from)
+            <= date.fromisoformat(decision.outcome_from)
         )
-        assert moment.situation.position == found.held[fill.symbol].before(fill.day)
+        assert decision.situation.position == found.held[fill.symbol].before(fill.day)
 
 
 @settings(max_examples=20, deadline=None)
@@ -109,7 +109,7 @@ def test_later_candles_change_no_decision_trade_or_portfolio(cut, factor):
         places = zip(other.decisions.series.tolist(), other.decisions.index.tolist(), strict=True)
         for number, place in enumerate(places):
             if place in settled:
-                mine, theirs = found.moment(settled[place]), other.moment(number)
+                mine, theirs = found.decision_point(settled[place]), other.decision_point(number)
                 assert mine == theirs
         assert theirs is not None
     trades = [
@@ -137,7 +137,7 @@ def test_a_portfolio_is_worth_the_last_closes():
     review = found.portfolio(day)
     assert review is not None and len(review.held) >= 2
     for one in review.held:
-        assert one.close == round(found.named(one.symbol).candles.close[235], 2)
+        assert one.close == round(found.series_of(one.symbol).candles.close[235], 2)
         assert one.quantity == found.held[one.symbol].after(day).quantity
     assert found.portfolio(day + timedelta(days=60)) is None, (
         "closes of two months ago are worth nothing"

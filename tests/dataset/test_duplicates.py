@@ -34,13 +34,13 @@ THAI = "บริษัทปรับเพิ่มประมาณการ
 def test_case_spaces_and_how_it_is_written_make_no_difference(again):
     seen = DuplicateIndex()
     assert seen.add("a", ENGLISH) is None
-    assert seen.add("b", again) == seen.look(again) == Duplicate("a", exact=True)
+    assert seen.add("b", again) == seen.find(again) == Duplicate("a", exact=True)
 
 
 def test_numbers_make_no_difference():
     seen = DuplicateIndex()
     seen.add("a", "Revenue of 1,234.5 million, up 7% on 2024.")
-    assert seen.look("Revenue of 98 million, up 12.5% on 2025.") == Duplicate("a", exact=True)
+    assert seen.find("Revenue of 98 million, up 12.5% on 2025.") == Duplicate("a", exact=True)
 
 
 def test_thai_keeps_its_marks():
@@ -51,7 +51,7 @@ def test_thai_keeps_its_marks():
 def test_programs_are_told_apart_by_their_operators():
     seen = DuplicateIndex()
     seen.add("a", "return a + b")
-    assert seen.look("return a * b") != Duplicate("a", exact=True)
+    assert seen.find("return a * b") != Duplicate("a", exact=True)
 
 
 WISH = "Never buy a stock the day before its earnings, however good the chart may look to you."
@@ -68,12 +68,12 @@ WISH = "Never buy a stock the day before its earnings, however good the chart ma
 def test_reworded_is_the_same_across_the_split_alone(again):
     inside, across = DuplicateIndex(), DuplicateIndex(ACROSS)
     for seen in (inside, across):
-        seen.keep("a", WISH)
-        seen.keep("b", THAI)
-    assert inside.look(again) is None
-    assert across.look(again) == Duplicate("a", exact=False)
+        seen.remember("a", WISH)
+        seen.remember("b", THAI)
+    assert inside.find(again) is None
+    assert across.find(again) == Duplicate("a", exact=False)
     assert (
-        across.look(
+        across.find(
             "Sell a stock on the day after its earnings, unless the dividend is raised for the whole year."
         )
         is None
@@ -83,10 +83,10 @@ def test_reworded_is_the_same_across_the_split_alone(again):
 def test_what_judges_is_kept_although_it_is_like_another():
     """Else a copy of the second text would be found only as far as it is like the first."""
     seen = DuplicateIndex(ACROSS)
-    seen.keep("a", WISH)
+    seen.remember("a", WISH)
     near = "Do not buy a stock the day before earnings, however good its chart may look."
-    seen.keep("b", near)
-    assert seen.look(near) == Duplicate("b", exact=True)
+    seen.remember("b", near)
+    assert seen.find(near) == Duplicate("b", exact=True)
 
 
 @pytest.mark.parametrize("text", [ENGLISH, THAI])
@@ -94,8 +94,8 @@ def test_a_word_more_or_less_is_nearly_the_same(text):
     seen = DuplicateIndex()
     seen.add("other", "Something else altogether, about the weather in spring.")
     seen.add("a", text)
-    assert seen.look(f"Update: {text}") == Duplicate("a", exact=False)
-    assert seen.look(text[: -len(text) // 20]) == Duplicate("a", exact=False)
+    assert seen.find(f"Update: {text}") == Duplicate("a", exact=False)
+    assert seen.find(text[: -len(text) // 20]) == Duplicate("a", exact=False)
     assert seen.add("b", f"{text} (Reuters)") == Duplicate("a", exact=False)
 
 
@@ -119,7 +119,7 @@ def test_what_repeats_is_not_remembered_and_names_are_one():
     seen = DuplicateIndex()
     seen.add("a", ENGLISH)
     assert seen.add("b", f"Update: {ENGLISH}") == Duplicate("a", exact=False)
-    assert seen.look(f"Update: {ENGLISH}").name == "a"
+    assert seen.find(f"Update: {ENGLISH}").name == "a"
     with pytest.raises(ValueError, match="two texts are named 'a'"):
         seen.add("a", THAI)
 
@@ -143,5 +143,5 @@ def test_many_planted_copies_are_found_among_many():
     for number in range(0, 2000, 20):
         changed = texts[number].split(" ")
         changed[30] = "elsewhere"
-        assert seen.look(" ".join(changed)) == Duplicate(str(number), exact=False)
-    assert seen.look(" ".join(chance.choices(words, k=60))) is None
+        assert seen.find(" ".join(changed)) == Duplicate(str(number), exact=False)
+    assert seen.find(" ".join(chance.choices(words, k=60))) is None

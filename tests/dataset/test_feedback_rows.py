@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from skills.test_skills import HELD, SITUATION, item, moment
+from skills.test_skills import HELD, SITUATION, decision, item
 
 from stock_llm.dataset import splits
 from stock_llm.dataset.feedback_rows import FLAGGED, LATER, REPEATED, REVISED, WAITS, feedback_rows
 from stock_llm.dataset.leakage.overlap import OverlapIndex
 from stock_llm.dataset.privacy.redaction import Redactor
-from stock_llm.feedback.reading import read_line
+from stock_llm.feedback.reading import read_records
 from stock_llm.skills import follow, portfolio, signal
 from stock_llm.skills.decision_point import BaseRates
 
@@ -20,7 +20,7 @@ SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "feedback.jsonl"
 
 @pytest.fixture(scope="module")
 def items():
-    return [read_line(line) for line in SAMPLE.read_text(encoding="utf-8").splitlines()]
+    return [record.item for record in read_records(SAMPLE)]
 
 
 def sorted_out(items, *judging):
@@ -41,7 +41,7 @@ def test_the_sample_is_learnt_or_frozen(items):
 
 
 def test_feedback_about_an_event_of_the_holdout_waits():
-    judging = signal.row(moment(SITUATION), BaseRates(), "en", 0)
+    judging = signal.row(decision(SITUATION), BaseRates(), "en", 0)
     liked = item(thumb="up", instruction="And?", input="")
     for day, waits in (
         ("2025-03-14", 1),
@@ -87,7 +87,7 @@ def test_feedback_about_an_event_of_the_holdout_waits():
     ],
 )
 def test_feedback_about_an_event_of_the_holdout_waits_in_whatever_form(form):
-    judging = signal.row(moment(SITUATION), BaseRates(), "en", 0)
+    judging = signal.row(decision(SITUATION), BaseRates(), "en", 0)
     liked = item(thumb="up", instruction="And?", created_at=datetime(2025, 9, 1, tzinfo=UTC))
     said = sorted_out([replace(liked, **form)], judging)
     assert (said.learnt, said.preferred, said.left_out[WAITS]) == ([], [], 1)

@@ -133,7 +133,7 @@ def test_a_future_candle(built, planted):
     """The next session's close stands in place of the known one, in the numbers and in the text alike."""
     rows, _, market, _ = built
     row = decision(rows["train"])
-    series = market.named(row.symbol)
+    series = market.series_of(row.symbol)
     tomorrow = series.at(series.last_before(date.fromisoformat(row.as_of) + timedelta(days=1)) + 1)
     today = row.facts["situation"]
     shown = row.input.replace(f"{today['close']:.2f}", f"{tomorrow.close:.2f}")
@@ -160,7 +160,7 @@ def test_a_fill_that_knows_its_own_days_close(built, planted):
         if row.skill in (signal.NAME, analyse.NAME) and row.source["kind"] == "trade"
     )
     fill = next(fill for fill in market.fills if fill.ref == row.source["ref"])
-    series = market.named(row.symbol)
+    series = market.series_of(row.symbol)
     place = series.last_before(fill.day + timedelta(days=1))
     seen = series.at(place, market.held[row.symbol].before(fill.day))
     knowing = replace(
@@ -182,7 +182,7 @@ ANSWER = "rows ask or answer what their builder does not"
 def traded(row, market):
     """The row with the position after its own fill."""
     fill = next(fill for fill in market.fills if fill.ref == row.source["ref"])
-    series = market.named(row.symbol)
+    series = market.series_of(row.symbol)
     seen = series.at(series.last_before(fill.day), market.held[row.symbol].after(fill.day))
     told = vars(seen) | {"position": vars(seen.position) if seen.position else None}
     return replace(row, input=seen.block(), facts={"situation": told})
@@ -194,7 +194,7 @@ def valued_later(row, market):
     later = market.days[market.days.index(day) + 20] + timedelta(days=1)
     held = []
     for one in row.facts["held"]:
-        series = market.named(one["symbol"])
+        series = market.series_of(one["symbol"])
         held.append(
             portfolio.PortfolioHolding(
                 **one | {"close": float(f"{series.candles.close[series.last_before(later)]:.2f}")}
@@ -273,7 +273,7 @@ def test_a_future_candle_among_many_rows(built, planted):
     """However many rows there are, each is made again; those that are looked at more closely are a thousand."""
     rows, _, market, _ = built
     row = decision(rows["train"])
-    series = market.named(row.symbol)
+    series = market.series_of(row.symbol)
     tomorrow = series.at(series.last_before(date.fromisoformat(row.as_of) + timedelta(days=1)) + 1)
     knowing = replace(
         row, input=row.input.replace(row.input.splitlines()[2], f"Close: {tomorrow.close:.2f}")

@@ -48,7 +48,7 @@ def test_every_number_of_every_answer_is_known_or_computed(public_data, tmp_path
     rows = [*read_rows(dataset.train), *read_rows(dataset.holdout)]
     seen, checked = set(), 0
     market = Market.of(history)
-    odds = market.odds(split_sides(market, split_of(settings, history))[0].decisions)
+    base_rates = market.base_rates(split_sides(market, split_of(settings, history))[0].decisions)
     for row in rows:
         if row.skill == GENERAL:
             continue
@@ -59,7 +59,7 @@ def test_every_number_of_every_answer_is_known_or_computed(public_data, tmp_path
         said = parse_answer(row.output)
         known = row.input
         if said.confidence is not None:  # the one number that is not in the input is counted again
-            assert said.confidence == odds.confidence(situation_of(row), row.label)
+            assert said.confidence == base_rates.confidence(situation_of(row), row.label)
             known += f" {said.confidence}%"
         assert statements.grounded(row.output, known) == 1.0, row
         checked += len(statements.numbers(row.output))

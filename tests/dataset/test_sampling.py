@@ -24,10 +24,10 @@ SPLIT = TimeSplit(date(2023, 9, 1), date(2023, 11, 15))
 def plans(found=None, size=60, split=SPLIT):
     found = found or market()
     train, holdout = split_sides(found, split)
-    odds = found.odds(train.decisions)
+    base_rates = found.base_rates(train.decisions)
     judge, learn = (
-        Sampler(found, holdout, odds, "7 holdout", size),
-        Sampler(found, train, odds, "7 train", size),
+        Sampler(found, holdout, base_rates, "7 holdout", size),
+        Sampler(found, train, base_rates, "7 train", size),
     )
     asked = judge.plan()
     return judge, asked, learn, learn.plan(strategies(asked))

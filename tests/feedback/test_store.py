@@ -1,6 +1,10 @@
 import json
+import random
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -332,3 +336,36 @@ def test_errors_name_the_store_and_hide_its_password(tmp_path):
         FeedbackStore(f"sqlite:///{path}")
     with pytest.raises(InputError, match="STOCK_LLM_FEEDBACK_URL"):
         FeedbackStore("feedback.db")
+
+
+_WRITER = """
+import sys
+from stock_llm.feedback.item import FeedbackItem
+from stock_llm.feedback.store import FeedbackStore
+
+store = FeedbackStore(sys.argv[1])
+print("open", flush=True)
+for turn in range(1000):
+    items = [
+        FeedbackItem(id=f"{sys.argv[2]}-{turn}-{n}", instruction=f"{turn} {n}?", response="a", symbol=str(n))
+        for n in range(5)
+    ]
+    store.add(items)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_whole_additions(tmp_path):
+    url = f"sqlite:///{tmp_path}/f.db"
+    chance = random.Random(5)
+    for number in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, url, str(number)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None and child.stdout.readline() == "open\n"
+        time.sleep(chance.uniform(0.0, 0.3))
+        child.kill()
+        child.wait()
+        stored = FeedbackStore(url)
+        waiting = sum(len(group.items) for group in stored.waiting())
+        assert (len(stored.all(sample=True)) + waiting) % 5 == 0
+        assert stored.add([item(f"after-{number}-{n}") for n in range(5)]).new == 5

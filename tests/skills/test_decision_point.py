@@ -93,5 +93,5 @@ def test_confidence_is_a_frequency_of_the_training_time():
         DecisionPoint(seen, outcome, "", "", {})
         for outcome in ["BUY"] * 60 + ["HOLD"] * 30 + ["SELL"] * 10
     ]
-    odds = BaseRates(past)
-    assert [odds.confidence(seen, word) for word in ("BUY", "HOLD", "SELL")] == [60, 30, 10]
+    base_rates = BaseRates(past)
+    assert [base_rates.confidence(seen, word) for word in ("BUY", "HOLD", "SELL")] == [60, 30, 10]

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from skills.test_skills import HELD, SITUATION, item, moment
+from skills.test_skills import HELD, SITUATION, decision, item
 
 from stock_llm.evaluation.answers import LANGUAGES, SkillAnswer, parse_answer
 from stock_llm.skills import analyse, explain, follow, portfolio, review, sentiment, signal
 from stock_llm.skills.decision_point import BaseRates
 
-SIGNAL = signal.row(moment(SITUATION), BaseRates([]), "en", 0)
+SIGNAL = signal.row(decision(SITUATION), BaseRates([]), "en", 0)
 RATIONALE = "SELL. ORCA will lose ninety percent; the ATR is 104.20, support is above the close."
 
 
@@ -39,13 +39,13 @@ def test_the_confidence_is_scored_by_brier_beside_the_mark():
         [0.0, 0.36, 1.0]
     )
     assert signals("x", "BUY", 0).value == signals("x", "BUY", 100).value
-    row = analyse.row(moment(SITUATION), BaseRates([]), "en", 0)
+    row = analyse.row(decision(SITUATION), BaseRates([]), "en", 0)
     sure = replace(parse_answer(row.output), confidence=100)
     assert analyse.score(row, sure.text()).brier == 0.0
 
 
 def test_an_analysis_without_sentences_earns_no_sentence_marks():
-    row = analyse.row(moment(SITUATION), BaseRates([]), "en", 0)
+    row = analyse.row(decision(SITUATION), BaseRates([]), "en", 0)
     empty = analyse.score(
         row,
         replace(

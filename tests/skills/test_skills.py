@@ -63,14 +63,14 @@ HOLDINGS = st.lists(
 )  # fmt: skip
 
 
-def moment(situation, outcome="BUY"):
+def decision(situation, outcome="BUY"):
     return DecisionPoint(
         situation, outcome, "2025-03-17", "2025-03-28", {"kind": "day", "ref": "ORCA 2025-03-14"}
     )
 
 
 def rows_about(situation, language="en"):
-    record = moment(situation)
+    record = decision(situation)
     trade = review.ClosedTrade(situation, 95.1, 104.2, "2025-03-17", "2025-04-02", 16, "t1")
     return [
         analyse.row(record, BaseRates([record]), language, 0),
@@ -105,7 +105,7 @@ def test_every_number_of_an_answer_stands_in_its_input(situation, language):
 
 @given(situation=SITUATIONS)
 def test_a_situation_survives_the_row(situation):
-    assert situation_of(analyse.row(moment(situation), BaseRates([]), "en", 0)) == situation
+    assert situation_of(analyse.row(decision(situation), BaseRates([]), "en", 0)) == situation
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_situation_survives_the_row(situation):
     ],
 )
 def test_each_mistake_costs_its_mark(right, wrong, check):
-    row = analyse.row(moment(SITUATION), BaseRates([moment(SITUATION)]), "en", 0)
+    row = analyse.row(decision(SITUATION), BaseRates([decision(SITUATION)]), "en", 0)
     assert right in row.output
     marked = analyse.score(row, row.output.replace(right, wrong))
     assert marked.parsed
@@ -130,7 +130,7 @@ def test_each_mistake_costs_its_mark(right, wrong, check):
 
 def test_an_answer_in_the_other_language_loses_the_language_mark():
     english, thai = (
-        signal.row(moment(SITUATION), BaseRates([]), language, 0) for language in LANGUAGES
+        signal.row(decision(SITUATION), BaseRates([]), language, 0) for language in LANGUAGES
     )
     assert signal.score(thai, english.output).checks["language"] == 0
 

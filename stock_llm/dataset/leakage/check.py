@@ -1,11 +1,9 @@
-"""The last look at a dataset, at the files as they were written: does training see what judges it,
-or what comes later?
+"""Checks the files of a dataset for leaks: rows that share something with a row that judges, and
+rows that show what was not known at their time.
 
-In: the files, the split, the market that they were made from. Out: nothing, or an error with the
-ids of the rows. Decision rows are compared by symbol and window of time, whatever their numbers:
-they come from templates, so that their text says nothing. What people wrote is compared as text,
-near-duplicates included. Every row of the market is made again from the market, and has to be the
-same. Does not know how a dataset is drawn.
+Rows from templates are compared by symbol and time, because their texts are alike by design. What
+people wrote is compared as text, near-duplicates included. Every row of the market is built again
+and has to be the same.
 """
 
 import json
@@ -41,17 +39,19 @@ class DatasetFiles:
 
 
 def check(files: DatasetFiles, split: TimeSplit, market: Market) -> None:
-    """Compares the files of one dataset.
+    """Checks the files of one dataset.
 
     Raises:
         LeakageError: a row is where it may not be, or knows what it may not know.
     """
-    found: dict[str, list[str]] = {}
+    faults: dict[str, list[str]] = {}
 
     def report(what: str, row: str) -> None:
-        found.setdefault(what, []).append(row)
+        faults.setdefault(what, []).append(row)
 
-    known = RebuildCheck(market, market.odds(np.flatnonzero(split.learnt(market.decisions.until))))
+    known = RebuildCheck(
+        market, market.base_rates(np.flatnonzero(split.learnt(market.decisions.until)))
+    )
     judging, frozen, both = OverlapIndex(), OverlapIndex(), OverlapIndex()
     for row, closely in _rows(files.holdout):
         judging.add(row)
@@ -67,17 +67,17 @@ def check(files: DatasetFiles, split: TimeSplit, market: Market) -> None:
         refs.add(row.source["ref"])
 
     def straddles(side: str, row: Row) -> Iterable[str]:
-        """One look at all that judges; which of it is meant is asked where there is anything."""
-        found = both.shares_event(row) or both.asks(row) or both.says(row)
-        return _straddles(side, row, judging, frozen) if found else ()
+        """Asks the joint index first: most rows overlap with nothing."""
+        overlaps = both.shares_event(row) or both.asks(row) or both.says(row)
+        return _straddles(side, row, judging, frozen) if overlaps else ()
 
     seen: set[bytes] = set()
     for row, closely in _rows(files.train):
         if _reaches(row, split):
             report("train rows reach into the holdout", row.id)
-        if (said := row_identity(row)) in seen:
+        if (identity := row_identity(row)) in seen:
             report("train rows stand there twice", row.id)
-        seen.add(said)
+        seen.add(identity)
         for what in (*straddles("train", row), *_knows(row, known, closely)):
             report(what, row.id)
     for row in _preferred(files.preference):
@@ -85,8 +85,8 @@ def check(files: DatasetFiles, split: TimeSplit, market: Market) -> None:
             report("preference rows are of a frozen correction", row.source["ref"])
         for what in straddles("preference", row):
             report(what, row.source["ref"])
-    if found:
-        raise LeakageError(found)
+    if faults:
+        raise LeakageError(faults)
 
 
 def _rows(file: Path) -> Iterator[tuple[Row, bool]]:
@@ -98,7 +98,7 @@ def _rows(file: Path) -> Iterator[tuple[Row, bool]]:
 
 
 def _straddles(side: str, row: Row, judging: OverlapIndex, frozen: OverlapIndex) -> Iterator[str]:
-    """What a row that is learnt from has in common with one that judges."""
+    """What a train row shares with rows that judge."""
     if judging.shares_event(row):
         yield f"{side} rows are about an event of the holdout"
     if judging.asks(row):
@@ -112,7 +112,7 @@ def _straddles(side: str, row: Row, judging: OverlapIndex, frozen: OverlapIndex)
 
 
 def _knows(row: Row, known: RebuildCheck, closely: bool) -> Iterable[str]:
-    """What a row knows and could not know."""
+    """What a row shows that was not known at its time."""
     if shows_later_day(row):
         yield "rows show a later day"
     if row.skill in TEMPLATED:
@@ -148,5 +148,5 @@ def _outside(row: Row, split: TimeSplit) -> bool:
 
 
 def _reaches(row: Row, split: TimeSplit) -> bool:
-    """Feedback may be as young as it likes: what it is about is compared event by event."""
+    """Feedback may be given at any time: its event is compared instead."""
     return row.skill != follow.NAME and row.label_until >= split.train_before.isoformat()

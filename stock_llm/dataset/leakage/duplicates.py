@@ -1,12 +1,9 @@
-"""Texts that say the same, exactly or nearly, among free texts and other people's data.
+"""Finds texts that repeat an earlier text, exactly or nearly.
 
-In: texts one by one, each with a name. Out: the name of an earlier text that this one repeats. Two
-texts are the same where they differ only in what `normalised` takes out; nearly the same from a
+Texts are the same if they differ only in what `normalised` removes. They are nearly the same from a
 threshold of shared runs of five characters on (Jaccard), estimated by MinHash (Broder 1997) and
 found by locality-sensitive hashing (datasketch). Characters, not words: Thai has no spaces. A text
-costs about 1 KiB, however long it is. Not for rows that are built from templates: those are alike
-by design. Does not know which side of a split a text is on; whoever asks adds the side that must
-not be repeated first.
+takes about 1 KiB of memory. Not for rows from templates, which are alike by design.
 """
 
 import hashlib
@@ -43,7 +40,7 @@ SHINGLE = 5
 
 @dataclass(frozen=True)
 class Duplicate:
-    """That a text repeats another.
+    """The earlier text that a text repeats.
 
     Attributes:
         name: of the earlier text.
@@ -66,24 +63,24 @@ class DuplicateIndex:
         self._near = MinHashLSH(num_perm=PERMUTATIONS, params=_BANDS[threshold])
         self._values: dict[str, np.ndarray] = {}
 
-    def look(self, text: str) -> Duplicate | None:
-        """What the text repeats, if anything; nothing is remembered."""
+    def find(self, text: str) -> Duplicate | None:
+        """Finds the earlier text that this one repeats; remembers nothing."""
         plain = normalised(text)
         if (name := self._exact.get(_key(plain))) is not None:
             return Duplicate(name, exact=True)
         return self._like(_min_hash(plain))
 
     def add(self, name: str, text: str) -> Duplicate | None:
-        """What the text repeats; where it repeats nothing, it is remembered under its name.
+        """Finds the earlier text that this one repeats; if there is none, remembers it by name.
 
         Raises:
             ValueError: another text has the name.
         """
-        if (known := self.look(text)) is None:
-            self.keep(name, text)
+        if (known := self.find(text)) is None:
+            self.remember(name, text)
         return known
 
-    def keep(self, name: str, text: str) -> None:
+    def remember(self, name: str, text: str) -> None:
         """Remembers the text, whatever it is like; of texts that are the same the first.
 
         Raises:

@@ -1,8 +1,7 @@
-"""What of a row somebody wrote, and what it names: its own words, the stocks and the days in its
-text.
+"""What people wrote in a row: their own words, and the stocks and days that these name.
 
-In: a row. Out: texts that can be compared. A sentence that the project's own templates make is
-nobody's words: two people who correct such answers have it in common. Does not know what judges.
+Sentences of the project's own templates are left out: two people who correct such answers have
+them in common.
 """
 
 import re
@@ -66,10 +65,10 @@ def own_words(row: Row) -> list[str]:
 def _sentences(answer: str) -> list[str]:
     """The bullets of an answer, the sentences of anything else."""
     try:
-        found: tuple[str, ...] | list[str] = parse_answer(answer).bullets
+        sentences: tuple[str, ...] | list[str] = parse_answer(answer).bullets
     except AnswerError:
-        found = re.split(r"\n+(?:\s*[-*•]\s+)?|(?<=[.!?])\s+", answer)
-    return [sentence for sentence in found if len(normalised(sentence)) >= LONG_ENOUGH]
+        sentences = re.split(r"\n+(?:\s*[-*•]\s+)?|(?<=[.!?])\s+", answer)
+    return [sentence for sentence in sentences if len(normalised(sentence)) >= LONG_ENOUGH]
 
 
 def _templated(sentence: str, row: Row) -> bool:
@@ -102,17 +101,17 @@ def _templates() -> frozenset[str]:
         )
         for base, rsi, macd in ((120.0, 20.0, -1.0), (95.0, 50.0, 1.0), (80.0, 80.0, 1.0))
     )
-    told = (
+    builders = (
         statements.sma50, statements.sma20, statements.rsi, statements.macd, statements.bands, statements.volume,
         statements.atr, statements.resistance, statements.support, statements.stop,
     )  # fmt: skip
-    found = {
+    sentences = {
         sentence(seen, language)
-        for sentence in told
+        for sentence in builders
         for seen in (low, mid, high)
         for language in LANGUAGES
     }
-    found |= {
+    sentences |= {
         text
         for book in explain.TEXTBOOK.values()
         for meaning in book.meaning.values()
@@ -122,15 +121,15 @@ def _templates() -> frozenset[str]:
         for price in (90.0, 110.0):
             for entry in (low, high):
                 trade = review.ClosedTrade(entry, 100.0, price, "2025-01-02", "2025-01-03", 1, "")
-                found.update(review.answer(trade, language).bullets)
+                sentences.update(review.answer(trade, language).bullets)
             held = (
                 portfolio.PortfolioHolding("X", 1.0, 100.0, price),
                 portfolio.PortfolioHolding("X", 1.0, 100.0, price),
             )
-            found.update(
+            sentences.update(
                 portfolio.answer(portfolio.Portfolio("2025-01-01", held), language).bullets
             )
-    return frozenset(map(normalised, found))
+    return frozenset(map(normalised, sentences))
 
 
 def question(row: Row) -> str:
@@ -179,8 +178,10 @@ def names(row: Row) -> Iterator[str]:
 
 
 def _block_names(row: Row) -> set[str]:
-    found = _BLOCK.findall(f"{row.instruction}\n{row.input}")
-    return {visible(name) if label.casefold() == "symbol" else PORTFOLIO for label, name in found}
+    labelled = _BLOCK.findall(f"{row.instruction}\n{row.input}")
+    return {
+        visible(name) if label.casefold() == "symbol" else PORTFOLIO for label, name in labelled
+    }
 
 
 PORTFOLIO = "portfolio "
@@ -200,15 +201,15 @@ _SYMBOL = re.compile(r"[A-Za-z0-9]+(?:[.^=-][A-Za-z0-9]+)*")
 def days(text: str) -> set[str]:
     """The days that a text names, year first, as ISO dates; years of the Buddhist era are
     understood."""
-    found = set()
+    days_named = set()
     for year, month, day in _DAY.findall(text):
         try:
-            found.add(
+            days_named.add(
                 date(int(year) - (543 if int(year) > 2400 else 0), int(month), int(day)).isoformat()
             )
         except ValueError:
             continue  # such as a version number
-    return found
+    return days_named
 
 
 _DAY = re.compile(r"(?<!\d)(\d{4})[-/.‐-―](\d{1,2})[-/.‐-―](\d{1,2})(?!\d)")
@@ -220,9 +221,9 @@ def shows_later_day(row: Row) -> bool:
     if row.skill in TEMPLATED:
         texts = (row.instruction, row.input, row.output) if row.skill != code.NAME else ()
         return any(
-            _day_until(text, found.end()) > row.as_of
+            _day_until(text, month.end()) > row.as_of
             for text in texts
-            for found in _MONTH.finditer(text)
+            for month in _MONTH.finditer(text)
         )
     return row.skill == follow.NAME and any(day > row.as_of for day in days(row.input))
 

@@ -1,10 +1,7 @@
-"""What rows that judge are about: their events, questions and words; and whether another row has
-any of these in common.
+"""Index of the rows that judge: tells whether another row shares their events, questions or words.
 
-In: the rows of the holdout, or the frozen corrections. Out: answers about one row at a time. Rows
-of templates are compared by symbol and window of time, whatever their numbers. Of what people
-wrote, the stocks and days in the text count as much as those in the fields. Does not know the
-market.
+Rows from templates are compared by symbol and time. In what people wrote, stocks and days in the
+text count as much as those in the fields.
 """
 
 import hashlib
@@ -32,7 +29,7 @@ weekends."""
 
 
 class OverlapIndex:
-    """What rows that judge are about."""
+    """Events, questions and words of the rows that judge."""
 
     def __init__(self, rows: Iterable[Row] = ()):
         self._windows: dict[str, list[tuple[str, str]]] = {}
@@ -54,10 +51,10 @@ class OverlapIndex:
             self._first = min(self._first, window(row)[0])
         self._questions.add(_asked(row))
         if asked := question(row):
-            self._wordings.setdefault(subject(row), DuplicateIndex(ACROSS)).keep(row.id, asked)
+            self._wordings.setdefault(subject(row), DuplicateIndex(ACROSS)).remember(row.id, asked)
         for number, text in enumerate(own_words(row)):
             self._texts = self._texts or DuplicateIndex(ACROSS)
-            self._texts.keep(f"{row.id} {number}", text)
+            self._texts.remember(f"{row.id} {number}", text)
 
     def shares_event(self, row: Row) -> bool:
         """Whether a window of time that the row is about overlaps with that of a judging row of the
@@ -75,14 +72,14 @@ class OverlapIndex:
         """The judged stocks that a row names, as a word of its text too; in any case of letters
         where no field names one."""
         written = words(row)
-        found = {*names(row), *(visible(word) for word in written & self._symbols)}
+        judged = {*names(row), *(visible(word) for word in written & self._symbols)}
         if not row.symbol:
-            found |= {
+            judged |= {
                 plain
                 for word in written
                 if len(word) > 1 and (plain := visible(word)) in self._windows
             }
-        return found
+        return judged
 
     def asks(self, row: Row) -> bool:
         """Whether the same question judges: with the same numbers, or in nearly the same words of
@@ -91,12 +88,12 @@ class OverlapIndex:
             return True
         asked = question(row) if self._wordings else ""
         seen = self._wordings.get(subject(row)) if asked else None
-        return bool(seen and seen.look(asked))
+        return bool(seen and seen.find(asked))
 
     def says(self, row: Row) -> bool:
         """Whether anything that somebody wrote in the row is a judging row's, or nearly."""
         seen = self._texts
-        return seen is not None and any(seen.look(text) for text in own_words(row))
+        return seen is not None and any(seen.find(text) for text in own_words(row))
 
 
 def window(row: Row) -> tuple[str, str]:

@@ -1,11 +1,8 @@
-"""Every row of a market, made again from the market: does it show, ask and answer what the close
-allows, and nothing else?
+"""Builds rows of the market again and compares them with what was written.
 
-In: candles with their indicators, the user's fills, how often outcomes followed. Out: what is wrong
-with a row. A row may be nothing but what its builder makes of the close, the position held then,
-the trade or the portfolio that it names; its label may be nothing but what came after. That the
-indicators themselves know nothing later is proved on some rows, from candles that end at the close.
-Does not know the split, nor what people wrote.
+A row may only be what its builder makes of the close, the position held then, the trade or the
+portfolio that it names; its label may only be what came after. That the indicators themselves read
+nothing later is proved on some rows, from candles that end at the close.
 """
 
 import math
@@ -53,17 +50,17 @@ ANSWER = "rows ask or answer what their builder does not"
 
 
 class RebuildCheck:
-    """What rows may know, and what they have to say."""
+    """Builds rows again from a market and compares them."""
 
-    def __init__(self, market: Market, odds: BaseRates):
+    def __init__(self, market: Market, base_rates: BaseRates):
         """`odds`: how often each outcome followed, among what is learnt."""
-        self._market, self._odds = market, odds
+        self._market, self._base_rates = market, base_rates
         self._scores: dict[str, np.ndarray] = {}
         self._days: dict[str, set[date]] = {}
         self._decided: dict[tuple[str, int], list[Fill]] = {}
         for fill in market.fills:
             self._days.setdefault(fill.ref, set()).add(fill.day)
-            if fill.decided and (series := market.named(fill.symbol)):
+            if fill.decided and (series := market.series_of(fill.symbol)):
                 self._decided.setdefault((fill.symbol, series.last_before(fill.day)), []).append(
                     fill
                 )
@@ -89,7 +86,12 @@ class RebuildCheck:
             yield KNOWS
             return
         like = next(
-            (one for one in made if one.input == row.input and one.facts == row.facts), made[0]
+            (
+                rebuilt
+                for rebuilt in made
+                if rebuilt.input == row.input and rebuilt.facts == row.facts
+            ),
+            made[0],
         )
         if (row.input, row.facts, row.as_of, row.symbol, row.source) != (
             like.input,
@@ -130,12 +132,12 @@ class RebuildCheck:
             for trade in self._trades.get(row.source["ref"], ()):
                 yield review.row(trade, language, phrasing)
         elif row.skill == portfolio.NAME and (
-            found := self._market.portfolio(date.fromisoformat(row.as_of))
+            held := self._market.portfolio(date.fromisoformat(row.as_of))
         ):
-            yield portfolio.row(found, language, phrasing)
+            yield portfolio.row(held, language, phrasing)
 
     def _decisions(self, row: Row, language: Language, phrasing: int) -> Iterator[Row]:
-        series = self._market.named(row.symbol)
+        series = self._market.series_of(row.symbol)
         index = (
             series.last_before(date.fromisoformat(row.as_of) + timedelta(days=1)) if series else -1
         )
@@ -148,10 +150,10 @@ class RebuildCheck:
             if row.skill == explain.NAME:
                 if (indicator := row.facts.get("indicator")) in explain.TEXTBOOK:
                     yield explain.row(situation, indicator, language, phrasing)
-            elif moment := decision_point.decision_point_at(
+            elif decision := decision_point.decision_point_at(
                 series, self._scores_of(series), index, situation, source
             ):
-                yield SKILLS[row.skill].row(moment, self._odds, language, phrasing)
+                yield SKILLS[row.skill].row(decision, self._base_rates, language, phrasing)
 
     def _held(self, row: Row, index: int) -> Iterator[tuple[Position | None, dict[str, str]]]:
         """What may have been held at a close: before the fill that was decided there, or after all
@@ -178,17 +180,17 @@ class RebuildCheck:
 
     def _causal(self, row: Row) -> bool:
         """Whether the situation is the one that candles up to its close give."""
-        told = row.facts["situation"]
-        series = self._market.named(told["symbol"])
+        shown = row.facts["situation"]
+        series = self._market.series_of(shown["symbol"])
         if series is None:
             return False
-        size = series.last_before(date.fromisoformat(told["as_of"]) + timedelta(days=1)) + 1
+        size = series.last_before(date.fromisoformat(shown["as_of"]) + timedelta(days=1)) + 1
         full = series.candles
         columns = (full.day, full.open, full.high, full.low, full.close, full.volume)
         then = compute_indicators(Candles(full.symbol, *(column[:size] for column in columns))).at(
             size - 1
         )
-        return then is not None and vars(then) == told | {"position": None}
+        return then is not None and vars(then) == shown | {"position": None}
 
 
 def _seen(
@@ -196,16 +198,16 @@ def _seen(
 ) -> Situation | None:
     """The situation at a close. The row's own where it is that one as printed: to print the
     indicators again takes longer."""
-    told = row.facts.get("situation", {})
-    if index < WARM_UP or told.keys() != _FIELDS or not _as_printed(told, series, index):
+    shown = row.facts.get("situation", {})
+    if index < WARM_UP or shown.keys() != _FIELDS or not _as_printed(shown, series, index):
         return series.at(index, position)
-    return Situation(**told | {"position": position})
+    return Situation(**shown | {"position": position})
 
 
 _FIELDS = {field.name for field in fields(Situation)}
 
 
-def _as_printed(told: dict[str, Any], series: IndicatorSeries, index: int) -> bool:
+def _as_printed(shown: dict[str, Any], series: IndicatorSeries, index: int) -> bool:
     """Whether each value is an indicator's, no further away than half its last printed digit."""
     for name in _PRICES:
         value = (
@@ -213,12 +215,12 @@ def _as_printed(told: dict[str, Any], series: IndicatorSeries, index: int) -> bo
             if name == "close"
             else getattr(series, name).item(index)
         )
-        if not abs(value - told[name]) <= (_HALF_CENT if abs(value) >= 1 else _HALF_CENT / 100):
+        if not abs(value - shown[name]) <= (_HALF_CENT if abs(value) >= 1 else _HALF_CENT / 100):
             return False
     for name, half in _OTHERS.items():
         value = getattr(series, name).item(index)
         if (
-            not abs((value if math.isfinite(value) else 0.0) - told[name]) <= half
+            not abs((value if math.isfinite(value) else 0.0) - shown[name]) <= half
         ):  # no volume is printed as 0
             return False
     return True
@@ -237,12 +239,12 @@ _OTHERS = {
 def _phrasing(row: Row) -> int:
     """Which of the skill's wordings the instruction is; the first where it is none of them."""
     choices = SKILLS[row.skill].INSTRUCTIONS.get(row.language, ())
-    told = {"symbol": row.symbol, "indicator": row.facts.get("indicator", "")}
+    named = {"symbol": row.symbol, "indicator": row.facts.get("indicator", "")}
     return next(
         (
             number
             for number, words in enumerate(choices)
-            if words.format_map(told) == row.instruction
+            if words.format_map(named) == row.instruction
         ),
         0,
     )

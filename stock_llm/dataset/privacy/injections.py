@@ -1,11 +1,8 @@
-"""Instructions hidden in text that is only to be read: found, and flagged; what fakes a turn of the
-conversation is taken apart.
+"""Detects instructions hidden in text that is only to be read, and neutralizes prompt tokens.
 
-In: text that somebody else wrote (news, memos, feedback, other people's data), English or Thai.
-Out: what it tries, in words; the text with the prompt format's own tokens made harmless. What is
-found is a sign, not a proof, and what is not found may still be one: the defence is that such text
-stands in rows as quoted data, with an answer that does not follow it, and that no row teaches an
-answer that was flagged. Does not know rows.
+Covers English and Thai. A match is a sign, not a proof, and a text without a match may still be an
+injection. So such text stands in rows as quoted data, with an answer that does not follow it, and
+no row teaches an answer that was flagged.
 """
 
 import re

@@ -1,9 +1,7 @@
-"""Ids and file names that say who somebody is: in rows a hash stands for them, and is led back to
-what it stands for.
+"""Pseudonyms for ids and file names that identify somebody.
 
-In: an id, the hash of this machine (`secrets.account_hash`). Out: "id:" and 16 hex digits, the same
-for the same id; without this machine's salt nobody can try telephone numbers until one fits. Does
-not know which ids have to be hidden.
+A pseudonym is "id:" and 16 hex digits, the same for the same id. It is made with this machine's
+salt (`secrets.account_hash`), so that nobody else can try telephone numbers until one fits.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,12 +14,12 @@ _MARK = "id:"
 
 
 def pseudonym(name: str, hashed: HashFunction | None) -> str:
-    """What stands for an id in rows; without a salted hash it is a plain digest."""
+    """Makes the pseudonym of an id; without a salted hash it is a plain digest."""
     return f"{_MARK}{hashed(name) if hashed else digest_of(id=name)}"
 
 
 def known_forms(name: str, hashed: HashFunction | None) -> frozenset[str]:
-    """What rows may name an id by."""
+    """The id and its pseudonym: rows may have either."""
     return frozenset((name, pseudonym(name, hashed)))
 
 

@@ -1,10 +1,9 @@
-"""What finds identities in text: Presidio's pattern recognisers, which need no language model, and
-this project's patterns.
+"""Recognizes identities in text: Presidio's pattern recognizers, which need no language model, and
+patterns of this project.
 
-In: text as `redaction` folds it: ASCII digits, hyphens, one space where there is space, nothing
-invisible. Out: places and marks. Numbers that markets write in the same forms are told by what
-stands around them and left alone: ISINs by their check digit, amounts by the word or the currency
-beside them, price levels by their order. Does not know what is done with a find.
+In: text as `redaction` folds it: ASCII digits, hyphens, single spaces, nothing invisible. Out:
+places and marks. Numbers that markets write in the same forms are left alone: ISINs by their check
+digit, amounts by the word or currency beside them, price levels by their order.
 """
 
 import re
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class IdentityMatch:
-    """Where something identifies somebody, and as what."""
+    """A place in a text that identifies somebody, and the mark for it."""
 
     start: int
     end: int
@@ -31,7 +30,7 @@ class IdentityMatch:
 
 
 def find_identities(text: str) -> Iterator[IdentityMatch]:
-    """All finds in folded text; they may overlap."""
+    """Finds all identities in folded text; matches may overlap."""
     plain = re.sub(r"(?<=\d)_(?=\d)", "-", text).replace("_", " ") if "_" in text else text
     # Presidio's \b sees no border between a Thai letter and a digit
     bare = (
@@ -40,13 +39,16 @@ def find_identities(text: str) -> Iterator[IdentityMatch]:
         else re.sub(r"[^\W\d]", lambda letter: letter[0] if letter[0].isascii() else "|", plain)
     )
     versions = {"text": text, "plain": plain, "bare": bare}
-    for one in _recognisers():
-        if one.needs.search(plain):
-            # no recogniser here looks at Presidio's language analysis
-            for found in one.recogniser.analyze(
-                versions[one.reads], one.recogniser.supported_entities, None
-            ):  # type: ignore[arg-type]
-                find = IdentityMatch(found.start, found.end, found.entity_type)
+    for recognizer in _recognizers():
+        if recognizer.needs.search(plain):
+            # no recognizer here looks at Presidio's language analysis
+            presidio = recognizer.recognizer
+            for result in presidio.analyze(
+                versions[recognizer.reads],
+                presidio.supported_entities,
+                None,  # type: ignore[arg-type]
+            ):
+                find = IdentityMatch(result.start, result.end, result.entity_type)
                 if not _is_of_the_market(plain, find):
                     yield find
 
@@ -58,28 +60,32 @@ def _is_of_the_market(text: str, find: IdentityMatch) -> bool:
     """Whether a number is an ISIN, an amount, or a row of prices."""
     if find.mark not in ("ACCOUNT", "PHONE", "THAI_ID", "CARD"):
         return False
-    said = text[find.start : find.end]
-    if not said.isdigit():
-        return find.mark in ("ACCOUNT", "CARD") and _are_prices(said)
+    digits = text[find.start : find.end]
+    if not digits.isdigit():
+        return find.mark in ("ACCOUNT", "CARD") and _are_prices(digits)
     before, after = text[max(0, find.start - 60) : find.start], text[find.end : find.end + 20]
-    if isin.is_valid(f"{_TOKEN_BEFORE.findall(before)[0]}{said}{_TOKEN_AFTER.findall(after)[0]}"):
+    if isin.is_valid(f"{_TOKEN_BEFORE.findall(before)[0]}{digits}{_TOKEN_AFTER.findall(after)[0]}"):
         return True
-    if said[0] == "0":
+    if digits[0] == "0":
         return bool(_SECURITY_BEFORE.search(before))
     return bool(_AMOUNT_BEFORE.search(before) or _AMOUNT_AFTER.match(after))
 
 
-def _are_prices(said: str) -> bool:
+def _are_prices(digits: str) -> bool:
     """Whether these are levels that rise or fall by small or round steps, such as
     150-155-160-165."""
-    numbers = [int(part) for part in re.findall(r"\d+", said)]
-    if len(numbers) < 3 or not re.fullmatch(r"[\d /.-]+", said):
+    numbers = [int(part) for part in re.findall(r"\d+", digits)]
+    if len(numbers) < 3 or not re.fullmatch(r"[\d /.-]+", digits):
         return False
-    if re.fullmatch(r"\d{4}(?:\D+\d{4}){3}", said) and not luhn.is_valid(re.sub(r"\D", "", said)):
+    if re.fullmatch(r"\d{4}(?:\D+\d{4}){3}", digits) and not luhn.is_valid(
+        re.sub(r"\D", "", digits)
+    ):
         return max(numbers) < 2 * min(numbers)
     in_order = numbers in (sorted(set(numbers)), sorted(set(numbers), reverse=True))
     close = len(numbers) > 3 and 2 * max(numbers) < 3 * min(numbers)
-    return in_order and (close or (max(numbers) < 10_000 and not any(one % 5 for one in numbers)))
+    return in_order and (
+        close or (max(numbers) < 10_000 and not any(number % 5 for number in numbers))
+    )
 
 
 _TOKEN_BEFORE, _TOKEN_AFTER = re.compile(r"[A-Za-z0-9]*$"), re.compile(r"^[A-Za-z0-9]*")
@@ -280,8 +286,8 @@ _THAI_ID = (
 
 
 @dataclass(frozen=True)
-class _Recogniser:
-    """A recogniser of Presidio's.
+class _Recognizer:
+    """A recognizer of Presidio's.
 
     Attributes:
         reads: "text" as it is, "plain": underscores as hyphens and spaces, "bare": Thai letters as
@@ -290,13 +296,13 @@ class _Recogniser:
             looking.
     """
 
-    recogniser: "EntityRecognizer"
+    recognizer: "EntityRecognizer"
     reads: str
     needs: re.Pattern[str]
 
 
 @cache
-def _recognisers() -> list[_Recogniser]:
+def _recognizers() -> list[_Recognizer]:
     from presidio_analyzer import Pattern, PatternRecognizer
     from presidio_analyzer.predefined_recognizers import (
         CreditCardRecognizer,
@@ -343,31 +349,31 @@ def _recognisers() -> list[_Recogniser]:
     three = re.compile(r"\d(?:\D{0,4}\d){2}|[pP][aA]\d|<<")
     seven, nine, twelve = (re.compile(rf"\d(?:\D{{0,4}}\d){{{count - 1}}}") for count in (7, 9, 12))
     return [
-        _Recogniser(ours("EMAIL", _EMAIL), "text", at_sign),
-        _Recogniser(SpelledEmail("EMAIL", patterns=forms(_SPELLED_EMAIL)), "text", spelled),
-        _Recogniser(known_iban, "bare", country),
-        _Recogniser(ours("IBAN", iban_shape), "bare", country),
-        _Recogniser(
+        _Recognizer(ours("EMAIL", _EMAIL), "text", at_sign),
+        _Recognizer(SpelledEmail("EMAIL", patterns=forms(_SPELLED_EMAIL)), "text", spelled),
+        _Recognizer(known_iban, "bare", country),
+        _Recognizer(ours("IBAN", iban_shape), "bare", country),
+        _Recognizer(
             CreditCardRecognizer(card, supported_entity="CARD", replacement_pairs=apart),
             "bare",
             twelve,
         ),
-        _Recogniser(ours("CARD", _CARD_SHAPE), "plain", three),
-        _Recogniser(
+        _Recognizer(ours("CARD", _CARD_SHAPE), "plain", three),
+        _Recognizer(
             ThTninRecognizer(thai_id, supported_entity="THAI_ID", replacement_pairs=apart),
             "bare",
             twelve,
         ),
-        _Recogniser(
+        _Recognizer(
             PhoneRecognizer(supported_entity="PHONE", supported_regions=(None,)),
             "bare",
             re.compile(r"\+"),
         ),
-        _Recogniser(ours("PHONE", _PHONE), "plain", seven),
-        _Recogniser(CryptoRecognizer(supported_entity="WALLET"), "bare", long_word),
-        _Recogniser(ours("WALLET", _WALLET), "bare", hexadecimal),
-        _Recogniser(ours("SSN", _SSN), "plain", nine),
-        _Recogniser(ours("PASSPORT", _PASSPORT), "plain", three),
-        _Recogniser(ours("ID", _ID), "plain", three),
-        _Recogniser(ours("ACCOUNT", _ACCOUNT), "plain", three),
+        _Recognizer(ours("PHONE", _PHONE), "plain", seven),
+        _Recognizer(CryptoRecognizer(supported_entity="WALLET"), "bare", long_word),
+        _Recognizer(ours("WALLET", _WALLET), "bare", hexadecimal),
+        _Recognizer(ours("SSN", _SSN), "plain", nine),
+        _Recognizer(ours("PASSPORT", _PASSPORT), "plain", three),
+        _Recognizer(ours("ID", _ID), "plain", three),
+        _Recognizer(ours("ACCOUNT", _ACCOUNT), "plain", three),
     ]

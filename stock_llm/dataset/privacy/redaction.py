@@ -1,12 +1,9 @@
-"""What tells who somebody is, taken out before anything is written.
+"""Redacts what identifies a person before anything is written.
 
-In: text that people wrote, and the account hashes of the ledger. Out: the same text with marks such
-as [EMAIL] in place of what was found, and how often. Structured fields pass by an allow-list
-(`Redactor.item`), free text through `recognisers`, which see it without what hides a number from a
-pattern: line breaks, invisible characters, other scripts' digits. Tickers, prices, dates and
-indicator values stay. No pattern finds everything: a name or an address in prose stays. Presidio
-takes seconds to import and is imported when the first text has something that could be found. Does
-not know rows or files.
+Structured fields pass by an allow-list (`Redactor.item`), free text through `recognizers`, which
+read it without line breaks, invisible characters or other scripts' digits. Tickers, prices, dates
+and indicator values stay. No pattern finds everything: a name or an address in prose stays.
+Presidio takes seconds to import and is imported when a text has something to find.
 """
 
 import re
@@ -30,7 +27,7 @@ _SYMBOL = re.compile(r"(?!.*\d{7})[A-Z0-9^][A-Z0-9.^=&-]{0,14}")
 at most."""
 
 _WORTH_A_LOOK = re.compile(r"[@＠﹫\d]|<<|[(\[{]\s*at\b|\bdot\b", re.IGNORECASE)
-"""Without one of these there is nothing that a recogniser could find."""
+"""Without one of these there is nothing that a recognizer could find."""
 
 
 class Redactor:
@@ -54,9 +51,9 @@ class Redactor:
     def text(self, text: str) -> str:
         """The text with a mark in place of every find; untouched, to the byte, where there is
         none."""
-        while _WORTH_A_LOOK.search(text) and (found := self._finds(text)):
+        while _WORTH_A_LOOK.search(text) and (matches := self._finds(text)):
             pieces, end = [], 0
-            for find in found:
+            for find in matches:
                 pieces += [text[end : find.start], f"[{find.mark}]"]
                 self.counts[find.mark] += 1
                 end = find.end
@@ -89,7 +86,7 @@ class Redactor:
         return pseudonyms.pseudonym(name, self._hashed) if tells else name
 
     def _finds(self, text: str) -> list[IdentityMatch]:
-        """What is to go, in order, not overlapping."""
+        """The matches in order, overlapping ones merged."""
         shadow = _Shadow(text)
         merged: list[IdentityMatch] = []
         for find in sorted([*find_identities(shadow.text), *self._own_accounts(shadow.text)]):
@@ -121,10 +118,10 @@ class Redactor:
             self._hashed is None
             or len(form) < 4
             or _NUMBER.fullmatch(form)
-            or not any(one.isdigit() for one in form)
+            or not any(character.isdigit() for character in form)
         ):
             return False
-        return any(self._hashed(one) in self._accounts for one in {form, form.upper()})
+        return any(self._hashed(written) in self._accounts for written in {form, form.upper()})
 
 
 _RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -138,7 +135,7 @@ _NUMBER = re.compile(r"\d{1,3}|\d{4}-\d\d-\d\d")
 
 
 class _Shadow:
-    """The text as recognisers read it: digits of any script as ASCII, any dash as a hyphen, one
+    """The text as recognizers read it: digits of any script as ASCII, any dash as a hyphen, one
     space where there is space, nothing that cannot be seen."""
 
     def __init__(self, text: str):

@@ -1,9 +1,7 @@
-"""Files of other people's data, read as a stream: alpaca, chat and sentiment, as JSON, JSON Lines
+"""Reads files of other people's data as a stream: alpaca, chat and sentiment, as JSON, JSON Lines
 or CSV.
 
-In: a path and a format. Out: records one at a time, with the place where each stands, and what each
-says as an `Example`. Arrays are read by ijson, so that a file may be larger than memory. Does not
-know what is done with an example.
+Arrays are read by ijson, so that a file may be larger than memory.
 """
 
 import csv
@@ -45,7 +43,7 @@ class SourceRecord:
 
 
 def files(source: SourceSettings) -> list[Path]:
-    """The file, or those of the folder, sorted.
+    """Lists the files of a source, sorted.
 
     Raises:
         InputError: there is none.
@@ -53,12 +51,12 @@ def files(source: SourceSettings) -> list[Path]:
     path = source.path
     if path.is_file():
         return [path]
-    found = sorted(
+    data_files = sorted(
         file
         for file in path.rglob("*")
         if file.suffix.lower() in SUFFIXES[source.format] and file.is_file()
     )
-    if not found:
+    if not data_files:
         there = (
             f"no {', '.join(SUFFIXES[source.format])} file in it"
             if path.is_dir()
@@ -69,7 +67,7 @@ def files(source: SourceSettings) -> list[Path]:
             file=path,
             remedy="Correct the path of the [[dataset.source]] entry",
         )
-    return found
+    return data_files
 
 
 def records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -127,16 +125,16 @@ def _array_records(path: Path) -> Iterator[tuple[int, Any]]:
             for row, record in enumerate(ijson.items(stream, "item", use_float=True), start=1):
                 yield row, record
         except ijson.JSONError as error:
-            said = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0]
             raise InputError(
-                f"the array breaks off after record {row}: {said}",
+                f"the array breaks off after record {row}: {reason}",
                 file=path,
                 remedy="Repair the file",
             ) from None
 
 
 def parse(record: Any, source: SourceSettings, file: str, row: int) -> SourceRecord:
-    """What a record says.
+    """Converts a record to instruction, input and output.
 
     Raises:
         ValueError: it is not what the format says, or one of its texts is missing; the message says
@@ -165,18 +163,18 @@ def _chat(record: Any, source: SourceSettings) -> tuple[str, str, str]:  # noqa:
         raise ValueError("there are no messages")
     if record.get("label") is False:
         raise ValueError("its answer was disliked")
-    said = [
+    texts = [
         (str(turn.get("role") or turn.get("from")), turn.get("content") or turn.get("value"))
         for turn in turns
     ]
-    said = [(role, text) for role, text in said if role != "system"]
+    texts = [(role, text) for role, text in texts if role != "system"]
     if (
-        len(said) < 2
-        or said[0][0] not in ("user", "human")
-        or said[1][0] not in ("assistant", "gpt")
+        len(texts) < 2
+        or texts[0][0] not in ("user", "human")
+        or texts[1][0] not in ("assistant", "gpt")
     ):
         raise ValueError("it does not begin with a question and an answer")
-    question, answer = said[0][1], said[1][1]
+    question, answer = texts[0][1], texts[1][1]
     if (
         not isinstance(question, str)
         or not isinstance(answer, str)
@@ -210,12 +208,12 @@ def _sentiment(record: Any, source: SourceSettings) -> tuple[str, str, str]:
     label = next((values[name] for name in _CLASS_NAMES if name in values), None)
     if label is None:
         raise ValueError(f"there is no {', '.join(_CLASS_NAMES[:-1])} or {_CLASS_NAMES[-1]}")
-    said = str(label).strip()
-    known = source.labels.get(said) or _CLASSES.get(said.lower())
+    given = str(label).strip()
+    known = source.labels.get(given) or _CLASSES.get(given.lower())
     if known is None:
         raise ValueError(
-            f"'{said}' is no sentiment; say in the entry what it means: "
-            f'labels = {{ "{said}" = "NEUTRAL" }}'
+            f"'{given}' is no sentiment; say in the entry what it means: "
+            f'labels = {{ "{given}" = "NEUTRAL" }}'
         )
     return "", _text(values, name), known
 

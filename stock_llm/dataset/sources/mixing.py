@@ -1,11 +1,11 @@
 """Other people's data, mixed in: checked, cleaned and drawn.
 
 In: the `[[dataset.source]]` entries. Out: as many rows of each as its weight asks for, drawn by a
-hash so that the order of files and rows makes no difference; and every row that was set aside, with
-file, row and reason. A licence that forbids commercial use is refused unless it was allowed. Texts
-are freed of tokens of the prompt format, redacted, and deduplicated. An input that looks like an
-injection is quoted and flagged; an instruction or an answer that does is set aside. Does not know
-trades or candles.
+hash so that the order of files and rows makes no difference; and every row that was quarantined,
+with file, row and reason. A licence that forbids commercial use is refused unless it was allowed.
+Texts are freed of tokens of the prompt format, redacted, and deduplicated. An input that looks like
+an injection is quoted and flagged; an instruction or an answer that does is quarantined. Does not
+know trades or candles.
 """
 
 import hashlib
@@ -39,12 +39,12 @@ _SPARE = 1.5
 """Times as many rows are drawn as are wanted: some will be duplicates."""
 
 _SHOWN = 300
-"""Characters of a row that was set aside that are kept to show it."""
+"""Characters of a row that was quarantined that are kept to show it."""
 
 
 @dataclass
 class MixedRows:
-    """What was mixed in.
+    """Rows of other people's data, and what was left out.
 
     Attributes:
         rows: of all sources, in the order of the draw.
@@ -99,7 +99,7 @@ def mix(
                 mixed.left_out["grew too long when they were redacted"] += 1
                 continue
             text = f"{row.instruction}\n{row.input}" if row.skill == GENERAL else row.input
-            if judging.look(text):
+            if judging.find(text):
                 mixed.left_out["say what a judging row says"] += 1
             elif seen.add(f"{number} {row.source['ref']}", _distinct_text(row)):
                 mixed.left_out["repeat another row"] += 1
@@ -135,7 +135,7 @@ def digest(sources: Sequence[SourceSettings]) -> str:
 
 
 def check_licence(source: SourceSettings) -> None:
-    """Refuses a licence that is no SPDX expression, or that forbids commercial use and was not
+    """Checks a licence: it must be an SPDX expression, or that forbids commercial use and was not
     allowed.
 
     Raises:
@@ -234,7 +234,7 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _unfit(example: SourceRecord, source: SourceSettings) -> str:
-    """Why a record that was read is not learnt from; empty where it is."""
+    """Why a record is not used; empty if it is."""
     if example.size > source.longest:
         return f"{example.size} bytes, longest is {source.longest}"
     if source.format == "sentiment":

@@ -1,10 +1,8 @@
-"""A slice of general requests that is always mixed in, so that a model that learns the skills does
-not forget the rest.
+"""General requests that are always mixed in, so that a model does not forget what no skill teaches.
 
-In: a seed and how many rows. Out: rows from the code that made the embedded base's corpus: small
-talk, terms, arithmetic, plain sentences, small functions; nothing is downloaded. Their answers have
-no labels, so that they teach nothing about what to buy. A larger base forgets more than these can
-hold: give it a `[[dataset.source]]` as well. Does not know the split.
+They come from the code that made the corpus of stock-tiny: small talk, terms, arithmetic, plain
+sentences, small functions. Nothing is downloaded. Their answers have no labels and teach nothing
+about what to buy. A larger base forgets more than these can hold: add a `[[dataset.source]]`.
 """
 
 import random

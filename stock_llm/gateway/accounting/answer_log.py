@@ -1,9 +1,9 @@
 """Keeps questions with their answers for a while on this machine, and signs response ids.
 
-A piece of feedback names a response id; the signature shows that this gateway issued it, and the log
-holds the question and answer that it is about, so that it can be trained on. It lies in the gateway's
-database, beside the costs. Writing is done in batches, off the event loop. Signatures are itsdangerous'
-(HMAC with a key outside the project).
+A piece of feedback names a response id; the signature shows that this gateway issued it, and the
+log holds the question and answer that it is about, so that it can be trained on. It lies in the
+gateway's database, beside the costs. Writing is done in batches, off the event loop. Signatures are
+itsdangerous' (HMAC with a key outside the project).
 """
 
 import asyncio
@@ -56,7 +56,8 @@ class AnswerRecord:
 
     Attributes:
         id: of the response, without its signature.
-        skill, symbol, as_of, instruction, input: as in a training row (`rows.Row`); skill is empty for a free question.
+        skill, symbol, as_of, instruction, input: as in a training row (`rows.Row`); skill is empty
+            for a free question.
         response: the answer's text.
         provider, model: of the answer.
     """
@@ -108,7 +109,8 @@ class AnswerLog:
             return None
 
     def add(self, record: AnswerRecord) -> None:
-        """Adds an answer, unless it is too long to be trained on; it is written half a second later."""
+        """Adds an answer, unless it is too long to be trained on; it is written half a second
+        later."""
         size = len(record.instruction) + len(record.input) + len(record.response)
         if self._age and size <= _MAX_CHARACTERS:
             self._new.append(record)

@@ -1,7 +1,7 @@
 """Reports what the gateway cost and what it saved, from the records: for `stock-llm costs`.
 
-It sums by provider, and compares what the same tokens would have cost at an API's price with a fixed
-cost a month.
+It sums by provider, and compares what the same tokens would have cost at an API's price with a
+fixed cost a month.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,8 @@ class CostPeriod:
     since: datetime
     until: datetime
     days: Decimal
-    """Days with the gateway in use: from the first record of the period to its end, at least one."""
+    """Days with the gateway in use: from the first record of the period to its end, at least
+    one."""
     providers: tuple[ProviderCosts, ...]
     statuses: dict[str, int]
     fell_back: int
@@ -168,7 +169,8 @@ def compare(
     per_million: Decimal,
     fixed_month: Decimal,
 ) -> CostComparison:
-    """A month at an API's price against a fixed cost and what the gateway's own usage-priced providers charge.
+    """A month at an API's price against a fixed cost and what the gateway's own usage-priced
+    providers charge.
 
     Args:
         per_million: dollars that the API charges for a million tokens.
@@ -187,7 +189,8 @@ def compare(
 
 
 def plan(*, per_million: Decimal, fixed_month: Decimal) -> CostComparison:
-    """The comparison for the plan: 1,000 queries a day of 1,000 tokens, all answered on this machine."""
+    """The comparison for the plan: 1,000 queries a day of 1,000 tokens, all answered on this
+    machine."""
     return compare(
         Decimal(PLAN_QUERIES),
         Decimal(PLAN_TOKENS),
@@ -230,15 +233,21 @@ def render(
         by_provider.add_column(title, justify="right")
     for each in period.providers:
         by_provider.add_row(
-            each.provider or "nobody", f"{each.calls:,}", f"{each.tokens_in:,}", f"{each.tokens_out:,}", f"{each.cached:,}",
-            f"${each.charged:.4f}", f"${each.notional:.4f}", f"{each.mean_seconds:.2f}",
-        )  # fmt: skip
+            each.provider or "nobody",
+            f"{each.calls:,}",
+            f"{each.tokens_in:,}",
+            f"{each.tokens_out:,}",
+            f"{each.cached:,}",
+            f"${each.charged:.4f}",
+            f"${each.notional:.4f}",
+            f"{each.mean_seconds:.2f}",
+        )
     statuses = (
         ", ".join(f"{count} {status}" for status, count in sorted(period.statuses.items()))
         or "nothing recorded"
     )
     against = Table(
-        title=f"a month at ${per_million:.2f} per million tokens, and here at ${fixed_month:.2f} fixed",
+        title=f"a month at ${per_million:.2f} per million tokens, here ${fixed_month:.2f} fixed",
         title_justify="left",
     )
     against.add_column("")
@@ -259,9 +268,14 @@ def render(
             else f"{comparison.break_even:,.0f} queries a day"
         )
         against.add_row(
-            name, f"{comparison.queries_a_day:,.1f}", f"{comparison.tokens_a_query:,.0f}", f"${comparison.api_month:,.2f}",
-            f"${comparison.here_month:,.2f}", f"{sign}${abs(comparison.saved_month):,.2f}", even,
-        )  # fmt: skip
+            name,
+            f"{comparison.queries_a_day:,.1f}",
+            f"{comparison.tokens_a_query:,.0f}",
+            f"${comparison.api_month:,.2f}",
+            f"${comparison.here_month:,.2f}",
+            f"{sign}${abs(comparison.saved_month):,.2f}",
+            even,
+        )
     statuses_line = f"{statuses}; {period.fell_back} answered by another than the first choice"
     budgets = f"left of the budgets: ${left.today:.2f} today, ${left.month:.2f} this month (UTC)"
     return Group(by_provider, statuses_line, budgets, "", against)

@@ -1,9 +1,10 @@
 """Stores what calls cost, and keeps them below the budgets: reserve before a call, settle after it.
 
 All writing happens in one thread, in batches; a record is never lost by a graceful end, and none is
-written twice. A reservation counts as spent until its record is written. One that a crash left behind is
-recorded as a lost call, at its full amount, because the provider may have charged it. A record that the
-database refuses while it takes others is quarantined: logged, and replaced by one of a lost call.
+written twice. A reservation counts as spent until its record is written. One that a crash left
+behind is recorded as a lost call, at its full amount, because the provider may have charged it. A
+record that the database refuses while it takes others is quarantined: logged, and replaced by one
+of a lost call.
 """
 
 import asyncio
@@ -40,7 +41,8 @@ LEASE = timedelta(minutes=30)
 """How long a reservation belongs to a call under way; no provider has so much time."""
 
 LINGER = 0.25
-"""Seconds for which records gather before they are written together; a reservation is written at once."""
+"""Seconds for which records gather before they are written together; a reservation is written at
+once."""
 
 BATCH = 1000
 """Most jobs in one transaction."""
@@ -90,11 +92,13 @@ def _now() -> datetime:
 
 
 class CostStore:
-    """The cost store behind one SQLAlchemy URL; opening it makes or migrates its tables and starts its writer.
+    """The cost store behind one SQLAlchemy URL; opening it makes or migrates its tables and starts
+    its writer.
 
     Args:
         url: with an absolute path.
-        daily, monthly: dollars that usage-priced providers may cost in a UTC day and a calendar month.
+        daily, monthly: dollars that usage-priced providers may cost in a UTC day and a calendar
+            month.
         clock: the time now, UTC.
 
     Raises:
@@ -146,7 +150,8 @@ class CostStore:
         self._jobs.put(_Settle(None, (reservation,)))
 
     def record(self, call: CallRecord, reservations: Sequence[Reservation] = ()) -> None:
-        """Records a finished request and frees what was reserved for its attempts; returns at once."""
+        """Records a finished request and frees what was reserved for its attempts; returns at
+        once."""
         self._jobs.put(_Settle(call, reservations))
 
     async def flush(self) -> None:
@@ -175,7 +180,8 @@ class CostStore:
             raise InputError(self._failing)
 
     def _write_all(self) -> None:
-        """The writer: gathers jobs, writes them in one transaction, and tries failed records again."""
+        """The writer: gathers jobs, writes them in one transaction, and tries failed records
+        again."""
         failed: list[_Settle] = []
         while True:
             jobs = self._gather(patience=1.0 if failed else None)
@@ -201,7 +207,8 @@ class CostStore:
                 return
 
     def _write_each(self, jobs: Sequence[_Settle]) -> list[_Settle]:
-        """Writes records one by one if the database takes any; returns those that are still to be written."""
+        """Writes records one by one if the database takes any; returns those that are still to be
+        written."""
         for place, job in enumerate(jobs):
             if not self._takes([]):
                 return list(jobs[place:])
@@ -221,7 +228,8 @@ class CostStore:
         return True
 
     def _quarantine(self, job: _Settle) -> None:
-        """Logs a record that the database refuses, and stores a lost call at all that was reserved for it."""
+        """Logs a record that the database refuses, and stores a lost call at all that was reserved
+        for it."""
         _log.error("a record cannot be written and is quarantined: %r", job.call)
         if job.call:
             amount = sum((each.amount for each in job.reservations), Decimal(0))
@@ -302,7 +310,8 @@ def _settle(connection: sa.Connection, jobs: Sequence[_Settle], retried: frozens
     """Inserts records, adds what they cost to their days, frees their reservations.
 
     Args:
-        retried: ids of records of a transaction that failed; if it went through after all, they are stored.
+        retried: ids of records of a transaction that failed; if it went through after all, they are
+            stored.
     """
     ids = sorted(retried)
     stored: set[str] = set()
@@ -348,8 +357,8 @@ def _lost_call(
 ) -> CallRecord:
     """The record of a call whose result is not known."""
     return CallRecord(
-        id, at, Query(feature=feature), provider, model, "", path, False, "lost", TokenUsage(), charged,
-        Decimal(0), 0, 0, 0,
+        id, at, Query(feature=feature), provider, model, "", path, False, "lost", TokenUsage(),
+        charged, Decimal(0), 0, 0, 0,
     )  # fmt: skip
 
 

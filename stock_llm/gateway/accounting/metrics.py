@@ -1,7 +1,8 @@
-"""Counts requests for GET /metrics, in Prometheus' format under OpenTelemetry's names for generative AI.
+"""Counts requests for GET /metrics, in Prometheus' format under OpenTelemetry's names for
+generative AI.
 
-Names: opentelemetry.io/docs/specs/semconv/gen-ai; dots become underscores and units become suffixes, as
-OpenTelemetry's own exporter does it.
+Names: opentelemetry.io/docs/specs/semconv/gen-ai; dots become underscores and units become
+suffixes, as OpenTelemetry's own exporter does it.
 """
 
 from collections.abc import Callable
@@ -29,21 +30,32 @@ class GatewayMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._duration = Histogram(
-            "gen_ai_client_operation_duration_seconds", "Time that a provider took for an answer, fallbacks included.",
-            _LABELS, registry=self.registry, buckets=_SECONDS,
-        )  # fmt: skip
+            "gen_ai_client_operation_duration_seconds",
+            "Time that a provider took for an answer, fallbacks included.",
+            _LABELS,
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
         self._first = Histogram(
-            "gen_ai_server_time_to_first_token_seconds", "Time from the request to the first piece of a streamed answer.",
-            _LABELS, registry=self.registry, buckets=_SECONDS,
-        )  # fmt: skip
+            "gen_ai_server_time_to_first_token_seconds",
+            "Time from the request to the first piece of a streamed answer.",
+            _LABELS,
+            registry=self.registry,
+            buckets=_SECONDS,
+        )
         self._tokens = Histogram(
-            "gen_ai_client_token_usage", "Tokens of an answer (output) and of its prompt (input).",
-            (*_LABELS, "gen_ai_token_type"), registry=self.registry, buckets=_TOKENS,
-        )  # fmt: skip
+            "gen_ai_client_token_usage",
+            "Tokens of an answer (output) and of its prompt (input).",
+            (*_LABELS, "gen_ai_token_type"),
+            registry=self.registry,
+            buckets=_TOKENS,
+        )
         self._added = Histogram(
-            "stock_llm_gateway_overhead_seconds", "Time that a request spent in the gateway itself.",
-            registry=self.registry, buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
-        )  # fmt: skip
+            "stock_llm_gateway_overhead_seconds",
+            "Time that a request spent in the gateway itself.",
+            registry=self.registry,
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
+        )
         self._dollars = Counter(
             "stock_llm_cost_dollars", "What answers cost.", _LABELS[1:], registry=self.registry
         )
@@ -54,9 +66,11 @@ class GatewayMetrics:
             registry=self.registry,
         )
         self._tries = Counter(
-            "stock_llm_attempts_failed", "Tries at a provider that failed.", ("gen_ai_provider_name", "error_type"),
+            "stock_llm_attempts_failed",
+            "Tries at a provider that failed.",
+            ("gen_ai_provider_name", "error_type"),
             registry=self.registry,
-        )  # fmt: skip
+        )
         self._cache = Counter(
             "stock_llm_cache",
             "Requests that asked for determinism.",

@@ -21,7 +21,8 @@ FILE = Path(__file__).parent / "prices.toml"
 MILLION = 1_000_000
 
 SMALLEST = Decimal("0.000001")
-"""Amounts are rounded up to a millionth of a dollar, so that a sum of records is never below the bill."""
+"""Amounts are rounded up to a millionth of a dollar, so that a sum of records is never below the
+bill."""
 
 _DATED = re.compile(r"-20\d{6}$")
 
@@ -42,7 +43,8 @@ class ModelPrice(BaseModel):
     over_out: Decimal | None = None
 
     def dollars(self, usage: TokenUsage) -> Decimal:
-        """The cost of these tokens; a prompt over the limit has the higher price on the whole request."""
+        """The cost of these tokens; a prompt over the limit has the higher price on the whole
+        request."""
         price_in, price_out = self.in_, self.out
         if self.over is not None and self.over_in and self.over_out and usage.prompt > self.over:
             price_in, price_out = self.over_in, self.over_out
@@ -86,10 +88,12 @@ class PriceList:
         return self.at(model, time).dollars(usage)
 
     def bound(self, model: str, size: int, tokens_out: int, time: datetime) -> Decimal:
-        """An upper bound of a call's cost: a token for each byte of the prompt, at the highest cache price, and the longest answer.
+        """An upper bound of a call's cost: a token for each byte of the prompt, at the highest
+        cache price, and the longest answer.
 
         Args:
-            size: bytes of the prompt in UTF-8, and what frames the messages; a byte-level tokenizer never makes more tokens.
+            size: bytes of the prompt in UTF-8, and what frames the messages; a byte-level tokenizer
+                never makes more tokens.
 
         Raises: as `at`.
         """
@@ -100,7 +104,8 @@ def load_prices(file: Path = FILE) -> PriceList:
     """The price file.
 
     Raises:
-        InputError: missing, not TOML, or a block that does not fit or appears twice; names the block.
+        InputError: missing, not TOML, or a block that does not fit or appears twice; names the
+            block.
     """
     try:
         blocks = tomllib.loads(file.read_text(encoding="utf-8")).get("price", [])

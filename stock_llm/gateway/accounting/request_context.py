@@ -1,4 +1,5 @@
-"""The accounting of one request: a reservation before an attempt, its charge after it, one record at the end."""
+"""The accounting of one request: a reservation before an attempt, its charge after it, one record
+at the end."""
 
 import itertools
 import time
@@ -25,7 +26,8 @@ from stock_llm.gateway.query import (
 )
 
 FRAME, MESSAGE_FRAME = 2000, 64
-"""Most bytes that a provider puts around a prompt, and around each message: for what a call can cost."""
+"""Most bytes that a provider puts around a prompt, and around each message: for what a call can
+cost."""
 
 
 @dataclass
@@ -101,7 +103,8 @@ class RequestAccounting:
         return RequestContext(request, query, self._clock(), self.seconds(), id)
 
     async def reserve(self, context: RequestContext, choice: ProviderChoice) -> ChatRequest:
-        """The request for this provider; what a usage-priced one can cost at most is reserved first.
+        """The request for this provider; what a usage-priced one can cost at most is reserved
+        first.
 
         Raises:
             BudgetExceeded: a budget has less left.
@@ -118,7 +121,8 @@ class RequestAccounting:
         return replace(request, options=replace(request.options, max_tokens=limit))
 
     def fail(self, context: RequestContext, failure: GatewayError) -> None:
-        """Records a failed attempt; all of its reservation is spent if the provider may have charged."""
+        """Records a failed attempt; all of its reservation is spent if the provider may have
+        charged."""
         if not isinstance(failure, BadRequest):
             self._attempt_failed(context.attempts[-1])
         if context.reserved is None:
@@ -141,9 +145,17 @@ class RequestAccounting:
             notional = answer.dollars or Decimal(0)
         seconds = self._record(context, "ok", choice, answer.model, answer.usage, notional)
         return RequestTrace(
-            context.id, context.query, context.decision, tuple(context.attempts), answer, context.charged,
-            context.route_seconds, context.provider_seconds, seconds, tuple(context.passed_over),
-        )  # fmt: skip
+            context.id,
+            context.query,
+            context.decision,
+            tuple(context.attempts),
+            answer,
+            context.charged,
+            context.route_seconds,
+            context.provider_seconds,
+            seconds,
+            tuple(context.passed_over),
+        )
 
     def give_up(
         self, context: RequestContext, status: RequestStatus, streamed: int | None = None
@@ -151,8 +163,8 @@ class RequestAccounting:
         """Records a request without a whole answer.
 
         Args:
-            streamed: bytes of the answer that had come; the provider has charged no more tokens than
-                that, and its prompt.
+            streamed: bytes of the answer that had come; the provider has charged no more tokens
+                than that, and its prompt.
         """
         choice, reserved = ProviderChoice(""), context.reserved
         if context.attempts and status != "failed":
@@ -167,7 +179,8 @@ class RequestAccounting:
         self._record(context, status, choice, choice.model, TokenUsage(), Decimal(0))
 
     def _cost(self, context: RequestContext, choice: ProviderChoice, answer: ChatAnswer) -> Decimal:
-        """Dollars by the provider's account, else by the price list; without a price by that of the model asked for."""
+        """Dollars by the provider's account, else by the price list; without a price by that of the
+        model asked for."""
         if answer.dollars is not None:
             return answer.dollars
         try:
@@ -184,15 +197,27 @@ class RequestAccounting:
         usage: TokenUsage,
         notional: Decimal,
     ) -> float:
-        """Hands over the one record with every open reservation; returns the seconds of the whole request."""
+        """Hands over the one record with every open reservation; returns the seconds of the whole
+        request."""
         decision, seconds = context.decision, self.seconds() - context.began
         first = decision.choice.provider if decision else ""
         call = CallRecord(
-            context.id, context.at, context.query, choice.provider, model,
-            decision.rule if decision else "nobody may be asked", ", ".join(context.path),
-            bool(first and choice.provider and choice.provider != first), status, usage, context.charged,
-            notional, seconds, context.provider_seconds, context.route_seconds,
-        )  # fmt: skip
+            context.id,
+            context.at,
+            context.query,
+            choice.provider,
+            model,
+            decision.rule if decision else "nobody may be asked",
+            ", ".join(context.path),
+            bool(first and choice.provider and choice.provider != first),
+            status,
+            usage,
+            context.charged,
+            notional,
+            seconds,
+            context.provider_seconds,
+            context.route_seconds,
+        )
         open_ones = [context.reserved] if context.reserved else []
         self.costs.record(call, [*context.charged_reservations, *open_ones])
         context.reserved = None

@@ -1,4 +1,5 @@
-"""The tables of the cost store. Amounts are whole millionths of a dollar, so that sums are exact."""
+"""The tables of the cost store. Amounts are whole millionths of a dollar, so that sums are
+exact."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +77,8 @@ class CallRecord:
         path: every provider that was tried, with its failure.
         charged: dollars of usage-priced providers, including failed attempts that were charged.
         notional: dollars that the call was worth by the account of a provider of fixed price.
-        seconds, provider_seconds, route_seconds: the whole request, the provider's part, the router's part.
+        seconds, provider_seconds, route_seconds: the whole request, the provider's part, the
+            router's part.
     """
 
     id: str
@@ -98,14 +100,29 @@ class CallRecord:
     def row(self) -> dict[str, Any]:
         """The row of the table."""
         values = {
-            "id": self.id, "at": text(self.at), "feature": self.query.feature, "type": self.query.type,
-            "language": self.query.language, "complexity": self.query.complexity, "urgency": self.query.urgency,
-            "provider": self.provider, "model": self.model, "rule": self.rule, "path": self.path, "fell_back": self.fell_back,
-            "status": self.status, "tokens_in": self.usage.tokens_in, "tokens_out": self.usage.tokens_out,
-            "cached_read": self.usage.cached_read, "cached_write": self.usage.cached_write + self.usage.cached_write_hour,
-            "charged": micros(self.charged), "notional": micros(self.notional),
-            "seconds": self.seconds, "provider_seconds": self.provider_seconds, "route_seconds": self.route_seconds,
-        }  # fmt: skip
+            "id": self.id,
+            "at": text(self.at),
+            "feature": self.query.feature,
+            "type": self.query.type,
+            "language": self.query.language,
+            "complexity": self.query.complexity,
+            "urgency": self.query.urgency,
+            "provider": self.provider,
+            "model": self.model,
+            "rule": self.rule,
+            "path": self.path,
+            "fell_back": self.fell_back,
+            "status": self.status,
+            "tokens_in": self.usage.tokens_in,
+            "tokens_out": self.usage.tokens_out,
+            "cached_read": self.usage.cached_read,
+            "cached_write": self.usage.cached_write + self.usage.cached_write_hour,
+            "charged": micros(self.charged),
+            "notional": micros(self.notional),
+            "seconds": self.seconds,
+            "provider_seconds": self.provider_seconds,
+            "route_seconds": self.route_seconds,
+        }
         return {name: storable(value) for name, value in values.items()}
 
 
@@ -129,7 +146,8 @@ class Reservation:
 
 
 def storable(value: Any) -> Any:
-    """A value that every database takes: no NUL and no half of a surrogate pair in texts, no integer beyond 64 bits."""
+    """A value that every database takes: no NUL and no half of a surrogate pair in texts, no
+    integer beyond 64 bits."""
     if isinstance(value, str):
         return value.replace("\0", "").encode(errors="replace").decode()
     if isinstance(value, int) and not isinstance(value, bool):
@@ -154,7 +172,8 @@ def dollars(amount: int) -> Decimal:
 
 @contextmanager
 def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction with no other writer beside it: the budget that it reads still holds when it writes.
+    """A transaction with no other writer beside it: the budget that it reads still holds when it
+    writes.
 
     Raises:
         InputError: the database refuses.

@@ -1,8 +1,9 @@
 """The Claude API as a provider, through the official client.
 
-The client's own retries are off: the fallback is the only retry loop. Sampling parameters are left out;
-current models refuse them, and the client has had no such arguments since 1.0. An answer's blocks are
-picked by type; `stop_reason: refusal` is a refusal, not an answer. The key is ANTHROPIC_API_KEY.
+The client's own retries are off: the fallback is the only retry loop. Sampling parameters are left
+out; current models refuse them, and the client has had no such arguments since 1.0. An answer's
+blocks are picked by type; `stop_reason: refusal` is a refusal, not an answer. The key is
+ANTHROPIC_API_KEY.
 """
 
 import asyncio
@@ -29,8 +30,8 @@ from stock_llm.gateway.providers.provider import Billing, LatencyClass, Provider
 KEY = "ANTHROPIC_API_KEY"
 
 _TIMEOUT = 3600.0
-"""Seconds. The fallback's limit is shorter, but without this one the client refuses long answers that are not
-streamed."""
+"""Seconds. The fallback's limit is shorter, but without this one the client refuses long answers
+that are not streamed."""
 
 _FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
@@ -139,7 +140,8 @@ class ClaudeApiProvider:
 
     @contextmanager
     def _translated(self, begun: Sequence[str] = ()) -> Iterator[None]:
-        """Translates the client's errors; all of them are `Cut` once there is a piece in `begun`."""
+        """Translates the client's errors; all of them are `Cut` once there is a piece in
+        `begun`."""
         import anthropic
         import httpx2
 

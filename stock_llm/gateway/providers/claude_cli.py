@@ -1,10 +1,10 @@
 """The `claude` command as a provider: one process for each question.
 
 The process gets a group of its own, an empty working folder, no user settings, tools, sessions, MCP
-servers or API key, and the question on standard input. When it has ended, its time is up or the caller
-is gone, the whole group is killed. The answer is judged by its content and not by the exit code: the
-command may exit with 0 and have failed (`is_error`, an empty result, no JSON at all). Source: the
-command's `--output-format json`, as the Agent SDK's ResultMessage has it.
+servers or API key, and the question on standard input. When it has ended, its time is up or the
+caller is gone, the whole group is killed. The answer is judged by its content and not by the exit
+code: the command may exit with 0 and have failed (`is_error`, an empty result, no JSON at all).
+Source: the command's `--output-format json`, as the Agent SDK's ResultMessage has it.
 """
 
 import asyncio
@@ -28,10 +28,12 @@ from stock_llm.gateway.providers.http_errors import http_error
 from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
 
 _FLAGS = (
-    "-p", "--output-format", "json", "--tools", "", "--strict-mcp-config", "--no-session-persistence",
+    "-p", "--output-format", "json", "--tools", "", "--strict-mcp-config",
+    "--no-session-persistence",
 )  # fmt: skip
 _TURNS, _TURNS_WITH_SCHEMA = "1", "6"
-"""Answers of the model in one call. With a schema it answers in words first, is asked again, and calls a tool."""
+"""Answers of the model in one call. With a schema it answers in words first, is asked again, and
+calls a tool."""
 
 _SETTINGS = ("--setting-sources", "project")
 """Of an empty folder: none. With the user's own hooks and plugins a question took minutes."""
@@ -58,8 +60,8 @@ class ClaudeCliProvider:
     Args:
         models: names for `--model`, the default first.
         limit: processes at once.
-        uses_api_key: whether the process gets the ANTHROPIC_* variables of this one; with a key it bills
-            that key instead of the subscription.
+        uses_api_key: whether the process gets the ANTHROPIC_* variables of this one; with a key it
+            bills that key instead of the subscription.
     """
 
     name = "claude-cli"
@@ -142,7 +144,8 @@ class ClaudeCliProvider:
         try:
             process = await asyncio.create_subprocess_exec(
                 self._command, *arguments, cwd=folder, env=environment, start_new_session=True,
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:
             raise Unavailable(self.name, f"cannot run {self._command}: {error.strerror}") from None
@@ -173,7 +176,8 @@ class ClaudeCliProvider:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Waits until a process has ended, whoever still holds its output; `Process.wait` may wait for them too."""
+    """Waits until a process has ended, whoever still holds its output; `Process.wait` may wait for
+    them too."""
     while process.returncode is None:
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -1,7 +1,8 @@
 """Limits how much work reaches a backend at once, and how much may wait for it.
 
-Several models of one machine share one limit and never work side by side: two small ones generating at
-once on two cores were over sixty times slower than one after the other, because each spins on all cores.
+Several models of one machine share one limit and never work side by side: two small ones generating
+at once on two cores were over sixty times slower than one after the other, because each spins on
+all cores.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ _SMOOTHING = 0.2
 """Weight of the newest slot in the average time that a slot is held."""
 
 _ON_QUEUED: ContextVar[Callable[[bool], object]] = ContextVar("on_queued", default=bool)
-"""Callback that pauses the timeout while a call is queued: True when it starts to wait, False when it has its slot."""
+"""Callback that pauses the timeout while a call is queued: True when it starts to wait, False when
+it has its slot."""
 
 
 class ConcurrencyLimit:
@@ -49,7 +51,8 @@ class ConcurrencyLimit:
         """Holds a slot; gives the seconds that it was waited for. First come, first served.
 
         Raises:
-            Busy: too many calls wait already; `retry_after` is an estimate from how long slots were held.
+            Busy: too many calls wait already; `retry_after` is an estimate from how long slots were
+                held.
         """
         start, wanted = time.perf_counter(), (provider, model)
         if self._waiting or not self._fits(wanted):
@@ -100,7 +103,8 @@ class ConcurrencyLimit:
 
 
 class SlotTimeout:
-    """The timeout of one try at one provider; it starts again when a call that was queued has its slot."""
+    """The timeout of one try at one provider; it starts again when a call that was queued has its
+    slot."""
 
     def __init__(self, seconds: float):
         self._seconds = seconds

@@ -1,9 +1,11 @@
-"""The published model as a provider without any server: read from a folder in Ollama's format, run by llama.cpp.
+"""The published model as a provider without any server: read from a folder in Ollama's format, run
+by llama.cpp.
 
-The prompt is the one that Ollama would render, so the same model gives the same answer. The model runs
-in a process of its own (`embedded_worker`), which the first question starts and an idle time ends. A
-caller who is gone stops it at the next token. A prompt is never cut. Tools are accepted where the
-model's template takes them, as Ollama does it: published models are not trained to call any.
+The prompt is the one that Ollama would render, so the same model gives the same answer. The model
+runs in a process of its own (`embedded_worker`), which the first question starts and an idle time
+ends. A caller who is gone stops it at the next token. A prompt is never cut. Tools are accepted
+where the model's template takes them, as Ollama does it: published models are not trained to call
+any.
 """
 
 import asyncio
@@ -43,9 +45,10 @@ MAX_STOPS, MAX_STOP_CHARACTERS = 64, 1000
 _CANCEL_SECONDS = 10.0
 """Time that the process has to stop at a token before it is killed."""
 
+_WORKER = "stock_llm.gateway.providers.embedded_worker"
 _NUMBERS = (
-    "temperature", "top_k", "top_p", "min_p", "repeat_last_n", "repeat_penalty", "frequency_penalty",
-    "presence_penalty", "seed",
+    "temperature", "top_k", "top_p", "min_p", "repeat_last_n", "repeat_penalty",
+    "frequency_penalty", "presence_penalty", "seed",
 )  # fmt: skip
 _REFUSED = ("logprobs", "top_logprobs")
 _REFUSED_OF_GENERATE = ("suffix", "context")
@@ -59,7 +62,8 @@ class EmbeddedProvider:
     Args:
         threads: CPU threads for an answer.
         megabytes: largest model, context included.
-        minutes: how long an idle model stays in memory where the request does not say (`keep_alive`).
+        minutes: how long an idle model stays in memory where the request does not say
+            (`keep_alive`).
         limit: shared by everything that generates on this machine.
     """
 
@@ -95,7 +99,8 @@ class EmbeddedProvider:
         raise Unavailable(self.name, "the answer has no end")
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AnswerChunk, None]:
-        """The answer in pieces; see `provider.Provider`. Closing stops the model at its next token."""
+        """The answer in pieces; see `provider.Provider`. Closing stops the model at its next
+        token."""
         question, model = self._question(request)
         idle_seconds = keep_alive_seconds(request.extra.get("keep_alive"), self._idle_seconds)
         async with self._limit.slot(self.name, model.name) as queued, self._lock:
@@ -226,9 +231,8 @@ class EmbeddedProvider:
             self._idle_timer.cancel()
         if self._process is None or _has_ended(self._process):
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "stock_llm.gateway.providers.embedded_worker", *self._arguments,
-                start_new_session=True, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                limit=2**22,
+                sys.executable, "-m", _WORKER, *self._arguments, start_new_session=True,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**22,
             )  # fmt: skip
         return self._process
 
@@ -254,7 +258,8 @@ class EmbeddedProvider:
             raise
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
-        """Lets the process stop at its next token and reads the rest; kills it where it does not."""
+        """Lets the process stop at its next token and reads the rest; kills it where it does
+        not."""
         try:
             async with asyncio.timeout(_CANCEL_SECONDS):
                 await _send(process, {"cancel": True})
@@ -282,7 +287,8 @@ def keep_alive_seconds(value: Any, default: float) -> float | None:
     """Seconds that an idle model stays in memory by `keep_alive`; None: for ever.
 
     Args:
-        value: seconds, or a duration as Go writes it ("5m", "1h30m"); negative: for ever; None: not given.
+        value: seconds, or a duration as Go writes it ("5m", "1h30m"); negative: for ever; None: not
+            given.
 
     Raises:
         BadRequest: it is neither.

@@ -1,10 +1,11 @@
-"""The process that runs the published model: `python -m stock_llm.gateway.providers.embedded_worker THREADS MEGABYTES`.
+"""The process that runs the published model: `python -m stock_llm.gateway.providers.embedded_worker
+THREADS MEGABYTES`.
 
-It reads JSON lines on standard input, questions or `{"cancel": true}`, and writes JSON lines on standard
-output: pieces of text, then `done` with the counts, or `error`. One question at a time; between two
-tokens it looks for a cancellation. Prompts are rendered and grammars made here, within limits, so that
-no request holds up the gateway; and a crash or too little memory ends an answer and not the gateway. It
-ends when its standard input does.
+It reads JSON lines on standard input, questions or `{"cancel": true}`, and writes JSON lines on
+standard output: pieces of text, then `done` with the counts, or `error`. One question at a time;
+between two tokens it looks for a cancellation. Prompts are rendered and grammars made here, within
+limits, so that no request holds up the gateway; and a crash or too little memory ends an answer and
+not the gateway. It ends when its standard input does.
 """
 
 import contextlib
@@ -30,11 +31,13 @@ _OVERHEAD = 96 * 2**20
 """Bytes that Python and llama.cpp's library need besides weights and context."""
 
 _BYTES_PER_THREAD = 64 * 2**20
-"""Bytes of weights for each thread. Threads wait for each other, spinning, at every layer: beside other busy processes on two
-cores a model of 8 MB took 17 s for an answer with two threads and 0.06 s with one."""
+"""Bytes of weights for each thread. Threads wait for each other, spinning, at every layer: beside
+other busy processes on two cores a model of 8 MB took 17 s for an answer with two threads and 0.06
+s with one."""
 
 _MAX_TOKEN_BYTES = 256
-"""More than any token of a vocabulary has: a prompt that is longer than its context times this does not fit."""
+"""More than any token of a vocabulary has: a prompt that is longer than its context times this does
+not fit."""
 
 _log = logging.getLogger(__name__)
 
@@ -117,9 +120,14 @@ def _answer(
         _write(answers, done="cancelled")
         return
     _write(
-        answers, done=generation.finish, tokens_in=generation.tokens_in, tokens_out=generation.tokens_out,
-        load=ready - began, first=first, seconds=generation.seconds,
-    )  # fmt: skip
+        answers,
+        done=generation.finish,
+        tokens_in=generation.tokens_in,
+        tokens_out=generation.tokens_out,
+        load=ready - began,
+        first=first,
+        seconds=generation.seconds,
+    )
 
 
 def _prompt(question: Mapping[str, Any]) -> str:
@@ -145,7 +153,8 @@ def _prompt(question: Mapping[str, Any]) -> str:
 
 
 def _is_callers_fault(error: StockLLMError, question: Mapping[str, Any]) -> bool:
-    """Whether llama.cpp refused what the request asked for: a long prompt, a grammar, a large context."""
+    """Whether llama.cpp refused what the request asked for: a long prompt, a grammar, a large
+    context."""
     text = str(error)
     too_large = "a context of" in text and question["asked_context"]
     return "the context only" in text or "JSON schema" in text or too_large

@@ -1,8 +1,8 @@
 """Requests for embeddings of texts, for Ollama.
 
-A request is a `ChatRequest` whose messages are the texts and whose `extra` holds the other fields, so
-that it is limited and recorded as any other. Embeddings of two models cannot be compared, so no other
-model stands in for the one that was asked for. Source: ollama/ollama docs/api.md.
+A request is a `ChatRequest` whose messages are the texts and whose `extra` holds the other fields,
+so that it is limited and recorded as any other. Embeddings of two models cannot be compared, so no
+other model stands in for the one that was asked for. Source: ollama/ollama docs/api.md.
 """
 
 from typing import Any

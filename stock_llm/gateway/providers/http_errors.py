@@ -18,11 +18,12 @@ from stock_llm.gateway.errors import (
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
     400: BadRequest, 401: AccessDenied, 402: AccessDenied, 403: AccessDenied, 404: UnknownModel,
-    408: TimedOut, 413: BadRequest, 422: BadRequest, 429: RateLimited, 503: Overloaded, 504: TimedOut,
-    529: Overloaded,
+    408: TimedOut, 413: BadRequest, 422: BadRequest, 429: RateLimited, 503: Overloaded,
+    504: TimedOut, 529: Overloaded,
 }  # fmt: skip
 _BILLING = re.compile(
-    r"credit balance|usage limit|spend(?:ing)? limit|billing|insufficient[_ ](?:quota|funds)|exceeded your current quota",
+    r"credit balance|usage limit|spend(?:ing)? limit|billing|insufficient[_ ](?:quota|funds)"
+    r"|exceeded your current quota",
     re.I,
 )
 
@@ -37,8 +38,8 @@ def http_error(
 ) -> GatewayError:
     """The error that a status stands for.
 
-    A text about the bill makes a refusal of the request, or of its rate, one of access: nothing is wrong
-    with the request, and another provider may take it.
+    A text about the bill makes a refusal of the request, or of its rate, one of access: nothing is
+    wrong with the request, and another provider may take it.
 
     Args:
         reason: the provider's own text.
@@ -51,7 +52,8 @@ def http_error(
 
 
 def retry_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds to wait by the header Retry-After, which holds seconds or a date; None: it says nothing."""
+    """Seconds to wait by the header Retry-After, which holds seconds or a date; None: it says
+    nothing."""
     text = (header or "").strip()
     try:
         seconds = float(text)

@@ -1,9 +1,10 @@
 """A running Ollama as a provider.
 
-Frequent requests go through aiohttp and keep Ollama's own bytes, so that answers need not be written
-again: FastAPI with the official client added 4 ms to a request, this adds 1.6 ms. The rest uses the
-official client. A prompt that does not fit is sent with `truncate: false` first, so that the answer can
-say when it was cut. Redirects are not followed and no proxy is used: a local Ollama stays local.
+Frequent requests go through aiohttp and keep Ollama's own bytes, so that answers need not be
+written again: FastAPI with the official client added 4 ms to a request, this adds 1.6 ms. The rest
+uses the official client. A prompt that does not fit is sent with `truncate: false` first, so that
+the answer can say when it was cut. Redirects are not followed and no proxy is used: a local Ollama
+stays local.
 """
 
 import asyncio
@@ -40,7 +41,8 @@ HEALTH_TIMEOUT = 2.0
 """Seconds that a server has to say that it is there."""
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds for a connection: it is refused at once where nobody listens, and late where all are busy."""
+"""Seconds for a connection: it is refused at once where nobody listens, and late where all are
+busy."""
 
 _PORT = 11434
 _MAX_LINE = 4 * 2**20
@@ -209,7 +211,8 @@ class OllamaProvider:
     def _check(self, request: ChatRequest) -> None:
         """Refuses requests without a model, and models of Ollama's cloud."""
         if is_cloud_model(request.model):
-            reason = f"'{request.model}' runs at ollama.com, not on this machine: ask it without the gateway"
+            place = "runs at ollama.com, not on this machine: ask it without the gateway"
+            reason = f"'{request.model}' {place}"
             raise BadRequest(self.name, reason)
         if not request.model:
             state = (
@@ -274,7 +277,8 @@ async def _passed_on(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 def url_of(host: str) -> str:
-    """The base URL of a host as OLLAMA_HOST has it: `127.0.0.1`, `gpu:11434`, `https://ollama.example`.
+    """The base URL of a host as OLLAMA_HOST has it: `127.0.0.1`, `gpu:11434`,
+    `https://ollama.example`.
 
     Raises:
         InputError: it is no address.
@@ -292,6 +296,7 @@ def url_of(host: str) -> str:
 
 
 def is_cloud_model(model: str) -> bool:
-    """Whether a name is that of a model at ollama.com: its tag is `cloud`, or ends with `-cloud`."""
+    """Whether a name is that of a model at ollama.com: its tag is `cloud`, or ends with
+    `-cloud`."""
     tag = model.rpartition(":")[2]
     return ":" in model and (tag == "cloud" or tag.endswith("-cloud"))

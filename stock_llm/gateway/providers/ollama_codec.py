@@ -22,7 +22,8 @@ from stock_llm.gateway.errors import BadRequest, Cut, GatewayError, Unavailable
 from stock_llm.gateway.providers.http_errors import http_error
 
 GENERATE = "generate"
-"""In `ChatRequest.extra`: a request for /api/generate; its value holds the fields of that call (raw, template, …)."""
+"""In `ChatRequest.extra`: a request for /api/generate; its value holds the fields of that call
+(raw, template, …)."""
 
 _MISTAKES = ('option "', "invalid format", "does not support")
 """Texts that Ollama sends with status 500 although the request is at fault."""
@@ -45,7 +46,8 @@ def endpoint_of(request: ChatRequest) -> str:
 
 
 def encode_request(request: ChatRequest, *, stream: bool) -> dict[str, Any]:
-    """The JSON of a request; Ollama is asked to refuse a prompt that is too long instead of cutting it."""
+    """The JSON of a request; Ollama is asked to refuse a prompt that is too long instead of cutting
+    it."""
     options = dict(request.options.extra)
     given = {
         "temperature": request.options.temperature,
@@ -75,13 +77,15 @@ def encode_request(request: ChatRequest, *, stream: bool) -> dict[str, Any]:
 
 
 def truncation_note(request: ChatRequest, status: int, raw: bytes) -> str:
-    """The note for the caller of a prompt that has to be cut; empty where Ollama refused something else."""
+    """The note for the caller of a prompt that has to be cut; empty where Ollama refused something
+    else."""
     text = raw.decode(errors="replace")
     if status != 400 or _TOO_LONG not in text or request.extra.get("truncate") is False:
         return ""
     sizes = re.search(r"request \((\d+) tokens\).*?context size \((\d+) tokens\)", text)
     length, room = sizes.groups() if sizes else ("?", "?")
-    return f"the prompt has {length} tokens and the model's context only {room}: Ollama left a part of it out"
+    sizes_text = f"the prompt has {length} tokens and the model's context only {room}"
+    return f"{sizes_text}: Ollama left a part of it out"
 
 
 def decode_error(
@@ -145,7 +149,8 @@ class AnswerDecoder:
         """The piece in a line.
 
         Raises:
-            GatewayError: the line is no piece, or says that the answer failed; `Cut` after the first piece.
+            GatewayError: the line is no piece, or says that the answer failed; `Cut` after the
+                first piece.
         """
         try:
             body = orjson.loads(line)

@@ -1,7 +1,8 @@
-"""A server that speaks OpenAI's API (vLLM, LM Studio, text-generation-webui, llama.cpp's) as a provider.
+"""A server that speaks OpenAI's API (vLLM, LM Studio, text-generation-webui, llama.cpp's) as a
+provider.
 
-A server on a loopback address is this machine: it shares the limit of everything that generates here,
-and neither redirects nor a proxy lead its requests away. The client's own retries are off.
+A server on a loopback address is this machine: it shares the limit of everything that generates
+here, and neither redirects nor a proxy lead its requests away. The client's own retries are off.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -71,7 +72,8 @@ class OpenAICompatibleProvider:
         return ChatAnswer(text, model, usage, _finish(choice), None, timings, message)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[AnswerChunk]:
-        """The answer in pieces; see `provider.Provider`. Closing the iterator closes the connection."""
+        """The answer in pieces; see `provider.Provider`. Closing the iterator closes the
+        connection."""
         async with self._limit.slot(self.name, request.model) as queued:
             with self._translated():
                 stream = await self._client.chat.completions.create(
@@ -190,7 +192,8 @@ class OpenAICompatibleProvider:
 
     @contextmanager
     def _translated(self, begun: list[AnswerChunk] | None = None) -> Iterator[None]:
-        """Translates the client's errors; all of them are `Cut` once there is a piece in `begun`."""
+        """Translates the client's errors; all of them are `Cut` once there is a piece in
+        `begun`."""
         import httpx2
         import openai
 

@@ -1,8 +1,8 @@
 """The interface of a provider.
 
-A provider tries once, without retries of its own. It raises nothing but `errors.GatewayError`, checks
-what it returns by content, and lets `asyncio.CancelledError` through after it has stopped the
-generation. The fallback sets the deadline.
+A provider tries once, without retries of its own. It raises nothing but `errors.GatewayError`,
+checks what it returns by content, and lets `asyncio.CancelledError` through after it has stopped
+the generation. The fallback sets the deadline.
 """
 
 from collections.abc import AsyncIterator
@@ -46,7 +46,8 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique: "ollama", "embedded", "claude-cli", "claude-api", or a server's name in the settings."""
+        """Unique: "ollama", "embedded", "claude-cli", "claude-api", or a server's name in the
+        settings."""
 
     @property
     def kind(self) -> Billing:
@@ -66,7 +67,8 @@ class Provider(Protocol):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Its known models, the default first; may be out of date for a server that others manage."""
+        """Its known models, the default first; may be out of date for a server that others
+        manage."""
 
     async def answer(self, request: ChatRequest) -> ChatAnswer:
         """The whole answer.

@@ -1,7 +1,8 @@
-"""Leaves a provider alone for a while: after it said so (Retry-After), and after many failures in a row.
+"""Leaves a provider alone for a while: after it said so (Retry-After), and after many failures in a
+row.
 
-After a cooldown one call is let through as a probe; if it is answered, the provider is back. One object
-for each provider; it reads no clock, so that it can be tested to the second.
+After a cooldown one call is let through as a probe; if it is answered, the provider is back. One
+object for each provider; it reads no clock, so that it can be tested to the second.
 """
 
 from typing import NamedTuple
@@ -16,11 +17,13 @@ from stock_llm.gateway.errors import (
 )
 
 FAILURE_THRESHOLD, FAILURE_SPAN = 6, 1.0
-"""Failures in a row, and seconds from the first to the last, after which a cooldown starts. Where one call in ten fails by
-chance, six in a row are one chance in a million; that many at one instant only mean that this process was held up."""
+"""Failures in a row, and seconds from the first to the last, after which a cooldown starts. Where
+one call in ten fails by chance, six in a row are one chance in a million; that many at one instant
+only mean that this process was held up."""
 
 FIRST_COOLDOWN, LONGEST_COOLDOWN = 5.0, 60.0
-"""Seconds of the first cooldown; each that follows without an answer between is twice as long, up to the longest."""
+"""Seconds of the first cooldown; each that follows without an answer between is twice as long, up
+to the longest."""
 
 LONGEST_RETRY_AFTER = 600.0
 """Most seconds that a Retry-After is believed."""
@@ -36,8 +39,8 @@ class Permit(NamedTuple):
 class CircuitBreaker:
     """The state of one provider. Times are seconds of any clock that never goes back.
 
-    A call takes a permit (`acquire`) and gives it back (`succeed`, `fail` or `release`). A failed call that
-    began before a cooldown, or before others were answered, is not counted.
+    A call takes a permit (`acquire`) and gives it back (`succeed`, `fail` or `release`). A failed
+    call that began before a cooldown, or before others were answered, is not counted.
     """
 
     def __init__(self) -> None:
@@ -67,21 +70,24 @@ class CircuitBreaker:
         return self._asked_to_wait
 
     def acquire(self, now: float) -> Permit | None:
-        """A permit for a call, None during a cooldown; one at a time until it is known to be well again."""
+        """A permit for a call, None during a cooldown; one at a time until it is known to be well
+        again."""
         if self.cooldown(now) > 0:
             return None
         self._is_probing = self._is_open
         return self._permit
 
     def succeed(self, now: float) -> None:
-        """Records an answer: earlier failures no longer count. A wait that it asked for still does."""
+        """Records an answer: earlier failures no longer count. A wait that it asked for still
+        does."""
         self._permit = self._permit._replace(answers=self._permit.answers + 1)
         until = self._until if self._asked_to_wait and now < self._until else 0.0
         self._reset()
         self._until, self._asked_to_wait = until, until > 0
 
     def fail(self, permit: Permit, failure: GatewayError, now: float) -> None:
-        """Records a failure. A request that was wrong, refused or queued out does not count against the provider."""
+        """Records a failure. A request that was wrong, refused or queued out does not count against
+        the provider."""
         if permit.cooldowns != self._permit.cooldowns:
             return
         self._is_probing = False

@@ -1,7 +1,7 @@
-"""Kind, complexity, urgency and language of a question, guessed from its words where the caller does not say.
+"""Classifies a question by its words: type, complexity, urgency and language, where no caller says.
 
-In: a text in English or Thai, and what is known. Out: a `Query`. Rules only, microseconds, no model; how often they are right is
-measured by benchmarks/estimate.py on benchmarks/questions.csv. Does not know where a query is sent.
+English and Thai. Rules only, microseconds, no model; benchmarks/estimate.py measures how often they
+are right on benchmarks/questions.csv.
 """
 
 import math
@@ -30,29 +30,40 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 
 _TRANSLATION = _any(
-    r"\btranslat", r"\blocali[sz]e\b", r"\b(?:in|into|to) (?:formal |plain |natural |simple )?(?:thai|english)\b",
+    r"\btranslat", r"\blocali[sz]e\b",
+    r"\b(?:in|into|to) (?:formal |plain |natural |simple )?(?:thai|english)\b",
     r"\b(?:thai|english) (?:for|version|word)\b",
-    r"\bmean in (?:thai|english)", r"\bhow would an? (?:thai|english)", r"แปล(?!ง|ก(?!ลับ))", r"ถอด(?:ประโยค|ความ|คำ)",
-    r"ภาษา(?:ไทย|อังกฤษ)(?:คือ|ใช้|เรียก|พูด|ว่า|ก่อน)", r"เป็น(?:ภาษา)?(?:ไทย|อังกฤษ)", r"ฉบับภาษา", r"ภาษา(?:ไทย|อังกฤษ)$",
+    r"\bmean in (?:thai|english)", r"\bhow would an? (?:thai|english)", r"แปล(?!ง|ก(?!ลับ))",
+    r"ถอด(?:ประโยค|ความ|คำ)",
+    r"ภาษา(?:ไทย|อังกฤษ)(?:คือ|ใช้|เรียก|พูด|ว่า|ก่อน)", r"เป็น(?:ภาษา)?(?:ไทย|อังกฤษ)",
+    r"ฉบับภาษา", r"ภาษา(?:ไทย|อังกฤษ)$",
     r"ฝรั่งพูด", r"ซับไทย|ซับอังกฤษ",
 )  # fmt: skip
 
 _CODE = _any(
-    r"```", r"\bdef \w+\(", r"\bpython\b", r"\bjavascript\b|\btypescript\b", r"\bsql\b", r"\brust\b", r"c\+\+",
+    r"```", r"\bdef \w+\(", r"\bpython\b", r"\bjavascript\b|\btypescript\b", r"\bsql\b",
+    r"\brust\b", r"c\+\+",
     r"\bbash\b|\bshell script", r"\bregex|\bregular expression",
-    r"\bfunction\b", r"\bcode\b|\bcoding\b", r"\bbug\b|\bdebug", r"\bscript\b", r"\bclass(?:es)?\b", r"\bcompile",
+    r"\bfunction\b", r"\bcode\b|\bcoding\b", r"\bbug\b|\bdebug", r"\bscript\b",
+    r"\bclass(?:es)?\b", r"\bcompile",
     r"\bdata ?frame\b|\bpandas\b|\bnumpy\b",
-    r"\bpytest\b|\bunit tests?\b", r"\bdocker", r"\b(?:for|while) loop\b|\bmy loop\b|\blist comprehension\b", r"\bvariable\b",
+    r"\bpytest\b|\bunit tests?\b", r"\bdocker",
+    r"\b(?:for|while) loop\b|\bmy loop\b|\blist comprehension\b", r"\bvariable\b",
     r"\basync(?:io)?\b|\bthread",
-    r"\btype hints?\b|\bdataclass\b|\bdocstring\b", r"\bkeyword\b", r"(?<=\w)(?:error|exception)\b", r"\bimplement",
+    r"\btype hints?\b|\bdataclass\b|\bdocstring\b", r"\bkeyword\b",
+    r"(?<=\w)(?:error|exception)\b", r"\bimplement",
     r"\brefactor", r"\brace condition\b|\block-free\b",
-    r"\b(?:http|websocket|api) (?:client|server|endpoint|call)\b|\bhandler\b|\bwebsocket\b", r"\bdjango\b|\bflask\b",
+    r"\b(?:http|websocket|api) (?:client|server|endpoint|call)\b|\bhandler\b|\bwebsocket\b",
+    r"\bdjango\b|\bflask\b",
     r"\bquer(?:y|ies)\b|\bb-tree\b|\bdeploy",
-    r"\btuples?\b|\bschema\b|\b(?:feature|key-value) store\b", r"สูตร excel", r"\bapi endpoint\b|\bstack trace\b|\bgit\b",
+    r"\btuples?\b|\bschema\b|\b(?:feature|key-value) store\b", r"สูตร excel",
+    r"\bapi endpoint\b|\bstack trace\b|\bgit\b",
     r"\balgorithm\b|\bprogram\b",
     r"\bjava\b|\bgolang\b|\bhtml\b|\bcss\b|\bjson\b|\bcsv\b|\bnumpy\b|\bexcel formula\b",
-    r"\b(?:array|tuple|dict(?:ionary)?|string|exception|decorator|method|pointer)\b", r"อัลกอริทึม|อัลกอริธึม|ฐานข้อมูล|คิวรี",
-    r"ฟังก์ชัน(?!ความน่าจะเป็น)", r"โค้ด|โปรแกรม", r"บั๊ก|ดีบัก", r"สคริปต์", r"คอมไพเลอร์", r"คลาส", r"ลูป", r"ตัวแปร",
+    r"\b(?:array|tuple|dict(?:ionary)?|string|exception|decorator|method|pointer)\b",
+    r"อัลกอริทึม|อัลกอริธึม|ฐานข้อมูล|คิวรี",
+    r"ฟังก์ชัน(?!ความน่าจะเป็น)", r"โค้ด|โปรแกรม", r"บั๊ก|ดีบัก", r"สคริปต์", r"คอมไพเลอร์",
+    r"คลาส", r"ลูป", r"ตัวแปร",
     r"เอนจิน",
 )  # fmt: skip
 
@@ -60,11 +71,15 @@ _ANALYSIS = _any(
     r"\banaly[sz]e\b", r"\bportfolio\b|\bmy (?:[\w,]+ )*(?:positions?|holdings|stocks?|shares)\b",
     r"\boverbought\b|\boversold\b", r"\bsupport and resistance\b", r"\bbullish\b|\bbearish\b",
     r"\bbuy, hold or sell\b|\bhold or sell\b|\bshould i (?:buy|sell|hold)\b",
-    r"\b(?:these|this) (?:candles|chart|trade|position)\b", r"\bstop and (?:a )?target\b", r"\bmargin call\b",
-    r"\bregime|\bwhole market\b", r"\b(?:up|down)trend\b|\bbreakout\b", r"\bentry (?:point|price)\b",
+    r"\b(?:these|this) (?:candles|chart|trade|position)\b", r"\bstop and (?:a )?target\b",
+    r"\bmargin call\b",
+    r"\bregime|\bwhole market\b", r"\b(?:up|down)trend\b|\bbreakout\b",
+    r"\bentry (?:point|price)\b",
     r"\b(?:stock|share)'?s? (?:trend|momentum|valuation)\b",
-    r"^วิเคราะห์|ช่วยวิเคราะห์", r"พอร์ต", r"แนวรับแนวต้าน", r"ขาขึ้น|ขาลง", r"ควรซื้อ|ควรขาย|ซื้อ ถือ|ขายหรือถือ",
-    r"ซื้อมากเกิน|ขายมากเกิน", r"(?:กราฟ|แท่ง)\S*นี้", r"การซื้อขายนี้", r"เรียกหลักประกัน", r"ทั้งตลาด",
+    r"^วิเคราะห์|ช่วยวิเคราะห์", r"พอร์ต", r"แนวรับแนวต้าน", r"ขาขึ้น|ขาลง",
+    r"ควรซื้อ|ควรขาย|ซื้อ ถือ|ขายหรือถือ",
+    r"ซื้อมากเกิน|ขายมากเกิน", r"(?:กราฟ|แท่ง)\S*นี้", r"การซื้อขายนี้", r"เรียกหลักประกัน",
+    r"ทั้งตลาด",
 )  # fmt: skip
 
 _TICKER = re.compile(r"(?<![\w'/.])([A-Z]{3,6})(?='s\b|(?![\w'(/]))")
@@ -74,7 +89,8 @@ _NO_TICKER = re.compile(
 )
 
 _GENERAL = _any(
-    r"^(?:hi|hello|thanks?|ok(?:ay)?|good morning)\b", r"^(?:please )?(?:explain|summari[sz]e|define)\b",
+    r"^(?:hi|hello|thanks?|ok(?:ay)?|good morning)\b",
+    r"^(?:please )?(?:explain|summari[sz]e|define)\b",
     r"^what (?:is|are) (?:a|an|the (?:difference|idea|meaning))\b",
     r"\bmean\?", r"^(?:who|why)\b", r"คืออะไร|หมายความว่า|ต่างกันอย่างไร|^ทำไม|^อธิบาย|^สรุป",
 )  # fmt: skip
@@ -85,10 +101,13 @@ _SMALL_TALK = _any(
 )
 
 _AT_ONCE = _any(
-    r"\burgent", r"\bimmediately\b", r"\bemergency\b", r"\basap\b", r"\bat once\b", r"\bthis (?:minute|instant|second)\b",
+    r"\burgent", r"\bimmediately\b", r"\bemergency\b", r"\basap\b", r"\bat once\b",
+    r"\bthis (?:minute|instant|second)\b",
     r"\bhacked\b", r"นาทีนี้|ตอนนี้เลย|โดนแฮ็ก",
-    r"\b(?:this|it|fix|out|fixed|account) right now\b|\bright now[,!]", r"^(?!what\b|how (?:much|many|is)\b).*\bnow[?!]",
-    r"\b(?:production|system|site) is down\b", r"\bmargin call\b|\bwithin the hour\b", r"\bflash crash\b", r"ด่วน", r"ทันที",
+    r"\b(?:this|it|fix|out|fixed|account) right now\b|\bright now[,!]",
+    r"^(?!what\b|how (?:much|many|is)\b).*\bnow[?!]",
+    r"\b(?:production|system|site) is down\b", r"\bmargin call\b|\bwithin the hour\b",
+    r"\bflash crash\b", r"ด่วน", r"ทันที",
     r"เดี๋ยวนี้", r"ฉุกเฉิน", r"ภายในหนึ่งชั่วโมง", r"^ระบบล่ม",
 )  # fmt: skip
 _SOON = _any(
@@ -122,7 +141,8 @@ _KIND: Mapping[QueryType, float] = {
     "code": 0.23,
     "analysis": 0.18,
 }
-"""Complexity = constant + _WORD · log2(1 + words) + _PART · parts + kind: least squares on the questions called "tuning"."""
+"""Complexity = constant + _WORD · log2(1 + words) + _PART · parts + kind: least squares on the
+questions called "tuning"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +205,8 @@ def complete_query(
 
 
 def _type(request: str, read: str) -> QueryType:
-    """Translation says so itself; code has its own words; an analysis has a symbol or speaks of what one holds."""
+    """Translation says so itself; code has its own words; an analysis has a symbol or speaks of
+    what one holds."""
     words = request.lower()
     if _TRANSLATION.search(words):
         return "translation"
@@ -198,7 +219,8 @@ def _type(request: str, read: str) -> QueryType:
 
 
 def _complexity(request: str, kind: QueryType) -> int:
-    """How much is asked for, by length and number of parts: words that speak of hard work were tried and told less."""
+    """How much is asked for, by length and number of parts: words that speak of hard work were
+    tried and told less."""
     said = request.lower()
     if len(said) < 40 and _SMALL_TALK.search(said):
         return 1
@@ -213,12 +235,14 @@ def _complexity(request: str, kind: QueryType) -> int:
 
 
 def _words(text: str) -> int:
-    """English words, and Thai ones reckoned at five characters each: Thai is written without spaces."""
+    """English words, and Thai ones reckoned at five characters each: Thai is written without
+    spaces."""
     return len(re.findall(r"[A-Za-z0-9_.%]+", text)) + len(_THAI.findall(text)) // 5
 
 
 def _urgency(head: str, tail: str) -> int:
-    """Words of haste, before the material that follows a colon; short lead-ins like "URGENT:" are no material."""
+    """Words of haste, before the material that follows a colon; short lead-ins like "URGENT:" are
+    no material."""
     said = (head if not tail or len(head) > 8 else f"{head} {tail}").lower()
     at_once = len(_AT_ONCE.findall(said))
     if at_once:

@@ -1,8 +1,9 @@
-"""The one retry loop: answers a request, or fails with one clear error, whatever providers do meanwhile.
+"""The one retry loop: answers a request, or fails with one clear error, whatever providers do
+meanwhile.
 
 The decision names the first provider and the fallback. Transient failures are retried with jittered
-exponential backoff; then the next provider is asked; at the end those that may have recovered again.
-Nothing is retried after the first piece of a stream has been sent.
+exponential backoff; then the next provider is asked; at the end those that may have recovered
+again. Nothing is retried after the first piece of a stream has been sent.
 """
 
 import asyncio
@@ -58,10 +59,12 @@ LATEST_TRY = 2.5
 """No try begins after so many times the seconds that one provider has."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
-"""Seconds between two tries at one provider: a random part of the first, doubled each time, up to the longest."""
+"""Seconds between two tries at one provider: a random part of the first, doubled each time, up to
+the longest."""
 
 LONGEST_COOLDOWN_WAIT = 3.0
-"""Most seconds that a request waits for a provider that said when it will be back, once there is no other left."""
+"""Most seconds that a request waits for a provider that said when it will be back, once there is no
+other left."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,10 +86,11 @@ class FallbackRouter:
     Args:
         providers: those that are switched on; of several on this machine, the first is preferred.
         max_tokens: longest answer of a usage-priced provider where the request sets no limit.
-        timeout: seconds that one provider has for a whole answer, or for the next piece of a stream; and
-            that a request waits for a slot.
+        timeout: seconds that one provider has for a whole answer, or for the next piece of a
+            stream; and that a request waits for a slot.
         clock, seconds, sleep: wall clock (UTC), stopwatch and pause; tests pass their own.
-        attempt_failed: callback for each try that failed, also where the request was answered elsewhere.
+        attempt_failed: callback for each try that failed, also where the request was answered
+            elsewhere.
     """
 
     def __init__(
@@ -131,8 +135,8 @@ class FallbackRouter:
         """One whole answer.
 
         Raises:
-            GatewayError: `BadRequest` or `Refused` from the provider that said so, `UnknownModel` where no
-                provider has the model that was asked for, else `NobodyAnswered`.
+            GatewayError: `BadRequest` or `Refused` from the provider that said so, `UnknownModel`
+                where no provider has the model that was asked for, else `NobodyAnswered`.
         """
 
         async def ask(provider: Provider, adapted: ChatRequest) -> ChatAnswer:
@@ -142,7 +146,8 @@ class FallbackRouter:
         return self._accounting.finish(context, await self._ask_all(context, ask))
 
     async def embed(self, request: ChatRequest, query: Query) -> RequestTrace:
-        """Embeddings of texts, from the model that was asked for and no other; `query` needs `router.EMBED`.
+        """Embeddings of texts, from the model that was asked for and no other; `query` needs
+        `router.EMBED`.
 
         Raises:
             GatewayError: as `answer`.
@@ -179,7 +184,8 @@ class FallbackRouter:
         return AnswerStream(self._accounting, context, breaker, pieces, first, self._timeout)
 
     def record_cached(self, request: ChatRequest, query: Query, answer: ChatAnswer) -> RequestTrace:
-        """Records that an answer came from the cache: no provider was asked, and it cost nothing."""
+        """Records that an answer came from the cache: no provider was asked, and it cost
+        nothing."""
         context = self._accounting.begin(request, query)
         choice = ProviderChoice("cache", answer.model)
         rule = "the same request was answered before"
@@ -328,7 +334,8 @@ class FallbackRouter:
         return self.providers[name].kind == "free" or not failure.charged
 
     def _failure(self, context: RequestContext) -> GatewayError:
-        """The one clear error: the reason of each provider, and the earliest time at which one may be back."""
+        """The one clear error: the reason of each provider, and the earliest time at which one may
+        be back."""
         failures = list(context.failures.values())
         unknown = [failure for failure in failures if isinstance(failure, UnknownModel)]
         if context.query.model != "auto" and unknown and len(unknown) == len(failures):

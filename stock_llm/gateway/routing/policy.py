@@ -1,4 +1,5 @@
-"""Reads and checks routing rules, which are TOML; `policies/service.toml` explains how to write them."""
+"""Reads and checks routing rules, which are TOML; `policies/service.toml` explains how to write
+them."""
 
 import re
 import tomllib
@@ -99,12 +100,14 @@ def load_policy(
     """The policy of this name, or the file of this path.
 
     Args:
-        name: "service", "orchestrator", or the path of a TOML file of your own, taken from `home` unless absolute.
+        name: "service", "orchestrator", or the path of a TOML file of your own, taken from `home`
+            unless absolute.
         values: what words in comparisons stand for, e.g. keep_back.
         servers: names of the OpenAI-compatible servers.
 
     Raises:
-        InputError: there is no such policy, or a rule does not make sense; names file, rule and field.
+        InputError: there is no such policy, or a rule does not make sense; names file, rule and
+            field.
     """
     own = home / Path(name).expanduser()
     file = own if name.endswith(".toml") else FOLDER / f"{name}.toml"
@@ -170,9 +173,8 @@ def _condition(field: str, wanted: Any, values: Mapping[str, Decimal]) -> RuleCo
         words = tuple(wanted) if isinstance(wanted, list) else (str(wanted),)
         allowed = _WORDS[field]
         if not words:
-            raise ValueError(
-                f"{field} = [] never holds; it is one or more of {', '.join(allowed or ('en', 'th', '…'))}"
-            )
+            choices = ", ".join(allowed or ("en", "th", "…"))
+            raise ValueError(f"{field} = [] never holds; it is one or more of {choices}")
         if allowed and (strange := [word for word in words if word not in allowed]):
             raise ValueError(f"{field} cannot be {strange[0]!r}; it is one of {', '.join(allowed)}")
         return RuleCondition(field, words=words)

@@ -1,4 +1,5 @@
-"""Decides which provider answers: pure functions of a query, a policy, the providers and the budgets.
+"""Decides which provider answers: pure functions of a query, a policy, the providers and the
+budgets.
 
 A request that must stay on this machine stays here. A model that was asked for by name is never
 replaced by another. A spent budget means this machine. Then the rules of the policy decide.
@@ -113,7 +114,8 @@ def _reason_against(provider: ProviderProfile, query: Query, left: RemainingBudg
 def _refusal(
     query: Query, refused: Sequence[tuple[str, str]], left_out: Sequence[tuple[str, str]]
 ) -> BadRequest | NobodyAnswered:
-    """The error where no provider may be asked: the request's own where none can do what it needs."""
+    """The error where no provider may be asked: the request's own where none can do what it
+    needs."""
     if refused and all(reason.startswith(_CANNOT) for _, reason in refused):
         needs = refused[0][1].removeprefix(_CANNOT).strip().replace(EMBED, "embeddings")
         text = f"'{query.model}' {_CANNOT} {needs}"
@@ -170,7 +172,8 @@ def _place(
     allowed: Sequence[ProviderProfile],
     left_out: dict[str, str],
 ) -> tuple[ProviderChoice, list[str]]:
-    """The wanted provider if it is allowed; else this machine, else the next one; with notes about it."""
+    """The wanted provider if it is allowed; else this machine, else the next one; with notes about
+    it."""
     notes: list[str] = []
     by_name = {provider.name: provider for provider in allowed}
     if wanted.provider in by_name:
@@ -210,7 +213,8 @@ def _choice(
 
 
 def _order(providers: Sequence[ProviderProfile], first: str) -> list[ProviderProfile]:
-    """The other providers: those of the first one's rank, then upwards (local, fixed price, usage), then down."""
+    """The other providers: those of the first one's rank, then upwards (local, fixed price, usage),
+    then down."""
     rank = {provider.name: _rank(provider) for provider in providers}
     start = rank.get(first, 0)
     others = [provider for provider in providers if provider.name != first]

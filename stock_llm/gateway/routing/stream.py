@@ -21,7 +21,8 @@ from stock_llm.gateway.query import (
 from stock_llm.gateway.routing.circuit_breaker import CircuitBreaker
 
 STALLED_SECONDS = 30.0
-"""A caller who takes no piece for so long loses the answer: it holds a slot that others wait for."""
+"""A caller who takes no piece for so long loses the answer: it holds a slot that others wait
+for."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,10 +1,7 @@
-"""stock-tiny from nothing: corpus → tokenizer → training → models/stock-tiny, with a card that says
-what was measured.
+"""Builds stock-tiny from scratch: corpus → tokenizer → training → model folder with a card.
 
-In: settings, a budget, a seed. Out: the folder of the base model, replaced as a whole. Interrupted,
-it goes on from the last checkpoint in data/base. The corpus and the tokenizer are the same bytes on
-every machine, the weights are not: `check` holds the loss of those that are there against the
-stated one.
+An interrupted build goes on from its last checkpoint. The corpus and the tokenizer are the same
+bytes on every machine, the weights are not: `check` compares their loss with the stated one.
 """
 
 import json
@@ -93,6 +90,9 @@ def build(
     except ImportError as error:
         raise MissingExtra(error.name or "torch", "train") from None
 
+    old = _old(folder)
+    if old.exists() and not folder.exists():  # a build was killed while it replaced the model
+        old.rename(folder)
     recipe = digest_of(
         corpus=corpus.fingerprint(seed), seed=seed, shape=asdict(shape), documents=documents
     )
@@ -120,7 +120,7 @@ def write(
     from tokenizers import Tokenizer
     from transformers import MistralForCausalLM
 
-    partial = folder.with_name("stock-tiny.partial")
+    partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     trained.model.to(torch.bfloat16).save_pretrained(partial)  # type: ignore[arg-type]
@@ -148,13 +148,17 @@ def write(
     (partial / "README.md").write_text(
         card(asdict(facts), _samples(written, tokenizer)), encoding="utf-8"
     )
-    old = folder.with_name("stock-tiny.old")
+    old = _old(folder)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     move_into_place(partial, folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.old")
 
 
 def check(folder: Path) -> float:
@@ -174,9 +178,9 @@ def check(folder: Path) -> float:
             "there is no stock-tiny to check", file=folder, remedy="Make it: stock-llm base build"
         )
     facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
-    if (found := corpus.fingerprint(facts["seed"])) != facts["corpus_sha256"]:
+    if (fingerprint := corpus.fingerprint(facts["seed"])) != facts["corpus_sha256"]:
         raise StockLLMError(
-            f"the corpus of seed {facts['seed']} is {found[:12]}, the card says "
+            f"the corpus of seed {facts['seed']} is {fingerprint[:12]}, the card says "
             f"{facts['corpus_sha256'][:12]}"
         )
     model = MistralForCausalLM.from_pretrained(folder, dtype=torch.float32)

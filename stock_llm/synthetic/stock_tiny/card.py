@@ -1,7 +1,4 @@
-"""The card of stock-tiny: what it is, what it was trained on and for how long, what was measured.
-
-In: the facts of a build and how the model continued some texts. Out: Markdown. Computes nothing.
-"""
+"""Writes the model card of stock-tiny: what it is, how it was trained, what was measured."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +23,9 @@ def card(facts: Mapping[str, Any], samples: Mapping[str, str]) -> str:
         f"| {_KINDS[make.__name__]} | {share:.0%} |" for make, share in corpus.SHARES.items()
     )
     abilities = "\n".join(f"| {name} | {share:.0%} |" for name, share in facts["abilities"].items())
-    shown = "\n\n".join(f"```text\n{begun}⟶{said}\n```" for begun, said in samples.items())
+    shown = "\n\n".join(
+        f"```text\n{begun}⟶{continuation}\n```" for begun, continuation in samples.items()
+    )
     return f"""# stock-tiny
 
 The embedded base model of stock-llm: a Mistral of {facts["parameters"] / 1e6:.1f} million parameters, trained from nothing on

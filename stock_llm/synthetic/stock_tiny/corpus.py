@@ -1,10 +1,7 @@
-"""The text that stock-tiny is trained on: documents made from a seed, one by one, the same bytes
-wherever they are made.
+"""The corpus of stock-tiny: documents made from a seed, the same bytes on every machine.
 
-In: a seed and a number. Out: the document of that number; nothing is kept, so any part of the
-corpus can be made at any time, which is how an interrupted training goes on. Documents below
-`HELD_OUT` are never trained on: the stated loss is theirs. Does not know tokens, nor anything of
-data/sample but the tickers that it must not use.
+Any document can be made at any time from its number, so that an interrupted training goes on.
+Documents below `HELD_OUT` are never trained on; the stated loss is measured on them.
 """
 
 import hashlib

@@ -139,14 +139,14 @@ def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
     if labels == ("reading",) and chance.random() < 0.7:
         fact = chance.choice(tuple(notes.LINES))
         block = seen.block("Symbol", "Date", "Close", notes.LINES[fact])
-        told = SkillAnswer(
+        reply = SkillAnswer(
             language=language,
             reading=chance.choice(VERDICTS["reading"]),
             insights=(fact(seen, language),),
         )
     else:
-        block, told = seen.block(), random_answer(seen, labels, chance, language)
-    return asked, block, told.text()
+        block, reply = seen.block(), random_answer(seen, labels, chance, language)
+    return asked, block, reply.text()
 
 
 _WORDS: dict[Language, dict[str, tuple[str, ...]]] = {
@@ -260,7 +260,7 @@ def random_answer(
 def _free(chance: Random, language: Language) -> tuple[str, str, str]:
     """A block, and a few sentences below it without labels."""
     seen = scenes.situation(chance)
-    told = " ".join(
+    reply = " ".join(
         fact(seen, language) for fact in chance.sample(tuple(notes.LINES), chance.randint(1, 3))
     )
     ask = (
@@ -268,7 +268,7 @@ def _free(chance: Random, language: Language) -> tuple[str, str, str]:
         if language == "en"
         else ("สรุปสั้น ๆ", "บอกเป็นคำพูด")
     )
-    return chance.choice(ask).format(seen.symbol), seen.block(), told
+    return chance.choice(ask).format(seen.symbol), seen.block(), reply
 
 
 def _talk(chance: Random, language: Language) -> tuple[str, str, str]:

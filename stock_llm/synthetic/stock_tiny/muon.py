@@ -62,7 +62,7 @@ def orthogonal(matrix: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     """A matrix with the same singular vectors and singular values near 1 (between about 0.7 and
     1.2)."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x: torch.Tensor = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):
         gram = x @ x.T

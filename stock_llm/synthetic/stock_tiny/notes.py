@@ -5,10 +5,11 @@ to copy their numbers to the digit. Says what the numbers say, never what to do 
 names of the answer format.
 """
 
+from collections.abc import Callable
 from random import Random
 
 from stock_llm.evaluation.answers import Language
-from stock_llm.market.situation import format_percent, format_price, format_ratio
+from stock_llm.market.situation import Situation, format_percent, format_price, format_ratio
 from stock_llm.skills import statements
 from stock_llm.synthetic.stock_tiny import scenes
 from stock_llm.synthetic.stock_tiny.grammar import expand
@@ -53,7 +54,7 @@ def note(chance: Random, language: Language) -> str:
     seen = scenes.situation(chance)
     facts = chance.sample(tuple(LINES), chance.randint(4, 10))
     whole = chance.random() < 0.85
-    told = [
+    statements_drawn = [
         fact(seen, language)
         if not whole or chance.random() < 0.75
         else chance.choice(_OTHERS[language])(seen)
@@ -61,7 +62,7 @@ def note(chance: Random, language: Language) -> str:
     ]
     head = expand(chance, {}, chance.choice(_HEADS[language]), symbol=seen.symbol, day=seen.as_of)
     mark = chance.choice(("- ", "- ", "", "* "))
-    sentences = "\n".join(mark + sentence for sentence in told)
+    sentences = "\n".join(mark + sentence for sentence in statements_drawn)
     needed = {"Symbol", "Date", "Close", *(LINES[fact] for fact in facts)}
     block = (
         seen.block()
@@ -77,7 +78,7 @@ def _side(value: float, other: float, above: str, below: str) -> str:
     return above if value > other else below
 
 
-_OTHERS = {
+_OTHERS: dict[Language, tuple[Callable[[Situation], str], ...]] = {
     "en": (
         lambda s: f"The last close of {s.symbol} was {format_price(s.close)}.",
         lambda s: f"RSI14 stands at {s.rsi14:.1f}.",

@@ -181,7 +181,7 @@ def _table(chance: Random, language: Language) -> str:
     ]
     lines = "\n".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
     asked = chance.sample(range(len(names)), chance.randint(1, 3))
-    told = (
+    readings = (
         chance.choice(
             (
                 f"{names[i]} คือ {values[i]}" if language == "th" else f"{names[i]} is {values[i]}.",
@@ -191,7 +191,7 @@ def _table(chance: Random, language: Language) -> str:
         )
         for i in asked
     )
-    return lines + "\n" + "\n".join(told)
+    return lines + "\n" + "\n".join(readings)
 
 
 def _copy(chance: Random, language: Language) -> str:
@@ -223,18 +223,18 @@ def _tickers(chance: Random, language: Language) -> str:
         values = chance.choice((values, [format_percent(a, b) for a, b in prices]))
     else:
         lines = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
-    one = chance.randrange(len(names))
+    drawn = chance.randrange(len(names))
     if language == "th":
         asks = (
-            f"{names[one]} คือ {values[one]}",
-            f"{values[one]} คือ {names[one]}",
+            f"{names[drawn]} คือ {values[drawn]}",
+            f"{values[drawn]} คือ {names[drawn]}",
             f"ตัวแรกคือ {names[0]} {values[0]} ตัวสุดท้ายคือ {names[-1]} {values[-1]}",
             f"- {names[0]} อยู่บนสุด {values[0]}",
         )
     else:
         asks = (
-            f"{names[one]} is {values[one]}.",
-            f"{values[one]} is {names[one]}.",
+            f"{names[drawn]} is {values[drawn]}.",
+            f"{values[drawn]} is {names[drawn]}.",
             f"First is {names[0]} {values[0]}, last is {names[-1]} {values[-1]}.",
             f"- {names[0]} comes first, {values[0]}.",
         )

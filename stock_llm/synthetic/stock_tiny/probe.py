@@ -1,9 +1,7 @@
-"""What a stock-tiny can do, measured on prompts that no training saw: copying, comparing, reading a
-block, the answer format.
+"""Measures what stock-tiny can do: copying, comparing, reading a block, the answer format.
 
-In: a model with its tokenizer. Out: a share of right answers per ability. Prompts are drawn from a
-stream of their own; the situations are the corpus's kind, never the sample's. Greedy decoding. Does
-not know files.
+Prompts are drawn from a stream of their own, with situations like the corpus's, never the sample's.
+Decoding is greedy.
 """
 
 from collections.abc import Iterator
@@ -49,11 +47,11 @@ def measure(
         key=lambda question: (question.ability, len(question.prompt))
     )  # equal lengths share a batch
     line_end = tokenizer.encode("\n").ids[-1]
-    said = generate(
+    continuations = generate(
         model, tokenizer, [question.prompt for question in questions], 48, stop=line_end
     )
     hits: dict[str, list[bool]] = {}
-    for question, text in zip(questions, said, strict=True):
+    for question, text in zip(questions, continuations, strict=True):
         hits.setdefault(question.ability, []).append(text.strip().rstrip(".") in question.right)
     rows = [
         row
@@ -70,7 +68,7 @@ def measure(
     hits["format"] = [
         SKILLS[row.skill].score(row, text).parsed for row, text in zip(rows, answers, strict=True)
     ]
-    return {ability: sum(found) / len(found) for ability, found in sorted(hits.items())}
+    return {ability: sum(right) / len(right) for ability, right in sorted(hits.items())}
 
 
 def _questions(chance: Random) -> Iterator[Question]:
@@ -132,7 +130,7 @@ def skill_rows(chance: Random) -> list[Row]:
     """One prompt of each skill about a drawn situation, with a drawn outcome."""
     language: Language = "th" if chance.random() < 0.2 else "en"
     seen = scenes.situation(chance)
-    moment = DecisionPoint(
+    decision = DecisionPoint(
         seen,
         chance.choice(("BUY", "HOLD", "SELL")),
         seen.as_of,
@@ -144,8 +142,8 @@ def skill_rows(chance: Random) -> list[Row]:
     days = chance.randint(2, 60)
     trade = review.ClosedTrade(seen, seen.close, sold, seen.as_of, seen.as_of, days, seen.symbol)
     return [
-        analyse.row(moment, BaseRates([]), language, phrasing),
-        signal.row(moment, BaseRates([]), language, phrasing),
+        analyse.row(decision, BaseRates([]), language, phrasing),
+        signal.row(decision, BaseRates([]), language, phrasing),
         explain.row(seen, chance.choice(tuple(explain.TEXTBOOK)), language, phrasing),
         review.row(trade, language, phrasing),
         code.row(code.draw(f"probe {seen.symbol}"), seen.as_of, language, phrasing),
@@ -163,7 +161,7 @@ def generate(
     import torch
 
     made: list[str] = []
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     for begin in range(0, len(texts), BATCH):
         encoded = [tokenizer.encode(text).ids for text in texts[begin : begin + BATCH]]
         width = max(map(len, encoded))

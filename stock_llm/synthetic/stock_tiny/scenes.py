@@ -1,8 +1,7 @@
-"""What the corpus is about: stocks that do not exist, days, and situations drawn at random.
+"""Random tickers, days, prices and situations for the corpus.
 
-In: a `random.Random`. Out: tickers, dates, numbers, `Situation`s. Values are drawn, not computed
-from candles: they look like a market's, and nothing can be learnt from them about what a market
-does next. No ticker of the committed sample is ever drawn.
+Values are drawn, not computed from candles: they look like a market's, and nothing can be learnt
+from them about what a market does next. No ticker of the committed sample is ever drawn.
 """
 
 import math

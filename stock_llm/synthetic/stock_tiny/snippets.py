@@ -50,10 +50,10 @@ def _condition(chance: Random, language: Language) -> tuple[str, str]:
         right = str(chance.randint(5, 95))
     else:
         right = chance.choice([field for field in _FIELDS if field not in (left, "rsi14")])
-    said = {"<": "below", ">": "above"} if language == "en" else {"<": "ต่ำกว่า", ">": "สูงกว่า"}
+    relations = {"<": "below", ">": "above"} if language == "en" else {"<": "ต่ำกว่า", ">": "สูงกว่า"}
     return (
         f"{left} {sign} {right}",
-        f"{left} {'is ' if language == 'en' else ''}{said[sign]} {right}",
+        f"{left} {'is ' if language == 'en' else ''}{relations[sign]} {right}",
     )
 
 
@@ -67,49 +67,57 @@ def _arguments(code: str) -> str:
 
 def asked(chance: Random, language: Language) -> tuple[str, str]:
     """A request for a function with one condition, and the function."""
-    told, source = _choice(chance, language)
+    description, source = _choice(chance, language)
     head = source.splitlines()[0].removeprefix("def ").rstrip(":")
     ask = (
         (
-            "A Python function {head}: {told}.",
-            "{head} in Python, please: {told}.",
-            "Code for {head}: {told}.",
+            "A Python function {head}: {description}.",
+            "{head} in Python, please: {description}.",
+            "Code for {head}: {description}.",
         )
         if language == "en"
-        else ("ฟังก์ชัน Python {head}: {told}", "ขอฟังก์ชัน {head} ใน Python: {told}")
+        else ("ฟังก์ชัน Python {head}: {description}", "ขอฟังก์ชัน {head} ใน Python: {description}")
     )
-    return chance.choice(ask).format(head=head, told=told), source
+    return chance.choice(ask).format(head=head, description=description), source
 
 
 def _if(chance: Random, language: Language) -> str:
     """A function with one condition, below a comment that says it."""
-    told, source = _choice(chance, language)
-    return f"# {told}\n{source}"
+    description, source = _choice(chance, language)
+    return f"# {description}\n{source}"
 
 
 def _choice(chance: Random, language: Language) -> tuple[str, str]:
     """In words and in Python: one word where a condition holds, else another."""
-    code, said = _condition(chance, language)
+    code, condition = _condition(chance, language)
     yes, no = chance.choice(_WORDS)
-    told = f"{yes} when {said}, else {no}" if language == "en" else f"{yes} เมื่อ {said} นอกนั้น {no}"
+    description = (
+        f"{yes} when {condition}, else {no}"
+        if language == "en"
+        else f"{yes} เมื่อ {condition} นอกนั้น {no}"
+    )
     lines = (
         f"def {chance.choice(_VERBS)}({_arguments(code)}):",
         f"    if {code}:",
         f'        return "{yes}"',
         f'    return "{no}"',
     )
-    return told, "\n".join(lines)
+    return description, "\n".join(lines)
 
 
 def _both(chance: Random, language: Language) -> str:
     """Two conditions joined."""
-    (first, said), (second, also) = _condition(chance, language), _condition(chance, language)
+    (first, condition), (second, also) = _condition(chance, language), _condition(chance, language)
     join, word = chance.choice((("and", "และ"), ("or", "หรือ")))
-    told = f"True when {said} {join} {also}" if language == "en" else f"จริงเมื่อ {said} {word} {also}"
+    description = (
+        f"True when {condition} {join} {also}"
+        if language == "en"
+        else f"จริงเมื่อ {condition} {word} {also}"
+    )
     return "\n".join(
         (
             f"def {chance.choice(_VERBS)}({_arguments(f'{first} {second}')}):",
-            f'    """{told}."""',
+            f'    """{description}."""',
             f"    return {first} {join} {second}",
         )
     )
@@ -177,8 +185,8 @@ def _formula(chance: Random, language: Language) -> str:
             ),
         )
     )
-    said = f"Return {english}." if language == "en" else f"คืน{thai}"
-    return f'def {name}({arguments}):\n    """{said}"""\n    return {body}'
+    summary = f"Return {english}." if language == "en" else f"คืน{thai}"
+    return f'def {name}({arguments}):\n    """{summary}"""\n    return {body}'
 
 
 def _loop(chance: Random, language: Language) -> str:

@@ -172,7 +172,7 @@ def held_out_loss(
     import torch
 
     total, count = 0.0, 0
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     with torch.inference_mode():
         for text in corpus.documents(seed, 0, documents):
             row = torch.tensor([token_ids(tokenizer, text)[: LENGTHS[1]]])
@@ -191,7 +191,7 @@ def _trained(model: "MistralForCausalLM", state: dict[str, Any]) -> TrainingStat
 
 def _next(state: dict[str, Any], tokenizer: "Tokenizer", seed: int) -> list[int]:
     """The tokens of one step; moves `state` on."""
-    ids = state["rest"]
+    ids: list[int] = state["rest"]
     while len(ids) < TOKENS_PER_STEP:
         ids = ids + token_ids(tokenizer, corpus.document(seed, state["document"]))
         state["document"] += 1
@@ -217,9 +217,9 @@ def _backward(
         return loss.item(), torch.autograd.grad(loss / len(rows), parameters)
 
     total = 0.0
-    for loss, found in workers.map(gradients, rows):
+    for loss, gradient_list in workers.map(gradients, rows):
         total += loss / len(rows)
-        for parameter, gradient in zip(parameters, found, strict=True):
+        for parameter, gradient in zip(parameters, gradient_list, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return total
 

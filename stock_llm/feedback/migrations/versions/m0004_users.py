@@ -33,7 +33,9 @@ def upgrade() -> None:
     op.create_index("feedback_opinion", "feedback", ["user", "answer"])
     op.create_index("feedback_day", "feedback", ["user", "day"])
 
-    added = [sa.column(name) for name in ("answer", "ticker", "day", "number")]
+    added: list[sa.ColumnClause[object]] = [
+        sa.column(name) for name in ("answer", "ticker", "day", "number")
+    ]
     table = sa.table("feedback", *(sa.column(name) for name in _FIELDS), *added)
     connection = op.get_bind()
     old = sa.select(*(table.c[name] for name in _FIELDS)).order_by(table.c.created_at, table.c.id)

@@ -1,4 +1,5 @@
-"""Alembic's entry for the cost store. Its version lies in its own table: it may share a database with the feedback store."""
+"""Alembic's entry for the cost store. Its version lies in its own table: it may share a database
+with the feedback store."""
 
 from alembic import context
 

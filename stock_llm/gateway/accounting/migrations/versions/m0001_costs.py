@@ -1,4 +1,5 @@
-"""Calls, what each day cost, and what is reserved for calls under way. Amounts are millionths of a dollar."""
+"""Calls, what each day cost, and what is reserved for calls under way. Amounts are millionths of a
+dollar."""
 
 import sqlalchemy as sa
 from alembic import op
