@@ -70,7 +70,7 @@ def text_of_largest(path: Path) -> str:
         InputError: the workbook cannot be read.
     """
     sheets = [lines for _, lines in _worksheets(path)]
-    return "\n".join(max(sheets, key=len, default=[]))
+    return "\n".join(max(sheets, key=lambda lines: len(lines), default=[]))
 
 
 def _worksheets(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -41,7 +41,7 @@ def silence_logs() -> None:
     """Keeps llama.cpp's own log lines off the screen, errors apart."""
     import llama_cpp
 
-    @llama_cpp.llama_log_callback
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
     def say(level: int, text: bytes, _: ctypes.c_void_p) -> None:
         if level == _ERROR:
             print(text.decode(errors="replace"), end="", flush=True)

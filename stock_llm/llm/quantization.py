@@ -48,7 +48,7 @@ def disk_needed(base: Path, precision: str, quantization: str) -> int:
     Args:
         precision: of the merged weights, float32 or bfloat16.
     """
-    weight = (4 if precision == "float32" else 2) + 2
+    weight: float = (4 if precision == "float32" else 2) + 2
     weight += 2 if quantization in ("F16", "BF16") else _FALLBACK_BYTES
     return int(weight * count_parameters(base)) + (64 << 20)  # tokenizers, metadata, records
 

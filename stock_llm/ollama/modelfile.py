@@ -124,9 +124,9 @@ def parse_modelfile(text: str, file: Path | str = "Modelfile") -> Modelfile:
         try:
             if name == "PARAMETER":
                 read = _read(word, value)
-                parameters[word] = (
-                    parameters.get(word, ()) + read if isinstance(read, tuple) else read
-                )  # type: ignore[operator]
+                earlier = parameters.get(word, ())
+                both = isinstance(read, tuple) and isinstance(earlier, tuple)
+                parameters[word] = (*earlier, *read) if both else read  # type: ignore[misc]
             elif name == "MESSAGE":
                 messages.append((word, value))
             elif name == "LICENSE":
@@ -141,8 +141,11 @@ def parse_modelfile(text: str, file: Path | str = "Modelfile") -> Modelfile:
         raise InputError("no FROM line", file=file, remedy="Name a GGUF file or a model")
     try:
         return Modelfile(
-            parameters=parameters, license=tuple(licences), messages=tuple(messages), **found
-        )  # type: ignore[arg-type]
+            parameters=parameters,
+            license=tuple(licences),
+            messages=tuple(messages),
+            **found,  # type: ignore[arg-type]
+        )
     except InputError as error:
         raise InputError(error.problem, file=file, remedy=error.remedy) from None
 

@@ -174,7 +174,7 @@ def _families(
         batches = connection.sql(query).to_arrow_reader(parquet.BATCH_ROWS)
         rows = chain.from_iterable(_rows(batch) for batch in batches)
         for _, own in groupby(rows, key=itemgetter(0)):
-            yield [_event(*values, renames=renames) for _, *values in own]
+            yield [_event(*row[1:], renames=renames) for row in own]  # type: ignore[misc]
 
 
 def _rows(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:

@@ -26,6 +26,8 @@ KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
+_Bar = dict[str, Any]
+
 
 def fetch(
     symbols: Sequence[str], start: date, end: date, url: str | None = None, wait: float = 2.0
@@ -108,7 +110,7 @@ def _transient(error: BaseException) -> bool:
     return isinstance(error, (OSError, RetryException, APIError))
 
 
-def _daily(symbol: str, raw: list[dict], split: list[dict], everything: list[dict]) -> DailyCandles:
+def _daily(symbol: str, raw: list[_Bar], split: list[_Bar], everything: list[_Bar]) -> DailyCandles:
     """Combine the three answers: split-adjusted bars, splits, adjusted closes.
 
     Raises:
