@@ -70,7 +70,8 @@ def text_of_largest(path: Path) -> str:
         InputError: the workbook cannot be read.
     """
     sheets = [lines for _, lines in _worksheets(path)]
-    return "\n".join(max(sheets, key=lambda lines: len(lines), default=[]))
+    largest = max(sheets, key=len) if sheets else []
+    return "\n".join(largest)
 
 
 def _worksheets(path: Path) -> Iterator[tuple[str, list[str]]]:

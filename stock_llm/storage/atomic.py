@@ -1,4 +1,6 @@
-"""Atomic writes: a reader sees the old file or the new one, never half of it, whatever ends the writer."""
+"""Atomic writes: a reader sees the old file or the new one, never half of it, whatever ends the
+writer.
+"""
 
 import os
 import secrets

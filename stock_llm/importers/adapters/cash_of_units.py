@@ -30,6 +30,10 @@ class _Row:
 
 def cash_of_units(sheet: Sheet, workbook: Workbook) -> Sheet:
     """The `steps` of formats that name `paid_out` or `paid_in`."""
+    joined = [glob(action) for action in (*sheet.format.paid_out, *sheet.format.paid_in)]
+    actions = set(sheet.cells("action"))
+    if not any(pattern.fullmatch(action) for pattern in joined for action in actions):
+        return sheet
     rows = _rows(sheet)
     moved = [*_money(sheet), *(name for charge in sheet.format.charges for name in charge.amount)]
     places = [place for name in moved if (place := sheet.header.find(name)) is not None]
