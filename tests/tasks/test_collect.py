@@ -1,4 +1,6 @@
-"""The collect stage: counts that add up, the same bytes for the same input, nothing private, and refusals that help."""
+"""The collect stage: counts that add up, the same bytes for the same input, nothing private, and
+refusals that help.
+"""
 
 import hashlib
 import multiprocessing
