@@ -35,7 +35,7 @@ class Origin:
         file: as collect names it; empty for feedback, which lies in the store.
         rows: first and last line of the file, as an editor counts them; None where there is no
             file.
-        said: what stands there, in short.
+        text: what stands there, in short.
     """
 
     what: str

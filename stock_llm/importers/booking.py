@@ -122,6 +122,7 @@ def _first_leg(given: Classification) -> tuple[np.ndarray, np.ndarray, np.ndarra
         ),
         "price": _NO_NUMBER,
         "net": _NO_NUMBER,
+        "cash": _NO_NUMBER,
     }
     fields = replace(
         fields,
@@ -209,7 +210,8 @@ def _amounts(kind: np.ndarray, asset: np.ndarray, fields: Fields) -> _Amounts:
 
     paid = before_charges()
     traded = pc.if_else(pc.is_valid(gross), pc.abs(gross), paid)
-    units = _units_behind(pc.abs(quantity), asset, pc.is_null(traded), fields)
+    unpriced = pc.or_(pc.is_null(traded), pc.is_null(price))
+    units = _units_behind(pc.abs(quantity), asset, unpriced, fields)
     stated = pc.is_valid(price)
     price = pc.if_else(pc.and_(trade, pc.invert(stated)), quotient(traded, units), price)
     worth = product(units, price)
@@ -288,15 +290,15 @@ def _money_units(
 
 
 def _units_behind(
-    quantity: pa.Array, asset: np.ndarray, no_cash: pa.Array, fields: Fields
+    quantity: pa.Array, asset: np.ndarray, by_price: pa.Array, fields: Fields
 ) -> pa.Array:
-    """Units behind a quantity: contracts times their size; 100 where neither the size nor the cash
-    of an option is stated."""
+    """Units behind a quantity: contracts times their size; 100 for options whose size is not
+    stated, where the amount follows from the price or the price from the amount."""
     options = asset == AssetClass.OPTION
     if "multiplier" not in fields.numbers and not options.any():
         return quantity
     one, hundred = (pa.scalar(Decimal(size), FACTOR) for size in (1, 100))
-    size = pc.if_else(pc.and_(pa.array(options), no_cash), hundred, one)
+    size = pc.if_else(pc.and_(pa.array(options), by_price), hundred, one)
     return product(quantity, pc.coalesce(fields.number("multiplier"), size))
 
 

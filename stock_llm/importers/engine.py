@@ -102,8 +102,7 @@ def identify_format(path: Path, own: Path | None = None) -> Format | None:
     """
     formats = available_formats(own)
     if excel_reader.is_workbook(path):
-        workbook = excel_reader.read_workbook(path, formats, path.name)
-        return workbook.sheets[0].format
+        return excel_reader.identify_workbook(path, formats)
     text = read_text(path)
     if ofx_reader.is_ofx(text):
         return ofx_reader.identify_statement(text, formats, path)
@@ -199,6 +198,10 @@ def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: 
     )
 
 
+_NOTHING = r"^[\s\-0.,]*$"
+"""What an empty cell holds: nothing, a dash, or no more than zeros."""
+
+
 def _unread_columns(sheet: Sheet, name: str) -> list[Note]:
     """Columns with values that the format neither reads nor ignores on purpose."""
     form, header = sheet.format, sheet.header
@@ -208,7 +211,7 @@ def _unread_columns(sheet: Sheet, name: str) -> list[Note]:
         called = cell if cell or not place else f"{header.cells[place - 1]} >"
         if place in known or any(glob(column).fullmatch(called) for column in form.ignored):
             continue
-        empty = pc.is_in(pc.utf8_trim_whitespace(sheet.columns[place]), pa.array(["", "-", "--"]))
+        empty = pc.match_substring_regex(sheet.columns[place], _NOTHING)
         if filled := len(empty) - (pc.sum(empty).as_py() or 0):
             column = f"column {place + 1}" if not called else f"the column '{called[:60]}'"
             text = f"{name}: nothing reads {column}, which has {filled} values ({form.name})"

@@ -34,6 +34,16 @@ def is_workbook(path: Path) -> bool:
         return False
 
 
+def identify_workbook(path: Path, formats: Sequence[Format]) -> Format | None:
+    """Returns the format of the first worksheet that one knows.
+
+    Raises:
+        InputError: the workbook cannot be read.
+    """
+    matches = (first_header(lines, formats) for _, lines in _worksheets(path))
+    return next((match.format for match in matches if match), None)
+
+
 def read_workbook(path: Path, formats: Sequence[Format], name: str) -> Workbook:
     """Reads the worksheets that a format knows; the others are reported by their names.
 
@@ -51,6 +61,17 @@ def read_workbook(path: Path, formats: Sequence[Format], name: str) -> Workbook:
         if any(line.strip(",") for line in sheets[title]):
             workbook.skip(0, f"no format knows the worksheet '{title[:60]}'", title)
     return workbook
+
+
+def text_of_largest(path: Path) -> str:
+    """Returns the worksheet with the most rows as CSV.
+
+    Raises:
+        InputError: the workbook cannot be read.
+    """
+    sheets = [lines for _, lines in _worksheets(path)]
+    largest = max(sheets, key=len) if sheets else []
+    return "\n".join(largest)
 
 
 def _worksheets(path: Path) -> Iterator[tuple[str, list[str]]]:

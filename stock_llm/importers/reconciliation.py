@@ -51,8 +51,8 @@ class Reconciliation:
 def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
     """Compares stated with booked cash."""
     net, cash = fields.number("net"), fields.number("cash")
-    signed = pc.is_valid(net).to_numpy(zero_copy_only=False)
-    stated = _floats(pc.coalesce(net, cash))
+    signed = pc.is_null(cash).to_numpy(zero_copy_only=False)
+    stated = _floats(pc.coalesce(cash, net))
     if not len(table) or np.isnan(stated).all():
         return Reconciliation([], [])
     named = pc.if_else(

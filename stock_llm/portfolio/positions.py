@@ -83,7 +83,10 @@ STEP_SCHEMA = pa.schema(
 They happened in the order of at, rank, ref.
 """
 
-_RANK = "case when kind = 'SPLIT' then 0 when kind = 'SELL' or quantity < 0 then 2 else 1 end"
+_RANK = (
+    "case when kind = 'SPLIT' then 0"
+    " when kind = 'SELL' or not time_known and quantity < 0 then 2 else 1 end"
+)
 
 Name = tuple[str, str, str]
 """Symbol, ISIN and name as the ledger has them."""

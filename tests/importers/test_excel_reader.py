@@ -12,6 +12,7 @@ from importers.test_exports import lines_of
 
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
+from stock_llm.importers.scaffold.draft import draft_format
 
 _RELS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -154,6 +155,13 @@ def test_a_workbook_that_no_format_knows_is_refused_by_its_header(tmp_path):
     )
     with pytest.raises(InputError, match="no format knows this file"):
         engine.read_export(path, lambda account: account)
+
+
+def test_a_workbook_that_no_format_knows_gets_a_draft(tmp_path):
+    rows = [["When it was", "Paper", "What", "How many", "Each"]]
+    rows += [[datetime(2024, 3, day), "ACME", "Buy", day, 10.5] for day in range(1, 9)]
+    path = write_workbook(tmp_path / "t.xlsx", {"Notes": [["a note"]], "Trades": rows})
+    assert "[columns]" in draft_format(path)
 
 
 def test_a_damaged_workbook_is_refused_in_words(tmp_path):

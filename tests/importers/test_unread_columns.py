@@ -11,7 +11,9 @@ from stock_llm.importers.format_spec import bundled_formats
 from stock_llm.tabular.text import read_text
 
 
-@pytest.mark.parametrize("path", [*SAMPLES, *SHARED_SAMPLES], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", list(dict.fromkeys([*SAMPLES, *SHARED_SAMPLES])), ids=lambda path: path.name
+)
 def test_every_column_with_values_is_read_or_ignored_by_name(path):
     notes = engine.read_export(path, lambda account: account).notes
     assert [note.text for note in notes if note.rule == "unread column"] == []

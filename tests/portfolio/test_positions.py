@@ -188,6 +188,30 @@ def test_units_that_come_back_bring_their_cost(ledger):
     assert [(sale.bought, sale.fill.quantity) for sale in held.sales] == [(9, -10)]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_units_that_leave_and_come_in_another_number_on_one_day_are_a_split(ledger, order):
+    ledger.add("BUY", 2, 1, 100, 10)
+    for quantity in (-100, 10)[::order]:
+        ledger.add("TRANSFER", 3, 1, quantity)
+    row = ledger.add("SELL", 4, 1, 4, 120).one(market={})
+    assert (row["quantity"], row["cost_fifo"], row["realised_fifo"]) == (6, 600, 80)
+    assert ledger.rules == []
+
+
+def test_a_split_whose_new_units_have_another_name_is_a_transfer(ledger):
+    ledger.add("BUY", 2, 1, 100, 10).add("SPLIT", 3, 1, -100).add("SPLIT", 3, 1, 10, symbol="NEW")
+    rows = ledger.write(ValuationInputs(Instruments(()), {}))
+    assert {name: row["quantity"] for (name, _), row in rows.items()} == {"ABC": 0, "NEW": 10}
+    assert ledger.rules == ["unknown cost"]
+
+
+def test_at_one_instant_purchases_come_before_sales(ledger):
+    ledger.add("SELL", 2, 1, 10, 12, time_known=True).add("BUY", 2, 1, 10, 10, time_known=True)
+    row = ledger.one(market={})
+    assert (row["quantity"], row["realised_fifo"]) == (0, 20)
+    assert ledger.rules == []
+
+
 def test_units_without_a_price_gain_nothing_and_are_told(ledger):
     row = (
         ledger.add("TRANSFER", 2, 1, 10).add("TRANSFER", 2, 2, 10, 8).add("SELL", 4, 1, 5, 11).one()

@@ -3,12 +3,11 @@
 Brokers write a redemption, a cash merger or a private placement so: one row has the units that
 leave or come and no cash, another the cash and no units. In: a `Sheet` whose format lists such
 actions in `paid_out` (cash for units that leave) and `paid_in` (cash for units that come). Out: the
-sheet with the cash of a redemption in the row of its units, and the cash row accounted for.
+sheet with cash, fees and taxes in the row of the units, and the cash row accounted for.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -31,46 +30,40 @@ class _Row:
 
 def cash_of_units(sheet: Sheet, workbook: Workbook) -> Sheet:
     """The `steps` of formats that name `paid_out` or `paid_in`."""
+    joined = [glob(action) for action in (*sheet.format.paid_out, *sheet.format.paid_in)]
+    actions = set(sheet.cells("action"))
+    if not any(pattern.fullmatch(action) for pattern in joined for action in actions):
+        return sheet
     rows = _rows(sheet)
-    money = "net" if "net" in sheet.format.columns else "amount"
-    place = next(
-        place
-        for column in sheet.format.columns[money].names
-        if (place := sheet.header.find(column)) is not None
-    )
-    cash_cells = sheet.columns[place].to_pylist()
+    moved = [*_money(sheet), *(name for charge in sheet.format.charges for name in charge.amount)]
+    places = [place for name in moved if (place := sheet.header.find(name)) is not None]
+    cells = {place: sheet.columns[place].to_pylist() for place in places}
     gone: set[int] = set()
-
-    def report(to: Callable[[int, str, str], None], row: _Row, reason: str) -> None:
-        number = int(sheet.rows[row.at])
-        to(number, reason, sheet.raw(number))
-        gone.add(row.at)
-
-    for units, cash in _redemptions(rows, sheet.format.paid_out):
+    for cash, units in (
+        *_redemptions(rows, sheet.format.paid_out),
+        *_purchases(rows, sheet.format.paid_in),
+    ):
+        number = int(sheet.rows[cash.at])
+        gone.add(cash.at)
         if units is None:
-            report(
-                workbook.quarantine,
-                cash,
-                "the money of a redemption whose units are not in the file",
-            )
+            reason = "the money of units that are not in the file"
+            workbook.quarantine(number, reason, sheet.raw(number))
             continue
-        cash_cells[units.at] = cash_cells[cash.at]
-        report(workbook.skip, cash, f"joined to the units in row {int(sheet.rows[units.at])}")
-    for cash, units in _purchases(rows, sheet.format.paid_in):
-        if units is None:
-            report(
-                workbook.quarantine,
-                cash,
-                "the money of a purchase whose units are not in the file yet",
-            )
-        else:
-            report(
-                workbook.skip, cash, f"the money of the purchase in row {int(sheet.rows[units.at])}"
-            )
-    columns = list(sheet.columns)
-    columns[place] = pa.chunked_array([cash_cells], pa.string())
+        for column in cells.values():
+            column[units.at] = column[units.at].strip() or column[cash.at]
+        reason = f"joined to the units in row {int(sheet.rows[units.at])}"
+        workbook.skip(number, reason, sheet.raw(number))
+    columns = [
+        pa.chunked_array([cells[place]], pa.string()) if place in cells else column
+        for place, column in enumerate(sheet.columns)
+    ]
     kept = [row.at for row in rows if row.at not in gone]
     return replace(sheet, columns=columns).with_columns(kept, {})
+
+
+def _money(sheet: Sheet) -> tuple[str, ...]:
+    columns = sheet.format.columns
+    return columns["net" if "net" in columns else "amount"].names
 
 
 def _rows(sheet: Sheet) -> list[_Row]:
@@ -89,25 +82,25 @@ def _rows(sheet: Sheet) -> list[_Row]:
     ]
 
 
-def _redemptions(rows: list[_Row], actions: tuple[str, ...]) -> list[tuple[_Row | None, _Row]]:
-    """Rows of units with the rows of cash of the same asset and day; None where the units are
-    missing."""
+def _redemptions(rows: list[_Row], actions: tuple[str, ...]) -> list[tuple[_Row, _Row | None]]:
+    """Each row of cash with the row of units of the same asset and day; None where there is
+    none."""
     groups: dict[tuple[str, str], list[_Row]] = defaultdict(list)
     for row in rows:
         if row.asset and any(glob(action).fullmatch(row.action) for action in actions):
             groups[row.asset, row.day].append(row)
-    pairs: list[tuple[_Row | None, _Row]] = []
+    pairs: list[tuple[_Row, _Row | None]] = []
     for group in groups.values():
         units = [row for row in group if row.units and not row.cash]
         cash = [row for row in group if row.cash and not row.units]
         whole = len(units) == len(cash)
-        pairs += [(units[number] if whole else None, row) for number, row in enumerate(cash)]
+        pairs += [(row, units[number] if whole else None) for number, row in enumerate(cash)]
     return pairs
 
 
 def _purchases(rows: list[_Row], actions: tuple[str, ...]) -> list[tuple[_Row, _Row | None]]:
-    """Each row of cash with the row of units of the same asset that cost it; None where there is
-    none."""
+    """Each row of cash with the row of units that it paid, some days later; None where there is
+    none. Units and price may tell up to 5 % less: the costs are in the cash."""
     paid = [
         row
         for row in rows
@@ -122,7 +115,7 @@ def _purchases(rows: list[_Row], actions: tuple[str, ...]) -> list[tuple[_Row, _
         priced = [
             row
             for row in fitting
-            if abs(row.units * row.price - abs(cash.cash)) <= abs(cash.cash) / 100
+            if abs(row.units * row.price - abs(cash.cash)) <= abs(cash.cash) / 20
         ]
         found = next(iter(priced or [row for row in fitting if not row.price]), None)
         if found is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
+from stock_llm.importers.excel_reader import is_workbook
 from stock_llm.importers.format_spec import SPECIAL, bundled_formats, load_format
 from stock_llm.importers.json_xml_reader import is_document
 from stock_llm.importers.scaffold.guesses import FormatGuess, guess_format
@@ -59,7 +60,7 @@ def draft_format(path: Path) -> str:
             file=path,
             remedy="Import it; to read it otherwise, copy that format into yours and change it",
         )
-    if is_document(read_text(path)):
+    if not is_workbook(path) and is_document(read_text(path)):
         problem = "this is JSON or XML; drafts are made of tables"
         raise InputError(problem, file=path, remedy="Export it as CSV")
     guess = guess_format(path)

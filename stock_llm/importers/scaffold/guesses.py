@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 from stdnum import isin
 
 from stock_llm.errors import InputError
+from stock_llm.importers.excel_reader import is_workbook, text_of_largest
 from stock_llm.importers.format_spec import glob
 from stock_llm.importers.scaffold.vocabulary import ROLES, UNDONE, kind_of, likeness
 from stock_llm.tabular.dates import date_order
 from stock_llm.tabular.numbers import FIAT, MARKS, bare, decimal_sign, read_floats
-from stock_llm.tabular.table import SEPARATORS, as_mask, is_blank, split_record, trimmed
+from stock_llm.tabular.table import SEPARATORS, as_mask, is_blank, split_record
 from stock_llm.tabular.text import read_text
 
 _ROWS = 50_000
@@ -75,12 +76,13 @@ class FormatGuess:
 
 
 def guess_format(path: Path) -> FormatGuess:
-    """Looks at a CSV file.
+    """Looks at a CSV file, or at the largest worksheet of a workbook.
 
     Raises:
         InputError: there is no table in it.
     """
-    at, separator, rows = _table(read_text(path), path)
+    text = text_of_largest(path) if is_workbook(path) else read_text(path)
+    at, separator, rows = _table(text, path)
     header = [cell.strip(' \t"\ufeff') for cell in rows[0]]
     columns = [_column(name, [row[place] for row in rows[1:]]) for place, name in enumerate(header)]
     roles = _roles(columns, separator)
@@ -180,7 +182,7 @@ class _Column:
 
 
 def _column(name: str, cells: Sequence[str]) -> _Column:
-    texts = trimmed(pa.array(cells, pa.string()))
+    texts = pc.utf8_trim_whitespace(pa.array(cells, pa.string()))
     filled = texts.filter(pc.invert(pc.is_in(texts, pa.array(["", "-", "--"]))))
     if not len(filled):
         return _Column(name, texts)

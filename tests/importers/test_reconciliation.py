@@ -1,0 +1,195 @@
+"""Over all exports at hand, each row whose file states its cash is explained to the cent or reported.
+
+The figures are read here a second time, by the csv module and by name, so that a mistake of the importer does not hide itself.
+"""
+
+import csv
+import re
+from collections import defaultdict
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import pytest
+from importers.test_exports import SAMPLES
+from importers.test_shared_samples import SAMPLES as SHARED_SAMPLES
+
+from stock_llm.importers import engine
+from stock_llm.ledger.entries import EntryKind, LedgerEntry
+from stock_llm.tabular.text import read_text
+
+FIGURES = {
+    "avanza": ("Belopp", "Valutakurs"),
+    "bitvavo": ("Received / Paid Amount", ""),
+    "bux": ("Transaction Amount", "Exchange Rate"),
+    "cash-app": ("Net Amount", ""),
+    "coinbase-pro-fills": ("total", ""),
+    "comdirect": ("Umsatz in EUR", ""),
+    "commsec-confirmations": ("Total Value ($)", ""),
+    "degiro-transactions": ("Gesamt EUR", "Wechselkurs"),
+    "disnat": ("Montant de l'opération", ""),
+    "etrade": ("Amount", ""),
+    "etrade-activity": ("Amount $", ""),
+    "fidelity": ("Amount ($)", ""),
+    "finpension": ("Cash Flow", ""),
+    "firstrade": ("Amount", ""),
+    "freetrade": ("Total Amount", "Base FX Rate"),
+    "google-finance": ("Cash value", ""),
+    "hitbtc": ("Total", ""),
+    "hl": ("Value (£)", ""),
+    "ibkr-statement": ("Net Amount", ""),
+    "lightyear": ("Net Amt.", ""),
+    "merrill": ("Amount", ""),
+    "questrade": ("Net Amount", ""),
+    "rabobank": ("Bedrag", ""),
+    "revolut-invest": ("Total Amount", ""),
+    "robinhood": ("Amount", ""),
+    "schwab": ("Amount", ""),
+    "selfwealth": ("Total", ""),
+    "sharesies": ("Amount", ""),
+    "tastytrade": ("Total", ""),
+    "td-ameritrade": ("AMOUNT", ""),
+    "traderepublic": ("Waarde (netto)", ""),
+    "trading212": ("Total", "Exchange rate"),
+    "vanguard-us": ("Net Amount", ""),
+    "wealthsimple": ("net_cash_amount", ""),
+    "wealthsimple-statement": ("amount", ""),
+    "xtb": ("Amount", ""),
+}
+"""Format → the column with the cash of a row, and that with the rate where the price is in another currency."""
+
+_DIRECTION = {
+    EntryKind.BUY: -1,
+    EntryKind.SELL: 1,
+    EntryKind.FEE: -1,
+    EntryKind.TAX: -1,
+    EntryKind.WITHDRAWAL: -1,
+}
+EXPORTS = [path for path in dict.fromkeys([*SAMPLES, *SHARED_SAMPLES]) if path.suffix == ".csv"]
+
+
+def moved(entry: LedgerEntry) -> Decimal:
+    """The cash that an entry stands for, with its sign."""
+    if entry.kind in (EntryKind.TRANSFER, EntryKind.SPLIT):
+        return -entry.fee - entry.tax
+    return (
+        (entry.amount or Decimal(0)) * _DIRECTION.get(EntryKind(entry.kind), 1)
+        - entry.fee
+        - entry.tax
+    )
+
+
+def number(text: str) -> Decimal | None:
+    """A figure as brokers write it; the last of two signs begins the decimals."""
+    text = re.sub(r"^\((.*)\)$", r"-\1", re.sub(r"[^\d.,()-]", "", text))
+    if "," in text and "." in text:
+        group = "," if text.rfind(".") > text.rfind(",") else "."
+        text = text.replace(group, "")
+    try:
+        return Decimal(text.replace(",", "."))
+    except InvalidOperation:
+        return None
+
+
+def figures(path: Path, column: str, rate: str) -> dict[int, tuple[Decimal, Decimal | None]]:
+    """Line → the stated cash and the rate."""
+    lines = read_text(path).split("\n")
+    at = next((at for at, line in enumerate(lines) if column in line), None)
+    column = f"{column} (GBP)" if at is not None and f"{column} (GBP)" in lines[at] else column
+    if at is None:
+        return {}
+    separator = max(",;\t", key=lines[at].count)
+    (header,) = csv.reader([lines[at]], delimiter=separator)
+    names = [name.strip() for name in header]
+    if column not in names:
+        return {}
+    found = {}
+    for row, line in enumerate(lines[at + 1 :], start=at + 2):
+        values = next(csv.reader([line], delimiter=separator), [])
+        cash = number(values[names.index(column)]) if len(values) > names.index(column) else None
+        if cash is not None:
+            found[row] = cash, number(values[names.index(rate)]) if rate and rate in names else None
+    return found
+
+
+@pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.name)
+def test_each_row_is_explained_to_the_cent_or_reported(path):
+    imported = engine.read_export(path, lambda account: account)
+    form = imported.formats[0].name
+    if form not in FIGURES:
+        pytest.skip("no column has the cash of a row, or its table is one of several")
+    booked: dict[int, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    units = set()
+    for entry in imported.entries:
+        booked[entry.source_row][entry.currency] += moved(entry)
+        if entry.kind in (EntryKind.TRANSFER, EntryKind.SPLIT):
+            units.add(entry.source_row)
+    reported = {one.row for one in imported.differences}
+    unchecked = any(note.rule == "unchecked cash" for note in imported.notes)
+    compared = 0
+    for row, (cash, rate) in figures(path, *FIGURES[form]).items():
+        if row not in booked or row in reported or row in units:
+            continue
+        compared += 1
+        assert unchecked or any(_near(cash, total) for total in _totals(booked[row], rate)), (
+            row,
+            cash,
+            dict(booked[row]),
+        )
+    assert compared or not booked or set(booked) <= units, "nothing was compared"
+
+
+def _near(cash: Decimal, total: Decimal) -> bool:
+    return abs(abs(cash) - abs(total)) <= Decimal("0.01")
+
+
+def _totals(by_currency: dict[str, Decimal], rate: Decimal | None) -> list[Decimal]:
+    """What the entries of a row may be in its cash: as they are, or one currency at the rate."""
+    totals = [sum(by_currency.values(), Decimal(0)), *by_currency.values()]
+    for currency, amount in by_currency.items():
+        rest = sum((other for code, other in by_currency.items() if code != currency), Decimal(0))
+        for factor in (rate, 1 / rate) if rate else ():
+            totals += [amount * factor + rest, rest * factor + amount]
+        if currency == "GBX":
+            totals.append(amount / 100 + rest)
+    return totals
+
+
+HEADERS = {
+    "a fee that is hidden": ("Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount", "01/15/2024,Buy,ACME,A,10,$15.00,,-$153.00", ["-153 -150"]),
+    "a rebate without its sign": ("Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount", "01/15/2024,Sell,ACME,A,10,$15.00,$1.00,$151.00", []),
+    "a dividend less its tax": ("Date,Reference,Ticker,ISIN,Type,Quantity,CCY,Price/share,Gross Amount,FX Rate,Fee,Net Amt.,Tax Amt.", "16/12/2024 06:02:35,R1,ACME,US0000000001,Dividend,,USD,,10.00,,,8.00,1.50", ["8 8.5"]),
+    "cash at a rate": ("Action,Time,ISIN,Ticker,Name,No. of shares,Price / share,Currency (Price / share),Exchange rate,Total,Currency (Total),ID", "Market buy,2024-01-02 10:00:00,US0000000001,ACME,Acme,2,50.00,USD,1.25,80.00,GBP,E1", []),
+    "cash off its rate": ("Action,Time,ISIN,Ticker,Name,No. of shares,Price / share,Currency (Price / share),Exchange rate,Total,Currency (Total),ID", "Market buy,2024-01-02 10:00:00,US0000000001,ACME,Acme,2,50.00,USD,1.25,81.00,GBP,E1", ["-81 -80"]),
+    "a cent": ("Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount", "01/15/2024,Buy,ACME,A,3,$3.3333,,-$10.00", []),
+    "a price of whole dollars": ("Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount", "01/15/2024,Buy,ACME,A,100,$15,,-$1502.00", ["-1502 -1500"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_what_does_not_add_up_is_reported_with_both_figures(name, tmp_path):
+    header, row, expected = HEADERS[name]
+    path = tmp_path / "export.csv"
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    found = engine.read_export(path, lambda account: account).differences
+    assert [f"{one.stated.normalize():f} {one.computed.normalize():f}" for one in found] == expected
+
+
+def test_a_sign_that_is_the_other_way_round_is_reported(tmp_path):
+    """Money that came in for a purchase: units say buy, the cash says sell."""
+    path = tmp_path / "export.csv"
+    path.write_text(
+        "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount\n01/15/2024,Buy,ACME,A,10,$15.00,,$150.00\n"
+    )
+    (off,) = engine.read_export(path, lambda account: account).differences
+    assert (off.row, off.what, off.stated, off.computed) == (2, "the cash", 150, -150)
+
+
+def test_cash_in_another_currency_without_a_rate_is_told(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text(
+        "Action,Time,ISIN,Ticker,Name,No. of shares,Price / share,Currency (Price / share),Total,Currency (Total),ID\n"
+        "Market buy,2024-01-02 10:00:00,US0000000001,ACME,Acme,2,50.00,USD,80.00,GBP,E1\n"
+    )
+    (note,) = engine.read_export(path, lambda account: account).notes
+    assert note.rule == "unchecked cash"
+    assert "the cash of 1 rows is in another currency" in note.text
