@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 
-_BUSY = (408, 425, 429, 500, 502, 503, 504)
+_Bars = list[dict[str, Any]]
 
-_Bar = dict[str, Any]
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
 def fetch(
@@ -67,7 +67,7 @@ def fetch(
 
 def _ask(
     client: "StockHistoricalDataClient", symbol: str, start: date, end: date, adjustment: str
-) -> list[dict[str, Any]]:
+) -> _Bars:
     """Ask for the bars of a symbol, whose fields are t o h l c v n vw.
 
     Raises:
@@ -110,7 +110,7 @@ def _transient(error: BaseException) -> bool:
     return isinstance(error, (OSError, RetryException, APIError))
 
 
-def _daily(symbol: str, raw: list[_Bar], split: list[_Bar], everything: list[_Bar]) -> DailyCandles:
+def _daily(symbol: str, raw: _Bars, split: _Bars, everything: _Bars) -> DailyCandles:
     """Combine the three answers: split-adjusted bars, splits, adjusted closes.
 
     Raises:
