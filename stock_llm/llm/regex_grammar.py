@@ -6,13 +6,20 @@ ECMA-262 that describe a regular language: characters, classes, groups, alternat
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from stock_llm.errors import StockLLMError
 
 MAX_PATTERN = 2000
 MAX_COUNT = 1000
+MAX_SIZE = 2000
+"""Characters that the counts of a pattern spell out."""
+
 MAX_GROUPS = 30
 """Groups inside each other."""
+
+MAX_OPTIONAL = 30
+"""Parts that may be missing: llama.cpp follows every combination at each token."""
 
 Ranges = list[tuple[int, int]]
 """Code points, first and last included."""
@@ -58,9 +65,18 @@ def character_class(characters: Iterable[str], *, negated: bool = False) -> str:
     return _class(_without(_complement(ranges) if negated else ranges, _NOT_PLAIN))
 
 
+class _Part(NamedTuple):
+    """A part of an expression; `size`: the most characters that its counts spell out."""
+
+    text: str
+    may_be_empty: bool = False
+    size: int = 1
+
+
 class _Parser:
     def __init__(self, text: str):
-        self._text, self._at, self._groups = text, 0, 0
+        self._text, self._at = text, 0
+        self._groups = self._optional = 0
 
     def whole(self) -> str:
         """Alternatives, each of which may be anchored at its ends."""
@@ -69,17 +85,21 @@ class _Parser:
             start = "" if self._take("^") else "char* "
             body = self._sequence()
             end = "" if self._take("$") else " char*"
-            branches.append(f"{start}{body}{end}")
+            branches.append(f"{start}{body.text}{end}")
+            if body.size > MAX_SIZE:
+                raise RegexError(f"its counts make more than {MAX_SIZE:,} characters")
             if not self._take("|"):
                 break
         if self._at < len(self._text):
             raise RegexError(f"unexpected {self._text[self._at :][:20]!r}")
+        if self._optional > MAX_OPTIONAL:
+            raise RegexError(f"more than {MAX_OPTIONAL} of its parts may be missing")
         return f"({' | '.join(branches)})"
 
     def _take(self, token: str) -> bool:
-        there = self._text.startswith(token, self._at)
-        self._at += len(token) * there
-        return there
+        matches = self._text.startswith(token, self._at)
+        self._at += len(token) * matches
+        return matches
 
     def _next(self) -> str:
         if self._at >= len(self._text):
@@ -87,27 +107,29 @@ class _Parser:
         self._at += 1
         return self._text[self._at - 1]
 
-    def _sequence(self) -> str:
+    def _sequence(self) -> _Part:
         items = []
         while self._at < len(self._text) and self._text[self._at] not in "|)$":
-            items.append(self._atom() + self._count())
-        return " ".join(items) or '""'
+            items.append(self._counted(self._atom()))
+        text = " ".join(item.text for item in items) or '""'
+        may_be_empty = all(item.may_be_empty for item in items)
+        return _Part(text, may_be_empty, sum(item.size for item in items))
 
-    def _atom(self) -> str:
+    def _atom(self) -> _Part:
         character = self._next()
         if character == "(":
             return self._group()
         if character == "[":
-            return _characters(self._class_ranges())
+            return _Part(_characters(self._class_ranges()))
         if character == ".":
-            return _characters(_complement(_NEWLINE))
+            return _Part(_characters(_complement(_NEWLINE)))
         if character == "\\":
-            return _characters(self._escape())
+            return _Part(_characters(self._escape()))
         if character in "*+?{^":
             raise RegexError(f"unexpected {character!r}")
-        return _characters([(ord(character), ord(character))])
+        return _Part(_characters([(ord(character), ord(character))]))
 
-    def _group(self) -> str:
+    def _group(self) -> _Part:
         self._groups += 1
         if self._groups > MAX_GROUPS:
             raise RegexError(f"more than {MAX_GROUPS} groups inside each other")
@@ -122,21 +144,36 @@ class _Parser:
         if not self._take(")"):
             raise RegexError("a group is not closed, or an anchor stands inside it")
         self._groups -= 1
-        return f"({' | '.join(branches)})"
+        text = " | ".join(branch.text for branch in branches)
+        may_be_empty = any(branch.may_be_empty for branch in branches)
+        self._optional += may_be_empty
+        return _Part(f"({text})", may_be_empty, max(branch.size for branch in branches))
 
-    def _count(self) -> str:
+    def _counted(self, atom: _Part) -> _Part:
+        """The atom with the count that follows it."""
         sign = next((sign for sign in "*+?" if self._take(sign)), "")
+        least, most = (0 if sign in ("*", "?") else 1), 1
         if not sign and self._take("{"):
-            end = self._text.find("}", self._at)
-            least, comma, most = self._text[self._at : end].partition(",")
-            if end < 0 or not _is_count(least) or (most and not _is_count(most)):
-                raise RegexError(f"a count must be numbers up to {MAX_COUNT:,}")
-            if most and int(most) < int(least):
-                raise RegexError("a count's first number is above its second")
-            self._at, sign = end + 1, f"{{{int(least)}{comma}{int(most) if most else ''}}}"
+            least, most, sign = self._braces()
+            if atom.may_be_empty and most > 1:
+                raise RegexError("a count of what may be empty is not known; write * for it")
         if sign:
             self._take("?")  # lazy: the same texts
-        return sign if sign not in ("{0}", "{0,0}") else "{0,0}"
+        self._optional += least == 0
+        may_be_empty = least == 0 or atom.may_be_empty
+        return _Part(atom.text + sign, may_be_empty, atom.size * max(most, 1))
+
+    def _braces(self) -> tuple[int, int, str]:
+        """A count in braces: the least, the most, and how the grammar writes it."""
+        end = self._text.find("}", self._at)
+        least, comma, most = self._text[self._at : end].partition(",")
+        if end < 0 or not _is_count(least) or (most and not _is_count(most)):
+            raise RegexError(f"a count must be numbers up to {MAX_COUNT:,}")
+        if most and int(most) < int(least):
+            raise RegexError("a count's first number is above its second")
+        self._at = end + 1
+        highest = int(most or least)
+        return int(least), highest, f"{{{int(least)}{comma}{int(most) if most else ''}}}"
 
     def _escape(self, in_class: bool = False) -> Ranges:
         character = self._next()
