@@ -159,7 +159,7 @@ def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> l
             problem = "a text holds a token of the prompt format, such as [INST] or </s>"
             remedy = "Take it out of the text"
         elif prompt + answer != whole:
-            problem = "with the answer after it, the prompt has other tokens than alone"
+            problem = "the prompt has other tokens when the answer follows"
             remedy = "The tokenizer of the base does not fit the prompt format"
         else:
             examples.append(TokenizedRow(whole, len(prompt)))

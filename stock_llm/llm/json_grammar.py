@@ -249,26 +249,26 @@ class _Converter:
             return False
         merged = {**first, **second}
         for name in first.keys() & second.keys():
-            one, other = first[name], second[name]
+            former, other = first[name], second[name]
             if name in _LARGEST:
-                merged[name] = max(one, other)
+                merged[name] = max(former, other)
             elif name in _SMALLEST:
-                merged[name] = min(one, other)
+                merged[name] = min(former, other)
             elif name == "type":
-                merged[name] = _common_types(one, other)
+                merged[name] = _common_types(former, other)
             elif name == "enum":
                 known = {_key(value) for value in other}
-                merged[name] = [value for value in one if _key(value) in known]
+                merged[name] = [value for value in former if _key(value) in known]
             elif name == "required":
-                merged[name] = list(dict.fromkeys([*one, *other]))
+                merged[name] = list(dict.fromkeys([*former, *other]))
             elif name == "uniqueItems":
-                merged[name] = one or other
+                merged[name] = former or other
             elif name == "anyOf":
-                if len(one) * len(other) > MAX_ALTERNATIVES:
+                if len(former) * len(other) > MAX_ALTERNATIVES:
                     raise SchemaError("JSON schema: anyOf: too many combinations")
-                both = [self._merge(left, right, depth + 1) for left in one for right in other]
+                both = [self._merge(left, right, depth + 1) for left in former for right in other]
                 merged[name] = [part for part in both if part is not False]
-            elif name in ("pattern", "format", "multipleOf") and one != other:
+            elif name in ("pattern", "format", "multipleOf") and former != other:
                 raise SchemaError(f"JSON schema: allOf: two different {name} cannot be kept")
         if any(name in merged and not merged[name] for name in ("type", "enum", "anyOf")):
             return False
@@ -304,9 +304,9 @@ class _Converter:
     def _exclusive(self, branches: list[Any]) -> list[Any]:
         """The branches of a `oneOf`, of which no text fits two."""
         real = [branch for branch in branches if branch is not False]
-        for number, one in enumerate(real):
+        for number, former in enumerate(real):
             for other in real[number + 1 :]:
-                if not _disjoint(one, other):
+                if not _disjoint(former, other):
                     raise SchemaError(
                         "JSON schema: oneOf: its branches must differ in type, or in a required "
                         "property with const or enum"
@@ -691,27 +691,29 @@ def _merge_items(
     merged["items"] = _both(*rests)
 
 
-def _common_types(one: Sequence[str], other: Sequence[str]) -> list[str]:
-    common = [kind for kind in one if kind in other or (kind == "integer" and "number" in other)]
+def _common_types(former: Sequence[str], other: Sequence[str]) -> list[str]:
+    common = [kind for kind in former if kind in other or (kind == "integer" and "number" in other)]
     return common + [
-        kind for kind in other if kind == "integer" and "number" in one and kind not in common
+        kind for kind in other if kind == "integer" and "number" in former and kind not in common
     ]
 
 
-def _disjoint(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _disjoint(former: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether no text that is written for one schema fits the other."""
-    if "enum" in one and "enum" in other:
-        return not {_key(value) for value in one["enum"]} & {_key(value) for value in other["enum"]}
-    kinds, others = _kinds(one), _kinds(other)
+    if "enum" in former and "enum" in other:
+        return not {_key(value) for value in former["enum"]} & {
+            _key(value) for value in other["enum"]
+        }
+    kinds, others = _kinds(former), _kinds(other)
     if kinds and others and not _common_types(kinds, others):
         return True
     if kinds != ["object"] or others != ["object"]:
         return False
-    for name in set(one.get("required", ())) & set(other.get("required", ())):
-        first, second = _values_of(one, name), _values_of(other, name)
+    for name in set(former.get("required", ())) & set(other.get("required", ())):
+        first, second = _values_of(former, name), _values_of(other, name)
         if first and second and not first & second:
             return True
-    return _never_fits(one, other) and _never_fits(other, one)
+    return _never_fits(former, other) and _never_fits(other, former)
 
 
 def _kinds(schema: Mapping[str, Any]) -> list[str]:
@@ -728,14 +730,14 @@ def _values_of(schema: Mapping[str, Any], name: str) -> set[str]:
     return {_key(value) for value in values}
 
 
-def _never_fits(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _never_fits(former: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether each text written for the first schema lacks what the second one requires, or has
     what it forbids."""
-    required, others = set(one.get("required", ())), set(other.get("required", ()))
+    required, others = set(former.get("required", ())), set(other.get("required", ()))
     if other.get("additionalProperties") is False and required - set(other.get("properties", ())):
         return True
-    closed = "properties" in one and one.get("additionalProperties", False) is False
-    return closed and bool(others - set(one["properties"]) - required)
+    closed = "properties" in former and former.get("additionalProperties", False) is False
+    return closed and bool(others - set(former["properties"]) - required)
 
 
 def _check_counts(schema: Mapping[str, Any], given: int, required: int, open_ended: bool) -> None:

@@ -72,6 +72,8 @@ def fetch_trades(settings: Settings) -> CachedParse:
         "rows_kept": rows_kept,
         "skipped": {},
     }
+    if before is not None:  # what is read from the watermark on says nothing of the whole
+        facts["notes"] = state["facts"]["notes"]
     new_state = {
         "watermark": result.watermark,
         "facts": facts,

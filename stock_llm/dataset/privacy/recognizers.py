@@ -249,7 +249,8 @@ _CARD_WITH_CHECK = (
     rf"|{_START}(?=\d{{3,}} \d{{3,}}{_END})[3-6](?: ?\d){{14,15}}{_END}"
 )
 _CARD_SHAPE = {
-    "in fours": rf"{_START}(?:[3-6]\d{{3}}|2[2-7]\d\d)(?:{_PART}\d{{4}}){{3}}(?!{_GAP}\d){_END}"
+    **_in_part(r"(?:\b(?:card|visa|mastercard|amex)s?\b|บัตร(?:เครดิต|เดบิต)?)"),
+    "in fours": rf"{_START}(?:[3-6]\d{{3}}|2[2-7]\d\d)(?:{_PART}\d{{4}}){{3}}(?!{_GAP}\d){_END}",
 }
 _PASSPORT_WORD = (
     r"(?:\b(?:passports?|reisep(?:ass|ässe)|pass(?= ?(?:no|nr|num))|pasaportes?|passeports?|"
