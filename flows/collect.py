@@ -1,7 +1,6 @@
-"""Nightly: new trades, candles and feedback are checked while nobody waits, and what was set aside is shown.
+"""Nightly flow: reads new trades, candles and feedback, and reports what was quarantined.
 
-In: the settings of the folder it runs in. Out: a `History`; a Markdown artifact counts what it holds and what is new since the
-last one. Trains nothing.
+Returns a `History`; a Markdown artifact counts what it holds and what is new since the last report.
 """
 
 from datetime import UTC, datetime
@@ -19,14 +18,15 @@ from tasks import collect as stage
 
 
 @flow(name="collect")
-def collect(dials: dict[str, Any] | None = None) -> History:
+def collect(overrides: dict[str, Any] | None = None) -> History:
     """Reads what is new in the user's files and the feedback store.
 
     Args:
-        dials: settings by name that win over environment and stock-llm.toml, as {"trades": "mine.csv"}.
+        overrides: settings by name that win over environment and stock-llm.toml, as {"trades":
+            "mine.csv"}.
     """
     environment.prepare()
-    settings = load_settings(**(dials or {}))
+    settings = load_settings(**(overrides or {}))
     history = stage.collect(settings)
     unused = open_feedback(settings).unused(settings.uses_sample)
     create_markdown_artifact(

@@ -1,6 +1,6 @@
-"""Prefect's embedded server, which ends with the process that started it, also when that is killed.
+"""Makes Prefect's embedded server end with the process that started it, even when that is killed.
 
-Prefect starts the server as a child and stops it from an exit handler; `kill -9` runs none, and the server would stay.
+Prefect starts the server as a child and stops it in an exit handler, which `kill -9` does not run.
 """
 
 import subprocess
@@ -12,7 +12,9 @@ from stock_llm.watchdog import end_with_parent
 
 
 def prepare_embedded_server() -> None:
-    """Lets the embedded server, where one will be started, be watched; with a Prefect server configured, does nothing."""
+    """Lets the embedded server, where one will be started, be watched; with a Prefect server
+    configured, does nothing.
+    """
     if determine_server_type() is not ServerType.EPHEMERAL:
         return
     from prefect.server.api.server import SubprocessASGIServer

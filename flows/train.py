@@ -1,9 +1,10 @@
-"""The main job: a trading history and feedback become `stock-llm:latest`, if a paired test says that it is better.
+"""The main job: a trading history and feedback become `stock-llm:latest`, if a paired test agrees.
 
-In: the settings of the folder it runs in. Out: an `Outcome`, also as a Markdown artifact. Runs in Prefect's embedded mode or on a
-worker, weekly; see prefect.yaml. Two at once become one: the second waits, and then finds nothing new. Killed anywhere and run
-again it goes on, because every stage finds what it finished. The feedback in the dataset counts as taken from before the
-training until the verdict, and is given back when the training fails or the candidate is rejected.
+Returns a `RunRecord`, also as a Markdown artifact. Runs in Prefect's embedded mode or on a worker,
+weekly; see prefect.yaml. Two at once become one: the second waits, and then finds nothing new.
+Killed anywhere and run again it continues, because every stage finds what it finished. The feedback
+in the dataset counts as used from before the training until the verdict, and is released when the
+training fails or the candidate is rejected.
 """
 
 import json
@@ -42,22 +43,23 @@ ARTIFACT = "train"
 def train_with(settings: Settings, why: str) -> RunRecord:
     """The flow with these settings, which a flow can only be given as JSON."""
     prepare_embedded_server()
-    return train(why=why, dials=json.loads(settings.model_dump_json(exclude_unset=True)))
+    return train(why=why, overrides=json.loads(settings.model_dump_json(exclude_unset=True)))
 
 
 @flow(name="train", flow_run_name="train: {why}")
 def train(
-    profile: str | None = None, why: str = "manual", dials: dict[str, Any] | None = None
+    profile: str | None = None, why: str = "manual", overrides: dict[str, Any] | None = None
 ) -> RunRecord:
     """Collect, build the dataset, fine-tune, quantize, evaluate, register, publish.
 
     Args:
         profile: base model, a file models/profiles/NAME.toml. Default: the setting.
         why: what set it off, for those who look at the runs.
-        dials: settings by name that win over environment and stock-llm.toml, as {"trades": "mine.csv"}.
+        overrides: settings by name that win over environment and stock-llm.toml, as {"trades":
+            "mine.csv"}.
     """
     environment.prepare()
-    settings = load_settings(**(dials or {}) | ({"profile": profile} if profile else {}))
+    settings = load_settings(**(overrides or {}) | ({"profile": profile} if profile else {}))
     with _alone(settings):
         if known := finished(settings):
             create_markdown_artifact(
@@ -90,7 +92,9 @@ def train(
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """One training at a time in this folder; the lock goes with the process that holds it, however that ends."""
+    """One training at a time in this folder; the lock goes with the process that holds it, however
+    that ends.
+    """
     path = settings.path("data/.train.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -109,7 +113,9 @@ def _alone(settings: Settings) -> Iterator[None]:
 def _taken(
     settings: Settings, plan: str, history: History, dataset: Dataset
 ) -> Iterator[FeedbackStore]:
-    """The feedback of the dataset counts as taken inside; an error gives it back, unless it was settled before."""
+    """The feedback of the dataset counts as taken inside; an error gives it back, unless it was
+    settled before.
+    """
     feedback = open_feedback(settings)
     hashed = partial(account_hash, folder=settings.secrets)
     feedback.claim(plan, pseudonyms.resolve_all(dataset.feedback_ids, history.feedback_ids, hashed))

@@ -1,8 +1,9 @@
 """What stages hand on: small frozen records of paths, digests and counts, never weights or frames.
 
-An artifact lives in `data/artifacts/<kind>/<digest>/`, where the digest is that of the stage's *inputs*; that folder is the
-only cache. A stage works in a sibling folder `<digest>.partial`, which survives a kill so that work can go on, and the
-last thing that happens is one rename. A folder without the suffix is therefore always whole.
+An artifact lives in `data/artifacts/<kind>/<digest>/`, where the digest is that of the stage's
+*inputs*; that folder is the only cache. A stage works in a sibling folder `<digest>.partial`, which
+survives a kill so that work can go on, and the last thing that happens is one rename. A folder
+without the suffix is therefore always whole.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ CHECKSUMS = "checksums.json"
 
 @dataclass(frozen=True)
 class History:
-    """What collect found: validated Parquet files and the count of what it had to set aside."""
+    """What collect read: validated Parquet files, and how many rows were quarantined."""
 
     digest: str
     folder: Path
@@ -47,8 +48,8 @@ class History:
     rows_duplicate: dict[str, int] = field(default_factory=dict)
     """Rows that say again what another row says."""
     rows_skipped: dict[str, int] = field(default_factory=dict)
-    """Rows that are no event, such as a balance. Per kind (trades, candles, feedback): read = kept + quarantined + duplicate +
-    skipped + forgotten."""
+    """Rows that are no event, such as a balance. Per kind (trades, candles, feedback): read = kept
+    + quarantined + duplicate + skipped + forgotten."""
     entries: dict[str, int] = field(default_factory=dict)
     """Kind of ledger entry → how many."""
     findings_count: dict[str, int] = field(default_factory=dict)
@@ -187,10 +188,11 @@ A = TypeVar("A", History, Dataset, Adapter, Candidate, BaseGguf, Scorecard)
 def load(kind: type[A], folder: Path, whole: bool = False) -> A | None:
     """The finished artifact in `folder`, or None where there is none.
 
-    A damaged one is removed, which is said in one line; whoever needs it makes it again.
+    A damaged one is removed, with one line of warning, so that it is made again.
 
     Args:
-        whole: read files above 64 MiB too; else their size and time have to be those that were recorded.
+        whole: read files above 64 MiB too; else their size and time have to be those that were
+            recorded.
     """
     record, checksums = folder / RECORD, folder / CHECKSUMS
     if record.exists() and not checksums.exists():  # made before artifacts had checksums
@@ -216,7 +218,8 @@ def load(kind: type[A], folder: Path, whole: bool = False) -> A | None:
 def load_or_make(
     kind: type[A], root: Path, digest: str, work: Callable[[Path], A], whole: bool = False
 ) -> A:
-    """The artifact of `digest`: read if it is there and sound, else made and put in place by one rename.
+    """The artifact of `digest`: read if it is there and sound, else made and put in place by one
+    rename.
 
     Args:
         work: makes it in the folder that it is given, where it may find files of an interrupted

@@ -1,6 +1,6 @@
-"""A look at this machine: what is there, what is missing, what that costs and how to get it.
+"""Checks this machine and folder: what is there, what is missing, what that costs, how to get it.
 
-In: settings. Out: findings. Imports none of the libraries that it looks for (their metadata is enough), changes nothing.
+Imports none of the libraries that it looks for (their metadata is enough) and changes nothing.
 """
 
 import os

@@ -1,6 +1,8 @@
-"""Sets environment variables of the libraries before any of them is imported, and names the command that installs an extra.
+"""Sets environment variables of the libraries before any of them is imported, and names the command
+that installs an extra.
 
-What the user has set wins. Nothing is sent to anyone: the telemetry of Prefect, MLflow and Hugging Face is off.
+What the user has set wins. Nothing is sent to anyone: the telemetry of Prefect, MLflow and Hugging
+Face is off.
 """
 
 import os
@@ -13,8 +15,8 @@ DEFAULTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_MLFLOW_LOG_ARTIFACTS": "0",  # else every checkpoint is copied
     "TOKENIZERS_PARALLELISM": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # embedded start takes 15 to 27 s on two cores
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # an error is told once, by the command that failed; INFO shows the rest
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # it takes 15 to 27 s on two cores
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # the failed command prints its error; INFO shows more
 }
 
 
@@ -25,7 +27,9 @@ def prepare() -> None:
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra: from the checkout that this package is run from, else as pip installed it."""
+    """The command that installs an extra: from the checkout that this package is run from, else as
+    pip installed it.
+    """
     checkout = Path(__file__).parents[1]
     if (checkout / "pyproject.toml").is_file():
         where = f"{checkout}{os.sep}" if checkout != Path.cwd() else ""

@@ -1,11 +1,11 @@
 """One error tree. Foreign exceptions are translated into it once, at the edge where they arise.
 
-StockLLMError        anything that a person can act on; the command line prints it without a traceback, exit 1
+StockLLMError        anything that a person can act on; printed without a traceback, exit 1
 ├── InputError       the user's files or settings: names the file, the row and the remedy
 ├── FetchError       a provider of market data did not answer, or refused
 ├── LeakageError     training would see what judges it, or what comes later: nothing may be trained
 ├── MissingExtra     a part that was not installed: names the extra to install
-├── ParityError      training and serving disagree (rendering, tokens, loss): nothing may be published
+├── ParityError      training and serving disagree (text, tokens, loss): nothing may be published
 └── PublishError     the store or the Ollama server refused: `:latest` did not move
 """
 
@@ -45,7 +45,7 @@ class InputError(StockLLMError):
 
 
 class FetchError(StockLLMError):
-    """A provider of market data did not answer, or refused; what was fetched before is where it was."""
+    """A provider of market data did not answer, or refused; what was fetched before stays."""
 
 
 class LeakageError(StockLLMError):
@@ -56,12 +56,13 @@ class LeakageError(StockLLMError):
     """
 
     def __init__(self, found: dict[str, list[str]]):
-        told = (
+        lines = (
             f"{len(ids)} {what}: {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"
             for what, ids in found.items()
         )
         super().__init__(
-            f"leakage: {'; '.join(told)}. Please report this: rows are made so that it cannot happen"
+            f"leakage: {'; '.join(lines)}. Please report this: "
+            "rows are made so that it cannot happen"
         )
         self.found = found
 

@@ -7,7 +7,9 @@ T = TypeVar("T")
 
 
 def progress(items: Sequence[T], description: str) -> Iterator[T]:
-    """The items, one by one, with a bar, the count, and the time left; a single line where no terminal is watching."""
+    """The items, one by one, with a bar, the count, and the time left; a single line where no
+    terminal is watching.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,

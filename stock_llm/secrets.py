@@ -1,6 +1,8 @@
-"""The secrets of this machine: the salt that account ids are hashed with, and the key that signs what the gateway hands out.
+"""The secrets of this machine: the salt that account ids are hashed with, and the key that signs
+what the gateway hands out.
 
-Both lie outside the project, in a folder that its owner alone can read, and are made when they are first needed.
+Both lie outside the project, in a folder that its owner alone can read, and are made when they are
+first needed.
 """
 
 import hashlib
@@ -17,7 +19,8 @@ _BYTES = 32
 
 
 def account_hash(account: str, folder: Path) -> str:
-    """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an empty id.
+    """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an
+    empty id.
 
     Args:
         folder: where the secrets are, `Settings.secrets`.
@@ -47,14 +50,16 @@ def _read(path: Path) -> bytes:
         raise InputError(
             f"a secret of {_BYTES} random bytes is damaged: it has {len(secret)}",
             file=path,
-            remedy="Restore it from a backup; if there is none, delete the file: a new one is made, and "
-            "account ids and signatures made with the old one are not recognized any more",
+            remedy="Restore it from a backup; if there is none, delete the file: a new one is "
+            "made, and account ids and signatures made with the old one are no longer recognized",
         )
     return secret
 
 
 def _create(path: Path) -> None:
-    """Makes a secret once: of two processes that do so together, the first to link wins and both read its bytes."""
+    """Makes a secret once: of two processes that do so together, the first to link wins and both
+    read its bytes.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600

@@ -1,7 +1,7 @@
-"""Where things lie and the few dials there are.
+"""The settings of a project folder: one object that composes the settings of all parts.
 
-Read from, in this order: arguments, environment variables (`STOCK_LLM_TRADES=…`), `stock-llm.toml` in the home folder,
-the defaults below. Relative paths are meant from `home`. Knows nothing of what the dials are used for.
+Read from, in this order: arguments, environment variables (`STOCK_LLM_TRADES=…`), stock-llm.toml in
+the home folder, the defaults below. Relative paths are taken from `home`.
 """
 
 import os
@@ -31,7 +31,9 @@ def _home() -> Path:
 
 
 class Settings(BaseSettings):
-    """Everything a person may set. `Settings()` reads environment and file; keyword arguments win over both."""
+    """Everything a person may set. `Settings()` reads environment and file; keyword arguments win
+    over both.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="STOCK_LLM_", env_nested_delimiter="__", extra="forbid", validate_default=True
@@ -41,35 +43,47 @@ class Settings(BaseSettings):
     """The folder that data/, models/ and mlflow/ are in. Default: the current one."""
 
     trades: Path = Path("data/sample/trades.csv")
-    """Export of a broker, or folder of such exports: CSV, JSON or XML, each recognised by its content."""
+    """Export of a broker, or folder of such exports: CSV, JSON or XML, each recognised by its
+    content.
+    """
 
     trades_sql: str = ""
     """SQLAlchemy URL of a database with trades, read besides `trades`. Empty: none."""
 
     trades_query: str = ""
-    """SELECT for it, its columns named as in a plain trades file: date, symbol, side, quantity, price, trade_id, …"""
+    """SELECT for it, its columns named as in a plain trades file: date, symbol, side, quantity,
+    price, trade_id, …
+    """
 
     trades_watermark: str = ""
-    """Column of the query that only grows; each night only rows from the last one seen on are read. Empty: all of them."""
+    """Column of the query that only grows; each night only rows from the last one seen on are read.
+    Empty: all of them.
+    """
 
     formats: Path = Path("data/formats")
     """Folder with your own export formats, as `stock-llm import FILE --draft` writes them."""
 
     instruments: Path = Path("data/instruments.csv")
-    """The table of instruments: what exports call a symbol, splits, mergers; you edit it, collect adds to it."""
+    """The table of instruments: what exports call a symbol, splits, mergers; you edit it, collect
+    adds to it.
+    """
 
     fx: Path = Path("data/fx")
-    """File or folder with exchange rates: the European Central Bank's eurofxref-hist.csv, or pairs as candles (EURUSD.csv)."""
+    """File or folder with exchange rates: the European Central Bank's eurofxref-hist.csv, or pairs
+    as candles (EURUSD.csv).
+    """
 
     base_currency: str = ""
     """Currency in which returns are told besides an instrument's own, such as EUR. Empty: none."""
 
     candles: Path = Path("data/sample/candles")
-    """Folder of daily candles, one CSV or Parquet file per symbol, or one file with a symbol column."""
+    """Folder of daily candles, one CSV or Parquet file per symbol, or one file with a symbol
+    column.
+    """
 
     exchange: str = "XNYS"
-    """Calendar of symbols that have no suffix such as `.L` and no exchange in the table of instruments: a code of
-    exchange_calendars, or 24/5 or 24/7."""
+    """Calendar of symbols that have no suffix such as `.L` and no exchange in the table of
+    instruments: a code of exchange_calendars, or 24/5 or 24/7."""
 
     feedback_url: str = "sqlite:///data/feedback.db"
     """SQLAlchemy URL of the feedback store."""
@@ -87,7 +101,9 @@ class Settings(BaseSettings):
     """How many rows are made for training, feedback apart. More is better and slower."""
 
     holdout_rows: int = Field(default=160, ge=20)
-    """How many rows judge a model. 160 tell a difference of 10 points from chance; 50 hardly one of 20."""
+    """How many rows judge a model. 160 tell a difference of 10 points from chance; 50 hardly one of
+    20.
+    """
 
     dataset: DatasetSettings = DatasetSettings()
     """What is mixed into the dataset, and what is made smaller or larger in it."""
@@ -102,12 +118,15 @@ class Settings(BaseSettings):
     """MLflow tracking and registry URI."""
 
     ollama_store: Path = Path("models/ollama")
-    """Folder in Ollama's on-disk format that is published to when no server answers at OLLAMA_HOST."""
+    """Folder in Ollama's on-disk format that is published to when no server answers at OLLAMA_HOST.
+    """
 
     ollama_host: str = Field(
         default_factory=lambda: os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434")
     )
-    """Ollama server that is published to when it answers. The empty string: never ask, use the folder."""
+    """Ollama server that is published to when it answers. The empty string: never ask, use the
+    folder.
+    """
 
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """CPU threads for training and generation."""
@@ -162,7 +181,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def secrets(self) -> Path:
-        """Folder outside the repository for the hashing salt and signing keys; made with mode 0700 when first used."""
+        """Folder outside the repository for the hashing salt and signing keys; made with mode 0700
+        when first used.
+        """
         return Path(os.environ.get("STOCK_LLM_SECRETS", "~/.config/stock-llm")).expanduser()
 
     @property

@@ -1,7 +1,7 @@
-"""Ends a child process when its parent is gone, however the parent ended: a killed process cannot stop its own children.
+"""Ends a child process when its parent is gone, however the parent ended.
 
-Run as `python -m stock_llm.watchdog PID` with a pipe on standard input that only the parent holds open. The end of the pipe
-is the end of the parent.
+Run as `python -m stock_llm.watchdog PID` with a pipe on standard input that only the parent holds
+open: a killed process cannot stop its children, but its end closes the pipe.
 """
 
 import subprocess
@@ -9,7 +9,9 @@ import sys
 from contextlib import suppress
 
 GRACE_SECONDS = 30.0
-"""What a process may take to finish what it is writing, such as a migration of its database, before it is killed."""
+"""What a process may take to finish what it is writing, such as a migration of its database, before
+it is killed.
+"""
 
 _watchdogs: list[subprocess.Popen[bytes]] = []
 """Held, because a pipe that is collected is closed."""

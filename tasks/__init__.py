@@ -1,1 +1,1 @@
-"""One stage of the line per file: a Prefect task, the work itself inside. No stage imports another."""
+"""The stages of the pipeline, one per file; no stage imports another."""

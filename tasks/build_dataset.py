@@ -130,10 +130,11 @@ def build(
     judged = OverlapIndex([*holdout, *texts, *feedback.frozen])
     words = _unjudged([*feedback.learnt, *mixed_in, *general], judged)
     shares = settings.feedback
-    words = limit_shares(words, feedback.preferred, shares.user_share, shares.ticker_share)
+    limited = limit_shares(words, feedback.preferred, shares.user_share, shares.ticker_share)
+    lighter = sum(new.weight < old.weight for new, old in zip(limited, words, strict=True))
 
     learn = Sampler(market, train_side, base_rates, f"{settings.seed} train", settings.train_rows)
-    plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *words]
+    plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *limited]
     random.Random(settings.seed).shuffle(plan)
     unasked = (
         row for row in _made(learn, plan) if not judged.asks(row)
@@ -158,7 +159,7 @@ def build(
         draw,
         tallies,
         purged,
-        _notes(feedback, mixed, redactor, preferred),
+        _notes(feedback, lighter, mixed, redactor, preferred),
     )
     return Dataset(
         digest=digest,
@@ -244,14 +245,20 @@ def _texts(rows: list[Row]) -> DuplicateIndex:
 
 
 def _notes(
-    feedback: FeedbackRows, mixed: MixedRows, redactor: Redactor, preferred: int
+    feedback: FeedbackRows, lighter: int, mixed: MixedRows, redactor: Redactor, preferred: int
 ) -> list[str]:
-    """The card's notes on feedback, other people's data and privacy."""
+    """The card's notes on feedback, other people's data and privacy.
+
+    Args:
+        lighter: feedback rows whose weight was reduced.
+    """
     notes = [
         f"{count} feedback items {reason}."
         for reason, count in sorted(feedback.left_out.items())
         if count
     ]
+    if lighter:
+        notes.append(f"{lighter} feedback rows weigh less: a user or ticker has at most its share.")
     notes.append(f"{preferred} preference rows (DPO and KTO) stand in preference.jsonl.")
     notes += [
         f"Mixed in: `{name}`, licence {licence}."

@@ -1,8 +1,8 @@
-"""Stage 5: the file that will be served is judged on the holdout, against the untuned base and the champion.
+"""Stage 5: judges the quantized candidate on the holdout, against the base and the champion.
 
-In: a `Dataset` and a `Candidate`. Out: a `Scorecard`. Every model is a quantized GGUF, asked through llama.cpp, greedily, with
-the prompt that Ollama renders for it. Answers are marked by the skills' own deterministic scorers; one that does not parse is
-wrong. Does not know how a model was trained.
+Takes a `Dataset` and a `Candidate`, returns a `Scorecard`. Every model is a quantized GGUF, asked
+through llama.cpp, greedily, with the prompt that Ollama renders for it. The skills' deterministic
+scorers mark the answers; one that does not parse is wrong.
 """
 
 import json
@@ -74,7 +74,9 @@ class ModelAnswers:
 
 @task(task_run_name="evaluate")
 def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scorecard:
-    """The scorecard of this candidate against today's champion; read from disk where it was made before."""
+    """The scorecard of this candidate against today's champion; read from disk where it was made
+    before.
+    """
     champion = registry.champion(settings)
     if champion and champion.gguf_sha256 == candidate.gguf_sha256:
         champion = None  # judged again after a crash: it has only the base to beat
@@ -157,18 +159,21 @@ def judge(
 def _caveats(
     settings: Settings, profile: Profile, dataset: Dataset, candidate: Candidate, holdout: list[Row]
 ) -> list[str]:
-    """What else to know about a verdict: how often this holdout has judged, and what of it the base may have read."""
+    """What else to know about a verdict: how often this holdout has judged, and what of it the base
+    may have read.
+    """
     period = TimeSplit.parse(dataset.holdout_from, dataset.holdout_until).period
-    look = HoldoutUsage(settings.path("data/looks.db")).count_candidate(
+    count = HoldoutUsage(settings.path("data/looks.db")).count_candidate(
         period, dataset.holdout_digest, candidate.digest
     )
-    found = [f"look {look} at the holdout of {period}"]
+    caveats = [f"look {count} at the holdout of {period}"]
     cutoff = profile.knowledge_cutoff.isoformat()
     if early := sum(bool(row.as_of) and row.as_of <= cutoff for row in holdout):
-        found.append(
-            f"in-sample: {early} of {len(holdout)} holdout rows are from before the base's knowledge cutoff, {cutoff}"
+        caveats.append(
+            f"in-sample: {early} of {len(holdout)} holdout rows "
+            f"are from before the base's knowledge cutoff, {cutoff}"
         )
-    return found
+    return caveats
 
 
 def _contestants(
@@ -201,7 +206,8 @@ def _refuse_if_damaged(champion: VersionInfo) -> None:
         raise InputError(
             f"the champion v{champion.number} is damaged: {damage}",
             file=champion.gguf,
-            remedy="Restore its folder from a backup, or make another version champion: stock-llm rollback VERSION",
+            remedy="Restore its folder from a backup, or make another version champion: "
+            "stock-llm rollback VERSION",
         )
 
 
@@ -221,16 +227,18 @@ def _base_gguf(settings: Settings, profile: Profile) -> Path:
 
 
 def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
-    """How a published version is asked: through the template and system text of the Modelfile that lies beside it."""
+    """How a published version is asked: through the template and system text of the Modelfile that
+    lies beside it.
+    """
     modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text(encoding="utf-8"))
 
     def prompt(turns: list[Message]) -> str:
-        said = [
+        questions = [
             {"role": turn["role"], "content": turn["content"]}
             for turn in turns
             if turn["role"] != "system"
         ]
-        return rendering.render(modelfile.template, said, modelfile.system)
+        return rendering.render(modelfile.template, questions, modelfile.system)
 
     return prompt
 
@@ -238,7 +246,9 @@ def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
 def _ask(
     settings: Settings, profile: Profile, contestant: Contestant, rows: list[Row]
 ) -> ModelAnswers:
-    """All answers of a contestant; the answers of a file to the same prompts are kept, and asked for once."""
+    """All answers of a contestant; those of the same file to the same prompts are cached, and asked
+    for once.
+    """
     prompts = [contestant.prompt(messages(row.instruction, row.input)) for row in rows]
     limit = profile.serving.num_predict
     digest = digest_of(model=contestant.sha256, prompts=prompts, limit=limit)
@@ -307,7 +317,9 @@ def _summary(holdout: list[Row], corrections: list[Row], model: ModelAnswers) ->
 
 
 def _baselines(holdout: list[Row], train: list[Row]) -> dict[str, dict[str, Any]]:
-    """What needs no model: always saying the most frequent outcome of the training time, and the textbook's RSI rule."""
+    """What needs no model: always saying the most frequent outcome of the training time, and the
+    textbook's RSI rule.
+    """
     asked = [row for row in holdout if row.skill in DECISIONS]
     if not asked:
         return {}
@@ -324,8 +336,10 @@ def _baselines(holdout: list[Row], train: list[Row]) -> dict[str, dict[str, Any]
 def _both_parsed(
     judged: dict[str, ModelAnswers], size: int, clusters: list[str]
 ) -> dict[str, Interval]:
-    """The differences again, among the questions that both models answered in the format: the lift that is not format."""
-    found = {}
+    """The differences again, among the questions that both models answered in the format: the lift
+    that is not format.
+    """
+    gaps = {}
     challenger = judged["challenger"].scores[:size]
     for name, model in judged.items():
         both = [
@@ -337,10 +351,10 @@ def _both_parsed(
             mine, theirs = (
                 [scores[index].value for index in both] for scores in (challenger, model.scores)
             )
-            found[f"challenger - {name}, both parsed"] = gate.difference(
+            gaps[f"challenger - {name}, both parsed"] = gate.difference(
                 mine, theirs, [clusters[index] for index in both]
             )
-    return found
+    return gaps
 
 
 def _only(values: Sequence[Any], rows: list[Row], skill: str) -> list[Any]:

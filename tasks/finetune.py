@@ -1,10 +1,10 @@
-"""Stage 3: instruction rows become a LoRA adapter on the 4-bit base (QLoRA, Dettmers et al. 2023).
+"""Stage 3: fine-tunes a LoRA adapter on the 4-bit base (QLoRA, Dettmers et al. 2023).
 
-In: train.jsonl of a `Dataset` and the base that the profile names. Out: the adapter, with the loss of every step. The loss is
-taken on answers only; a row is refused, never cut, when it is too long or when its prompt would be other tokens in serving
-than here. Killed at any moment, it goes on from the last whole checkpoint, with the same rows in the same order. Loss and
-speed are shown while it trains and kept in `Adapter.loss_curve`; `register` brings them to MLflow. Does not know what the rows
-say, nor GGUF.
+Takes train.jsonl of a `Dataset` and the base that the profile names; returns the `Adapter` with the
+loss of every step. The loss is taken on answers only. A row is refused, never cut, when it is too
+long or when its prompt would have other tokens in serving than here. Killed at any moment,
+training resumes from the last whole checkpoint with the same rows in the same order. Loss and speed
+are shown while it trains and kept in `Adapter.loss_curve`.
 """
 
 import errno
@@ -42,7 +42,8 @@ TOKENS_AT_ONCE = 4096
 
 @task(task_run_name="finetune")
 def finetune(settings: Settings, dataset: Dataset) -> Adapter:
-    """The adapter of this dataset on the profile's base; read from disk where it was trained before.
+    """The adapter of this dataset on the profile's base; read from disk where it was trained
+    before.
 
     Raises:
         InputError: no base, no rows, or a row that does not fit.
@@ -94,9 +95,9 @@ def train(
     checkpoints = folder / "checkpoints"
     trainer = make_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
     _need_room(sum(weight.numel() for weight in trainable_weights(trainer)), folder)
-    found = latest_checkpoint(checkpoints, digest)
+    checkpoint = latest_checkpoint(checkpoints, digest)
     try:
-        trainer.train(resume_from_checkpoint=str(found) if found else None)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         model: Any = trainer.model
         model.peft_config[
             "default"
@@ -123,7 +124,7 @@ def train(
         steps=trainer.state.global_step,
         train_loss=sum(point["loss"] for point in last) / len(last),
         seconds=curve[-1]["seconds"],
-        resumed_from_step=int(found.name.rpartition("-")[2]) if found else 0,
+        resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         loss_curve=curve,
     )
 
@@ -132,8 +133,9 @@ def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> l
     """The rows as tokens.
 
     Raises:
-        InputError: a row is too long; the tokens of prompt and answer, one after the other, are not those of the conversation
-            in one piece; or a text holds a token of the format, such as `[INST]`.
+        InputError: a row is too long; the tokens of prompt and answer, one after the other, are not
+            those of the conversation in one piece; or a text holds a token of the format, such as
+            `[INST]`.
     """
     from stock_llm.llm.trainer import TokenizedRow
 
@@ -157,7 +159,8 @@ def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> l
             problem = "a text holds a token of the prompt format, such as [INST] or </s>"
             remedy = "Take it out of the text"
         elif prompt + answer != whole:
-            problem = "the prompt has other tokens when the answer follows; training and serving would differ"
+            problem = "the prompt has other tokens when the answer follows; "
+            problem += "training and serving would differ"
             remedy = "The tokenizer of the base does not fit the prompt format"
         else:
             examples.append(TokenizedRow(whole, len(prompt)))
@@ -169,11 +172,14 @@ def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> l
 def schedule(
     examples: list["TokenizedRow"], weights: list[float], profile: Profile, seed: int
 ) -> "TrainingSchedule":
-    """Which rows are seen when: fixed by the seed before training starts, so that a resumed training cannot see others.
+    """Which rows are seen when: fixed by the seed before training starts, so that a resumed
+    training cannot see others.
 
-    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. The rows of a step are drawn at
-    random: were they of like length, a step would hold one skill, and two skills that differ in a word of the question would not
-    be told apart. A step's rows go through the model in equal parts of like length, as many as `TOKENS_AT_ONCE` asks for.
+    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. The
+    rows of a step are drawn at
+    random: were they of like length, a step would hold one skill, and two skills that differ in a
+    word of the question would not be told apart. A step's rows go through the model in equal parts
+    of like length, as many as `TOKENS_AT_ONCE` asks for.
 
     Raises:
         InputError: the weights leave no row.
@@ -221,20 +227,26 @@ def _versions() -> dict[str, str]:
 
 
 def _need_room(parameters: int, folder: Path) -> None:
-    """Weight and two moments, in float32, for two checkpoints kept and one being written; and the adapter itself."""
+    """Weight and two moments, in float32, for two checkpoints kept and one being written; and the
+    adapter itself.
+    """
     needed = 10 * 4 * parameters + (32 << 20)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StockLLMError(
-            f"fine-tuning needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free. Free some space and run again"
+            f"fine-tuning needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free. "
+            "Free some space and run again"
         )
 
 
 def _disk_full(error: OSError | RuntimeError, folder: Path) -> StockLLMError | None:
-    """`error` as one line, if a full disk is behind it; torch does not say so, and wraps it in a RuntimeError."""
+    """`error` as one line, if a full disk is behind it; torch does not say so, and wraps it in a
+    RuntimeError.
+    """
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or shutil.disk_usage(folder).free < 1 << 20:
         return StockLLMError(
-            f"the disk filled up while fine-tuning ({folder}). Free some space and run again: it will go on"
+            f"the disk filled up while fine-tuning ({folder}). "
+            "Free some space and run again: it continues"
         )
     return None

@@ -1,13 +1,14 @@
-"""Stage 7: a version goes to Ollama under its own name, is asked a real question there, and becomes `:latest` if it was promoted.
+"""Stage 7: publishes a version to Ollama, asks it a smoke prompt, and moves `:latest` if promoted.
 
-In: the candidate, its scorecard and its version. Out: a `Release`. `stock-llm:vN` is never overwritten. `:latest` moves only
-when the verdict is "promote" and the smoke prompt was answered from what was published: its weights, its template, its
-parameters. Goes to the server at `ollama_host` when one answers, else into the folder `ollama_store`. Does not know how an
-answer is marked.
+Takes the candidate, its scorecard and its version, returns a `Release`. `stock-llm:vN` is never
+overwritten. `:latest` moves only when the verdict is "promote" and the published model, with its
+own template and parameters, answered the smoke prompt. Publishes to the server at `ollama_host`
+when one answers, else into the folder `ollama_store`.
 
-Two things say who the champion is, and a kill may fall between them. So the registry's alias is the decision and moves first;
-`:latest` follows it, and whoever publishes or rolls back next makes it follow where it does not. A release that was finished
-is remembered beside its scorecard: running the flow again neither asks again nor undoes a rollback.
+The champion stands in two places, and a kill may fall between them. The registry's alias is the
+decision and moves first; `:latest` follows it, and the next publish or rollback makes it follow
+where it does not. A finished release is recorded beside its scorecard: running the flow again
+neither asks again nor undoes a rollback.
 """
 
 import sys
@@ -46,7 +47,8 @@ def publish(
     """The release of this version; nothing happens where it was published before.
 
     Raises:
-        PublishError: refused, or the smoke prompt failed although the verdict was "promote". `:latest` is where it was.
+        PublishError: refused, or the smoke prompt failed although the verdict was "promote".
+            `:latest` is where it was.
     """
     target = _target(settings)
     _follow_champion(settings, target)
@@ -62,9 +64,10 @@ def publish(
         return _as_it_stands(settings, target, release)
 
     modelfile = build_modelfile(settings, candidate)
-    if (found := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
+    if (sha256 := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
         raise PublishError(
-            f"{candidate.gguf} was changed after it was judged: its SHA-256 is {found}. Quantize again"
+            f"{candidate.gguf} was changed after it was judged: "
+            f"its SHA-256 is {sha256}. Run again: stock-llm run"
         )
     digest = target.put(name, candidate.gguf, modelfile)
     atomic_write(candidate.folder / "Modelfile", modelfile.write())
@@ -78,12 +81,14 @@ def publish(
         reasons.append(f"the verdict is '{scorecard.verdict}': {LATEST} stays")
     elif faults:
         raise PublishError(
-            f"{name} failed the smoke prompt ({'; '.join(faults)}). {LATEST} stays; {name} is listed for you to try. "
+            f"{name} failed the smoke prompt ({'; '.join(faults)}). "
+            f"{LATEST} stays; {name} is listed for you to try. "
             f"It said: {reply.text[:300]!r}"
         )
     elif (champion := _champion(settings)) not in (scorecard.champion, version.number, None):
         reasons.append(
-            f"v{champion} became champion after this was judged: {LATEST} stays. Run again to be judged against it"
+            f"v{champion} became champion after this was judged: {LATEST} stays. "
+            "Run again to be judged against it"
         )
     else:
         _promote(settings, target, version.number)
@@ -105,13 +110,15 @@ def roll_back(settings: Settings, number: int) -> None:
     """Make version `number` the champion again: the registry's alias and `:latest`, together.
 
     Raises:
-        PublishError: that version is not published where we publish to now, or it is damaged and cannot be mended.
+        PublishError: that version is not published where we publish to now, or it is damaged and
+            cannot be mended.
     """
     target = _target(settings)
     if _sound_digest(settings, target, number) is None:
         fault = "is damaged" if target.digest(f"{MODEL}:v{number}") else "does not exist"
         raise PublishError(
-            f"{MODEL}:v{number} {fault} at {target.where}. See which versions there are: stock-llm history"
+            f"{MODEL}:v{number} {fault} at {target.where}. "
+            "See which versions there are: stock-llm history"
         )
     _promote(settings, target, number)
 
@@ -124,7 +131,8 @@ def _target(settings: Settings) -> StoreTarget | ServerTarget:
 def _sound_digest(
     settings: Settings, target: StoreTarget | ServerTarget, number: int
 ) -> str | None:
-    """Digest of a published version; a damaged one is first published again from the files that it was made from.
+    """Digest of a published version; a damaged one is first published again from the files that it
+    was made from.
 
     None where it is not published, or where those files are damaged too.
     """
@@ -204,7 +212,9 @@ def _promote(settings: Settings, target: StoreTarget | ServerTarget, number: int
 
 
 def _follow_champion(settings: Settings, target: StoreTarget | ServerTarget) -> None:
-    """Lets `:latest` be the champion, where that is published here; it is not after a kill between the two moves."""
+    """Lets `:latest` be the champion, where that is published here; it is not after a kill between
+    the two moves.
+    """
     champion = _champion(settings)
     published = _sound_digest(settings, target, champion) if champion else None
     if published and target.digest(LATEST) != published:

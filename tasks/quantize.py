@@ -1,9 +1,10 @@
-"""Stage 4: adapter and base become one quantized GGUF that sees exactly what training saw.
+"""Stage 4: merges the adapter into the base and quantizes it, with proof that nothing else changed.
 
-In: a `Dataset` and an `Adapter`. Out: a `Candidate`. Two ways of merging are tried, into the base as it is and into the base as
-training saw it (4-bit, put back to floats), and the one that loses less on train rows is kept. Then the proof: every prompt of
-the holdout has the same text and the same tokens in training and in the GGUF, and the loss of each step (merge, f16,
-quantized) is measured and bounded. Nothing here looks at a holdout answer.
+Takes a `Dataset` and an `Adapter`, returns a `Candidate`. Two merges are tried, into the base as it
+is and into the base as training saw it (4-bit, dequantized), and the one with the lower loss on
+train rows is kept. The proof: every prompt of the holdout has the same text and tokens in training
+and in the GGUF, and the loss of each step (merge, f16, quantized) is measured and bounded. No
+holdout answer is looked at. The quantization is chosen in models/profiles/NAME.toml.
 """
 
 import json
@@ -41,7 +42,9 @@ F16_BOUND = 0.01
 """The f16 GGUF may lose this share against the merged model: rounding to f16, nothing else."""
 
 QUANTIZED_BOUND = 0.15
-"""The quantized GGUF may lose this share against f16. Q4_K_M costs a 7B model about 3 % of perplexity, a tiny one more."""
+"""The quantized GGUF may lose this share against f16. Q4_K_M costs a 7B model about 3 % of
+perplexity, a tiny one more.
+"""
 
 
 @task(task_run_name="quantize")
@@ -78,7 +81,9 @@ def make(
     digest: str,
     folder: Path,
 ) -> Candidate:
-    """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in the end."""
+    """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in
+    the end.
+    """
     _need_room(profile, fetch_base(profile, settings.home), folder)
     rows = list(read_rows(dataset.train))
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
@@ -120,13 +125,16 @@ def _need_room(profile: Profile, base: Path, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StockLLMError(
-            f"quantizing needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free. Free some space and run again"
+            f"quantizing needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free. "
+            "Free some space and run again"
         )
 
 
 @dataclass(frozen=True)
 class _Merge:
-    """Which base the adapter was merged into, and the mean answer losses (nats per token) on the way."""
+    """Which base the adapter was merged into, and the mean answer losses (nats per token) on the
+    way.
+    """
 
     base: str
     losses: dict[str, float]
@@ -135,7 +143,9 @@ class _Merge:
 def _merge(
     settings: Settings, profile: Profile, adapter: Adapter, sample: list[Row], out: Path
 ) -> _Merge:
-    """Writes the better of the two merges as safetensors, with the base's config and tokenizer, to `out`."""
+    """Writes the better of the two merges as safetensors, with the base's config and tokenizer, to
+    `out`.
+    """
     import torch
 
     torch.set_num_threads(settings.threads)
@@ -175,7 +185,7 @@ def _adapted(base: LoadedBase, adapter: Adapter) -> Any:
 def _dequantized(model: Any) -> dict[str, Any]:
     """The linear layers' weights as training saw them: NF4 put back to floats."""
     from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     return {
         f"{name}.weight": dequantize_4bit(
@@ -195,12 +205,12 @@ def _save(base: Path, weights: dict[str, Any], out: Path) -> None:
         if (base / name).exists():
             shutil.copy(base / name, out / name)
     tied = json.loads((base / "config.json").read_text()).get("tie_word_embeddings", False)
-    kept = {
+    untied = {
         name: tensor.contiguous()
         for name, tensor in weights.items()
         if not (tied and name == "lm_head.weight")
     }
-    save_file(kept, out / "model.safetensors", metadata={"format": "pt"})
+    save_file(untied, out / "model.safetensors", metadata={"format": "pt"})
 
 
 Tokens = Callable[[str], list[int]]
@@ -243,7 +253,8 @@ def _gguf_loss(sample: list[Row], tokens: Tokens, model: LlamaModel) -> float:
 
 
 def check_prompts(rows: list[Row], tokens: Tokens, model: LlamaModel, context: int) -> None:
-    """Every prompt has one text in Jinja and Python, one list of tokens in training and GGUF, and fits the context.
+    """Every prompt has one text in Jinja and Python, one list of tokens in training and GGUF, and
+    fits the context.
 
     Raises:
         ParityError: names the row and shows where they part.
@@ -267,12 +278,14 @@ def check_prompts(rows: list[Row], tokens: Tokens, model: LlamaModel, context: i
                 min(len(ours), len(theirs)),
             )
             raise ParityError(
-                f"{row.id}: token {at} of the prompt differs: training saw {ours[max(0, at - 3) : at + 4]}, "
+                f"{row.id}: token {at} of the prompt differs: "
+                f"training saw {ours[max(0, at - 3) : at + 4]}, "
                 f"the GGUF gives {theirs[max(0, at - 3) : at + 4]}"
             )
         if len(ours) >= context:
             raise ParityError(
-                f"{row.id}: the prompt has {len(ours)} tokens, num_ctx is {context}: it would be cut silently"
+                f"{row.id}: the prompt has {len(ours)} tokens, num_ctx is {context}: "
+                "it would be cut silently"
             )
 
 
@@ -289,5 +302,6 @@ def check_losses(losses: dict[str, float]) -> None:
         loss, allowed = losses[step], losses[before] * (1 + bound) + 1e-3
         if not math.isfinite(loss) or loss > allowed:
             raise ParityError(
-                f"the {step} file loses {loss:.4f} nats per token, {before} {losses[before]:.4f}; {allowed:.4f} is allowed"
+                f"the {step} file loses {loss:.4f} nats per token, "
+                f"{before} {losses[before]:.4f}; {allowed:.4f} is allowed"
             )

@@ -1,9 +1,9 @@
-"""Stage 6: the judged candidate becomes a version in MLflow, with everything that led to it.
+"""Stage 6: registers the judged candidate as a version in MLflow, with everything that led to it.
 
-In: what the stages before handed on. Out: a `Version`. A run with parameters, metrics, dataset and lineage, a logged model that
-lies outside MLflow, and a model version with the alias `challenger`. The GGUF stays where it is: its URI, SHA-256 and size are
-tags. Every step looks first whether it was done, by the candidate's digest; killed anywhere and run again it goes on, and ends
-in one version. Does not decide anything.
+Returns a `Version`: a run with parameters, metrics, dataset and lineage, a logged model, and a
+model version with the alias `challenger`. The GGUF stays where it is; its URI, SHA-256 and size are
+tags. Every step first checks, by the candidate's digest, whether it was done: killed anywhere and
+run again, it ends in one version.
 """
 
 import json
@@ -70,16 +70,16 @@ def register(
 def _run(client: "MlflowClient", settings: Settings, candidate: Candidate) -> "Run":
     """The candidate's run: the one of an earlier attempt, whole or not, else a new one."""
     experiment = _experiment(client, settings)
-    if found := client.search_runs([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
-        return found[0]
+    if runs := client.search_runs([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
+        return runs[0]
     return client.create_run(
         experiment, tags={CANDIDATE: candidate.digest}, run_name=f"candidate {candidate.digest}"
     )
 
 
 def _experiment(client: "MlflowClient", settings: Settings) -> str:
-    if found := client.get_experiment_by_name(EXPERIMENT):
-        return found.experiment_id
+    if experiment := client.get_experiment_by_name(EXPERIMENT):
+        return experiment.experiment_id
     local = settings.mlflow_uri.startswith("sqlite:")
     return client.create_experiment(
         EXPERIMENT, settings.path("mlflow/artifacts").as_uri() if local else None
@@ -97,7 +97,9 @@ def _log(
     scorecard: Scorecard,
     tags: dict[str, str],
 ) -> None:
-    """Parameters, metrics, dataset, lineage and evidence of the run; done twice it is the same, unless it was judged anew."""
+    """Parameters, metrics, dataset, lineage and evidence of the run; done twice it is the same,
+    unless it was judged anew.
+    """
     from mlflow.entities import Param, RunTag
     from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
@@ -147,10 +149,10 @@ def _parameters(settings: Settings, dataset: Dataset) -> Iterator[tuple[str, Any
 
 def _origin() -> dict[str, str]:
     """The commit of this code, where it lies in a checkout, and the libraries that did the work."""
-    found = {}
+    origin = {}
     for library in LIBRARIES:
         try:
-            found[f"library.{library}"] = metadata.version(library)
+            origin[f"library.{library}"] = metadata.version(library)
         except metadata.PackageNotFoundError:
             continue
     described = subprocess.run(
@@ -161,14 +163,16 @@ def _origin() -> dict[str, str]:
         check=False,
     )
     if described.returncode == 0:
-        found["mlflow.source.git.commit"] = described.stdout.strip()
-    return found
+        origin["mlflow.source.git.commit"] = described.stdout.strip()
+    return origin
 
 
 def _metrics(
     moment: int, adapter: Adapter, candidate: Candidate, scorecard: Scorecard
 ) -> "Iterator[Metric]":
-    """All at one moment (milliseconds since 1970), because MLflow takes the same value at the same moment once."""
+    """All at one moment (milliseconds since 1970), because MLflow takes the same value at the same
+    moment once.
+    """
     from mlflow.entities import Metric
 
     def metric(name: str, value: float, step: int = 0) -> Metric:
@@ -302,12 +306,12 @@ def _logged_model(
     from mlflow.entities import LoggedModelStatus
 
     experiment = run.info.experiment_id
-    for found in client.search_logged_models(
+    for model in client.search_logged_models(
         [experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"
     ):
-        if found.status == LoggedModelStatus.READY:
-            return found.model_id
-        client.delete_logged_model(found.model_id)  # killed before it was whole
+        if model.status == LoggedModelStatus.READY:
+            return model.model_id
+        client.delete_logged_model(model.model_id)  # killed before it was whole
     made = mlflow.create_external_model(
         name=MODEL,
         source_run_id=run.info.run_id,

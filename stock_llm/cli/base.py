@@ -33,12 +33,13 @@ def build(
         stock-llm base build --check
     """
     from stock_llm.synthetic.stock_tiny import build
+    from stock_llm.synthetic.stock_tiny.train import TrainingBudget
 
     settings = load_settings()
     folder, work = settings.path("models/stock-tiny"), settings.path("data/base")
     if check:
         print(f"held-out loss {build.check(folder):.4f} nats per token, as the card says")
         return
-    budget = build.TrainingBudget(steps=steps) if steps else build.TrainingBudget(minutes=minutes)
+    budget = TrainingBudget(steps=steps) if steps else TrainingBudget(minutes=minutes)
     build.build(folder, work, settings.threads, budget, resume=not fresh)
     print(f"written to {folder}")

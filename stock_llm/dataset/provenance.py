@@ -35,7 +35,7 @@ class Origin:
         file: as collect names it; empty for feedback, which lies in the store.
         rows: first and last line of the file, as an editor counts them; None where there is no
             file.
-        said: what stands there, in short.
+        text: what stands there, in short.
     """
 
     what: str
@@ -215,7 +215,7 @@ def _fills(ledger: pa.Table, chosen: pc.Expression, what: str) -> Iterator[Origi
 
 def markdown(provenance: RowProvenance) -> str:
     """Describes a row for people: question, answer, and where it comes from."""
-    row = provenance.row
+    row, dataset = provenance.row, provenance.dataset
     label = (
         f"{row.label}, from {row.label_from} to {row.label_until}"
         if row.label_until > row.as_of
@@ -226,7 +226,7 @@ def markdown(provenance: RowProvenance) -> str:
     )
     asked = "\n\n".join(part for part in (row.instruction, row.input, row.output) if part)
     return f"""{row.id}
-{provenance.file.name} of dataset {provenance.dataset.digest}, history {provenance.dataset.history or "unknown"}
+{provenance.file.name} of dataset {dataset.digest}, history {dataset.history or "unknown"}
 
 skill    {row.skill}, {row.language}
 knows    what was known at the close of {row.as_of or "no day"}

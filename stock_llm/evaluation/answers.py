@@ -15,8 +15,9 @@ lines depends on the skill:
 
 The parser is strict: an unknown line, a word outside a label's vocabulary, a repeated or misplaced
 label make an answer fail. It never searches for a word inside other words: "upside limited,
-decline" is not an UP. Numbers are written in the digits 0 to 9 without leading zeros, lines end with
-a line feed, and the support is not above the resistance. Whether an answer is right is not checked.
+decline" is not an UP. Numbers are written in the digits 0 to 9 without leading zeros, lines end
+with a line feed, and the support is not above the resistance. Whether an answer is right is not
+checked.
 """
 
 import re

@@ -29,9 +29,9 @@ LONGEST = 4000
 Case = dict[str, float]
 
 _ALLOWED = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.If, ast.Return, ast.IfExp, ast.Compare, ast.BoolOp, ast.And, ast.Or,
-    ast.UnaryOp, ast.Not, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq,
-    ast.NotEq, ast.Name, ast.Load, ast.Constant,
+    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.If, ast.Return, ast.IfExp, ast.Compare,
+    ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.BinOp, ast.Add, ast.Sub,
+    ast.Mult, ast.Div, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.Name, ast.Load, ast.Constant,
 )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ from stock_llm.gateway.routing.fallback import FallbackRouter
 from stock_llm.gateway.routing.policy import load_policy
 
 SHUTDOWN_SECONDS = 60
-"""Seconds that answers under way have after the gateway was told to stop; then streams end with an
+"""Seconds that answers under way have after a signal to stop; then streams end with an
 error line."""
 
 _CLOSING_SECONDS = 5
@@ -153,7 +153,7 @@ def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp
 
 
 def serve(settings: GatewaySettings, context: GatewayContext) -> None:
-    """Runs the gateway until it is told to stop; answers under way are finished first.
+    """Runs the gateway until a signal stops it; answers under way are finished first.
 
     Raises:
         InputError: a setting cannot be used, or the address is taken.

@@ -18,7 +18,7 @@ from stock_llm.importers.table_reader import Sheet
 from stock_llm.tabular import numbers
 from stock_llm.tabular.dates import DateColumn, date_order, read_dates
 from stock_llm.tabular.numbers import FACTOR, FIAT, MARKS
-from stock_llm.tabular.table import map_distinct, trimmed
+from stock_llm.tabular.table import map_distinct
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def read_fields(sheet: Sheet, start: int, size: int, conventions: Conventions) -
         places = [place for name in spec.names if (place := sheet.header.find(name)) is not None]
         if not places:
             return None
-        found = [trimmed(cells[place]) for place in places]
+        found = [pc.utf8_trim_whitespace(cells[place]) for place in places]
         if spec.join:
-            return trimmed(pc.binary_join_element_wise(*found, " "))
+            return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*found, " "))
         chosen = found[0]
         for other in found[1:]:
             chosen = pc.if_else(pc.is_in(chosen, pa.array(["", "-", "--"])), other, chosen)
@@ -174,7 +174,7 @@ def _extract(form: Format, extract: Extract, texts: dict[str, pa.Array], size: i
     groups = pc.extract_regex(texts[source], extract.pattern)
     for group in extract.groups:
         role = place_of(form, group)
-        value = trimmed(pc.fill_null(pc.struct_field(groups, group), ""))
+        value = pc.utf8_trim_whitespace(pc.fill_null(pc.struct_field(groups, group), ""))
         texts[role] = pc.if_else(pc.equal(value, ""), texts.get(role, _empty(size)), value)
 
 
@@ -233,7 +233,7 @@ def _dates(
         time = pc.if_else(
             pc.equal(texts["time"], dates), "", texts["time"]
         )  # one column may be both
-        dates = trimmed(pc.binary_join_element_wise(dates, time, " "))
+        dates = pc.utf8_trim_whitespace(pc.binary_join_element_wise(dates, time, " "))
     return read_dates(dates, conventions.dates, form.timezone, texts.get("zone"))
 
 

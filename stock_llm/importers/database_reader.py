@@ -281,7 +281,11 @@ def _format(header: Header, source: DatabaseSource, own: Path | None) -> Format:
             remedy="Select the table's key AS trade_id, or leave the watermark out",
         )
     slug = re.sub(r"[^a-z0-9]+", "-", source.name.lower()).strip("-") or "database"
-    changes = {"name": f"sql-{slug}", "timezone": source.timezone or form.timezone}
+    changes = {
+        "name": f"sql-{slug}",
+        "timezone": source.timezone or form.timezone,
+        "ignored": (*form.ignored, source.watermark),
+    }
     return form.model_copy(update=changes)
 
 

@@ -1,9 +1,10 @@
-"""The base model that adapters are trained on and merged into: where its files are, what they hash to, how it is loaded.
+"""Base models: where the files are, what they hash to, how they are loaded.
 
-In: a profile. Out: a Mistral model with its tokenizer, in 4-bit NF4 or as it is. What a file of a model can say is limited
-here: weights only from safetensors, the architecture only transformers' own Mistral, of config.json only the fields named in
-`CONFIG_FIELDS` (the file could otherwise name an attention kernel to be fetched from the hub and run), no remote code, and
-nothing from the hub but the pinned commit of the profile. Knows neither adapters nor training.
+Returns a Mistral model with its tokenizer, in 4-bit NF4 or in the profile's precision. What a
+model's files can do is limited: weights only from safetensors, transformers' own Mistral as the
+only architecture, of config.json only `CONFIG_FIELDS` (the file could otherwise name an attention
+kernel to be fetched from the hub and run), no remote code, and nothing from the hub but the commit
+that the profile pins.
 """
 
 import json
@@ -27,7 +28,9 @@ FILES = (
     "tokenizer*.json",
     "tokenizer.model",
 )
-"""What a base consists of, as patterns. Mistral's repositories hold every weight a second time as `consolidated.safetensors`."""
+"""What a base consists of, as patterns. Mistral's repositories hold every weight a second time as
+`consolidated.safetensors`.
+"""
 
 CONFIG_FIELDS = frozenset(
     {
@@ -64,7 +67,8 @@ class LoadedBase:
 
 
 def base_digest(profile: Profile, home: Path) -> str:
-    """What the base is, in one string: the SHA-256 over its files, or `id@commit` for a base from the hub.
+    """What the base is, in one string: the SHA-256 over its files, or `id@commit` for a base from
+    the hub.
 
     Raises:
         InputError: there is no such base.
@@ -95,7 +99,8 @@ def base_files(folder: Path) -> list[Path]:
 
 
 def fetch_base(profile: Profile, home: Path) -> Path:
-    """The folder with the base's files; a base from the hub is downloaded first, if it was not before.
+    """The folder with the base's files; a base from the hub is downloaded first, if it was not
+    before.
 
     Raises:
         InputError: there is no such base, or it cannot be downloaded.
@@ -109,8 +114,9 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
     """The base with its tokenizer.
 
     Args:
-        four_bit: linear layers as NF4 with double quantization (Dettmers et al. 2023), computing in the profile's precision;
-            embeddings, norms and lm_head stay in that precision. False: everything in it.
+        four_bit: linear layers as NF4 with double quantization (Dettmers et al. 2023), computing in
+            the profile's precision; embeddings, norms and lm_head stay in that precision. False:
+            everything in it.
 
     Raises:
         InputError: there is no such base, or it is not a plain Mistral.
@@ -132,7 +138,7 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
 
     precision = getattr(torch, profile.training.precision)
     try:
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # it warns of a faster kernel that would have to be fetched from the hub and run
         getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")
         loaded: Any = MistralForCausalLM.from_pretrained(
@@ -140,7 +146,7 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
             config=MistralConfig(**read_config(folder)),
             dtype=precision,
             device_map={"": 0 if torch.cuda.is_available() else "cpu"},
-            quantization_config=BitsAndBytesConfig(
+            quantization_config=BitsAndBytesConfig(  # type: ignore[no-untyped-call]
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
@@ -174,7 +180,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The allowed fields of config.json.
 
     Raises:
-        InputError: it is not JSON, not a Mistral, wants code of its own, or its weights are quantized already.
+        InputError: it is not JSON, not a Mistral, wants code of its own, or its weights are
+            quantized already.
     """
     file = folder / "config.json"
     try:
@@ -213,17 +220,20 @@ def _downloaded(profile: Profile, home: Path) -> Path:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"{profile.path} at {commit[:8]} cannot be downloaded: {reason}",
-            remedy="Check the network, and `hf auth login` if the model asks for a licence to be accepted",
+            remedy="Check the network; run `hf auth login` if the model asks for a licence",
         ) from error
 
 
 def _pinned(profile: Profile, home: Path) -> str:
-    """The commit of a hub base. A branch can move under an adapter, and a missing folder must not become a stranger's model."""
+    """The commit of a hub base. A branch can move under an adapter, and a missing folder must not
+    become a stranger's model.
+    """
     if not re.fullmatch(r"[0-9a-f]{40}", profile.revision):
         raise InputError(
-            f"the base '{profile.path}' is not there, and without a pinned commit it is not looked for on the hub",
+            f"the base '{profile.path}' does not exist, and a hub model needs a pinned commit",
             file=home / f"models/profiles/{profile.name}.toml",
-            remedy=f"{_HOW_TO_GET}; for a hub model, set `revision` to the 40-digit commit that you have reviewed",
+            remedy=f"{_HOW_TO_GET}; for a hub model, set `revision` to the "
+            "40-digit commit that you have reviewed",
         )
     return profile.revision
 

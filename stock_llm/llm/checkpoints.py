@@ -1,8 +1,9 @@
-"""Checkpoints of a training that may be killed at any moment: which of them are whole, and ours.
+"""Training checkpoints: sealed with checksums, and the latest whole one found again after a kill.
 
-A trainer writes a checkpoint file by file into `checkpoint-STEP`. When it is done, `seal` adds a list of the files with their
-SHA-256 and what the training was made from. `newest_whole` believes only what that list says: a checkpoint without it was cut
-short, one with other files or bytes was changed, one of another training is not ours. Does not know what is in the files.
+A trainer writes a checkpoint file by file into `checkpoint-STEP`. `seal_checkpoint` then adds a
+list of the files with their SHA-256 and the digest of the training's inputs. A checkpoint without
+this list was cut short; one with other files or bytes was changed; one of another training is not
+ours. All of those are deleted.
 """
 
 import json
@@ -17,14 +18,18 @@ SEAL = "sealed.json"
 
 
 def seal_checkpoint(checkpoint: Path, training: str) -> None:
-    """Declares the files in `checkpoint` to be a whole checkpoint of `training`, the digest of its inputs."""
+    """Declares the files in `checkpoint` to be a whole checkpoint of `training`, the digest of its
+    inputs.
+    """
     files = _hashes(checkpoint)
     content = {"training": training, "files": files}
     atomic_write(checkpoint / SEAL, json.dumps(content, indent=1))
 
 
 def latest_checkpoint(folder: Path, training: str) -> Path | None:
-    """The checkpoint of `training` in `folder` that is furthest on; those that are not whole or not ours are deleted."""
+    """The checkpoint of `training` in `folder` that is furthest on; those that are not whole or not
+    ours are deleted.
+    """
     whole = []
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step):
         if _is_whole(checkpoint, training):
@@ -39,7 +44,7 @@ def _is_whole(checkpoint: Path, training: str) -> bool:
         sealed = json.loads((checkpoint / SEAL).read_text())
     except (OSError, ValueError):
         return False
-    return sealed == {"training": training, "files": _hashes(checkpoint)}
+    return bool(sealed == {"training": training, "files": _hashes(checkpoint)})
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""The GGUF file format, for the one architecture that we train: Mistral's, which llama.cpp calls "llama".
+"""Writes a Mistral model as a GGUF file in f16, with llama.cpp's names for its "llama" models.
 
-In: a Hugging Face folder (config.json, safetensors, tokenizer.model, tokenizer.json). Out: a GGUF in f16, and from it a
-quantized one. Tensors are read, turned and written one at a time, so that a 7B model needs the memory of its largest tensor.
-Format: ggml/docs/gguf.md; names, permutation and token types as llama.cpp's own converter writes them. Does not know prompts,
-only that the chat template goes into the file.
+Reads a Hugging Face folder (config.json, safetensors, tokenizer.model, tokenizer.json). Tensors are
+read, permuted and written one at a time, so that a 7B model needs the memory of its largest tensor.
+Format: ggml/docs/gguf.md; names, permutation and token types as in llama.cpp's own converter.
+Quantizing the file is quantization.py's.
 """
 
 import json
@@ -110,9 +110,11 @@ def _write_model_keys(writer: "GGUFWriter", config: dict[str, Any], name: str) -
 
 
 def _write_vocabulary(writer: "GGUFWriter", folder: Path, chat_template: str) -> None:
-    """Pieces, scores and types of the SentencePiece model; tokens that transformers treats as special become control tokens.
+    """Pieces, scores and types of the SentencePiece model; tokens that transformers treats as
+    special become control tokens.
 
-    A control token is matched whole wherever it stands. As a normal piece `[INST]` would be split into letters, silently.
+    A control token is matched whole wherever it stands. As a normal piece `[INST]` would be split
+    into letters, silently.
     """
     model = folder / "tokenizer.model"
     if not model.is_file():
@@ -159,22 +161,24 @@ def _write_vocabulary(writer: "GGUFWriter", folder: Path, chat_template: str) ->
 
 
 def _prefixes_space(tokenizer: Any) -> bool:
-    """Whether a text that follows a special token is tokenized as if a space stood before it; llama.cpp's flag means that."""
+    """Whether a text that follows a special token is tokenized as if a space stood before it;
+    llama.cpp's flag means that.
+    """
     marker = next(
         token for token in ("[INST]", tokenizer.bos_token) if token in tokenizer.get_vocab()
     )
     after = tokenizer(f"{marker}x", add_special_tokens=False).input_ids[1:]
-    return tokenizer.convert_ids_to_tokens(after)[0].startswith("▁")
+    return bool(tokenizer.convert_ids_to_tokens(after)[0].startswith("▁"))
 
 
 def _tensor_names(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     """Name in safetensors → name in GGUF, in the order in which they are written."""
-    found = {}
+    names = {}
     for source in sorted(_index(folder)):
         if source in _OUTER_NAMES:
             if source == "lm_head.weight" and config.get("tie_word_embeddings"):
                 continue
-            found[source] = _OUTER_NAMES[source]
+            names[source] = _OUTER_NAMES[source]
             continue
         parts = source.split(".", 3)
         block = (
@@ -188,8 +192,8 @@ def _tensor_names(folder: Path, config: dict[str, Any]) -> dict[str, str]:
                 file=folder,
                 remedy="Only plain Mistral and Llama weights can be written",
             )
-        found[source] = f"blk.{parts[2]}.{block}.weight"
-    return found
+        names[source] = f"blk.{parts[2]}.{block}.weight"
+    return names
 
 
 def _index(folder: Path) -> dict[str, Path]:

@@ -1,8 +1,8 @@
-"""Generation with llama.cpp inside this process: what evaluates a model is what serves it.
+"""Generation with llama.cpp in this process, for evaluation and for serving.
 
-In: a GGUF and a rendered prompt. Out: text, tokens, losses. Greedy decoding picks the token with the largest logit, the first
-of equals, as Ollama does at temperature 0. The key-value cache of a shared beginning (the system text) is kept between
-prompts. Does not know templates: whoever asks renders the prompt.
+Takes a GGUF and a rendered prompt, returns text, tokens and losses. Greedy decoding picks the token
+with the largest logit, the first of equals, as Ollama does at temperature 0. The key-value cache of
+a shared prefix (the system text) is kept between prompts. The caller renders the prompt.
 """
 
 import codecs
@@ -26,7 +26,8 @@ class Generation:
 
     Attributes:
         text: without the stop sequence and without surrounding white space.
-        finish: `stop` (end token or stop sequence) or `length` (max_tokens, or the context was full).
+        finish: `stop` (end token or stop sequence) or `length` (max_tokens, or the context was
+            full).
         seconds: wall time, prompt included.
     """
 
@@ -42,7 +43,7 @@ def silence_logs() -> None:
     """Keeps llama.cpp's own log lines off the screen, errors apart."""
     import llama_cpp
 
-    @llama_cpp.llama_log_callback
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
     def say(level: int, text: bytes, _: ctypes.c_void_p) -> None:
         if level == _ERROR:
             print(text.decode(errors="replace"), end="", flush=True)
@@ -66,7 +67,8 @@ class LlamaModel:
     """A loaded GGUF. Use as a context manager: its memory is not Python's.
 
     Args:
-        threads: CPU threads; two models that generate at once should share the cores, not both take all.
+        threads: CPU threads; two models that generate at once should share the cores, not both take
+            all.
         context: tokens of prompt and answer together.
 
     Raises:
@@ -101,7 +103,8 @@ class LlamaModel:
         if not self._context:
             self.close()
             raise StockLLMError(
-                f"llama.cpp cannot make a context of {context} tokens for {gguf}: not enough memory?"
+                f"llama.cpp cannot make a context of {context} tokens for {gguf}: "
+                "not enough memory?"
             )
         self._batch = llama_cpp.llama_batch_init(context, 0, 1)
 
@@ -162,7 +165,8 @@ class LlamaModel:
             try:
                 next(pieces)
             except StopIteration as end:
-                return end.value
+                generation: Generation = end.value
+                return generation
 
     def pieces(
         self,
@@ -171,10 +175,12 @@ class LlamaModel:
         stop: Sequence[str] = (),
         pick: Callable[[], int] | None = None,
     ) -> Generator[str, None, Generation]:
-        """The same in pieces as they come; together they are the text of the `Generation` that it returns at the end.
+        """The same in pieces as they come; together they are the text of the `Generation` that it
+        returns at the end.
 
         Args:
-            pick: chooses the next token where it is not to be the most likely one; see `llama_sampler.Sampler`.
+            pick: chooses the next token where it is not to be the most likely one; see
+                `llama_sampler.Sampler`.
 
         Raises:
             StockLLMError: the prompt does not fit into the context.
@@ -215,7 +221,9 @@ class LlamaModel:
         return Generation(text, len(tokens), count, time.perf_counter() - started, finish)
 
     def answer_loss(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, int]:
-        """Summed negative log likelihood in nats of `answer` after `prompt`, and the number of its tokens."""
+        """Summed negative log likelihood in nats of `answer` after `prompt`, and the number of its
+        tokens.
+        """
         tokens = [*prompt, *answer]
         self._forget(0)
         self._decode(tokens, list(range(len(prompt) - 1, len(tokens) - 1)))
@@ -228,7 +236,9 @@ class LlamaModel:
         return float(total), len(answer)
 
     def _next_logits(self, tokens: list[int]) -> "np.ndarray[Any, np.dtype[np.float32]]":
-        """Logits after `tokens`, shape (vocabulary,); only what the cache does not hold yet is computed."""
+        """Logits after `tokens`, shape (vocabulary,); only what the cache does not hold yet is
+        computed.
+        """
         shared = 0
         for known, wanted in zip(self._seen, tokens[:-1], strict=False):
             if known != wanted:

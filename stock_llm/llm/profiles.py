@@ -1,4 +1,9 @@
-"""Base models as data: `models/profiles/NAME.toml`. The only place where stock-tiny and Mistral-7B differ."""
+"""Profiles of base models: weights, LoRA, training, quantization, serving.
+
+One file each: models/profiles/NAME.toml.
+
+stock-tiny and Mistral-7B differ in their profiles and nowhere else.
+"""
 
 import tomllib
 from datetime import date
@@ -15,7 +20,9 @@ class _Strict(BaseModel):
 
 
 class LoraConfig(_Strict):
-    """Low-rank adapter on all linear layers (Hu et al. 2021; on a 4-bit base, Dettmers et al. 2023)."""
+    """Low-rank adapter on all linear layers (Hu et al. 2021; on a 4-bit base, Dettmers et al.
+    2023).
+    """
 
     rank: int = Field(ge=1, le=256)
     alpha: int = Field(ge=1)
@@ -90,6 +97,8 @@ def load_profile(home: Path, name: str) -> Profile:
 
 
 def local_base(profile: Profile, home: Path) -> Path | None:
-    """The folder of the base weights, taken from `home`; None where `path` is the id of a model on the Hugging Face hub."""
+    """The folder of the base weights, taken from `home`; None where `path` is the id of a model on
+    the Hugging Face hub.
+    """
     folder = home / Path(profile.path).expanduser()
     return folder if folder.is_dir() else None

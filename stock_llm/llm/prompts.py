@@ -1,13 +1,15 @@
-"""Messages → the exact text that a model sees. One code for training, evaluation, serving and the Modelfile.
+"""Messages → the exact text that a model sees. One code for training, evaluation, serving and the
+Modelfile.
 
-The format is Mistral's instruct format: `[INST] system\\n\\nuser[/INST] answer</s>`, the system text inside the first turn.
-The tokenizer adds BOS. The same format is written three times, for three readers, and a test holds them equal: `render`
-(Python), `CHAT_TEMPLATE` (Jinja, in the GGUF and the tokenizer) and `GO_TEMPLATE` (Ollama's Modelfile). Both templates
-mention tools, which gives the model Ollama's capability `tools` and leaves the prompt as it was trained; if only one did, Ollama
-would prefer it to the other or refuse requests with tools.
+The format is Mistral's instruct format: `[INST] system\\n\\nuser[/INST] answer</s>`, the system
+text inside the first turn. The tokenizer adds BOS. The same format is written three times, for
+three readers, and a test holds them equal: `render` (Python), `CHAT_TEMPLATE` (Jinja, in the GGUF
+and the tokenizer) and `GO_TEMPLATE` (Ollama's Modelfile). Both templates mention tools, which gives
+the model Ollama's capability `tools` and leaves the prompt as it was trained; if only one did,
+Ollama would prefer it to the other or refuse requests with tools.
 
-A change to anything here, or to how skills lay out their input, is a new PROMPT_VERSION: a model is judged and served with
-the version that it was trained with.
+A change to anything here, or to how skills lay out their input, is a new PROMPT_VERSION: a model is
+judged and served with the version that it was trained with.
 """
 
 from typing import Literal, TypedDict
@@ -31,7 +33,7 @@ CHAT_TEMPLATE = (
 )
 
 GO_TEMPLATE = (
-    "{{ if .Tools }}{{ end }}"  # Open WebUI sends tools with every message, which Ollama refuses otherwise
+    "{{ if .Tools }}{{ end }}"  # Open WebUI always sends tools
     "[INST] {{ range $index, $_ := .Messages }}"
     '{{ if eq .Role "system" }}{{ .Content }}\n\n'
     '{{ else if eq .Role "user" }}{{ .Content }}[/INST]'
@@ -47,7 +49,9 @@ class Message(TypedDict):
 
 
 def user_text(instruction: str, context: str = "") -> str:
-    """What the user's turn says: the instruction and, below an empty line, the numbers that it is about."""
+    """What the user's turn says: the instruction and, below an empty line, the numbers that it is
+    about.
+    """
     return f"{instruction}\n\n{context}" if context else instruction
 
 
@@ -63,7 +67,9 @@ def messages(instruction: str, context: str = "", answer: str | None = None) -> 
 
 
 def render(turns: list[Message]) -> str:
-    """The text of a conversation, without BOS. A conversation that ends with a user's turn is a prompt."""
+    """The text of a conversation, without BOS. A conversation that ends with a user's turn is a
+    prompt.
+    """
     text = "[INST] "
     for index, turn in enumerate(turns):
         if turn["role"] == "system":

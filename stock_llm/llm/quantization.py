@@ -1,7 +1,7 @@
-"""Quantizations: which ones a model can be published in, and how llama.cpp makes one from an f16 GGUF.
+"""Quantizations: which ones there are, what each costs, how llama.cpp makes one from an f16 GGUF.
 
-Which one is made is chosen per base model: `quantization` in the table `[gguf]` of models/profiles/NAME.toml. To allow another
-one of llama.cpp's, add it to `QUANTIZATIONS`.
+Which one is made is chosen per base model: `quantization` in the table `[gguf]` of
+models/profiles/NAME.toml. To allow another one of llama.cpp's, add it to `QUANTIZATIONS`.
 """
 
 import json
@@ -35,20 +35,24 @@ QUANTIZATIONS = {
     "IQ3_XS": "3.5 bits a weight, slower on a CPU",
     "Q2_K": "3.2 bits a weight: the last resort",
 }
-"""Name → size and cost on 7B and 8B models (llama.cpp, tools/quantize/README.md). Those that need an importance matrix are not
+"""Name → size and cost on 7B and 8B models (llama.cpp, tools/quantize/README.md). Those that need
+an importance matrix are not
 among them: nothing here makes one."""
 
 _FALLBACK_BYTES = 34 / 32
-"""Bytes of a weight in Q8_0, the largest type that llama.cpp falls back to for rows that a K-quant cannot hold."""
+"""Bytes of a weight in Q8_0, the largest type that llama.cpp falls back to for rows that a K-quant
+cannot hold.
+"""
 
 
 def disk_needed(base: Path, precision: str, quantization: str) -> int:
-    """Bytes that lie side by side while the model in `base` is merged and quantized: merged weights, f16 file, quantized file.
+    """Bytes that lie side by side while the model in `base` is merged and quantized: merged
+    weights, f16 file, quantized file.
 
     Args:
         precision: of the merged weights, float32 or bfloat16.
     """
-    weight = (4 if precision == "float32" else 2) + 2
+    weight = (4.0 if precision == "float32" else 2) + 2
     weight += 2 if quantization in ("F16", "BF16") else _FALLBACK_BYTES
     return int(weight * count_parameters(base)) + (64 << 20)  # tokenizers, metadata, records
 
@@ -105,7 +109,8 @@ def quantize_gguf(source: Path, out: Path, quantization: str, threads: int) -> N
 
 
 def check_gguf(path: Path) -> None:
-    """Refuses a file whose tensors do not lie inside it, before llama.cpp maps it (CVE-2025-53630 was one of those).
+    """Refuses a file whose tensors do not lie inside it, before llama.cpp maps it (CVE-2025-53630
+    was one of those).
 
     Raises:
         InputError: not a GGUF, or cut off.

@@ -1,17 +1,19 @@
 """TRL's SFTTrainer, made as fast on a CPU as a bare loop, and safe to kill.
 
-In: tokenized rows with labels, in the order in which they are to be seen. What differs from TRL's own defaults, with what
-each costs on two cores without bfloat16 units (`make bench` measures it again):
+In: tokenized rows with labels, in the order in which they are to be seen. What differs from TRL's
+own defaults, with what each costs on two cores without bfloat16 units (`make bench` measures it
+again):
 
 - no gradient checkpointing where memory is not scarce: it computes everything forward twice;
-- adapter weights in float32: TRL casts them to bfloat16 for a 4-bit base, which such a CPU emulates, and which rounds small
-  updates away on any machine;
-- the loss looks at answer tokens only *before* the output layer: off a GPU, TRL computes the logits of every token, prompt
-  and padding too, and their entropy besides;
-- rows in the given order: the caller has put rows of like length together, so that little is padding.
+- adapter weights in float32: TRL casts them to bfloat16 for a 4-bit base, which such a CPU
+  emulates, and which rounds small updates away on any machine;
+- the loss looks at answer tokens only *before* the output layer: off a GPU, TRL computes the logits
+  of every token, prompt and padding too, and their entropy besides;
+- rows in the given order: the caller has put rows of like length together, so that little is
+  padding.
 
-Checkpoints come by the clock. Does not know where the rows come from. Importing this module takes seconds (torch, transformers,
-trl): import it inside the function that trains.
+Checkpoints come by the clock. Does not know where the rows come from. Importing this module takes
+seconds (torch, transformers, trl): import it inside the function that trains.
 """
 
 # ruff: noqa: ARG002  (events get what transformers gives them)
@@ -36,7 +38,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.base import LoadedBase
@@ -50,7 +53,8 @@ CHECKPOINT_SHARE = 0.05
 """... unless writing checkpoints would then take more than this share of the time."""
 
 LARGE_MODEL = 1_000_000_000
-"""Parameters from which on a GPU's memory is worth more than its speed: gradient checkpointing on."""
+"""Parameters from which on a GPU's memory is worth more than its speed: gradient checkpointing on.
+"""
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,9 @@ class AnswerTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """Mean cross-entropy (nats per answer token of the whole step); rows count by their answer tokens."""
+        """Mean cross-entropy (nats per answer token of the whole step); rows count by their answer
+        tokens.
+        """
         if return_outputs:
             raise NotImplementedError("this trainer only trains")
         mistral = model.get_base_model()
@@ -179,10 +185,9 @@ class AnswerTrainer(SFTTrainer):
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).last_hidden_state[:, :-1]
         logits = mistral.lm_head(hidden[answer]).float()
-        return (
-            torch.nn.functional.cross_entropy(logits, targets[answer], reduction="sum")
-            / num_items_in_batch
-        )
+        loss = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="sum")
+        per_token: torch.Tensor = loss / num_items_in_batch
+        return per_token
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: TRL would write one into every checkpoint."""
@@ -192,7 +197,9 @@ class AnswerTrainer(SFTTrainer):
 
 
 class _Watch(TrainerCallback):
-    """Shows progress, asks for checkpoints by the clock, seals them, and stops a training that has gone astray."""
+    """Shows progress, asks for checkpoints by the clock, seals them, and stops a training that has
+    gone astray.
+    """
 
     def __init__(self, training: str, lengths: list[int], rows_per_step: int):
         self.training = training

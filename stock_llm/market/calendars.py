@@ -142,7 +142,7 @@ def sessions(code: str, first: np.datetime64, last: np.datetime64) -> np.ndarray
     calendar = _calendar(code, year // 10 * 10, int(str(last.astype("datetime64[Y]"))) + 1)
     if calendar is None:
         return None
-    known = calendar.sessions.to_numpy().astype("datetime64[D]")
+    known: np.ndarray = calendar.sessions.to_numpy().astype("datetime64[D]")
     if first < known[0] - 14:  # some calendars begin late: Saudi Arabia's in 2021
         return None
     return known[np.searchsorted(known, first) : np.searchsorted(known, last, side="right")]

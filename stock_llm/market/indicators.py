@@ -1,9 +1,8 @@
 """Technical indicators of one symbol, each series computed at once with numpy.
 
-In: float64 arrays of one symbol's candles, ascending in time, without gaps. Out: arrays of the same
+They take float64 arrays of candles, ascending in time, without gaps, and return arrays of the same
 length, NaN in the warm-up. A value never depends on a later candle, nor on how many follow, so
-training and serving see the same numbers to the last bit. Does not know dates, symbols, or what a
-value means for a trade.
+training and serving see the same numbers to the last bit.
 """
 
 from typing import NamedTuple
@@ -118,7 +117,8 @@ def relative_volume(volume: ArrayLike, n: int = 20) -> FloatArray:
     """
     volume = _checked(n, volume=volume)["volume"]
     mean = _late(len(volume), 1, sma(volume, n)[:-1])
-    return np.divide(volume, mean, out=np.full(len(volume), np.nan), where=mean > 0)
+    ratio: FloatArray = np.divide(volume, mean, out=np.full(len(volume), np.nan), where=mean > 0)
+    return ratio
 
 
 def swing_support(
@@ -142,7 +142,7 @@ def swing_support(
 def swing_resistance(
     high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 60, k: int = 5
 ) -> FloatArray:
-    """The price above which the stock has turned: `swing_support` mirrored, never below the close."""
+    """The price above which the stock has turned, never below the close; see `swing_support`."""
     prices = _checked(n, high=high, low=low, close=close)
     return -_nearest_swing(-prices["high"], -prices["close"], n, k)
 
@@ -230,7 +230,8 @@ def _checked(n: int, **arrays: ArrayLike) -> dict[str, FloatArray]:
         values.ndim != 1 for values in series.values()
     ):
         raise ValueError(
-            f"one array per series, all of one length, not {[values.shape for values in series.values()]}"
+            "one array per series, all of one length, not"
+            f" {[values.shape for values in series.values()]}"
         )
     for name, values in series.items():
         if not np.isfinite(values).all():

@@ -1,9 +1,8 @@
 """What is known about a stock at one close, as the model is shown it.
 
-In: one symbol's candles up to a day. Out: a `Situation`, its values rounded as printed, and its
-block of `Name: value` lines that becomes a row's input. Percentages are computed from the printed
-values, so that a reader, or the checker, can compute them again. The same code serves training and
-serving. Does not know what happens after that close.
+A `Situation` has values rounded as printed, and a block of `Name: value` lines that becomes a row's
+input. Percentages are computed from the printed values, so that a reader, or the checker, can
+compute them again. Training and serving use the same code.
 """
 
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class Situation:
 
     @property
     def trend(self) -> str:
-        """UP when the close and SMA20 are above SMA50, DOWN when both are below it, else SIDEWAYS."""
+        """UP if the close and SMA20 are above SMA50, DOWN if both are below it, else SIDEWAYS."""
         if self.close > self.sma50 and self.sma20 > self.sma50:
             return "UP"
         return "DOWN" if self.close < self.sma50 and self.sma20 < self.sma50 else "SIDEWAYS"
@@ -84,12 +83,14 @@ class Situation:
             "SMA50": f"{format_price(self.sma50)} ({format_percent(self.close, self.sma50)})",
             "SMA20/SMA50": format_percent(self.sma20, self.sma50),
             "RSI14": f"{self.rsi14:.1f}",
-            "MACD": f"{self.macd:.2f}, signal {self.macd_signal:.2f} ({self.macd - self.macd_signal:+.2f})",
+            "MACD": f"{self.macd:.2f}, signal {self.macd_signal:.2f}"
+            f" ({self.macd - self.macd_signal:+.2f})",
             "ATR14": f"{format_price(self.atr14)} ({format_ratio(self.atr14, self.close)})",
             "Bands": f"{format_price(self.band_low)} to {format_price(self.band_high)}",
             "Volume": f"{self.volume:.1f}x",
             "Support": f"{format_price(self.support)} ({format_percent(self.support, self.close)})",
-            "Resistance": f"{format_price(self.resistance)} ({format_percent(self.resistance, self.close)})",
+            "Resistance": f"{format_price(self.resistance)}"
+            f" ({format_percent(self.resistance, self.close)})",
         }
         if self.position:
             held, cost = self.position.quantity, self.position.cost

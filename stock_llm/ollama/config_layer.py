@@ -1,4 +1,7 @@
-"""What Ollama lists about a model, read from its GGUF: the config layer of its store (ollama/ollama types/model/config.go)."""
+"""The config layer of a model in Ollama's store: what Ollama lists about a GGUF.
+
+Fields as in ollama/ollama types/model/config.go.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -43,8 +46,8 @@ def build_config_layer(gguf_file: Path, requires: str = "") -> dict[str, Any]:
 
 
 def _field(reader: Any, key: str, default: Any) -> Any:
-    found = reader.get_field(key)
-    return found.contents() if found else default
+    field = reader.get_field(key)
+    return field.contents() if field else default
 
 
 def human_number(count: int) -> str:

@@ -1,4 +1,7 @@
-"""Names of models as Ollama reads them (ollama/ollama types/model/name.go): text in, four checked parts out."""
+"""Model names as Ollama parses them: host, namespace, model and tag.
+
+Rules: ollama/ollama types/model/name.go.
+"""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +31,8 @@ class ModelName:
         """The parts of a name, the usual ones where it leaves them out.
 
         Raises:
-            InputError: not a name, or with a tag that Ollama cuts off as a mark of its own (`local`, `cloud`).
+            InputError: not a name, or with a tag that Ollama cuts off as a mark of its own
+                (`local`, `cloud`).
         """
         path, colon, tag = text.rpartition(":")
         if not colon or "/" in tag:

@@ -1,12 +1,13 @@
-"""Ollama's Modelfile as a noun: what a published model is made of, written and read in Ollama's own grammar.
+"""Ollama's Modelfile as a noun: what a published model is made of, written and read in Ollama's own
+grammar.
 
-In: a base (a GGUF path or a model name), template, system text, parameters, licence. Out: the file's text, or the same
-fields for Ollama's API and store. Format: ollama/ollama docs/modelfile.mdx and parser/parser.go. Values are bare to the end of
-the line, in double quotes, or in three of them, and there are no escapes. ADAPTER, DRAFT, RENDERER and PARSER are refused:
-nothing here makes them.
+In: a base (a GGUF path or a model name), template, system text, parameters, licence. Out: the
+file's text, or the same fields for Ollama's API and store. Format: ollama/ollama docs/modelfile.mdx
+and parser/parser.go. Values are bare to the end of the line, in double quotes, or in three of them,
+and there are no escapes. ADAPTER, DRAFT, RENDERER and PARSER are refused: nothing here makes them.
 
-Parameters are checked here because Ollama's API does not: it stores `temperature: "hot"`, and every later request fails.
-Does not know templates (`go_template`), nor what is in a GGUF.
+Parameters are checked here because Ollama's API does not: it stores `temperature: "hot"`, and every
+later request fails. Does not know templates (`go_template`), nor what is in a GGUF.
 """
 
 import math
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from stock_llm.errors import InputError
 
@@ -83,12 +85,13 @@ class Modelfile:
         """The file's text, which `parse_modelfile` and Ollama read back as the same fields.
 
         Raises:
-            InputError: a text that the format cannot hold (three double quotes, characters that Ollama drops).
+            InputError: a text that the format cannot hold (three double quotes, characters that
+                Ollama drops).
         """
         lines = [f"FROM {_quoted(self.from_)}"]
         for name, value in self.parameters.items():
-            each = value if isinstance(value, tuple) else (value,)
-            lines += [f"PARAMETER {name} {_quoted(_plain(one))}" for one in each]
+            values = value if isinstance(value, tuple) else (value,)
+            lines += [f"PARAMETER {name} {_quoted(_plain(item))}" for item in values]
         lines += [
             f'{name} """{text}"""'
             for name, text in (("TEMPLATE", self.template), ("SYSTEM", self.system))
@@ -105,7 +108,8 @@ class Modelfile:
         if not whole:
             raise InputError(
                 "a text of the Modelfile would not be read back as it is",
-                remedy="Remove three double quotes in a row, empty texts, and characters that are not printable",
+                remedy="Remove three double quotes in a row, empty texts, and characters that "
+                "are not printable",
             )
         return written
 
@@ -114,35 +118,35 @@ def parse_modelfile(text: str, file: Path | str = "Modelfile") -> Modelfile:
     """The fields of a Modelfile's text.
 
     Raises:
-        InputError: not in the grammar, or with an instruction, parameter or value that is refused; names the line.
+        InputError: not in the grammar, or with an instruction, parameter or value that is refused;
+            names the line.
     """
-    found: dict[str, object] = {}
-    parameters: dict[str, Parameter] = {}
+    fields: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     licences: list[str] = []
     messages: list[tuple[str, str]] = []
     for row, name, word, value in _commands(text, file):
         try:
             if name == "PARAMETER":
                 read = _read(word, value)
-                parameters[word] = (
-                    parameters.get(word, ()) + read if isinstance(read, tuple) else read
-                )  # type: ignore[operator]
+                several = isinstance(read, tuple)
+                parameters[word] = parameters.get(word, ()) + read if several else read
             elif name == "MESSAGE":
                 messages.append((word, value))
             elif name == "LICENSE":
                 licences.append(value)
-            elif name == "FROM" and "from_" in found:
+            elif name == "FROM" and "from_" in fields:
                 raise InputError("a second FROM", remedy="A model has one base")
             else:
-                found[{"FROM": "from_"}.get(name, name.lower())] = value
+                fields[{"FROM": "from_"}.get(name, name.lower())] = value
         except InputError as error:
             raise InputError(error.problem, file=file, row=row, remedy=error.remedy) from None
-    if "from_" not in found:
+    if "from_" not in fields:
         raise InputError("no FROM line", file=file, remedy="Name a GGUF file or a model")
     try:
         return Modelfile(
-            parameters=parameters, license=tuple(licences), messages=tuple(messages), **found
-        )  # type: ignore[arg-type]
+            parameters=parameters, license=tuple(licences), messages=tuple(messages), **fields
+        )
     except InputError as error:
         raise InputError(error.problem, file=file, remedy=error.remedy) from None
 
@@ -171,7 +175,7 @@ def _commands(text: str, file: Path | str) -> Iterator[tuple[int, str, str, str]
             if not worded:
                 raise InputError(f"{name} needs a name and a value", file=file, row=row)
             word, value = worded.groups()
-        while (inner := _unquoted(_kept(value).strip())) is None:
+        while (inner := _unquoted(_printable(value).strip())) is None:
             if at == len(lines):
                 raise InputError("quotes that are opened here are never closed", file=file, row=row)
             value += lines[at]
@@ -179,8 +183,10 @@ def _commands(text: str, file: Path | str) -> Iterator[tuple[int, str, str, str]
         yield row, name, word, inner
 
 
-def _kept(text: str) -> str:
-    """What Ollama keeps of a value: white space and what Go calls printable (letters, marks, numbers, signs)."""
+def _printable(text: str) -> str:
+    """What Ollama keeps of a value: white space and what Go calls printable (letters, marks,
+    numbers, signs).
+    """
     return "".join(
         sign for sign in text if sign in " \t\r\n" or unicodedata.category(sign)[0] in "LMNPS"
     )
@@ -238,7 +244,7 @@ def _checked(name: str, value: Parameter) -> Parameter:
         fits = (
             isinstance(value, tuple)
             and len(value) > 0
-            and all(isinstance(one, str) and one for one in value)
+            and all(isinstance(item, str) and item for item in value)
         )
     elif kind is float:
         fits = (

@@ -1,8 +1,8 @@
-"""Where models are published and asked: a running Ollama when one answers, else a folder in its format.
+"""Where models are published and asked: a running Ollama if one answers, else a folder.
 
-In: settings. Out: a `Folder` or a `Running`, which have the same methods, so that a stage, the command line and the gateway ask
-a published model in one way: with the weights, template, system text and parameters that were published. Does not know which
-version is the best.
+`StoreTarget` and `ServerTarget` have the same methods, so that stages and the command line ask a
+published model in one way: with the weights, template, system text and parameters that were
+published.
 """
 
 import sys
@@ -66,24 +66,28 @@ class StoreTarget:
     def ask(
         self, name: str, messages: Sequence[Mapping[str, str]], seconds: float | None = None
     ) -> ChatReply:
-        """The answer to a conversation; `seconds` cannot cut short what runs in this process, the reply says what it took.
+        """The answer to a conversation; `seconds` cannot cut short what runs in this process, the
+        reply says what it took.
 
         Raises:
             PublishError: there is no such model.
         """
-        found = self.store.read_model(name)
-        parameters: dict[str, Any] = dict(found.modelfile.parameters)
-        prompt = rendering.render(found.modelfile.template, messages, found.modelfile.system)
+        stored = self.store.read_model(name)
+        parameters: dict[str, Any] = dict(stored.modelfile.parameters)
+        prompt = rendering.render(stored.modelfile.template, messages, stored.modelfile.system)
         context, limit = (
             parameters.get("num_ctx", DEFAULT_CONTEXT),
             parameters.get("num_predict", -1),
         )
-        with LlamaModel(found.gguf, threads=self.threads, context=context) as model:
-            said = model.generate(
+        with LlamaModel(stored.gguf, threads=self.threads, context=context) as model:
+            generation = model.generate(
                 prompt, max_tokens=limit if limit > 0 else context, stop=parameters.get("stop", ())
             )
         return ChatReply(
-            prompt, said.text, said.seconds, finished=seconds is None or said.seconds <= seconds
+            prompt,
+            generation.text,
+            generation.seconds,
+            finished=seconds is None or generation.seconds <= seconds,
         )
 
 
@@ -101,7 +105,8 @@ class ServerTarget:
     def put(self, name: str, gguf: Path, modelfile: Modelfile) -> str:
         """Publish a model; the digest that the server lists for it.
 
-        It is made under another name first: what a server makes of a GGUF is known only when it is done.
+        It is made under another name first: what a server makes of a GGUF is known only when it is
+            done.
 
         Raises:
             PublishError: `name` is another model, or the server refuses.
@@ -115,7 +120,8 @@ class ServerTarget:
         self.server.delete(_STAGING)
         if there not in (None, made):
             raise PublishError(
-                f"{name} exists at {self.where} and is another model; a version is never overwritten. Train a new one"
+                f"{name} exists at {self.where} and is another model; "
+                "a version is never overwritten. Train a new one"
             )
         return made
 

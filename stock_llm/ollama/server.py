@@ -1,8 +1,7 @@
-"""A running Ollama, through its HTTP API and the official client: models created, tagged, and asked.
+"""Client of a running Ollama: creates, tags, deletes and asks models.
 
-In: a host, a GGUF and a `Modelfile`. Out: the digest that the server lists, answers with the prompt that it rendered for them.
-API: ollama/ollama docs/api.md, and what a 0.32 server was seen to do where the page is silent. Foreign errors become
-`PublishError` here. Does not know versions, MLflow, or what a good answer is.
+API: ollama/ollama docs/api.md, and what a 0.32 server was seen to do where the page is silent.
+Errors of the client library become `PublishError` here.
 """
 
 import time
@@ -39,7 +38,9 @@ class ChatReply:
 
 @dataclass(frozen=True)
 class OllamaServer:
-    """An Ollama that answered. Every method raises PublishError where the server refuses or goes away."""
+    """An Ollama that answered. Every method raises PublishError where the server refuses or goes
+    away.
+    """
 
     client: Any
     """An `ollama.Client` without a time limit: creating a large model takes minutes."""
@@ -48,7 +49,8 @@ class OllamaServer:
     def create(
         self, name: str, gguf: Path, modelfile: Modelfile, show: Callable[[str], None]
     ) -> str:
-        """Upload what is missing and create or replace `name`; the digest that the server lists for it.
+        """Upload what is missing and create or replace `name`; the digest that the server lists for
+        it.
 
         Args:
             show: is told each status of the server.
@@ -64,8 +66,8 @@ class OllamaServer:
                 template=modelfile.template,
                 system=modelfile.system,
                 parameters={
-                    key: list(one) if isinstance(one, tuple) else one
-                    for key, one in modelfile.parameters.items()
+                    key: list(value) if isinstance(value, tuple) else value
+                    for key, value in modelfile.parameters.items()
                 },
                 license=list(modelfile.license),
                 messages=[
@@ -105,7 +107,8 @@ class OllamaServer:
     def ask(
         self, name: str, messages: Sequence[Mapping[str, str]], seconds: float | None
     ) -> ChatReply:
-        """The answer to a conversation, with the model's own SYSTEM and parameters, and the prompt that the server rendered.
+        """The answer to a conversation, with the model's own SYSTEM and parameters, and the prompt
+        that the server rendered.
 
         Args:
             seconds: how long to wait for it; None: without end.
@@ -144,7 +147,9 @@ class OllamaServer:
 
     @property
     def _raw(self) -> Any:
-        """The client's own connection: it has no methods for HEAD, rendering alone, and a time limit per request."""
+        """The client's own connection: it has no methods for HEAD, rendering alone, and a time
+        limit per request.
+        """
         return self.client._client
 
     @contextmanager
@@ -167,7 +172,8 @@ class OllamaServer:
 
 
 def connect(host: str) -> OllamaServer | None:
-    """The Ollama at `host` (a URL, or host and port as in OLLAMA_HOST); None where none answers, or `host` is empty.
+    """The Ollama at `host` (a URL, or host and port as in OLLAMA_HOST); None where none answers, or
+    `host` is empty.
 
     Raises:
         MissingExtra: the extra `local` is not installed.

@@ -1,12 +1,15 @@
-"""Ollama's on-disk store: models as content-addressed blobs and small manifests, written so that a server may be running.
+"""Ollama's on-disk store: models as content-addressed blobs and small manifests, written so that a
+server may be running.
 
     blobs/sha256-<64 hex>                         every layer, under the SHA-256 of its bytes
     manifests/<host>/<namespace>/<model>/<tag>    JSON: which layers make up the model
 
-In: a GGUF and a `Modelfile`. Out: the same files that `ollama create` writes, byte for byte, and the model read back from them.
-Format: ollama/ollama manifest/, server/create.go, types/model/name.go. Everything is written under a temporary name, flushed
-and renamed; temporary manifests lie directly under manifests/, because in a model's folder Ollama takes them for broken models
-and stops pruning. Does not know MLflow, settings, or which version is the best.
+In: a GGUF and a `Modelfile`. Out: the same files that `ollama create` writes, byte for byte, and
+    the model read back from them.
+Format: ollama/ollama manifest/, server/create.go, types/model/name.go. Everything is written under
+a temporary name, flushed and renamed; temporary manifests lie directly under manifests/, because in
+a model's folder Ollama takes them for broken models and stops pruning. Does not know MLflow,
+settings, or which version is the best.
 """
 
 import fcntl
@@ -78,7 +81,8 @@ class OllamaStore:
     def put_blob(self, source: Path | bytes) -> Blob:
         """Bring a file or bytes into the store; a blob that is there and sound is reused.
 
-        A file is cloned where the file system can, else hard-linked, else copied: it must not be written to afterwards.
+        A file is cloned where the file system can, else hard-linked, else copied: it must not be
+        written to afterwards.
         """
         blobs = self.root / "blobs"
         blobs.mkdir(parents=True, exist_ok=True)
@@ -109,7 +113,8 @@ class OllamaStore:
     def write_model(
         self, name: str, gguf: Path, modelfile: Modelfile, *, replace: bool = True
     ) -> str:
-        """Publish a model under `name`; the digest of its manifest (hex). The same model again changes nothing.
+        """Publish a model under `name`; the digest of its manifest (hex). The same model again
+        changes nothing.
 
         Args:
             gguf: the weights; `modelfile.from_` is not looked at.
@@ -136,8 +141,8 @@ class OllamaStore:
         if not replace and path.exists() and path.read_bytes() != manifest:
             if not (damage := self.find_damage(name)):
                 raise PublishError(
-                    f"{name} exists in {self.root} and is another model; a version is never overwritten. "
-                    "Train a new one"
+                    f"{name} exists in {self.root} and is another model; "
+                    "a version is never overwritten. Train a new one"
                 )
             print(f"{name} was damaged ({damage}): written again", file=sys.stderr)
         self._write_manifest(path, manifest)
@@ -147,8 +152,8 @@ class OllamaStore:
         """The model of this name.
 
         Raises:
-            PublishError: there is no such model, it is damaged, or it has layers that are not supported (adapters,
-                projectors).
+            PublishError: there is no such model, it is damaged, or it has layers that are not
+                supported (adapters, projectors).
         """
         path = self._existing(name)
         if damage := self.find_damage(name):
@@ -207,7 +212,8 @@ class OllamaStore:
         self._write_manifest(self._manifest_path(target), self._existing(source).read_bytes())
 
     def delete(self, name: str) -> None:
-        """Take a name away; its blobs go with the next `collect_garbage` that finds them an hour old.
+        """Take a name away; its blobs go with the next `collect_garbage` that finds them an hour
+        old.
 
         Raises:
             PublishError: there is no such model.
@@ -227,7 +233,9 @@ class OllamaStore:
         return next(self._damages(self._manifest_path(name), whole=False), "")
 
     def verify(self) -> list[str]:
-        """What is wrong with the store, one sentence each: unreadable manifests, blobs missing or with other bytes."""
+        """What is wrong with the store, one sentence each: unreadable manifests, blobs missing or
+        with other bytes.
+        """
         return [
             f"{ModelName(*path.parts[-4:])}: {damage}"
             for path in self._manifests()
@@ -252,7 +260,8 @@ class OllamaStore:
     def collect_garbage(self, older_than: timedelta = timedelta(hours=1)) -> list[Path]:
         """Remove what an interrupted writer left, and blobs that no model needs; what was removed.
 
-        Younger files may belong to a writer at work. While a manifest is unreadable no blob is removed: it may be needed.
+        Younger files may belong to a writer at work. While a manifest is unreadable no blob is
+        removed: it may be needed.
         """
         oldest = time.time() - older_than.total_seconds()
         doomed = [
@@ -356,11 +365,13 @@ def _share(source: Path, target: Path) -> None:
 
 
 def _go_json(value: Any) -> bytes:
-    """JSON as Go's encoder writes it: compact, `< > &` escaped, whole numbers without a point, a newline at the end."""
+    """JSON as Go's encoder writes it: compact, `< > &` escaped, whole numbers without a point, a
+    newline at the end.
+    """
     if isinstance(value, dict):
         value = {
-            key: int(one) if isinstance(one, float) and one.is_integer() else one
-            for key, one in value.items()
+            key: int(item) if isinstance(item, float) and item.is_integer() else item
+            for key, item in value.items()
         }
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":

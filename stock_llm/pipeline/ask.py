@@ -1,9 +1,9 @@
-"""Asking the published model: a question about a known symbol gets that symbol's computed numbers, one about the user's portfolio
-what it is made of, any other goes verbatim.
+"""Asks the published model a question, with computed numbers in the prompt.
 
-In: a question in words. Out: the answer, the prompt that the model saw, and a warning where the answer has numbers that it was
-not given. The prompt is rendered from what was published, so that this is what every other consumer gets. Does not know how
-a model came to be.
+A question that names a symbol of the candles gets the numbers of that symbol, one about the user's
+portfolio what it is made of; any other goes verbatim. The answer comes with the prompt that the
+model saw and with the numbers that it was not given. The prompt is rendered from what was
+published, as for every other client.
 """
 
 import re
@@ -72,14 +72,15 @@ def ask(settings: Settings, text: str, model: str) -> AskResult:
 
 
 def known_numbers(settings: Settings, text: str) -> str:
-    """The block of the first symbol of our candles that the question names, at its last close; of the portfolio where
-    it names that in place of a symbol; else nothing.
+    """The block of the first symbol of our candles that the question names, at its last close; of
+    the portfolio where it names that in place of a symbol; else nothing.
 
-    Candles and positions are those of the history that is there now, as collect makes it. A question that names one indicator
-    gets the lines that explaining it was trained with.
+    Candles and positions are those of the history that is there now, as collect makes it. A
+    question that names one indicator gets the lines that explaining it was trained with.
 
     Raises:
-        InputError: the symbol's history is too short, or the portfolio is none that can be reviewed.
+        InputError: the symbol's history is too short, or the portfolio is none that can be
+            reviewed.
     """
     parses = history.load_candles(settings)
     symbols = {symbol for parse in parses for symbol in parse.facts["symbols"]}
@@ -94,7 +95,7 @@ def known_numbers(settings: Settings, text: str) -> str:
     if situation is None:
         file = settings.path(settings.candles) / table["source_file"][-1].as_py()
         raise InputError(
-            f"{symbol} has {len(series)} candles, {WARM_UP + 1} are needed to compute its indicators",
+            f"{symbol} has {len(series)} candles, its indicators need {WARM_UP + 1}",
             file=file,
         )
     held = holdings.holdings_by_symbol(
@@ -108,14 +109,15 @@ def known_numbers(settings: Settings, text: str) -> str:
 
 def _portfolio(settings: Settings) -> str:
     market = Market.of(history.current(settings))
-    found = market.portfolio(market.days[-1])
-    if found is None:
+    portfolio = market.portfolio(market.days[-1])
+    if portfolio is None:
         raise InputError(
-            f"there is no portfolio to review on {market.days[-1]}: that takes two stocks or funds, in one currency, with candles"
+            f"there is no portfolio to review on {market.days[-1]}: that takes two stocks or "
+            "funds, in one currency, with candles"
             f" of the last {STALE_DAYS} days",
             remedy="stock-llm positions shows what is held",
         )
-    return found.block()
+    return portfolio.block()
 
 
 def _with_disclaimer(answer: str, question: str) -> str:

@@ -46,7 +46,7 @@ def compare_histories(before: History | None, after: History, since: str = "") -
         old, new = _tables(before), _tables(after)
 
         def count(query: str) -> int:
-            return connection.execute(f"select count(*) from {query}").fetchall()[0][0]
+            return int(connection.execute(f"select count(*) from {query}").fetchall()[0][0])
 
         def compare(name: str, key: str, content: str) -> ChangeCounts:
             if name not in old:

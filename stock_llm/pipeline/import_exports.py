@@ -166,11 +166,11 @@ def preview_table(preview: ExportPreview) -> "Table":
         stated, computed = difference.stated.normalize(), difference.computed.normalize()
         text = f"{difference.what}: the file says {stated:f}, its rows {computed:f}"
         table.add_row("[yellow]differs", f"row {difference.row}", text)
-    if (more := len(imported.differences) - _MAX_LINES) > 0:
-        table.add_row("[yellow]differs", str(more), "more")
+    if len(imported.differences) > _MAX_LINES:
+        table.add_row("[yellow]differs", str(len(imported.differences) - _MAX_LINES), "more")
     for note in imported.notes[:_MAX_LINES]:
         table.add_row(f"[yellow]{note.rule}", str(note.rows), Text(note.text))
     for duplicate in preview.duplicates[:_MAX_LINES]:
-        text = Text(f"{duplicate.symbol}: {duplicate.text}")
-        table.add_row("[yellow]duplicate", str(duplicate.rows), text)
+        about = Text(f"{duplicate.symbol}: {duplicate.text}")
+        table.add_row("[yellow]duplicate", str(duplicate.rows), about)
     return table

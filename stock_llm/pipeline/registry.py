@@ -1,8 +1,8 @@
-"""Versions of the model and which of them is champion: what MLflow's registry holds, read and moved.
+"""The model registry in MLflow: versions, their verdicts, and which of them is the champion.
 
-In: settings, a candidate's digest, a version's number. Out: `VersionInfo`. The facts of a version are tags of its model version,
-written by tasks/register.py with the names that stand here. Besides that stage the only importer of mlflow; importing it takes
-seconds, so that it is imported last and not at all where there is no database yet.
+The facts of a version are tags of its MLflow model version, written by tasks/register.py under the
+names that stand here. Importing mlflow takes seconds: it is imported inside functions, and not at
+all while there is no database.
 """
 
 import json
@@ -29,7 +29,9 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 
 CANDIDATE = "candidate"
-"""Tag with the candidate's digest, on run, logged model and version alike: what makes registering idempotent."""
+"""Tag with the candidate's digest, on run, logged model and version alike: what makes registering
+idempotent.
+"""
 
 FORGOTTEN = "forgotten"
 """Tag of a version that learnt from what was to be forgotten later: what it was, as JSON."""
@@ -72,29 +74,32 @@ def versions(settings: Settings) -> list[VersionInfo]:
         return []
     client = connect(settings)
     aliases = _aliases(client)
-    found = client.search_model_versions(f"name='{MODEL}'")
-    while found.token:
-        found += client.search_model_versions(f"name='{MODEL}'", page_token=found.token)
-    return sorted((_info(settings, one, aliases) for one in found), key=lambda one: -one.number)
+    registered = client.search_model_versions(f"name='{MODEL}'")
+    while registered.token:
+        registered += client.search_model_versions(f"name='{MODEL}'", page_token=registered.token)
+    return sorted(
+        (_info(settings, version, aliases) for version in registered),
+        key=lambda version: -version.number,
+    )
 
 
 def champion(settings: Settings) -> VersionInfo | None:
     """The version behind `stock-llm:latest`; None until one was promoted."""
-    return next((one for one in versions(settings) if CHAMPION in one.aliases), None)
+    return next((item for item in versions(settings) if CHAMPION in item.aliases), None)
 
 
 def find(settings: Settings, candidate: str) -> VersionInfo | None:
     """The version of the candidate with this digest."""
-    return next((one for one in versions(settings) if one.candidate == candidate), None)
+    return next((item for item in versions(settings) if item.candidate == candidate), None)
 
 
 def promote(settings: Settings, number: int) -> None:
-    """Makes version `number` the champion; the version notes which one it replaced.
+    """Makes version `number` the champion; a tag notes the version that it replaced.
 
     Raises:
         InputError: there is no such version.
     """
-    if number not in {one.number for one in versions(settings)}:
+    if number not in {item.number for item in versions(settings)}:
         raise InputError(
             f"there is no version {number}", remedy="See which there are: stock-llm history"
         )
@@ -168,7 +173,8 @@ def connect(settings: Settings) -> "MlflowClient":
 
 
 def _create_database(file: Path) -> None:
-    """Makes MLflow's database under another name and renames it, so that a killed process leaves no half of one.
+    """Makes MLflow's database under another name and renames it, so that a killed process leaves no
+    half of one.
 
     A half-made one, which MLflow could never open again, is moved aside.
     """
@@ -195,7 +201,9 @@ def _create_database(file: Path) -> None:
 
 
 def _is_finished(file: Path) -> bool:
-    """Whether a SQLite file holds anything of MLflow's: the experiment that it makes last, or what was registered."""
+    """Whether a SQLite file holds anything of MLflow's: the experiment that it makes last, or what
+    was registered.
+    """
     with closing(sqlite3.connect(file, timeout=30)) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
         return any(

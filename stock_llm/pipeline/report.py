@@ -1,6 +1,6 @@
-"""What people read at the end: the holdout table, how a run ended, which versions there are.
+"""Reports: the holdout table, the end of a run, what was collected, the list of versions.
 
-In: a scorecard, an `Outcome`, versions. Out: Markdown for files and artifacts, plain text for the terminal. Computes nothing.
+Markdown for files and Prefect artifacts, plain text and tables for the terminal.
 """
 
 from collections.abc import Sequence
@@ -30,46 +30,49 @@ def holdout_table(table: Scores) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def differences(found: dict[str, dict[str, float]]) -> str:
+def differences(gaps: dict[str, dict[str, float]]) -> str:
     """The paired differences with their 95 % intervals, as a Markdown list."""
-    return "\n".join(f"- {name}: {_interval(gap)}" for name, gap in found.items())
+    return "\n".join(f"- {name}: {_interval(gap)}" for name, gap in gaps.items())
 
 
 def judgement(scorecard: Scorecard) -> str:
-    """A version for people who compare it in MLflow: the verdict with its reasons, the table, the differences."""
+    """A version for people who compare it in MLflow: the verdict with its reasons, the table, the
+    differences.
+    """
     head = f"{scorecard.verdict}: {'; '.join(scorecard.reasons)}"
     return f"{head}\n\n{holdout_table(scorecard.table)}\n\n{differences(scorecard.differences)}\n"
 
 
-def markdown(outcome: RunRecord) -> str:
+def markdown(run: RunRecord) -> str:
     """A run for people who look at it in Prefect or MLflow."""
-    notes = "\n".join(f"- {note}" for note in [*outcome.reasons, *outcome.notes])
-    return f"""# stock-llm:v{outcome.version}: {outcome.verdict}
+    notes = "\n".join(f"- {note}" for note in [*run.reasons, *run.notes])
+    return f"""# stock-llm:v{run.version}: {run.verdict}
 
 {notes}
 
-{holdout_table(outcome.table)}
+{holdout_table(run.table)}
 
 Unparseable answers count as wrong. Differences of the challenger's score, 95 % intervals:
 
-{differences(outcome.differences)}
+{differences(run.differences)}
 
 How it was made, and where it is:
 
-- set off by: {outcome.why}
-- learnt from {outcome.train_rows} rows, {outcome.feedback} of them feedback: {outcome.tokens} tokens, loss {outcome.loss:.3f}
-- published as {", ".join(f"`{name}`" for name in outcome.names)} at `{outcome.where}`
-- MLflow: [version {outcome.version}]({_version_page(outcome)}), run `{outcome.run_id}`
-- Modelfile: [{Path(outcome.modelfile).name}]({Path(outcome.modelfile).as_uri()})
-- GGUF: `{outcome.gguf}`
+- set off by: {run.why}
+- trained on {run.train_rows} rows, {run.feedback} of them feedback: {run.tokens} tokens,
+  loss {run.loss:.3f}
+- published as {", ".join(f"`{name}`" for name in run.names)} at `{run.where}`
+- MLflow: [version {run.version}]({_version_page(run)}), run `{run.run_id}`
+- Modelfile: [{Path(run.modelfile).name}]({Path(run.modelfile).as_uri()})
+- GGUF: `{run.gguf}`
 """
 
 
-def outcome(found: RunRecord) -> str:
+def outcome(run: RunRecord) -> str:
     """A run for the person who waited for it, with the next command to try."""
-    cells = _cells(found.table)
+    cells = _cells(run.table)
     names, *numbers = (max(map(len, column)) for column in zip(*cells, strict=True))
-    lines = [
+    table = [
         "  ".join(
             [
                 name.ljust(names),
@@ -78,64 +81,68 @@ def outcome(found: RunRecord) -> str:
         )
         for name, *row in cells
     ]
-    told = [
-        f"learnt      {found.train_rows} rows, {found.feedback} of them feedback: loss {found.loss:.3f}, {found.seconds:.0f} s",
+    lines = [
+        f"learnt      {run.train_rows} rows, {run.feedback} of them feedback: "
+        f"loss {run.loss:.3f}, {run.seconds:.0f} s",
         "",
-        *lines,
+        *table,
         "",
-        f"difference  {'; '.join(f'{name} {_interval(gap)}' for name, gap in _overall(found.differences))}",
-        f"verdict     {found.verdict}: {'; '.join(found.reasons)}",
-        f"version     {found.version} of stock-llm, MLflow run {found.run_id} in {found.registry}",
-        f"published   {', '.join(found.names)} at {found.where}",
-        *(f"            {note}" for note in found.notes),
-        f"next        {_next(found)}",
+        f"difference  {'; '.join(_overall(run.differences))}",
+        f"verdict     {run.verdict}: {'; '.join(run.reasons)}",
+        f"version     {run.version} of stock-llm, MLflow run {run.run_id} in {run.registry}",
+        f"published   {', '.join(run.names)} at {run.where}",
+        *(f"            {note}" for note in run.notes),
+        f"next        {_next(run)}",
     ]
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
-def nothing_new(found: RunRecord) -> str:
+def nothing_new(run: RunRecord) -> str:
     """What to say when the same inputs were judged before."""
     return (
-        f"Nothing new: the same trades, candles, feedback, settings and code were judged on {found.finished_at[:16]} UTC.\n"
-        f"v{found.version} of {found.profile}: {found.verdict}. Published as {', '.join(found.names)} at {found.where}.\n"
-        f"Try: {_next(found)}"
+        "Nothing new: the same trades, candles, feedback, settings and code were judged on "
+        f"{run.finished_at[:16]} UTC.\n"
+        f"v{run.version} of {run.profile}: {run.verdict}. "
+        f"Published as {', '.join(run.names)} at {run.where}.\n"
+        f"Try: {_next(run)}"
     )
 
 
-def history(found: History, new: "Changes", unused: int) -> str:
-    """What was collected and what of it is new, as Markdown; the trades themselves are not shown."""
+def history(collected: History, new: "Changes", unused: int) -> str:
+    """What was collected and what of it is new, as Markdown; no trade itself is shown."""
     lines = [
-        "| | read | kept | set aside | repeated | no event | forgotten |",
+        "| | read | kept | quarantined | repeated | no event | forgotten |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for kind, read in found.rows_read.items():
+    for kind, read in collected.rows_read.items():
         others = (
-            found.rows_quarantined,
-            found.rows_duplicate,
-            found.rows_skipped,
-            found.rows_forgotten,
+            collected.rows_quarantined,
+            collected.rows_duplicate,
+            collected.rows_skipped,
+            collected.rows_forgotten,
         )
-        lines.append(
-            f"| {kind} | {' | '.join(map(str, (read, found.rows_kept[kind], *(one.get(kind, 0) for one in others))))} |"
-        )
+        counts = (read, collected.rows_kept[kind], *(rows.get(kind, 0) for rows in others))
+        lines.append(f"| {kind} | {' | '.join(map(str, counts))} |")
     table = "\n".join(lines)
-    entries = ", ".join(f"{count} {kind}" for kind, count in found.entries.items())
+    entries = ", ".join(f"{count} {kind}" for kind, count in collected.entries.items())
     rules = "\n".join(
-        f"- {rule}: {count}{f', {new.findings[rule]} of them new' if rule in new.findings and new.since else ''}"
-        for rule, count in found.findings_count.items()
+        f"- {rule}: {count}"
+        + (f", {new.findings[rule]} of them new" if rule in new.findings and new.since else "")
+        for rule, count in collected.findings_count.items()
     )
-    return f"""{len(found.symbols)} symbols, {found.first_day} to {found.last_day}; {unused} feedback items are unused.
+    days = f"{collected.first_day} to {collected.last_day}"
+    return f"""{len(collected.symbols)} symbols, {days}; {unused} feedback items are unused.
 
 {table}
 
-{_new(new)} Entries of the ledger: {entries or "none"}, from {len(found.exports)} exports
-({", ".join(sorted({form for forms in found.exports.values() for form in forms}))}).
+{_new(new)} Entries of the ledger: {entries or "none"}, from {len(collected.exports)} exports
+({", ".join(sorted({form for forms in collected.exports.values() for form in forms}))}).
 
-Findings, the text of each in `{found.findings}` and from `stock-llm positions`:
+Findings, the text of each in `{collected.findings}` and from `stock-llm positions`:
 
 {rules or "- none"}
 
-Rows that were set aside, each with its reason: `{found.quarantine}`
+Rows that were quarantined, each with its reason: `{collected.quarantine}`
 """
 
 
@@ -143,21 +150,22 @@ def _new(new: "Changes") -> str:
     """What changed since the last time, in a sentence."""
     if not new.since:
         return f"The first time: {new.trades.added} entries and {new.candles.added} candles."
-    told = [
+    parts = [
         f"{what} {getattr(counts, how)} {how}"
         for what, counts in (("entries", new.trades), ("candles", new.candles))
         for how in ("added", "changed", "gone")
         if getattr(counts, how)
     ]
-    told += [f"{new.quarantined} more rows set aside"] if new.quarantined else []
-    return f"Since {new.since[:16]} UTC: {', '.join(told) or 'nothing new'}."
+    parts += [f"{new.quarantined} more rows quarantined"] if new.quarantined else []
+    return f"Since {new.since[:16]} UTC: {', '.join(parts) or 'nothing new'}."
 
 
 def waiting(unused: int, retrain_after: int) -> str:
     """Whether enough feedback has gathered to train, and how much is missing."""
     if unused > retrain_after:
         return f"{unused} feedback items are unused, more than {retrain_after}: training."
-    return f"{unused} feedback items are unused; {retrain_after + 1 - unused} more are needed before a retrain."
+    missing = retrain_after + 1 - unused
+    return f"{unused} feedback items are unused; {missing} more are needed before a retrain."
 
 
 def versions_table(versions: "Sequence[VersionInfo]") -> "Table":
@@ -182,21 +190,25 @@ def versions_table(versions: "Sequence[VersionInfo]") -> "Table":
     return table
 
 
-def _version_page(found: RunRecord) -> str:
-    """On the registry's server, or on the one that `make up` starts; MLflow hides versions from its first view, GenAI's."""
+def _version_page(run: RunRecord) -> str:
+    """On the registry's server, or on the one that `make up` starts; MLflow hides versions from its
+    first view, GenAI's.
+    """
     server = (
-        found.registry.rstrip("/") if found.registry.startswith("http") else "http://127.0.0.1:5000"
+        run.registry.rstrip("/") if run.registry.startswith("http") else "http://127.0.0.1:5000"
     )
-    return f"{server}/#/models/stock-llm/versions/{found.version}?workflowType=machine_learning"
+    return f"{server}/#/models/stock-llm/versions/{run.version}?workflowType=machine_learning"
 
 
-def _next(found: RunRecord) -> str:
-    model = "" if found.promoted else f" --model {found.names[0]}"
-    return f'stock-llm ask{model} "Analyze {found.symbol}."'
+def _next(run: RunRecord) -> str:
+    model = "" if run.promoted else f" --model {run.names[0]}"
+    return f'stock-llm ask{model} "Analyze {run.symbol}."'
 
 
-def _overall(found: dict[str, dict[str, float]]) -> list[tuple[str, dict[str, float]]]:
-    return [(name, gap) for name, gap in found.items() if name.startswith("challenger - ")]
+def _overall(gaps: dict[str, dict[str, float]]) -> list[str]:
+    return [
+        f"{name} {_interval(gap)}" for name, gap in gaps.items() if name.startswith("challenger - ")
+    ]
 
 
 def _interval(gap: dict[str, float]) -> str:

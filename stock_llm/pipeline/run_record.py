@@ -1,7 +1,6 @@
-"""What a run is about, in one digest, and how it ended: a run with nothing new is over before Prefect or MLflow is imported.
+"""Digest of all that a run depends on, and the record of how the run with that digest ended.
 
-In: settings. Out: the digest of all that a run depends on, and the `Outcome` that was recorded under it in data/runs. Does not
-know how anything is made.
+A run with nothing new ends here, before Prefect or MLflow is imported. Records: data/runs/*.json.
 """
 
 from dataclasses import asdict, dataclass
@@ -29,7 +28,8 @@ class RunRecord:
     Attributes:
         why: what set it off.
         finished_at: ISO 8601, UTC.
-        train_rows, holdout_rows, feedback: rows of the dataset, and how many of them are somebody's feedback.
+        train_rows, holdout_rows, feedback: rows of the dataset, and how many of them are somebody's
+            feedback.
         seconds: how long the training took; 0 where it was read from disk.
         table, differences, verdict, reasons: as the scorecard says.
         names, where, promoted, notes: as the release says.
@@ -64,10 +64,10 @@ class RunRecord:
 
 
 def run_digest(settings: Settings, inputs: str) -> str:
-    """16 hex digits over the inputs, the base, the dials and this program's own code.
+    """16 hex digits over the inputs, the base, the settings and this program's own code.
 
     Args:
-        inputs: what `input_digest` says, or said when the history was collected.
+        inputs: the result of `input_digest`, now or when the history was collected.
 
     Raises:
         InputError: there is no such profile.
@@ -79,7 +79,7 @@ def run_digest(settings: Settings, inputs: str) -> str:
         inputs=inputs,
         profile=profile.model_dump(mode="json"),
         base=_base_marks(local_base(profile, settings.home)),
-        dials=settings.model_dump(
+        settings=settings.model_dump(
             mode="json", include={"holdout_from", "train_rows", "holdout_rows", "seed"}
         ),
         mixed=(_sources(settings), settings.dataset.amount_scale),
@@ -91,7 +91,9 @@ def run_digest(settings: Settings, inputs: str) -> str:
 
 
 def _sources(settings: Settings) -> str:
-    """Digest of other people's data. What reads it takes a second to import, and is not imported where there is none."""
+    """Digest of other people's data. What reads it takes a second to import, and is not imported
+    where there is none.
+    """
     if not settings.dataset.source:
         return ""
     from stock_llm.dataset.sources import mixing
@@ -100,7 +102,9 @@ def _sources(settings: Settings) -> str:
 
 
 def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:
-    """Name, size and time of the base's files: reading all of Mistral-7B would take longer than a person waits."""
+    """Name, size and time of the base's files: reading all of Mistral-7B would take longer than a
+    person waits.
+    """
     if folder is None:
         return []
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -111,7 +115,8 @@ def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:
 
 
 def finished(settings: Settings) -> RunRecord | None:
-    """How the run with these inputs and settings ended; None where there was none, or where its model is gone or damaged.
+    """How the run with these inputs and settings ended; None where there was none, or where its
+    model is gone or damaged.
 
     Raises:
         InputError: there are no inputs, or no such profile.
@@ -127,7 +132,9 @@ def _is_sound(gguf: Path) -> bool:
 
 
 def _is_published(run: RunRecord) -> bool:
-    """Whether the folder still has the model, undamaged; a server is asked only when something is new."""
+    """Whether the folder still has the model, undamaged; a server is asked only when something is
+    new.
+    """
     if "://" in run.where:
         return True
     store = OllamaStore(Path(run.where))

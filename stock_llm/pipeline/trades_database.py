@@ -52,6 +52,7 @@ def fetch_trades(settings: Settings) -> CachedParse:
         source, hash_account, state.get("watermark", ""), settings.path(settings.formats)
     )
     table, rejected = result.imported.table, result.imported.quarantined
+    facts = as_parse_result(result.imported).facts
     last_row = 0
     if before is not None and settings.trades_watermark:
         last_row = state["last_row"]
@@ -60,18 +61,19 @@ def fetch_trades(settings: Settings) -> CachedParse:
         table = pa.concat_tables([old.replace_schema_metadata(), _renumbered(new, last_row)])
         earlier = [QuarantinedRow(**row) for row in state["rejected"]]
         known = {(row.reason, row.raw) for row in earlier}
-        rejected = earlier + [
-            replace(row, row=row.row + last_row)
-            for row in rejected
-            if (row.reason, row.raw) not in known
-        ]
+        fresh = [row for row in rejected if (row.reason, row.raw) not in known]
+        rejected = earlier + [replace(row, row=row.row + last_row) for row in fresh]
+        if not len(new) and not fresh:  # the rows at the watermark are read again each time
+            facts = state["facts"]
     rows = [pc.max(table["source_row"]).as_py() or 0, last_row, *(row.row for row in rejected)]
     rows_kept = pc.count_distinct(table["source_row"]).as_py()
-    facts = as_parse_result(result.imported).facts | {
+    facts |= {
         "rows_read": rows_kept + len(rejected),
         "rows_kept": rows_kept,
         "skipped": {},
     }
+    if before is not None:  # what is read from the watermark on says nothing of the whole
+        facts["notes"] = state["facts"]["notes"]
     new_state = {
         "watermark": result.watermark,
         "facts": facts,

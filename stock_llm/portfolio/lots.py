@@ -83,7 +83,7 @@ class LotBook:
         return sum((lot.quantity for lot in self.lots if lot.worth is None), ZERO)
 
     def trade(self, quantity: Decimal, side: int, worth: Decimal) -> Decimal:
-        """Buy (`side` 1) or sell (-1) units; return how many closed a position of the other side."""
+        """Buy (`side` 1) or sell (-1) units; return how many closed a position the other way."""
         if not self.lots or side == self.side:
             self._open(quantity, side, worth)
             return ZERO

@@ -1,4 +1,4 @@
-"""Matches what exports write (an ISIN, a name, a Kraken pair, a ticker of some exchange) to symbols.
+"""Matches what exports write (an ISIN, a name, a Kraken pair, a ticker) to symbols.
 
 Symbols are those of the candles, where they have one. What was learnt on the way goes into the
 table of instruments.

@@ -61,7 +61,8 @@ def merge_ledger(exports: Sequence[Path], ledger: Path) -> LedgerMerge:
                 select entry_id from entries group by entry_id
                 having count(*) > 1 and count(distinct hash({_CONTENT})) > 1;
             create temp table conflicting as
-                select distinct source_file, source_row from entries semi join contradicting using (entry_id);
+                select distinct source_file, source_row
+                from entries semi join contradicting using (entry_id);
             create view sound as
                 select * from entries anti join conflicting using (source_file, source_row);
             create temp table repeated as
@@ -88,7 +89,7 @@ def merge_ledger(exports: Sequence[Path], ledger: Path) -> LedgerMerge:
 def _count_rows(connection: "DuckDBPyConnection", source: str) -> int:
     """Count the rows of exports that stand behind entries."""
     query = f"select count(*) from (select distinct source_file, source_row from {source})"
-    return connection.execute(query).fetchall()[0][0]
+    return int(connection.execute(query).fetchall()[0][0])
 
 
 def _conflicts(connection: "DuckDBPyConnection") -> list[QuarantinedRow]:
@@ -96,9 +97,13 @@ def _conflicts(connection: "DuckDBPyConnection") -> list[QuarantinedRow]:
         """
         select source_file, source_row, min(contradicting.entry_id),
             string_agg(
-                concat_ws(',', executed_at::date, kind, symbol, isin, quantity, price, amount, currency), '; ' order by entry_id
+                concat_ws(
+                    ',', executed_at::date, kind, symbol, isin, quantity, price, amount, currency
+                ),
+                '; ' order by entry_id
             )
-        from entries semi join conflicting using (source_file, source_row) left join contradicting using (entry_id)
+        from entries semi join conflicting using (source_file, source_row)
+            left join contradicting using (entry_id)
         group by source_file, source_row order by source_file, source_row
         """
     ).fetchall()
@@ -136,9 +141,11 @@ def suspected_duplicates(ledger: Path, names: pa.Table) -> list[Finding]:
         rows = connection.execute(
             f"""
             with events as (
-                select instrument, kind, quantity, round(coalesce(price, amount), 4) as worth, executed_at::date as day,
-                    source_format, arg_min(source_file || ', row ' || source_row, (source_file, source_row)) as place,
-                    count(*) as n
+                select instrument, kind, quantity, round(coalesce(price, amount), 4) as worth,
+                    executed_at::date as day, source_format, count(*) as n,
+                    arg_min(
+                        source_file || ', row ' || source_row, (source_file, source_row)
+                    ) as place
                 from {parquet.rows_of([ledger])} join names using (symbol, isin, name)
                 where kind in ('BUY', 'SELL', 'DIVIDEND')
                 group by all
@@ -147,7 +154,8 @@ def suspected_duplicates(ledger: Path, names: pa.Table) -> list[Finding]:
                 select a.instrument, a.day, least(a.n, b.n) as n, a.source_format as format,
                     b.source_format as other_format, a.place as place, b.place as other_place
                 from events a join events b on a.instrument = b.instrument and a.kind = b.kind
-                    and a.quantity is not distinct from b.quantity and a.worth = b.worth and a.day = b.day
+                    and a.quantity is not distinct from b.quantity and a.worth = b.worth
+                    and a.day = b.day
                     and a.source_format < b.source_format
             )
             select instrument, min(day), max(day), sum(n), format, other_format,
@@ -163,8 +171,9 @@ def suspected_duplicates(ledger: Path, names: pa.Table) -> list[Finding]:
             last_day=last.isoformat(),
             rows=int(count),
             factor=1.0,
-            text=f"{count} entries of {name} are also in {other_name}, the first in {place} and in {other_place}; all"
-            " are counted. If they are the same trades, take one of the files out",
+            text=f"{count} entries of {name} are also in {other_name}, the first in {place} and in"
+            f" {other_place}; all are counted. If they are the same trades, take one of the files"
+            " out",
         )
         for instrument, first, last, count, name, other_name, place, other_place in rows
     ]

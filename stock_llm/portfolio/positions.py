@@ -58,7 +58,7 @@ POSITION_SCHEMA = pa.schema(
 """One row per instrument and currency.
 
 - `quantity`: today's units, negative when they are owed; `unknown_cost`: units of it whose cost
-  nobody knows.
+  is unknown.
 - `cost`, `sold_cost`: of the units of known cost that are held, and of those that were sold; gains
   divided by them are returns.
 - `value`: at the last close, on `value_day`; null without candles. `unrealised` is what it exceeds
@@ -174,7 +174,7 @@ def _families(
         batches = connection.sql(query).to_arrow_reader(parquet.BATCH_ROWS)
         rows = chain.from_iterable(_rows(batch) for batch in batches)
         for _, own in groupby(rows, key=itemgetter(0)):
-            yield [_event(*values, renames=renames) for _, *values in own]
+            yield [_event(renames, *values) for _, *values in own]
 
 
 def _rows(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
@@ -193,6 +193,7 @@ def _family_names(known: Instruments) -> dict[str, str]:
 
 
 def _event(
+    renames: Mapping[str, InstrumentLine],
     instrument: str,
     at: datetime,
     rank: int,
@@ -206,7 +207,6 @@ def _event(
     tax: Decimal,
     ratio: Decimal | None,
     currency: str,
-    renames: Mapping[str, InstrumentLine],
 ) -> Event:
     day = at.date()
     if (line := renames.get(instrument)) and line.day and day < line.day:

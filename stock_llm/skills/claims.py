@@ -50,7 +50,8 @@ _WORDS = {
     "OVERBOUGHT": r"overbought|ซื้อมากเกินไป",
     "OVERSOLD": r"oversold|ขายมากเกินไป",
     "NEUTRAL": r"neutral|เป็นกลาง",
-    "up": r"above|over|higher than|greater than|more than|exceed(?:s|ed|ing)?|beyond|atop|tops|สูงกว่า|มากกว่า|เหนือ|เกิน",
+    "up": r"above|over|higher than|greater than|more than|exceed(?:s|ed|ing)?|beyond|atop|tops"
+    r"|สูงกว่า|มากกว่า|เหนือ|เกิน",
     "down": r"below|beneath|under(?:neath)?|lower than|less than|smaller than|ต่ำกว่า|น้อยกว่า|ใต้",
     "inside": r"inside|within|อยู่ใน|ภายใน",
     "outside": r"outside|นอก",

@@ -1,0 +1,1 @@
+"""Where things are kept: databases, atomic writes, checksums, Parquet, parsed files, quarantine."""

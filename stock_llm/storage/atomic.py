@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old file or the new one, never half of it, whatever ends the writer."""
+"""Atomic writes: a reader sees the old file or the new one, whatever ends the writer."""
 
 import os
 import secrets
@@ -37,7 +37,7 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Flush a finished file or folder to the disk and rename it to `path`, then flush its parent."""
+    """Flush a finished file or folder to the disk, rename it to `path`, then flush its parent."""
     for inner in sorted(temporary.rglob("*"), reverse=True):
         _flush(inner)
     _flush(temporary)

@@ -1,4 +1,4 @@
-"""SHA-256 of values and files, and files that carry their own: a byte that changed is noticed where a file is read."""
+"""SHA-256 of values and files, and files that carry checksums to be checked when they are read."""
 
 import hashlib
 import json
@@ -11,11 +11,15 @@ from typing import Any
 from stock_llm.storage.atomic import atomic_path, atomic_write
 
 LARGE = 64 << 20
-"""Bytes above which a file counts as unchanged while it has the size and the time that were recorded."""
+"""Bytes above which a file counts as unchanged while it has the size and the time that were
+recorded.
+"""
 
 
 def digest_of(**parts: Any) -> str:
-    """First 16 hex digits of the SHA-256 over `parts` as canonical JSON (64 bits: ample for one user's artifacts)."""
+    """First 16 hex digits of the SHA-256 over `parts` as canonical JSON (64 bits: ample for one
+    user's artifacts).
+    """
     return _json_sha256(parts)[:16]
 
 
@@ -42,7 +46,9 @@ def _sha256_of_state(path: Path, *_state: int) -> str:
 
 
 def files_sha256(paths: Iterable[Path], root: Path) -> str:
-    """One SHA-256 over the names (relative to `root`) and bytes of several files, whatever order they come in."""
+    """One SHA-256 over the names (relative to `root`) and bytes of several files, whatever order
+    they come in.
+    """
     lines = (f"{path.relative_to(root).as_posix()}\0{file_sha256(path)}\n" for path in paths)
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
@@ -62,7 +68,8 @@ def write_checksums(file: Path) -> None:
 
 
 def find_damage(file: Path, whole: bool = False) -> str:
-    """What is wrong with the files that `write_checksums` recorded in `file`, in words; empty where nothing is.
+    """What is wrong with the files that `write_checksums` recorded in `file`, in words; empty where
+    nothing is.
 
     Args:
         whole: read large files too, though they have the size and the time that were recorded.
@@ -97,9 +104,11 @@ def write_record(path: Path, values: dict[str, Any], *, durable: bool = True) ->
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """What `write_record` wrote; None where there is nothing, or where it is damaged, which is said in one line."""
+    """What `write_record` wrote; None where there is nothing, or where it is damaged, which is said
+    in one line.
+    """
     try:
-        values = json.loads(path.read_bytes())
+        values: dict[str, Any] = json.loads(path.read_bytes())
         if values.pop("sha256") == _json_sha256(values):
             return values
     except FileNotFoundError:

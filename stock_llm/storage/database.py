@@ -75,7 +75,7 @@ def open_sqlite(path: Path) -> sqlite3.Connection:
 
 
 def prepare_connection(connection: sqlite3.Connection) -> None:
-    """Make a connection wait for locks, keep foreign keys, and use WAL, where readers never wait."""
+    """Make a connection wait for locks, keep foreign keys, and use WAL: readers never wait."""
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
     deadline = time.monotonic() + BUSY_SECONDS
     while connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):

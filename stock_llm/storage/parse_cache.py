@@ -67,8 +67,8 @@ def load_or_parse(folder: Path, digest: str, parse: Callable[[], ParseResult]) -
         return CachedParse(table, result.rejected, result.facts, fresh=True)
     os.utime(table)
     os.utime(beside)
-    rejected = [QuarantinedRow(**row) for row in record["rejected"]]
-    return CachedParse(table, rejected, record["facts"], fresh=False)
+    quarantined = [QuarantinedRow(**row) for row in record["rejected"]]
+    return CachedParse(table, quarantined, record["facts"], fresh=False)
 
 
 def prune(folder: Path, used: Iterable[Path]) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stock_llm.errors import InputError
-from stock_llm.tabular.table import as_mask, map_distinct, trimmed
+from stock_llm.tabular.table import as_mask, map_distinct
 from stock_llm.tabular.text import without_accents
 
 _LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs")
@@ -90,7 +90,7 @@ def date_order(columns: Iterable[pa.Array], path: Path) -> str:
     day_first = month_first = 0
     example = ""
     for column in columns:
-        texts = pc.replace_substring_regex(trimmed(column), r".*\bas of ", "")
+        texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(column), r".*\bas of ", "")
         either = pc.match_substring_regex(texts, _EITHER)
         if not pc.any(either, min_count=0).as_py():
             continue
@@ -129,7 +129,7 @@ def read_dates(
         zone: IANA zone of times without one; empty: UTC.
         zones: the same for each row, instead of `zone`.
     """
-    texts = trimmed(texts)
+    texts = pc.utf8_trim_whitespace(texts)
     size = len(texts)
     if (days := _plain_days(texts)) is not None:
         no = np.zeros(size, bool)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stock_llm.tabular.table import as_mask, map_distinct, trimmed
+from stock_llm.tabular.table import as_mask, map_distinct
 
 MONEY = pa.decimal128(38, 12)
 FACTOR = pa.decimal256(27, 12)
@@ -24,65 +24,12 @@ FACTOR = pa.decimal256(27, 12)
 LARGEST = Decimal(10) ** 13
 ZERO = pa.scalar(Decimal(0), FACTOR)
 
-FIAT = frozenset(
-    (
-        *(
-            "AED",
-            "ARS",
-            "AUD",
-            "BGN",
-            "BRL",
-            "CAD",
-            "CHF",
-            "CLP",
-            "CNH",
-            "CNY",
-            "COP",
-            "CZK",
-            "DKK",
-            "EGP",
-            "EUR",
-            "GBP",
-        ),
-        *(
-            "GBX",
-            "HKD",
-            "HUF",
-            "IDR",
-            "ILS",
-            "INR",
-            "ISK",
-            "JPY",
-            "KRW",
-            "KWD",
-            "KZT",
-            "MXN",
-            "MYR",
-            "NOK",
-            "NZD",
-            "PEN",
-        ),
-        *(
-            "PHP",
-            "PKR",
-            "PLN",
-            "QAR",
-            "RON",
-            "RSD",
-            "RUB",
-            "SAR",
-            "SEK",
-            "SGD",
-            "THB",
-            "TRY",
-            "TWD",
-            "UAH",
-            "USD",
-            "UYU",
-        ),
-        *("VND", "ZAR"),
-    )
-)
+FIAT = frozenset((
+    "AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNH", "CNY", "COP", "CZK", "DKK",
+    "EGP", "EUR", "GBP", "GBX", "HKD", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KRW", "KWD",
+    "KZT", "MXN", "MYR", "NOK", "NZD", "PEN", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "RUB",
+    "SAR", "SEK", "SGD", "THB", "TRY", "TWD", "UAH", "USD", "UYU", "VND", "ZAR",
+))  # fmt: skip
 """Currencies that accounts are kept in, GBX for pence. Not all of ISO 4217: MNT, SCR and TOP are
 coins to an exchange."""
 
@@ -113,7 +60,9 @@ def bare(texts: pa.Array) -> pa.Array:
     if pc.all(pc.match_substring_regex(texts, _PLAIN), min_count=0).as_py():
         return texts
     texts = pc.replace_substring(texts, "−", "-")
-    texts = pc.if_else(pc.is_in(pc.utf8_lower(trimmed(texts)), pa.array(_NOTHING)), "", texts)
+    texts = pc.if_else(
+        pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), pa.array(_NOTHING)), "", texts
+    )
     texts = pc.replace_substring_regex(texts, r"^[\s\x{a0}]*[A-Z]{3}\b|\b[A-Z]{3}[\s\x{a0}]*$", "")
     texts = pc.replace_substring_regex(texts, r"[€$£¥₹₽฿₩\s'’\x{a0}\x{202f}]|zł", "")
     texts = pc.replace_substring_regex(texts, r"^\((.*)\)$", r"-\1")
@@ -125,17 +74,12 @@ def decimal_sign(columns: Iterable[pa.Array]) -> str:
     both."""
     comma = point = False
     for column in columns:
-        if not _any(pc.match_substring_regex(column, r"[.,]\d")):
-            continue
-        texts = bare(column)
-        sure = pc.invert(pc.match_substring_regex(texts, _EITHER_WAY))
-        comma = comma or _any(pc.and_(sure, pc.match_substring_regex(texts, _DECIMAL_COMMA)))
-        point = point or _any(pc.and_(sure, pc.match_substring_regex(texts, _DECIMAL_POINT)))
+        if as_mask(pc.match_substring_regex(column, r"[.,]\d")).any():
+            texts = bare(column)
+            texts = texts.filter(pc.invert(pc.match_substring_regex(texts, _EITHER_WAY)))
+            comma |= bool(as_mask(pc.match_substring_regex(texts, _DECIMAL_COMMA)).any())
+            point |= bool(as_mask(pc.match_substring_regex(texts, _DECIMAL_POINT)).any())
     return "" if comma == point else "," if comma else "."
-
-
-def _any(mask: pa.Array) -> bool:
-    return bool(pc.any(mask, min_count=0).as_py())
 
 
 @dataclass(frozen=True)
@@ -197,7 +141,9 @@ def plain_floats(texts: pa.Array) -> np.ndarray:
 def _with_points(columns: dict[str, pa.Array], sign: str, separator: str) -> dict[str, pa.Array]:
     """Writes numbers with a point before their decimals and nothing else; `?` where that cannot be
     told."""
-    odd = any(_any(pc.match_substring_regex(column, r",|\..*\.")) for column in columns.values())
+    odd = any(
+        as_mask(pc.match_substring_regex(column, r",|\..*\.")).any() for column in columns.values()
+    )
     if not odd and sign != ",":
         return columns
     either, comma, point = (

@@ -168,11 +168,6 @@ def _block(
     )
 
 
-def trimmed(texts: pa.Array) -> pa.Array:
-    """Removes white space at both ends, non-breaking space included."""
-    return pc.utf8_trim_whitespace(texts)
-
-
 def map_distinct(texts: pa.Array, change: Callable[[str], str]) -> pa.Array:
     """Applies `change` once to each distinct text."""
     encoded = texts.dictionary_encode()

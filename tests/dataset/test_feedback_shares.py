@@ -1,13 +1,21 @@
 """One user other than the owner, and one ticker, have at most their share of feedback's weight."""
 
+import random
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
+from stock_llm.dataset.feedback_rows import feedback_rows
 from stock_llm.dataset.feedback_shares import limit_shares
+from stock_llm.dataset.leakage.overlap import OverlapIndex
+from stock_llm.dataset.privacy.redaction import Redactor
 from stock_llm.feedback.item import OWNER, FeedbackItem
+from stock_llm.feedback.store import FeedbackStore
 from stock_llm.skills import follow
+
+_CHANCE = random.Random(3)
+WORDS = ["".join(_CHANCE.choices("abcdefghijklmnopqrstuvwxyz", k=9)) for _ in range(200)]
 
 
 def rows(count, user=OWNER, ticker="ORCA"):
@@ -96,6 +104,44 @@ def test_the_shares_are_settings():
     given = [*rows(300, "mallory", "KESTRO"), *owners(130)]
     assert shares(given, "user", user_share=0.1)["mallory"] == 0.1
     assert limited(given, 1.0, 1.0) == [row for row, _ in given]
+
+
+def test_a_flood_through_the_store_changes_the_training_weight_little(tmp_path):
+    """300 corrections of one user on one ticker took 693 of 1,084 of the weight."""
+    store = FeedbackStore(f"sqlite:///{tmp_path}/f.db")
+    honest = [
+        FeedbackItem(
+            id=f"own-{number}",
+            instruction=f"What about OWN{number % 12}, case {WORDS[number]}?",
+            response="Trend: UP",
+            correction=f"Think of {WORDS[number]} first, then of {WORDS[-1 - number]}, and wait.",
+            symbol=f"OWN{number % 12}",
+        )
+        for number in range(60)
+    ]
+    flood = [
+        FeedbackItem(
+            id=f"flood-{number}",
+            instruction=f"KESTRO, {WORDS[number % 120]} and {WORDS[number // 120]}?",
+            response="Trend: UP",
+            correction=f"Sell KESTRO for {WORDS[number % 120]}, {WORDS[-1 - number // 120]}, now.",
+            symbol="KESTRO",
+            user="mallory",
+        )
+        for number in range(300)
+    ]
+    store.add(honest)
+    assert store.add(flood).waiting == 250
+    assert store.unused(sample=True) == 110
+    for accepted in (False, True):
+        if accepted:
+            store.accept(item.id for group in store.waiting() for item in group.items)
+        sorted_out = feedback_rows(store.all(sample=True), OverlapIndex(), Redactor())
+        users = {item.id: item.user for item in sorted_out.preferred}
+        weights = Counter()
+        for row in limit_shares(sorted_out.learnt, sorted_out.preferred, 0.3, 0.3):
+            weights[users[row.source["ref"]]] += row.weight
+        assert 0 < weights["mallory"] <= 0.3 * weights.total()
 
 
 def test_other_rows_keep_their_weights():

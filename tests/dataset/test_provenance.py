@@ -48,7 +48,7 @@ def test_every_row_leads_to_its_lines(built):
             found = {origin.what: origin for origin in origins(row, history, (), hashed(settings))}
             seen.add(row.source["kind"])
             if row.source["kind"] == "feedback":
-                assert row.source["ref"] in found["feedback"].said
+                assert row.source["ref"] in found["feedback"].text
             elif row.skill in ("code", "general"):
                 assert not found
             elif row.source["kind"] == "positions":

@@ -443,3 +443,42 @@ def test_hostile_text_is_read_in_linear_time():
 
 def test_marks_are_listed_once():
     assert len(set(MARKS)) == len(MARKS)
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("acct ends 7788991", "acct ends [ACCOUNT]"),
+        ("account ending in 4321", "account ending in [ACCOUNT]"),
+        ("last four digits of my account: 4321", "last four digits of my account: [ACCOUNT]"),
+        ("acct. ****7788991", "acct. ****[ACCOUNT]"),
+        ("บัญชีลงท้ายด้วย 7788991", "บัญชีลงท้ายด้วย [ACCOUNT]"),
+        ("accounts ending 7788991 and 7788992", "accounts ending [ACCOUNT] and [ACCOUNT]"),
+        ("my card ends 4242", "my card ends [CARD]"),
+        ("passport no. AA1234567 expires", "passport no. [PASSPORT] expires"),
+        ("Reisepass C01X00T47", "Reisepass [PASSPORT]"),
+        ("หนังสือเดินทาง AA1234567", "หนังสือเดินทาง [PASSPORT]"),
+        ("P<THASOMCHAI<<JAIDEE<<<<<<<<<<<", "[PASSPORT]"),
+        ("driver's license D1234567", "driver's license [ID]"),
+        ("tax id 12-3456789", "tax id [ID]"),
+        ("DNI 12345678Z is mine", "DNI [ID] is mine"),
+    ],
+)
+def test_parts_of_numbers_passports_and_identity_numbers_are_found(text, redacted):
+    assert Redactor().text(text) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The portfolio ends 2025 up 12%",
+        "account ends the year at 12500 USD",
+        "accounts ending 2025-12-31",
+        "Passport Capital holds 250000 shares",
+        "TIN ORE closed at 12345678 shares",
+        "Visa closed at 312.45, revenue 8985000000",
+        "card ends 2025",
+    ],
+)
+def test_years_amounts_and_names_of_companies_stay(text):
+    assert Redactor().text(text) == text

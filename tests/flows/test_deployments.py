@@ -139,22 +139,22 @@ def test_the_schedules_are_in_utc_and_active(server):
 
 
 def test_collect_ends_well(server, dials):
-    run = server.set_off("collect", {"dials": dials})
+    run = server.set_off("collect", {"overrides": dials})
     state = server.end_of(run, 180)
     assert state["type"] == "COMPLETED", state
     assert "| trades | 700 |" in server.artifact_of(run)
 
 
 def test_retrain_with_too_little_feedback_ends_well(server, dials):
-    run = server.set_off("retrain", {"dials": dials | {"retrain_after": 100_000}})
+    run = server.set_off("retrain", {"overrides": dials | {"retrain_after": 100_000}})
     state = server.end_of(run, 180)
     assert state["type"] == "COMPLETED", state
     assert "more are needed before a retrain" in server.artifact_of(run)
 
 
 def test_train_ends_well_and_a_second_run_of_it_at_the_same_time_is_cancelled(server, dials):
-    run = server.set_off("train", {"dials": dials, "why": "the UI"})
-    second = server.set_off("train", {"dials": dials, "why": "the UI, impatient"})
+    run = server.set_off("train", {"overrides": dials, "why": "the UI"})
+    second = server.set_off("train", {"overrides": dials, "why": "the UI, impatient"})
     states = [server.end_of(one, 900) for one in (run, second)]
     assert sorted(state["type"] for state in states) == ["CANCELLED", "COMPLETED"], states
     done = run if states[0]["type"] == "COMPLETED" else second
@@ -164,6 +164,6 @@ def test_train_ends_well_and_a_second_run_of_it_at_the_same_time_is_cancelled(se
     settings = load_settings(**dials)
     assert [version.number for version in registry.versions(settings)] == [1]
 
-    again = server.set_off("train", {"dials": dials})
+    again = server.set_off("train", {"overrides": dials})
     assert server.end_of(again, 180)["type"] == "COMPLETED"
     assert server.artifact_of(again).startswith("Nothing new")

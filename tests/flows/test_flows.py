@@ -124,13 +124,13 @@ def stages(settings, monkeypatch):
 def store(settings):
     store = FeedbackStore(settings.url(settings.feedback_url))
     store.add(
-        FeedbackItem(id=name, instruction="q", response="a", thumb="up")
+        FeedbackItem(id=name, instruction="q", response=f"answer {name}", thumb="up")
         for name in ("a", "b", "waits")
     )
     return store
 
 
-def dials(settings):
+def overrides(settings):
     return settings.model_dump(mode="json", exclude_unset=True)
 
 
@@ -165,7 +165,7 @@ def test_a_run_tells_what_it_did_and_the_next_finds_nothing_new(settings, stages
     assert flows.train.train_with(settings, why="again") == outcome
     assert stages.trained == 1
     assert artifact("train").startswith("Nothing new")
-    store.add([FeedbackItem(instruction="q", response="a", rating=1)])
+    store.add([FeedbackItem(instruction="q", response="another", rating=1)])
     assert flows.train.train_with(settings, why="feedback").version == 2
 
 
@@ -218,13 +218,13 @@ def test_two_at_once_become_one(settings, stages):
 
 def test_retrain_says_how_much_is_missing_then_trains(settings, stages, store):
     settings = settings.model_copy(update={"retrain_after": 3})
-    assert flows.retrain.retrain(dials(settings) | {"retrain_after": 3}) is None
+    assert flows.retrain.retrain(overrides(settings) | {"retrain_after": 3}) is None
     assert artifact("retrain") == "3 feedback items are unused; 1 more are needed before a retrain."
     assert stages.trained == 0
-    store.add([FeedbackItem(instruction="q", response="a", rating=5)])
-    outcome = flows.retrain.retrain(dials(settings) | {"retrain_after": 3})
+    store.add([FeedbackItem(instruction="q", response="another", rating=5)])
+    outcome = flows.retrain.retrain(overrides(settings) | {"retrain_after": 3})
     assert (outcome.version, outcome.why) == (1, "4 unused feedback items")
-    assert flows.retrain.retrain(dials(settings) | {"retrain_after": 3}) is None
+    assert flows.retrain.retrain(overrides(settings) | {"retrain_after": 3}) is None
     assert artifact("retrain").startswith("1 feedback items are unused; 3 more")
 
 
@@ -232,7 +232,7 @@ def test_retrain_says_how_much_is_missing_then_trains(settings, stages, store):
 def test_retrain_does_not_try_a_rejected_plan_again(settings, stages):
     stages.verdict = "reject"
     for _ in range(2):
-        assert flows.retrain.retrain(dials(settings)).verdict == "reject"
+        assert flows.retrain.retrain(overrides(settings)).verdict == "reject"
     assert stages.trained == 1
 
 
@@ -240,7 +240,7 @@ def test_retrain_does_not_try_a_rejected_plan_again(settings, stages):
 def test_collect_shows_what_was_read_and_set_aside(settings):
     with (settings.home / "trades.csv").open("a") as trades:
         trades.write("2024-03-01,ABC,BUY,4,10.5\n2024-03-01,ABC,PERHAPS,3,10.5\n")
-    history = flows.collect.collect(dials(settings))
+    history = flows.collect.collect(overrides(settings))
     assert history.rows_quarantined["trades"] == 1
     shown = artifact("collect")
     assert (
@@ -251,12 +251,12 @@ def test_collect_shows_what_was_read_and_set_aside(settings):
     assert "The first time: 2 entries and 1 candles." in shown
     with (settings.home / "trades.csv").open("a") as trades:
         trades.write("2024-03-01,ABC,SELL,4,10.5\n")
-    flows.collect.collect(dials(settings))
+    flows.collect.collect(overrides(settings))
     assert "UTC: entries 1 added." in artifact("collect")
-    flows.collect.collect(dials(settings))
+    flows.collect.collect(overrides(settings))
     assert "UTC: nothing new." in artifact("collect")
 
 
 def test_a_profile_given_to_the_flow_wins(settings):
     with pytest.raises(InputError, match="no profile 'other'"):
-        flows.train.train(profile="other", dials=dials(settings))
+        flows.train.train(profile="other", overrides=overrides(settings))

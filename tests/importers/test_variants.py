@@ -438,10 +438,10 @@ def held(texts: list[str], tmp_path: Path) -> dict[str, Decimal]:
             worth = (one.quantity, one.price, one.amount)
             events.append(
                 Event(
-                    order,
-                    one.executed_at.date(),
                     one.entry_id,
                     one.symbol,
+                    one.executed_at.date(),
+                    order,
                     one.kind,
                     one.asset_class,
                     *worth,

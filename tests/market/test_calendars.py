@@ -144,7 +144,9 @@ def test_old_histories_have_calendars_too():
     "code", sorted({*calendars.EXCHANGE_BY_SUFFIX.values(), "24/5", "24/7", "CMES"})
 )
 def test_every_calendar_tells_the_last_years(code):
-    """Tel Aviv's, Athens's and Bucharest's cannot be built by exchange_calendars 4.13 with pandas 3.1."""
+    """Tel Aviv's, Athens's and Bucharest's cannot be built by exchange_calendars 4.13 with pandas
+    3.1.
+    """
     sessions = calendars.sessions(code, np.datetime64("2022-01-01"), np.datetime64("2025-12-31"))
     if sessions is None:
         assert code in ("XTAE", "ASEX", "XBSE")

@@ -1,4 +1,6 @@
-"""Fetching candles: the real libraries against answers of the documented shape, on loopback or from a session; no network."""
+"""Fetching candles: the real libraries against answers of the documented shape, on loopback or from
+a session; no network.
+"""
 
 import json
 import sys
@@ -169,7 +171,9 @@ def test_a_symbol_that_yahoo_does_not_know_is_not_asked_for_again():
 
 @dataclass
 class Alpaca:
-    """Alpaca's data server: two bars a page, adjusted as asked; `fails` are statuses that it answers first."""
+    """Alpaca's data server: two bars a page, adjusted as asked; `fails` are statuses that it
+    answers first.
+    """
 
     url: str = ""
     fails: list[int] = field(default_factory=list)

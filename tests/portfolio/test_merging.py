@@ -1,4 +1,6 @@
-"""One ledger of many exports: nothing counted twice, no order of files matters, contradictions and doubles are told."""
+"""One ledger of many exports: nothing counted twice, no order of files matters, contradictions and
+doubles are told.
+"""
 
 import itertools
 from datetime import UTC, datetime

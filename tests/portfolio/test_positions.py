@@ -1,4 +1,6 @@
-"""Positions of whole ledgers: splits, transfers, mergers, pence, currencies, shorts; checked by hand."""
+"""Positions of whole ledgers: splits, transfers, mergers, pence, currencies, shorts; checked by
+hand.
+"""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal

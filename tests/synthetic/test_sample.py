@@ -81,7 +81,9 @@ def test_the_investor_trades_inside_the_candle_and_sells_only_what_is_held():
 
 
 def test_the_habit_can_be_recognised():
-    """Purchases in uptrends far outnumber what chance would give: the share of all sessions in an uptrend."""
+    """Purchases in uptrends far outnumber what chance would give: the share of all sessions in an
+    uptrend.
+    """
     reading = candle_table.read_candles(sorted((COMMITTED / "candles").glob("*.csv")), COMMITTED)
     lines = (COMMITTED / "trades.csv").read_text(encoding="utf-8").splitlines()[1:]
     bought = [line.split(",") for line in lines if ",BUY," in line]

@@ -1,4 +1,6 @@
-"""The collect stage: counts that add up, the same bytes for the same input, nothing private, and refusals that help."""
+"""The collect stage: counts that add up, the same bytes for the same input, nothing private, and
+refusals that help.
+"""
 
 import hashlib
 import multiprocessing
@@ -110,7 +112,7 @@ def test_anything_new_is_another_digest(home, changed):
 def test_feedback_is_carried_over(home):
     settings = settings_of(home)
     FeedbackStore(settings.url(settings.feedback_url)).add(
-        [FeedbackItem(id=name, instruction="x", response="y", thumb="up") for name in ("b", "a")]
+        [FeedbackItem(id=name, instruction=name, response="y", thumb="up") for name in ("b", "a")]
     )
     history = collect.fn(settings)
     assert history.feedback_ids == ["a", "b"]

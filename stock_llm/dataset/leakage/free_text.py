@@ -102,8 +102,9 @@ def _templates() -> frozenset[str]:
         for base, rsi, macd in ((120.0, 20.0, -1.0), (95.0, 50.0, 1.0), (80.0, 80.0, 1.0))
     )
     builders = (
-        statements.sma50, statements.sma20, statements.rsi, statements.macd, statements.bands, statements.volume,
-        statements.atr, statements.resistance, statements.support, statements.stop,
+        statements.sma50, statements.sma20, statements.rsi, statements.macd, statements.bands,
+        statements.volume, statements.atr, statements.resistance, statements.support,
+        statements.stop,
     )  # fmt: skip
     sentences = {
         sentence(seen, language)

@@ -93,7 +93,10 @@ _TOKEN_BEFORE, _TOKEN_AFTER = re.compile(r"[A-Za-z0-9]*$"), re.compile(r"^[A-Za-
 _CURRENCY = r"usd|thb|eur|gbp|jpy"
 _UNIT = rf"(?:shares|units|contracts|{_CURRENCY}|dollars?|baht|บาท|หุ้น|ดอลลาร์|%)"
 _SECURITY = r"\b(?:cusip|sedol|isin|wkn|cik)\b"
-_BETWEEN = r"(?:[ :=(]|\b(?:is|was|of|at|to|about|around|over|rose|fell|reached|hit)\b|ซื้อขาย|ตลาด|รวม|หุ้น|อยู่ที่|ที่|เป็น)*"
+_BETWEEN = (
+    r"(?:[ :=(]|\b(?:is|was|of|at|to|about|around|over|rose|fell|reached|hit)\b"
+    r"|ซื้อขาย|ตลาด|รวม|หุ้น|อยู่ที่|ที่|เป็น)*"
+)
 _SECURITY_BEFORE = re.compile(rf"{_SECURITY}{_BETWEEN}$", re.IGNORECASE)
 _AMOUNT_BEFORE = re.compile(
     rf"(?:{_SECURITY}|\b(?:volume|vol|turnover|revenues?|sales|cap|capitali[sz]ation|assets|debt|"
@@ -168,24 +171,30 @@ def _in_part(word: str) -> dict[str, str]:
 _ACCOUNT = {
     **_in_part(_ACCOUNT_WORD),
     "another": rf"\[ACCOUNT\]{_AND}\K{_NO_DATE}{_NO_ROUND}\d(?:[ -]?\d){{5,}}{_END}{_NO_AMOUNT}",
-    "named": rf"{_NAMED}(?:[A-Z]{{0,6}}-?(?:\d[A-Z]{{0,2}}(?: ?[-/] ?)?){{5,}}\d[A-Z\d]*|(?:\d(?: ?[-/] ?| )?{_NO_DATE}){{7,}}\d"
+    "named": rf"{_NAMED}(?:[A-Z]{{0,6}}-?(?:\d[A-Z]{{0,2}}(?: ?[-/] ?)?){{5,}}\d[A-Z\d]*"
+    rf"|(?:\d(?: ?[-/] ?| )?{_NO_DATE}){{7,}}\d"
     rf"|[A-Z]{{1,6}}-?(?:\d[A-Z]{{0,2}}-?){{4,}}\d[A-Z\d]*){_END}{_NO_AMOUNT}",
-    "broker's form": r"(?<![A-Z\d])(?:(?:D[UF] ?|U|F(?!\d+ (?:shares|units|contracts)))\d{6,9}|[XYZ]\d{8})(?!\d)"
+    "broker's form": r"(?<![A-Z\d])(?:(?:D[UF] ?|U|F(?!\d+ (?:shares|units|contracts)))\d{6,9}"
+    r"|[XYZ]\d{8})(?!\d)"
     r"|(?<![A-Z\d])(?:PA\d[A-Z\d]{9}|\d[A-Z]{2}\d{5})(?![A-Z\d])",
     "long": rf"{_START}(?![1-9]\d{{0,3}}0+(?!\d))\d{{10,}}{_END}",
-    "in groups": r"(?<![\d.-])(?!\d{4}-\d\d-\d\d)(?=[\d ]{1,20}-[\d ]{1,20}-)(?=(?:(?: ?- ?| )?\d){10,19}(?![\d-]))"
+    "in groups": r"(?<![\d.-])(?!\d{4}-\d\d-\d\d)(?=[\d ]{1,20}-[\d ]{1,20}-)"
+    r"(?=(?:(?: ?- ?| )?\d){10,19}(?![\d-]))"
     r"\d{1,6}(?:(?: ?- ?| )(?!\d{4}-\d\d-\d\d)\d{1,6}){2,6}(?![\d-]|\.\d)",
 }
 
 _PHONE = {
     "Thai mobile": rf"{_START}0[689]{_GAP}\d{_GAP}\d{{3}}{_GAP}\d{{4}}{_END}"
     rf"|{_START}(?!\d\d[-./]\d\d[-./]\d{{4}}(?!\d))0 ?[689](?:{_GAP}\d){{8}}{_END}",
-    "Thai landline": rf"{_START}0(?:2{_GAP}\d{{3}}{_GAP}\d{{4}}|[3-57]\d{_GAP}\d{{3}}{_GAP}\d{{3}}){_END}",
+    "Thai landline": rf"{_START}0(?:2{_GAP}\d{{3}}{_GAP}\d{{4}}"
+    rf"|[3-57]\d{_GAP}\d{{3}}{_GAP}\d{{3}}){_END}",
     "North American": rf"{_START}(?![01]\d[05]-\d\d[05]-\d{{3}}[05]{_END})"
     rf"(?:\(\d{{3}}\) ?\d{{3}}[ .-]\d{{4}}|\d{{3}} ?([-./]) ?\d{{3}} ?\1 ?\d{{4}}){_END}",
-    "abroad": rf"(?<![\d.])\+(?=(?:[ ()/-]{{0,3}}\d){{9,15}}(?!\d))\d{{1,3}}(?:[ /-]{{0,3}}\(?\d{{1,12}}\)?){{1,7}}{_END}"
+    "abroad": rf"(?<![\d.])\+(?=(?:[ ()/-]{{0,3}}\d){{9,15}}(?!\d))"
+    rf"\d{{1,3}}(?:[ /-]{{0,3}}\(?\d{{1,12}}\)?){{1,7}}{_END}"
     rf"|(?<![\d.])\+\d{{1,3}}(?:\.\d{{2,4}}){{3,4}}{_END}",
-    "named": r"(?:\b(?:phone|(?!(?-i:TEL) \d{7}(?!\d))tel|telephone|telefon|mobile|cell|whatsapp|fax|call (?:me|us)(?: at| on)?)"
+    "named": r"(?:\b(?:phone|(?!(?-i:TEL) \d{7}(?!\d))tel|telephone|telefon|mobile|cell|whatsapp|fax"
+    r"|call (?:me|us)(?: at| on)?)"
     rf"\b|โทรศัพท์|โทร|มือถือ|เบอร์)\.?{_IS}\K{_NO_DATE}\+?\d(?:[ "
     rf"()/-]{{0,3}}\d){{6,14}}{_END}{_NO_AMOUNT}",
 }
@@ -240,7 +249,8 @@ _CARD_WITH_CHECK = (
     rf"|{_START}(?=\d{{3,}} \d{{3,}}{_END})[3-6](?: ?\d){{14,15}}{_END}"
 )
 _CARD_SHAPE = {
-    "in fours": rf"{_START}(?:[3-6]\d{{3}}|2[2-7]\d\d)(?:{_PART}\d{{4}}){{3}}(?!{_GAP}\d){_END}"
+    **_in_part(r"(?:\b(?:card|visa|mastercard|amex)s?\b|บัตร(?:เครดิต|เดบิต)?)"),
+    "in fours": rf"{_START}(?:[3-6]\d{{3}}|2[2-7]\d\d)(?:{_PART}\d{{4}}){{3}}(?!{_GAP}\d){_END}",
 }
 _PASSPORT_WORD = (
     r"(?:\b(?:passports?|reisep(?:ass|ässe)|pass(?= ?(?:no|nr|num))|pasaportes?|passeports?|"

@@ -218,8 +218,8 @@ class RequestAccounting:
             context.provider_seconds,
             context.route_seconds,
         )
-        open_ones = [context.reserved] if context.reserved else []
-        self.costs.record(call, [*context.charged_reservations, *open_ones])
+        unsettled = [context.reserved] if context.reserved else []
+        self.costs.record(call, [*context.charged_reservations, *unsettled])
         context.reserved = None
         return seconds
 

@@ -1,4 +1,4 @@
-"""What a caller is told about an answer: who gave it, by which rule, what it cost, how long each
+"""What a caller learns about an answer: who gave it, by which rule, what it cost, how long each
 part took.
 
 In: what the router knows of a request. Out: response headers, and a field of the last event of a

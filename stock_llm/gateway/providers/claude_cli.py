@@ -100,9 +100,9 @@ class ClaudeCliProvider:
 
     async def health(self) -> ProviderHealth:
         """Whether the command is there; it is not run, which would cost a question."""
-        found = shutil.which(self._command)
+        path = shutil.which(self._command)
         return ProviderHealth(
-            found is not None, found or f"there is no command {self._command}", self.models
+            path is not None, path or f"there is no command {self._command}", self.models
         )
 
     def _arguments(self, request: ChatRequest, file: Path) -> list[str]:
@@ -169,8 +169,8 @@ class ClaudeCliProvider:
             talk.cancel()
             process._transport.close()  # type: ignore[attr-defined]  # the pipes; asyncio has no other name for it
         if not output.strip():
-            said = complaint.decode(errors="replace").strip()[-300:]
-            reason = f"printed nothing (exit {process.returncode}){': ' + said if said else ''}"
+            text = complaint.decode(errors="replace").strip()[-300:]
+            reason = f"printed nothing (exit {process.returncode}){': ' + text if text else ''}"
             raise Unavailable(self.name, reason, charged=True)
         return bytes(output)
 

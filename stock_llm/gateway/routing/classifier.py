@@ -221,10 +221,10 @@ def _type(request: str, read: str) -> QueryType:
 def _complexity(request: str, kind: QueryType) -> int:
     """How much is asked for, by length and number of parts: words that speak of hard work were
     tried and told less."""
-    said = request.lower()
-    if len(said) < 40 and _SMALL_TALK.search(said):
+    words = request.lower()
+    if len(words) < 40 and _SMALL_TALK.search(words):
         return 1
-    parts = min(len(_PARTS.findall(said)), _MOST_PARTS)
+    parts = min(len(_PARTS.findall(words)), _MOST_PARTS)
     return max(
         1,
         min(
@@ -243,21 +243,21 @@ def _words(text: str) -> int:
 def _urgency(head: str, tail: str) -> int:
     """Words of haste, before the material that follows a colon; short lead-ins like "URGENT:" are
     no material."""
-    said = (head if not tail or len(head) > 8 else f"{head} {tail}").lower()
-    at_once = len(_AT_ONCE.findall(said))
+    words = (head if not tail or len(head) > 8 else f"{head} {tail}").lower()
+    at_once = len(_AT_ONCE.findall(words))
     if at_once:
         return 10 if at_once > 1 else 9
-    if _SOON.search(said):
+    if _SOON.search(words):
         return 8
-    if _TODAY.search(said):
+    if _TODAY.search(words):
         return 6
-    return 2 if _WHENEVER.search(said) else 3
+    return 2 if _WHENEVER.search(words) else 3
 
 
 def _language(head: str, request: str) -> str:
     """The language that is asked in: a Thai word to be translated does not make a question Thai."""
-    said = head if _LETTER.search(head) else request
-    first = _LETTER.search(said)
-    if not first or not _THAI.search(said):
+    words = head if _LETTER.search(head) else request
+    first = _LETTER.search(words)
+    if not first or not _THAI.search(words):
         return "en"
-    return "th" if _THAI.match(first.group()) or not _ENGLISH.search(said) else "en"
+    return "th" if _THAI.match(first.group()) or not _ENGLISH.search(words) else "en"

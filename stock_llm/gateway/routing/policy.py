@@ -182,10 +182,10 @@ def _condition(field: str, wanted: Any, values: Mapping[str, Decimal]) -> RuleCo
         raise ValueError(
             f"there is no field {field!r}; there are {', '.join((*_WORDS, *_NUMBERS))}"
         )
-    found = _COMPARISON.fullmatch(str(wanted).strip())
-    if not found:
+    comparison = _COMPARISON.fullmatch(str(wanted).strip())
+    if not comparison:
         raise ValueError(f'{field} = "{wanted}" is no comparison; write for example "> 8"')
-    sign, number = cast(Sign, found.group(1) or "="), found.group(2)
+    sign, number = cast(Sign, comparison.group(1) or "="), comparison.group(2)
     if number[0].isdigit():
         return RuleCondition(field, sign, Decimal(number))
     if number not in values:

@@ -72,8 +72,8 @@ def decide(
         return _named(query, policy, allowed, left_out)
     wanted, rule, notes = _first_choice(query, policy, left)
     choice, more = _place(wanted, query, policy, allowed, dict(left_out))
-    next_ones = () if EMBED in query.needs else _order(allowed, choice.provider)
-    fallback = tuple(_choice(provider, query, policy) for provider in next_ones)
+    following = () if EMBED in query.needs else _order(allowed, choice.provider)
+    fallback = tuple(_choice(provider, query, policy) for provider in following)
     return RoutingDecision(choice, rule, policy.name, (*notes, *more), fallback, left_out)
 
 

@@ -24,7 +24,7 @@ from stock_llm.importers.format_spec import glob
 from stock_llm.importers.scaffold.vocabulary import ROLES, UNDONE, kind_of, likeness
 from stock_llm.tabular.dates import date_order
 from stock_llm.tabular.numbers import FIAT, MARKS, bare, decimal_sign, read_floats
-from stock_llm.tabular.table import SEPARATORS, as_mask, is_blank, split_record, trimmed
+from stock_llm.tabular.table import SEPARATORS, as_mask, is_blank, split_record
 from stock_llm.tabular.text import read_text
 
 _ROWS = 50_000
@@ -182,7 +182,7 @@ class _Column:
 
 
 def _column(name: str, cells: Sequence[str]) -> _Column:
-    texts = trimmed(pa.array(cells, pa.string()))
+    texts = pc.utf8_trim_whitespace(pa.array(cells, pa.string()))
     filled = texts.filter(pc.invert(pc.is_in(texts, pa.array(["", "-", "--"]))))
     if not len(filled):
         return _Column(name, texts)

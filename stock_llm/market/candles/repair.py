@@ -306,7 +306,8 @@ def _steps(prices: np.ndarray) -> np.ndarray:
     """
     gap = np.log(prices[0, 1:]) - np.log(prices[3, :-1])
     whole = np.diff(np.log(np.median(prices, axis=0)))
-    return np.where(np.abs(gap) < np.abs(whole), gap, whole)
+    step: np.ndarray = np.where(np.abs(gap) < np.abs(whole), gap, whole)
+    return step
 
 
 def _usual(step: np.ndarray) -> float:

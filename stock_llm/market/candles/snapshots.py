@@ -18,7 +18,7 @@ _SAME = 1e-6
 """Share by which equal values may differ between two files: Yahoo's CSV files have six digits."""
 
 _STEADY = 0.005
-"""Share by which the ratio of two snapshots may vary over their common days if it is their scale."""
+"""Share by which the ratio of two snapshots may vary over common days if it is their scale."""
 
 
 def dictionary_codes(table: pa.Table, column: str) -> tuple[list[str], np.ndarray]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 KEYS = ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")
 
+_Bars = list[dict[str, Any]]
+
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -65,7 +67,7 @@ def fetch(
 
 def _ask(
     client: "StockHistoricalDataClient", symbol: str, start: date, end: date, adjustment: str
-) -> list[dict[str, Any]]:
+) -> _Bars:
     """Ask for the bars of a symbol, whose fields are t o h l c v n vw.
 
     Raises:
@@ -108,7 +110,7 @@ def _transient(error: BaseException) -> bool:
     return isinstance(error, (OSError, RetryException, APIError))
 
 
-def _daily(symbol: str, raw: list[dict], split: list[dict], everything: list[dict]) -> DailyCandles:
+def _daily(symbol: str, raw: _Bars, split: _Bars, everything: _Bars) -> DailyCandles:
     """Combine the three answers: split-adjusted bars, splits, adjusted closes.
 
     Raises:

@@ -104,7 +104,8 @@ def _first_day(file: Path) -> date | None:
             file=file,
             remedy="Move it out of the folder, then fetch again",
         )
-    return pc.min(read_file(file, file.name).table["date"]).as_py()
+    day: date | None = pc.min(read_file(file, file.name).table["date"]).as_py()
+    return day
 
 
 def _write(file: Path, daily: DailyCandles, today: date) -> DownloadedFile:

@@ -1,0 +1,1 @@
+"""The fictional sample in data/sample: market, trades, feedback."""

@@ -1,5 +1,4 @@
-"""The feedback part of data/sample: what one fictional investor said about the answers of an
-earlier, fictional model.
+"""The feedback part of data/sample, from one fictional investor to an earlier, fictional model.
 
 The taste is steady and stated, so that a test can ask whether a retrain learnt it: above RSI14 70
 this investor never wants a BUY or SELL but HOLD, with a stop below the support in place of the ATR

@@ -1,9 +1,9 @@
 """The committed sample: candles and trades of a market and an investor that do not exist.
 
-In: a seed. Out: `candles/<SYMBOL>.csv` and `trades.csv`, the same bytes wherever they are made. The
-market has a modest, stated predictability (README.md beside the files), so that a test can ask
-whether training found it; `measure` says how much an ordinary logistic regression finds. The
-investor is in sample_trades.py, the feedback in sample_feedback.py. Does not know models.
+`candles/<SYMBOL>.csv` and `trades.csv` have the same bytes wherever they are made. The market has a
+modest, stated predictability (README.md beside the files), so that a test can ask whether training
+found it; `measure_predictability` says how much an ordinary logistic regression finds. The investor
+is in trades.py, the feedback in feedback.py.
 """
 
 from dataclasses import dataclass
@@ -137,7 +137,8 @@ def _volume(chance: np.random.RandomState, shock: np.ndarray, turned: np.ndarray
         * (0.7 + 0.4 * np.abs(shock))
         * burst
     )
-    return np.round(shares, -2)
+    rounded: np.ndarray = np.round(shares, -2)
+    return rounded
 
 
 def _csv(series: Candles) -> str:

@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 
 import httpx
+import psutil
 import pytest
 from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
@@ -270,3 +271,21 @@ def test_no_small_request_stalls_the_others(running, attack):
                 caller.sendall(HEAD.replace(b"/api/chat", path.encode()) + length + body.encode())
             waits.append(longest_wait(running, 0.3))
     assert min(waits) < 0.1, waits
+
+
+@pytest.mark.soak
+def test_a_minute_of_bad_callers_leaves_memory_and_answers_as_they_were(running):
+    process = psutil.Process()
+    before, waits = process.memory_info().rss, []
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with ExitStack() as callers:
+            for number in range(300):
+                caller = callers.enter_context(connect(running))
+                body = (b"", b"{", b" " * 60_000)[number % 3]
+                length = b"Content-Length: 100000\r\n\r\n"
+                caller.sendall(HEAD + (length + body if number % 4 else b"X-Long: " + b"x" * 9000))
+            waits.append(longest_wait(running, 0.5))
+    assert sorted(waits)[len(waits) // 2] < 0.1, waits
+    assert process.memory_info().rss - before < 100e6
+    assert running.http.post("/api/chat", json=ASK).status_code == 200

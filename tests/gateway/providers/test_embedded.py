@@ -434,3 +434,10 @@ def test_an_idle_model_leaves_memory_and_comes_back(home, tmp_path, monkeypatch)
 def test_a_model_larger_than_allowed_is_refused(home):
     with pytest.raises(StockLLMError, match="larger than the 0 MB"):
         _Memory(threads=1, megabytes=0).model(home / "tiny.gguf", 512)
+
+
+def test_the_length_of_the_context_is_told(running):
+    shown = running.http.post("/api/show", json={"model": "stock-llm:v1"}).json()
+    lengths = {name: value for name, value in shown["model_info"].items() if "context" in name}
+    assert list(lengths.values()) == [512]
+    assert list(lengths) == [shown["model_info"]["general.architecture"] + ".context_length"]

@@ -101,8 +101,8 @@ class AnalyzeRequest(HintFields):
         ):
             raise ValueError("candles must be ascending in date, one a day")
         if self.candles and any(
-            not one.low <= min(one.open, one.close) <= max(one.open, one.close) <= one.high
-            for one in self.candles
+            not day.low <= min(day.open, day.close) <= max(day.open, day.close) <= day.high
+            for day in self.candles
         ):
             raise ValueError("a candle's high must be its highest and its low its lowest price")
         return self

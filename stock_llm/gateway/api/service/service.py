@@ -1,11 +1,9 @@
-"""The stock service: what a model is asked for an analysis, for code, for a translation, and what
-is made of its answer.
+"""The stock service: prompts for an analysis, for code and for a translation, and what callers get
+of the answers.
 
-In: checked requests. Out: requests in our nouns, and replies read from answers. Indicators and
-prompt are the same code as in training (`indicators`, `situation`, `skills`), the numbers of an
-answer are looked for in the numbers that were given. The published model is asked in the words that
-it was taught, any other one is told the format, as a JSON schema where it can. Does not know who
-answers, nor HTTP.
+Indicators and prompt are the same code as in training. The published model is asked in the words of
+its training; any other model gets the format as an instruction and, where it can, as a JSON schema.
+The numbers of an answer are searched for in the numbers that were given.
 """
 
 import ast
@@ -138,10 +136,10 @@ class AnalysisPrompt:
         if not (stripped := _unfenced(text)).startswith("{"):
             return parse_answer(text)
         try:
-            said = json.loads(stripped)
+            values = json.loads(stripped)
         except ValueError as error:
             raise AnswerError(f"not JSON: {error}") from None
-        return _answer_of(said, self.language)
+        return _answer_of(values, self.language)
 
     def response(self, text: str, metadata: dict[str, Any]) -> AnalyzeResponse:
         """What the caller gets."""
@@ -154,7 +152,7 @@ class AnalysisPrompt:
             problem = "the answer has no recommendation"
         source = situation.block()
         levels = [level for level in (answer.support, answer.resistance) if level]
-        said = "\n".join([*answer.bullets, *levels]) if answer.bullets else text
+        checked = "\n".join([*answer.bullets, *levels]) if answer.bullets else text
         return AnalyzeResponse(
             symbol=situation.symbol,
             as_of=situation.as_of,
@@ -167,8 +165,8 @@ class AnalysisPrompt:
             indicators=situation.lines(),
             text=text,
             checks=AnswerChecks(
-                grounded=statements.grounded(said, source),
-                invented=list(dict.fromkeys(ungrounded_numbers(said, source))),
+                grounded=statements.grounded(checked, source),
+                invented=list(dict.fromkeys(ungrounded_numbers(checked, source))),
                 truth=statements.truth(answer.bullets, situation),
                 problem=problem,
             ),
@@ -238,21 +236,21 @@ def _sound(situation: Situation) -> Situation:
     return situation
 
 
-def _answer_of(said: Any, language: Language) -> SkillAnswer:
+def _answer_of(values: Any, language: Language) -> SkillAnswer:
     """
     Raises:
         AnswerError: a field is missing or does not fit.
     """
-    if not isinstance(said, dict):
+    if not isinstance(values, dict):
         raise AnswerError("the JSON is no object")
     fields: dict[str, Any] = {"language": language}
     for name in ("trend", "recommendation"):
-        if said.get(name) not in VERDICTS[name]:
+        if values.get(name) not in VERDICTS[name]:
             raise AnswerError(
-                f"{name} is {said.get(name)!r}, not one of {', '.join(VERDICTS[name])}"
+                f"{name} is {values.get(name)!r}, not one of {', '.join(VERDICTS[name])}"
             )
-        fields[name] = said[name]
-    confidence = said.get("confidence")
+        fields[name] = values[name]
+    confidence = values.get("confidence")
     if (
         not isinstance(confidence, int | float)
         or isinstance(confidence, bool)
@@ -261,16 +259,18 @@ def _answer_of(said: Any, language: Language) -> SkillAnswer:
         raise AnswerError(f"confidence is {confidence!r}, not a percentage")
     fields["confidence"] = round(confidence)
     for name in ("insights", "risks"):
-        if not isinstance(said.get(name), list):
-            raise AnswerError(f"{name} is {said.get(name)!r}, not a list")
-        fields[name] = tuple(" ".join(str(one).split()) for one in said[name] if str(one).strip())
+        if not isinstance(values.get(name), list):
+            raise AnswerError(f"{name} is {values.get(name)!r}, not a list")
+        fields[name] = tuple(
+            " ".join(str(text).split()) for text in values[name] if str(text).strip()
+        )
     for name in ("support", "resistance"):
-        fields[name] = _price(said.get(name))
+        fields[name] = _price(values.get(name))
     return SkillAnswer(**fields)
 
 
-def _price(said: Any) -> str | None:
-    text = str(said).lstrip("$ ").replace(",", "") if isinstance(said, str | int | float) else ""
+def _price(value: Any) -> str | None:
+    text = str(value).lstrip("$ ").replace(",", "") if isinstance(value, str | int | float) else ""
     found = re.fullmatch(r"\d+(?:\.\d+)?", text)
     return found[0] if found else None
 
