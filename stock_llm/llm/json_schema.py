@@ -17,7 +17,7 @@ from stock_llm.errors import MissingExtra, StockLLMError
 
 MAX_SCHEMA_BYTES = 100_000
 
-_OPTIONS = {
+_OPTIONS: Any = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
