@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.wheel, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.wheel, pytest.mark.timeout(2700)]
 
 PROJECT = Path(__file__).parents[1]
 
