@@ -29,7 +29,7 @@ from stock_llm.dataset.leakage.free_text import own_words
 from stock_llm.dataset.leakage.overlap import OverlapIndex, row_identity
 from stock_llm.dataset.privacy.redaction import Redactor
 from stock_llm.dataset.sampling import PlannedRow, Sampler, split_sides
-from stock_llm.dataset.sources import mixing, replay
+from stock_llm.dataset.sources import general_rows, mixing
 from stock_llm.dataset.sources.mixing import MixedRows
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.errors import InputError
@@ -126,7 +126,7 @@ def build(
     write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
     write_rows(tallies["corrections"].counting(feedback.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
-    general = replay.rows(settings.seed, round(replay.SHARE * settings.train_rows))
+    general = general_rows.rows(settings.seed, round(general_rows.SHARE * settings.train_rows))
     judged = OverlapIndex([*holdout, *texts, *feedback.frozen])
     words = _unjudged([*feedback.learnt, *mixed_in, *general], judged)
     shares = settings.feedback

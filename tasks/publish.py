@@ -20,9 +20,9 @@ from stock_llm.artifacts import CHECKSUMS, Candidate, Dataset, Release, Scorecar
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.llm.profiles import Profile, load_profile, local_base
+from stock_llm.ollama.client import ChatReply
 from stock_llm.ollama.modelfile import Modelfile, parse_modelfile
 from stock_llm.ollama.publish_target import LATEST, MODEL, ServerTarget, StoreTarget, publish_target
-from stock_llm.ollama.server import ChatReply
 from stock_llm.pipeline import registry
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal

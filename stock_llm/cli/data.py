@@ -43,18 +43,18 @@ def import_(
         return
     from rich.console import Console
 
-    from stock_llm.pipeline import import_exports
+    from stock_llm.pipeline import import_command
 
     console = Console()
-    for preview in import_exports.preview_exports(files, settings):
-        console.print(import_exports.preview_table(preview))
+    for preview in import_command.preview_exports(files, settings):
+        console.print(import_command.preview_table(preview))
         if look:
             continue
         if preview.mostly_bad:
             print(f"not kept: more than half of the rows of {preview.file.name} are bad\n")
         else:
-            print(f"kept as {import_exports.copy_to_trades(preview.file, settings)}\n")
-    if not look and settings.path(settings.trades) != import_exports.trades_folder(settings):
+            print(f"kept as {import_command.copy_to_trades(preview.file, settings)}\n")
+    if not look and settings.path(settings.trades) != import_command.trades_folder(settings):
         print(
             f"Runs read {settings.trades}. To use the folder of exports, write into stock-llm.toml: "
             'trades = "data/trades"'

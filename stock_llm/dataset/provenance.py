@@ -18,7 +18,7 @@ from stock_llm.artifacts import RECORD, Dataset, History, load
 from stock_llm.dataset.config import SourceSettings
 from stock_llm.dataset.privacy import pseudonyms
 from stock_llm.dataset.privacy.pseudonyms import HashFunction
-from stock_llm.dataset.sources import mixing, replay
+from stock_llm.dataset.sources import general_rows, mixing
 from stock_llm.errors import InputError
 from stock_llm.feedback.item import read_parquet
 from stock_llm.portfolio import holdings
@@ -118,7 +118,7 @@ def origins(
                 text = f"item {ref}, given by {given_by} on {item.created_at:%Y-%m-%d %H:%M} UTC"
                 yield Origin("feedback", ref, "", None, text)
         return
-    if kind == replay.KIND:
+    if kind == general_rows.KIND:
         return
     if kind not in ("trade", "day", "rule", "positions"):
         file, _, line = ref.rpartition(" ")

@@ -14,8 +14,8 @@ from typing import Any
 from stock_llm.errors import PublishError
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.ollama import rendering
+from stock_llm.ollama.client import ChatReply, OllamaServer, connect
 from stock_llm.ollama.modelfile import Modelfile
-from stock_llm.ollama.server import ChatReply, OllamaServer, connect
 from stock_llm.ollama.store import OllamaStore
 
 MODEL = "stock-llm"

@@ -10,7 +10,7 @@ Source: ollama/ollama template/template.go (Execute, collate), server/routes.go 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stock_llm.ollama.template import (
+from stock_llm.ollama.go_template import (
     ActionNode,
     BranchNode,
     Execution,

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from stock_llm.dataset.decisions import STALE_DAYS, Market
 from stock_llm.errors import InputError
 from stock_llm.evaluation.answers import DISCLAIMER, Language
-from stock_llm.evaluation.numbers import ungrounded_numbers
+from stock_llm.evaluation.numbers_in_text import ungrounded_numbers
 from stock_llm.llm.prompts import user_text
 from stock_llm.market.candles import candle_table
 from stock_llm.market.situation import WARM_UP, compute_indicators

@@ -25,13 +25,7 @@ from stock_llm.market.calendars import Exchanges
 from stock_llm.market.candles import candle_table, closes
 from stock_llm.market.candles.closes import StockSplit
 from stock_llm.pipeline import exports, forgetting
-from stock_llm.pipeline.input_files import (
-    candle_files,
-    folder_of,
-    name_of,
-    rate_files,
-    trade_files,
-)
+from stock_llm.pipeline.input_files import candle_files, folder_of, name_of, rate_files, trade_files
 from stock_llm.pipeline.inputs import input_digest, open_feedback
 from stock_llm.portfolio import merging, positions
 from stock_llm.portfolio.matching import LedgerName, NameMatches, match_names

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from stock_llm.evaluation.numbers import NUMBER, TextNumber, number_at
+from stock_llm.evaluation.numbers_in_text import NUMBER, TextNumber, number_at
 from stock_llm.market.situation import Situation, format_percent, format_ratio
 
 

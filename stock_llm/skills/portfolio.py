@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from stock_llm.evaluation.answers import Language, SkillAnswer
-from stock_llm.evaluation.numbers import TextNumber, find_numbers
+from stock_llm.evaluation.numbers_in_text import TextNumber, find_numbers
 from stock_llm.market.situation import format_percent, format_price, format_ratio
 from stock_llm.skills.claims import Claim
 from stock_llm.skills.decision_rows import check_sentences, grounded, parse_complete, pick_wording

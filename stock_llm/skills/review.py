@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from stock_llm.evaluation.answers import Language, SkillAnswer
-from stock_llm.evaluation.numbers import find_numbers
+from stock_llm.evaluation.numbers_in_text import find_numbers
 from stock_llm.market.situation import Situation, format_percent, format_price
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims

@@ -2,7 +2,7 @@
 
 A rationale is built from these sentences only; every number in them stands in the situation's block
 or is computed from it. The check works on any wording: `grounded` looks the numbers of a text up
-(stock_llm/evaluation/numbers.py), `truth` holds what it claims about known indicators against their
+(stock_llm/evaluation/numbers_in_text.py), `truth` holds what it claims about known indicators against their
 values (stock_llm/skills/claims.py). Does not know which answer is right.
 """
 
@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from stock_llm.evaluation.answers import Language
-from stock_llm.evaluation.numbers import find_numbers
-from stock_llm.evaluation.numbers import grounded as grounded
+from stock_llm.evaluation.numbers_in_text import find_numbers
+from stock_llm.evaluation.numbers_in_text import grounded as grounded
 from stock_llm.market.situation import Situation, format_percent, format_price, format_ratio
 from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.claims import rsi_reading as rsi_reading

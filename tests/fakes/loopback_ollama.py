@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm.llama_cpp import LlamaModel
-from stock_llm.ollama import rendering, template
+from stock_llm.ollama import go_template, rendering
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
@@ -167,8 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not gguf.exists():
             raise _Refused(500, f"open $OLLAMA_MODELS/blobs/{file}: no such file or directory")
         try:
-            template.parse(asked.get("template", ""))
-        except template.TemplateError as error:
+            go_template.parse(asked.get("template", ""))
+        except go_template.TemplateError as error:
             raise _Refused(
                 400, f"template error: template: :1: {str(error).partition(': ')[2]}"
             ) from None

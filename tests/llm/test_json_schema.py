@@ -14,12 +14,7 @@ from jsonschema import Draft202012Validator
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.json_schema import (
-    SchemaConstraint,
-    SchemaError,
-    compile_schema,
-    make_tokenizer,
-)
+from stock_llm.llm.json_schema import SchemaConstraint, SchemaError, compile_schema, make_tokenizer
 from stock_llm.llm.prompts import CHAT_TEMPLATE
 
 OBJECT = {"type": "object"}

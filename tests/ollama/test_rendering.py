@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stock_llm.llm import prompts
+from stock_llm.ollama.go_template import TemplateError
 from stock_llm.ollama.rendering import render
-from stock_llm.ollama.template import TemplateError
 
 
 def turns(*spoken):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stock_llm.evaluation.answers import LANGUAGES
-from stock_llm.evaluation.numbers import ungrounded_numbers
+from stock_llm.evaluation.numbers_in_text import ungrounded_numbers
 from stock_llm.market.situation import Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import find_claims

@@ -16,7 +16,14 @@ from stock_llm.skills import SKILLS, analyse, code, explain, review, signal, sta
 from stock_llm.skills.row import UNPARSED
 from stock_llm.storage.checksums import files_sha256
 from stock_llm.synthetic.sample.market import COMPANIES
-from stock_llm.synthetic.stock_tiny import corpus, dialogue, notes, probe, scenes, snippets
+from stock_llm.synthetic.stock_tiny import (
+    ability_tests,
+    corpus,
+    dialogue,
+    indicator_notes,
+    python_snippets,
+    random_situations,
+)
 from stock_llm.synthetic.stock_tiny.build import FACTS_FILE, TOKENIZER_FILES, build, check
 from stock_llm.synthetic.stock_tiny.train import ModelShape, TrainingBudget
 
@@ -50,7 +57,7 @@ def test_no_document_names_what_is_the_users():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_number_of_a_note_stands_in_its_block(language):
     for number in range(300):
-        text = notes.note(Random(number), language)
+        text = indicator_notes.note(Random(number), language)
         lines = text.splitlines()
         block = "\n".join(
             line
@@ -62,11 +69,11 @@ def test_every_number_of_a_note_stands_in_its_block(language):
 
 
 def _block_names():
-    return scenes.situation(Random(1)).lines()
+    return random_situations.situation(Random(1)).lines()
 
 
 def test_situations_look_like_a_market():
-    drawn = [scenes.situation(Random(number)) for number in range(500)]
+    drawn = [random_situations.situation(Random(number)) for number in range(500)]
     assert all(
         seen.support <= seen.close <= seen.resistance and seen.band_low < seen.band_high
         for seen in drawn
@@ -78,7 +85,7 @@ def test_situations_look_like_a_market():
 def test_labelled_answers_parse_and_their_words_say_nothing():
     chance = Random(5)
     labels = ("trend", "recommendation", "confidence", "risks", "levels")
-    situations = (scenes.situation(chance) for _ in range(3000))
+    situations = (random_situations.situation(chance) for _ in range(3000))
     given = [(seen, dialogue.random_answer(seen, labels, chance, "en")) for seen in situations]
     assert all(parse_answer(answer.text()) == answer for _, answer in given)
     said = [(seen, answer) for seen, answer in given if answer.trend]
@@ -114,7 +121,7 @@ def test_snippets_are_python():
     for number in range(200):
         for language in LANGUAGES:
             source = (
-                snippets.script(Random(number), language)
+                python_snippets.script(Random(number), language)
                 .removeprefix("```python\n")
                 .removesuffix("\n```")
             )
@@ -164,13 +171,13 @@ def stock_tiny():
 
 def test_the_committed_weights_copy_numbers_and_write_both_languages(stock_tiny):
     model, tokenizer = stock_tiny
-    seen = scenes.situation(Random("a situation of the tests"))
+    seen = random_situations.situation(Random("a situation of the tests"))
     texts = [
         f"{seen.block()}\n\nIn words:\n- ATR14",
         f"{seen.block()}\n\nสรุปเป็นคำพูด\n- ATR14",
         "What is RSI?\n",
     ]
-    english, thai, glossary = probe.generate(model, tokenizer, texts, 40)
+    english, thai, glossary = ability_tests.generate(model, tokenizer, texts, 40)
     assert f"ATR14{english}".split("\n")[0] == statements.atr(seen, "en")
     assert f"ATR14{thai}".split("\n")[0] == statements.atr(seen, "th")
     assert "RSI" in glossary
@@ -178,10 +185,12 @@ def test_the_committed_weights_copy_numbers_and_write_both_languages(stock_tiny)
 
 def test_the_committed_weights_do_not_do_the_users_tasks(stock_tiny):
     """Else fine-tuning had nothing to add. No more than now and then an answer has what its skill asks for."""
-    rows = [row for number in range(4) for row in probe.skill_rows(Random(f"test {number}"))]
+    rows = [
+        row for number in range(4) for row in ability_tests.skill_rows(Random(f"test {number}"))
+    ]
     from stock_llm.llm import prompts
 
-    answers = probe.generate(
+    answers = ability_tests.generate(
         *stock_tiny,
         [prompts.render(prompts.messages(row.instruction, row.input)) for row in rows],
         200,

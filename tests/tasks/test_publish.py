@@ -18,9 +18,9 @@ from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.market.situation import Situation
+from stock_llm.ollama.client import connect
 from stock_llm.ollama.modelfile import parse_modelfile
 from stock_llm.ollama.publish_target import StoreTarget
-from stock_llm.ollama.server import connect
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline import registry as real_registry
 from stock_llm.settings import load_settings

@@ -24,8 +24,8 @@ from stock_llm.errors import StockLLMError
 from stock_llm.llm.json_schema import SchemaError
 from stock_llm.llm.llama_cpp import Generation, LlamaModel
 from stock_llm.llm.sampler import Sampler, is_greedy
+from stock_llm.ollama.go_template import TemplateError
 from stock_llm.ollama.rendering import render
-from stock_llm.ollama.template import TemplateError
 
 _OVERHEAD = 96 * 2**20
 """Bytes that Python and llama.cpp's library need besides weights and context."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import digest_of
-from stock_llm.synthetic.stock_tiny import corpus, probe
+from stock_llm.synthetic.stock_tiny import ability_tests, corpus
 from stock_llm.synthetic.stock_tiny.card import card
 from stock_llm.synthetic.stock_tiny.train import (
     ModelShape,
@@ -140,7 +140,7 @@ def write(
         corpus_sha256=corpus.fingerprint(seed),
         abilities={
             name: round(share, 2)
-            for name, share in probe.measure(written, tokenizer, seed, questions).items()
+            for name, share in ability_tests.measure(written, tokenizer, seed, questions).items()
         },
         shape=asdict(shape),
     )
@@ -260,5 +260,5 @@ def _samples(model: "MistralForCausalLM", tokenizer: "Tokenizer") -> dict[str, s
         "รายงานตลาด 2024-05-20\n\n",
     )
     return dict(
-        zip(beginnings, probe.generate(model, tokenizer, list(beginnings), 60), strict=True)
+        zip(beginnings, ability_tests.generate(model, tokenizer, list(beginnings), 60), strict=True)
     )

@@ -50,7 +50,7 @@ the tokenizer come out byte for byte the same; weights differ with the processor
 
 ## What it was trained on
 
-Text made by stock_llm/base from seed {facts["seed"]} (SHA-256 of the first 2,000 documents: `{facts["corpus_sha256"]}`), \
+Text made by stock_llm/synthetic/stock_tiny from seed {facts["seed"]} (SHA-256 of the first 2,000 documents: `{facts["corpus_sha256"]}`), \
 {corpus.THAI_SHARE:.0%} of the documents Thai:
 
 | kind of document | share |
@@ -63,7 +63,7 @@ corpus these words are drawn.
 
 ## What it can do
 
-Measured at the end of the build, greedy, on prompts that it was not trained on (stock_llm/synthetic/stock_tiny/probe.py):
+Measured at the end of the build, greedy, on prompts that it was not trained on (stock_llm/synthetic/stock_tiny/ability_tests.py):
 
 | ability | right |
 |---|---|

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from stock_llm.evaluation.answers import Language
-from stock_llm.synthetic.stock_tiny import dialogue, glossary, notes, numbers, prose, snippets
+from stock_llm.synthetic.stock_tiny import (
+    arithmetic,
+    dialogue,
+    glossary,
+    indicator_notes,
+    prose,
+    python_snippets,
+)
 
 HELD_OUT = 400
 """Documents numbered below this measure the loss; training begins at this number."""
@@ -19,11 +26,11 @@ SEED = 20
 THAI_SHARE = 0.28
 
 SHARES: dict[Callable[[Random, Language], str], float] = {
-    notes.note: 0.28,
-    numbers.drill: 0.22,
+    indicator_notes.note: 0.28,
+    arithmetic.drill: 0.22,
     prose.story: 0.11,
     glossary.entry: 0.08,
-    snippets.script: 0.08,
+    python_snippets.script: 0.08,
     dialogue.chat: 0.08,
     dialogue.instruct: 0.15,
 }

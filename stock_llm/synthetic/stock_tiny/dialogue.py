@@ -13,7 +13,12 @@ from random import Random
 from stock_llm.evaluation.answers import VERDICTS, Language, SkillAnswer
 from stock_llm.llm import prompts
 from stock_llm.market.situation import Situation, format_price
-from stock_llm.synthetic.stock_tiny import glossary, notes, scenes, snippets
+from stock_llm.synthetic.stock_tiny import (
+    glossary,
+    indicator_notes,
+    python_snippets,
+    random_situations,
+)
 
 _SMALL_TALK: dict[Language, tuple[tuple[str, str], ...]] = {
     "en": (
@@ -90,7 +95,7 @@ def _turn(chance: Random, language: Language) -> tuple[str, str]:
         return (
             f"What does {thai} mean?" if language == "en" else f"{thai} ภาษาอังกฤษเรียกว่าอะไร"
         ), english
-    a, b = scenes.amount(chance), scenes.amount(chance)
+    a, b = random_situations.amount(chance), random_situations.amount(chance)
     if chance.random() < 0.5:
         first = a
         b = float(format_price(max(0.01, first * (1 + chance.gauss(0, 0.05)))))
@@ -122,7 +127,7 @@ _SELF = ("language model", "แบบจำลองภาษา")
 
 def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
     """A block, and below it the labels that were asked for; a reading is often of a single line."""
-    seen = scenes.situation(chance)
+    seen = random_situations.situation(chance)
     kind = chance.random()
     if kind < 0.45:
         words = _WORDS[language]
@@ -137,8 +142,8 @@ def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
         labels, _ = chance.choice(_SHAPES)
         asked = chance.choice(_OPEN[language]).format(seen.symbol)
     if labels == ("reading",) and chance.random() < 0.7:
-        fact = chance.choice(tuple(notes.LINES))
-        block = seen.block("Symbol", "Date", "Close", notes.LINES[fact])
+        fact = chance.choice(tuple(indicator_notes.LINES))
+        block = seen.block("Symbol", "Date", "Close", indicator_notes.LINES[fact])
         reply = SkillAnswer(
             language=language,
             reading=chance.choice(VERDICTS["reading"]),
@@ -244,7 +249,7 @@ def random_answer(
     seen: Situation, labels: Sequence[str], chance: Random, language: Language
 ) -> SkillAnswer:
     """True sentences under the given labels, with words that are drawn."""
-    facts = chance.sample(tuple(notes.LINES), chance.randint(2, 5))
+    facts = chance.sample(tuple(indicator_notes.LINES), chance.randint(2, 5))
     cut = chance.randint(1, len(facts) - 1)
     return SkillAnswer(
         language=language,
@@ -259,9 +264,10 @@ def random_answer(
 
 def _free(chance: Random, language: Language) -> tuple[str, str, str]:
     """A block, and a few sentences below it without labels."""
-    seen = scenes.situation(chance)
+    seen = random_situations.situation(chance)
     reply = " ".join(
-        fact(seen, language) for fact in chance.sample(tuple(notes.LINES), chance.randint(1, 3))
+        fact(seen, language)
+        for fact in chance.sample(tuple(indicator_notes.LINES), chance.randint(1, 3))
     )
     ask = (
         ("Put this into words.", "Say it briefly.", "{0} in a sentence?")
@@ -277,7 +283,7 @@ def _talk(chance: Random, language: Language) -> tuple[str, str, str]:
 
 
 def _code(chance: Random, language: Language) -> tuple[str, str, str]:
-    request, source = snippets.asked(chance, language)
+    request, source = python_snippets.asked(chance, language)
     return request, "", f"```python\n{source}\n```"
 
 

@@ -10,13 +10,13 @@ from random import Random
 
 from stock_llm.evaluation.answers import Language
 from stock_llm.market.situation import format_price
-from stock_llm.synthetic.stock_tiny import scenes
+from stock_llm.synthetic.stock_tiny import random_situations
 from stock_llm.synthetic.stock_tiny.grammar import Phrases, expand
 
 _DRAWN: Phrases = {
-    "ticker": scenes.ticker,
-    "day": scenes.day,
-    "price": lambda chance: format_price(scenes.amount(chance)),
+    "ticker": random_situations.ticker,
+    "day": random_situations.day,
+    "price": lambda chance: format_price(random_situations.amount(chance)),
     "percent": lambda chance: f"{chance.uniform(0.1, 9):.1f}%",
     "signed": lambda chance: f"{chance.gauss(0, 4):+.1f}%",
     "count": lambda chance: str(chance.randint(2, 40)),

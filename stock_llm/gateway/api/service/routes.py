@@ -24,7 +24,7 @@ from stock_llm.gateway.api.handler import (
 from stock_llm.gateway.api.json_body import ServiceJsonRoute
 from stock_llm.gateway.api.openai.responses import parse_response_id
 from stock_llm.gateway.api.request_hints import Hints, build_query
-from stock_llm.gateway.api.service.models import (
+from stock_llm.gateway.api.service.schemas import (
     EXAMPLES,
     AnalyzeRequest,
     AnalyzeResponse,

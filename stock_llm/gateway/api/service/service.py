@@ -16,9 +16,9 @@ import numpy as np
 
 from stock_llm.errors import InputError
 from stock_llm.evaluation.answers import VERDICTS, AnswerError, Language, SkillAnswer, parse_answer
-from stock_llm.evaluation.numbers import ungrounded_numbers
+from stock_llm.evaluation.numbers_in_text import ungrounded_numbers
 from stock_llm.gateway.api.handler import FeedbackSubject
-from stock_llm.gateway.api.service.models import (
+from stock_llm.gateway.api.service.schemas import (
     AnalyzeRequest,
     AnalyzeResponse,
     AnswerChecks,

@@ -7,20 +7,20 @@ import pytest
 
 from stock_llm.dataset.privacy import injections
 from stock_llm.dataset.privacy.redaction import Redactor
-from stock_llm.dataset.sources import replay
+from stock_llm.dataset.sources import general_rows
 from stock_llm.evaluation.answers import AnswerError, parse_answer
 
 
 @pytest.fixture(scope="module")
 def slice_():
-    return list(replay.rows(7, 300))
+    return list(general_rows.rows(7, 300))
 
 
 def test_the_seed_decides_and_a_shorter_slice_begins_a_longer_one(slice_):
-    assert list(replay.rows(7, 300)) == slice_
-    assert list(replay.rows(7, 20)) == slice_[:20]
-    assert list(itertools.islice(replay.rows(8, 300), 20)) != slice_[:20]
-    assert list(replay.rows(7, 0)) == []
+    assert list(general_rows.rows(7, 300)) == slice_
+    assert list(general_rows.rows(7, 20)) == slice_[:20]
+    assert list(itertools.islice(general_rows.rows(8, 300), 20)) != slice_[:20]
+    assert list(general_rows.rows(7, 0)) == []
 
 
 def test_no_two_ask_the_same_and_both_languages_are_there(slice_):

@@ -11,7 +11,7 @@ from random import Random
 from stock_llm.evaluation.answers import Language
 from stock_llm.market.situation import Situation, format_percent, format_price, format_ratio
 from stock_llm.skills import statements
-from stock_llm.synthetic.stock_tiny import scenes
+from stock_llm.synthetic.stock_tiny import random_situations
 from stock_llm.synthetic.stock_tiny.grammar import expand
 
 LINES = {
@@ -51,7 +51,7 @@ _HEADS: dict[Language, tuple[str, ...]] = {
 
 def note(chance: Random, language: Language) -> str:
     """A block, whole or in part, and sentences about it."""
-    seen = scenes.situation(chance)
+    seen = random_situations.situation(chance)
     facts = chance.sample(tuple(LINES), chance.randint(4, 10))
     whole = chance.random() < 0.85
     statements_drawn = [

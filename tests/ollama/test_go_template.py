@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from stock_llm.llm import prompts
-from stock_llm.ollama.template import TemplateError, execute, parse
+from stock_llm.ollama.go_template import TemplateError, execute, parse
 
 DATA = {
     "System": "",

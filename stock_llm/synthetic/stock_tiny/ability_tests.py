@@ -15,7 +15,7 @@ from stock_llm.market.situation import format_price
 from stock_llm.skills import SKILLS, analyse, code, explain, review, signal, statements
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import Row
-from stock_llm.synthetic.stock_tiny import scenes
+from stock_llm.synthetic.stock_tiny import random_situations
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -73,8 +73,8 @@ def measure(
 
 def _questions(chance: Random) -> Iterator[Question]:
     """One question for each ability."""
-    seen = scenes.situation(chance)
-    a = scenes.amount(chance)
+    seen = random_situations.situation(chance)
+    a = random_situations.amount(chance)
     b = float(
         format_price(max(0.01, a * (1 + chance.choice((-1, 1)) * chance.uniform(0.002, 0.2))))
     )
@@ -129,7 +129,7 @@ def _as_language(language: str) -> Language:
 def skill_rows(chance: Random) -> list[Row]:
     """One prompt of each skill about a drawn situation, with a drawn outcome."""
     language: Language = "th" if chance.random() < 0.2 else "en"
-    seen = scenes.situation(chance)
+    seen = random_situations.situation(chance)
     decision = DecisionPoint(
         seen,
         chance.choice(("BUY", "HOLD", "SELL")),

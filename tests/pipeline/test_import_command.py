@@ -20,7 +20,7 @@ from stock_llm.cli.main import app
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
 from stock_llm.ledger.instruments import Instruments
-from stock_llm.pipeline import import_exports
+from stock_llm.pipeline import import_command
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.portfolio import merging, positions
 from stock_llm.portfolio.matching import LedgerName, match_names
@@ -277,7 +277,7 @@ def test_the_same_trades_in_two_formats_are_suspects(home):
         "Activity Date,Process Date,Settle Date,Instrument,Description,Trans Code,Quantity,Price,Amount\n"
         '3/1/2024,3/1/2024,3/4/2024,ABC,ABC INC,Buy,3,$10.50,"($31.50)"\n'
     )
-    (look,) = import_exports.preview_exports([other], settings_of(home))
+    (look,) = import_command.preview_exports([other], settings_of(home))
     assert (look.added, look.conflicts) == (1, 0)
     (suspect,) = look.duplicates
     assert (suspect.symbol, suspect.rows) == ("ABC", 1)
@@ -290,4 +290,4 @@ def test_an_import_that_cannot_be_is_one_line(home):
         ("what.csv", "no format knows this file.* --draft"),
     ):
         with pytest.raises(InputError, match=message):
-            import_exports.preview_exports([home / name], settings_of(home))
+            import_command.preview_exports([home / name], settings_of(home))

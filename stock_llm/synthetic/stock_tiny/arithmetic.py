@@ -12,7 +12,7 @@ from random import Random
 
 from stock_llm.evaluation.answers import Language
 from stock_llm.market.situation import format_percent, format_price, format_ratio
-from stock_llm.synthetic.stock_tiny import scenes
+from stock_llm.synthetic.stock_tiny import random_situations
 
 _NAMES = (
     "Close",
@@ -66,7 +66,7 @@ def drill(chance: Random, language: Language) -> str:
 
 def _pair(chance: Random) -> tuple[float, float]:
     """Two prices, near to each other as a price and its average are, now and then equal."""
-    first = scenes.amount(chance)
+    first = random_situations.amount(chance)
     near = chance.choice((0.003, 0.01, 0.03, 0.1, 0.5))
     second = float(format_price(max(0.01, first * (1 + chance.gauss(0, near)))))
     return first, first if chance.random() < 0.03 else second
@@ -172,7 +172,7 @@ def _table(chance: Random, language: Language) -> str:
     values = [
         chance.choice(
             (
-                format_price(scenes.amount(chance)),
+                format_price(random_situations.amount(chance)),
                 f"{chance.uniform(0, 100):.1f}",
                 str(chance.randint(1, 900)),
             )
@@ -200,9 +200,11 @@ def _copy(chance: Random, language: Language) -> str:
     if kind < 0.3:
         text = "".join(chance.choices(string.ascii_uppercase, k=chance.randint(2, 7)))
     elif kind < 0.5:
-        text = " ".join(scenes.ticker(chance) for _ in range(chance.randint(1, 4)))
+        text = " ".join(random_situations.ticker(chance) for _ in range(chance.randint(1, 4)))
     elif kind < 0.7:
-        text = " ".join(format_price(scenes.amount(chance)) for _ in range(chance.randint(1, 4)))
+        text = " ".join(
+            format_price(random_situations.amount(chance)) for _ in range(chance.randint(1, 4))
+        )
     else:
         text = " ".join(chance.choices(_WORDS, k=chance.randint(2, 5)))
     return chance.choice(
@@ -212,7 +214,9 @@ def _copy(chance: Random, language: Language) -> str:
 
 def _tickers(chance: Random, language: Language) -> str:
     """A few lines by ticker, then some of them again: by ticker, by value, by place."""
-    names = list(dict.fromkeys(scenes.ticker(chance) for _ in range(chance.randint(2, 6))))
+    names = list(
+        dict.fromkeys(random_situations.ticker(chance) for _ in range(chance.randint(2, 6)))
+    )
     values = [f"{chance.uniform(1, 95):.1f}%" for _ in names]
     if chance.random() < 0.5:
         prices = [_pair(chance) for _ in names]
@@ -242,7 +246,7 @@ def _tickers(chance: Random, language: Language) -> str:
 
 
 def _sorted(chance: Random, language: Language) -> str:
-    first = scenes.amount(chance)
+    first = random_situations.amount(chance)
     values = [
         float(format_price(first * (1 + chance.gauss(0, 0.1)))) for _ in range(chance.randint(3, 5))
     ]
@@ -258,7 +262,7 @@ def _sorted(chance: Random, language: Language) -> str:
 
 
 def _share(chance: Random, language: Language) -> str:
-    whole = scenes.amount(chance)
+    whole = random_situations.amount(chance)
     part = float(format_price(max(0.01, whole * chance.uniform(0.005, 0.06))))
     share = format_ratio(part, whole)
     line = f"{chance.choice(_FIELDS)}: {format_price(part)} ({share})"
@@ -277,7 +281,7 @@ def _sum(chance: Random, language: Language) -> str:
 
 
 def _dates(chance: Random, language: Language) -> str:
-    first = date.fromisoformat(scenes.day(chance))
+    first = date.fromisoformat(random_situations.day(chance))
     days = chance.randint(1, 60)
     second = first + timedelta(days=days)
     if language == "th":
