@@ -1,4 +1,5 @@
-"""Build hook: puts what `stock-llm init` writes into the wheel. An editable install takes these files from the checkout."""
+"""Build hook: puts what `stock-llm init` writes into the wheel. An editable install takes these
+files from the checkout."""
 
 from typing import Any
 

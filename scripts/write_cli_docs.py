@@ -1,4 +1,5 @@
-"""docs/cli.md from the commands' own help, so that it cannot say anything else. `make docs` writes it, a test holds it."""
+"""docs/cli.md from the commands' own help, so that it cannot say anything else. `make docs` writes
+it, a test holds it."""
 
 import html
 from pathlib import Path

@@ -1,13 +1,16 @@
-"""Writes what a project folder needs: settings, deployments, base profiles, the embedded base model and the sample.
+"""Writes what a project folder needs: settings, deployments, base profiles, the embedded base model
+and the sample.
 
-In: a folder. Out: the files in it. They come from the installed package, or from the checkout that the package is run from.
+In: a folder. Out: the files in it. They come from the installed package, or from the checkout that
+the package is run from.
 """
 
 import shutil
 from pathlib import Path
 
 _PACKAGED = Path(__file__).parent / "starter"
-"""Where the wheel has the files (pyproject.toml puts them there); absent in a checkout, which has them at its top level."""
+"""Where the wheel has the files (pyproject.toml puts them there); absent in a checkout, which has
+them at its top level."""
 
 _COPIED = ("prefect.yaml", "models/profiles", "models/stock-tiny", "data/sample")
 

@@ -1,7 +1,7 @@
 """Stage 1: the user's exports, candles, rates and feedback become one checked history.
 
-In: settings. Out: `History`, read from disk when nothing is new. What is read and how is stock_llm/pipeline/history.py's, which asking and
-the command line need without Prefect.
+In: settings. Out: `History`, read from disk when nothing is new. What is read and how is
+stock_llm/pipeline/history.py's, which asking and the command line need without Prefect.
 """
 
 from prefect import task

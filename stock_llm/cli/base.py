@@ -24,7 +24,8 @@ def build(
         typer.Option("--check", help="Build nothing; compare corpus and loss with the model card."),
     ] = False,
 ) -> None:
-    """Train models/stock-tiny from scratch: corpus, tokenizer, weights, card. Killed, it goes on when run again.
+    """Train models/stock-tiny from scratch: corpus, tokenizer, weights, card. Killed, it goes on
+    when run again.
 
     Examples:
 

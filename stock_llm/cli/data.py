@@ -24,7 +24,8 @@ def import_(
 ) -> None:
     """Show what exports hold, and put copies into the folder of trades, which every run reads.
 
-    The format is recognised by the content. Importing a file again, or one that overlaps, adds nothing twice.
+    The format is recognised by the content. Importing a file again, or one that overlaps, adds
+    nothing twice.
 
     Examples:
 
@@ -56,7 +57,8 @@ def import_(
             print(f"kept as {import_command.copy_to_trades(preview.file, settings)}\n")
     if not look and settings.path(settings.trades) != import_command.trades_folder(settings):
         print(
-            f"Runs read {settings.trades}. To use the folder of exports, write into stock-llm.toml: "
+            f"Runs read {settings.trades}. To use the folder of exports, write into "
+            "stock-llm.toml: "
             'trades = "data/trades"'
         )
 
@@ -102,7 +104,8 @@ def fetch(
     ] = None,
     candles: Candles = None,
 ) -> None:
-    """Fetch daily candles into the folder of candles, one file a symbol; exchange rates such as EURUSD=X into theirs.
+    """Fetch daily candles into the folder of candles, one file a symbol; exchange rates such as
+    EURUSD=X into theirs.
 
     A symbol that is there is fetched again as a whole: adjusted prices change with every dividend.
 
@@ -137,9 +140,11 @@ def forget(
         typer.Option(metavar="ID", help="All trades of an account, as your file names it."),
     ] = None,
 ) -> None:
-    """Leave an item of feedback, a trade or an account out from now on, and mark what was trained with it.
+    """Leave an item of feedback, a trade or an account out from now on, and mark what was trained
+    with it.
 
-    Your own files are not changed. A model that was trained with it answers as before until the next run makes another.
+    Your own files are not changed. A model that was trained with it answers as before until the
+    next run makes another.
 
     Examples:
 

@@ -15,7 +15,8 @@ def show(
         str, typer.Argument(help="Id of a row, or its last eight letters. Without one: the card.")
     ] = "",
 ) -> None:
-    """Print a row with its provenance: the lines of your files, the trades and the feedback that it was made of.
+    """Print a row with its provenance: the lines of your files, the trades and the feedback that it
+    was made of.
 
     Without an id: the card of the newest dataset, and how often each holdout was used.
 
@@ -47,5 +48,6 @@ def show(
     print(datasets[0].card.read_text(encoding="utf-8"))
     for holdout in HoldoutUsage(settings.path("data/looks.db")).all():
         print(
-            f"holdout {holdout.digest}, {holdout.period}: frozen on {holdout.frozen_at[:10]}, {holdout.looks} looks"
+            f"holdout {holdout.digest}, {holdout.period}: frozen on {holdout.frozen_at[:10]}, "
+            f"used {holdout.looks} times"
         )

@@ -1,7 +1,8 @@
 """The app `stock-llm`: which commands there are, and how errors are printed.
 
-Each command is a function in another file of this folder. Errors that a person can act on become one line on standard error and
-exit code 1. Nothing heavy is imported before a command runs, so that `--help` answers at once.
+Each command is a function in another file of this folder. Errors that a person can act on become
+one line on standard error and exit code 1. Nothing heavy is imported before a command runs, so that
+`--help` answers at once.
 """
 
 import sys
@@ -102,5 +103,8 @@ def _message(error: Exception) -> str | None:
         errno.EACCES,
     ):
         place = error.filename or "the disk"
-        return f"{place}: {error.strerror}. Nothing was published; make room or grant access, and run again"
+        return (
+            f"{place}: {error.strerror}. Nothing was published; make room or grant access, "
+            "and run again"
+        )
     return None

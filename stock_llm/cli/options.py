@@ -16,7 +16,8 @@ Candles = Annotated[
 
 
 def load_settings(**given: object) -> "Settings":
-    """Settings of environment, stock-llm.toml and `given`, which wins; sets the environment of the libraries first.
+    """Settings of environment, stock-llm.toml and `given`, which wins; sets the environment of the
+    libraries first.
 
     Raises:
         InputError: a setting does not fit.

@@ -13,7 +13,8 @@ def init(
         Path, typer.Argument(help="The folder to write into; made if it does not exist.")
     ] = Path(),
 ) -> None:
-    """Write what a project folder needs: stock-llm.toml, prefect.yaml, profiles, stock-tiny and the sample.
+    """Write what a project folder needs: stock-llm.toml, prefect.yaml, profiles, stock-tiny and the
+    sample.
 
     A file that is already there is left as it is.
 
@@ -35,7 +36,8 @@ def init(
 
 
 def doctor() -> None:
-    """Check this machine: what is installed, disk, memory, GPU, servers, and what each missing thing costs.
+    """Check this machine: what is installed, disk, memory, GPU, servers, and what each missing
+    thing costs.
 
     Exit code 1 when the main job cannot run.
 

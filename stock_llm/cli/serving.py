@@ -12,7 +12,8 @@ def ask(
     text: Annotated[
         str,
         typer.Argument(
-            help="Your question. Computed numbers are added for symbols of your candles and for 'my portfolio'."
+            help="Your question. Computed numbers are added for symbols of your candles and for "
+            "'my portfolio'."
         ),
     ],
     show_prompt: Annotated[
@@ -57,7 +58,8 @@ def serve(
         typer.Option(help="Routing rules: service, orchestrator, or a TOML file of your own."),
     ] = None,
 ) -> None:
-    """Start the gateway: Ollama's API and OpenAI's in front of local models and, if you switch them on, Claude.
+    """Start the gateway: Ollama's API and OpenAI's in front of local models and, if you switch them
+    on, Claude.
 
     Cloud providers are off. Ctrl-C ends it when the answers under way are finished.
 
@@ -65,7 +67,7 @@ def serve(
 
         stock-llm serve
 
-        curl 127.0.0.1:11435/api/chat -d '{"model": "auto", "messages": [{"role": "user", "content": "What is RSI14?"}]}'
+        curl 127.0.0.1:11435/api/generate -d '{"model": "auto", "prompt": "What is RSI14?"}'
 
         STOCK_LLM_GATEWAY__CLAUDE_CLI=true stock-llm serve --policy orchestrator
 
@@ -97,7 +99,8 @@ def costs(
         typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
     ] = 20.0,
 ) -> None:
-    """Show what the gateway's calls cost, what is left of the budgets, and what the same tokens would cost at an API.
+    """Show what the gateway's calls cost, what is left of the budgets, and what the same tokens
+    would cost at an API.
 
     Examples:
 

@@ -8,9 +8,11 @@ from stock_llm.cli.options import Candles, Profile, Trades, load_settings
 
 
 def run(profile: Profile = None, trades: Trades = None, candles: Candles = None) -> None:
-    """Run the main job: collect, build the dataset, fine-tune, quantize, evaluate, register, publish.
+    """Run the main job: collect, build the dataset, fine-tune, quantize, evaluate, register,
+    publish.
 
-    With nothing new since the last judged run it says so at once. Killed anywhere, it goes on when run again.
+    With nothing new since the last judged run it says so at once. Killed anywhere, it goes on when
+    run again.
 
     Examples:
 
@@ -51,7 +53,8 @@ def rollback(
         int, typer.Argument(help="The version to go back to, as `stock-llm history` numbers it.")
     ],
 ) -> None:
-    """Make an earlier version the champion again: `stock-llm:latest` and the registry's alias, together.
+    """Make an earlier version the champion again: `stock-llm:latest` and the registry's alias,
+    together.
 
     Example:
 

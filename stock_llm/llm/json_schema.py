@@ -1,7 +1,7 @@
 """Holds a generated text to a JSON schema: which tokens may come next.
 
-llguidance compiles the schema and says after each token which tokens keep the text within it. A keyword
-that it cannot keep (`not`, `uniqueItems`, `if` …) is refused by name, never ignored.
+llguidance compiles the schema and says after each token which tokens keep the text within it. A
+keyword that it cannot keep (`not`, `uniqueItems`, `if` …) is refused by name, never ignored.
 
 Source of the keywords: json-schema.org/draft/2020-12.
 """

@@ -140,7 +140,8 @@ class LlamaModel:
 
     @property
     def last_logits(self) -> "np.ndarray[Any, np.dtype[np.float32]]":
-        """llama.cpp's own logits after the last token, shape (vocabulary,): what is written into them counts."""
+        """llama.cpp's own logits after the last token, shape (vocabulary,): what is written into
+        them counts."""
         return self._logits(-1)
 
     def tokenize(self, text: str, bos: bool = True) -> list[int]:

@@ -2,8 +2,8 @@
 
 A rationale is built from these sentences only; every number in them stands in the situation's block
 or is computed from it. The check works on any wording: `grounded` looks the numbers of a text up
-(stock_llm/evaluation/numbers_in_text.py), `truth` holds what it claims about known indicators against their
-values (stock_llm/skills/claims.py). Does not know which answer is right.
+(stock_llm/evaluation/numbers_in_text.py), `truth` holds what it claims about known indicators
+against their values (stock_llm/skills/claims.py). Does not know which answer is right.
 """
 
 import re

@@ -67,7 +67,8 @@ _SCHEMA: dict[str, Any] = {
 _FORMAT = (
     "Answer with a JSON object: trend (UP, DOWN or SIDEWAYS), recommendation (BUY, HOLD or SELL), "
     "confidence (0 to 100, in percent that the recommendation turns out right), insights and "
-    "risks (two or three short sentences each, in {language}, with numbers exactly as given), support and "
+    "risks (two or three short sentences each, in {language}, with numbers exactly as given), "
+    "support and "
     "resistance (prices exactly as given). Nothing else."
 )
 
