@@ -1,7 +1,9 @@
-"""Every command that a message or a page names exists, with the options that it is named with."""
+"""Every command, option and file of the project that a message, a docstring or a page names exists."""
 
 import ast
+import io
 import re
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -40,6 +42,14 @@ STOCK_LLM = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?stock-llm((?: +[^\s`|;&#()]
 MAKE = re.compile(r"(?<![\w-])make((?: [A-Z]+=\S+)*) ([a-z][a-z-]*)")
 EXTRA = re.compile(r"(?:stock-llm|-e '?\.)\[([a-z,]+)\]")
 
+FILE = re.compile(
+    r"(?<![\w/.-])(?<!ollama/ollama )"
+    r"((?:stock_llm|docs|tests|scripts|flows|tasks|benchmarks|models)/[\w/.-]*\.[a-z]+|(?:\w+/)*\w+\.py)"
+    r"(?![\w/])"
+)
+"""A path below one of the project's folders, or a Python file by the end of its path."""
+FOLDERS = ("stock_llm", "tasks", "flows", "tests", "scripts", "benchmarks")
+
 
 def in_code(text: str) -> list[str]:
     """The code of a Markdown page: its fenced blocks by line, and what stands in backticks."""
@@ -74,6 +84,28 @@ def strings_of(path: Path) -> list[str]:
         ):
             texts.append(node.value)
     return [line for text in texts for line in text.splitlines()]
+
+
+def remarks_of(path: Path) -> str:
+    """The comments and docstrings of a Python file, the comments of a TOML file, all of a page."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":
+        return "\n".join(re.findall(r"(?:^|\s)#.*", text))
+    if path.suffix != ".py":
+        return text
+    docstrings = [
+        node.value.value
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ]
+    comments = [
+        token.string
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT
+    ]
+    return "\n".join([*docstrings, *comments])
 
 
 def places() -> list[tuple[str, str]]:
@@ -170,6 +202,28 @@ def test_every_extra_that_is_named_exists():
     }
     assert {(file, extra) for file, extra in named if extra not in extras} == set()
     assert named
+
+
+def test_every_file_that_is_named_exists():
+    code = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*.py")]
+    known = {f"/{path.relative_to(PROJECT)}" for path in code}
+    sources = [
+        *(path for path in PAGES if path.name != "CHANGELOG.md"),  # which tells the past as well
+        *code,
+        *(PROJECT / "stock_llm").rglob("*.toml"),
+        *(PROJECT / "models").glob("profiles/*.toml"),
+        PROJECT / "pyproject.toml",
+    ]
+    faults, seen = [], 0
+    for source in sources:
+        for name in FILE.findall(remarks_of(source)):
+            if "NAME" in name:
+                continue  # stands for any file of that folder
+            seen += 1
+            if not (PROJECT / name).exists() and not any(k.endswith(f"/{name}") for k in known):
+                faults.append(f"{source.relative_to(PROJECT)}: {name}")
+    assert faults == []
+    assert seen > 100
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ class Format(_Part):
         "kraken_ledgers",
         "vanguard_cash",
     ] = ""
-    """The function of orders.py that makes one row an event of them."""
+    """The function in `adapters/` that makes one event of several rows."""
     decimal: str = Field(default="", pattern="^[.,]?$")
     """What `1,234` or `1.234` means where nothing else in the file tells."""
     dates: str = Field(default="", pattern="^(DMY|MDY|YMD)?$")

@@ -270,7 +270,7 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
 def _other(number: int, section: str, tag: str, raw: str) -> _Record:
     """An element that is no event, or one that nothing reads: the latter may be money."""
     if section in _PASSIVE:
-        reason = f"the section {section} tells what is there, not what happened"
+        reason = f"the section {section} states holdings, totals or notes, no transactions"
         return _Record(number, {}, raw, skip=reason)
     if section in _FLEX and tag in _REPEATED:
         return _Record(number, {}, raw, skip=f"{section}/{tag} repeats the trades beside it")

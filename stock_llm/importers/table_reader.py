@@ -219,12 +219,14 @@ def _words(line: str) -> int:
 def _report_section(
     row: int, line: str, separator: str, passive: Sequence[re.Pattern[str]], workbook: Workbook
 ) -> None:
-    """Reports a line of a section that no format reads: as no event where the section tells what is
-    there, else as lost, for it may be money."""
+    """Reports a line of a section that no format reads: as skipped where the section lists no
+    transactions, else as lost, for it may be money."""
     title, *rest = split_record(line, separator)
     title = title.strip()[:60]
     if any(pattern.fullmatch(title) for pattern in passive):
-        workbook.skip(row, f"the section {title} tells what is there, not what happened", line)
+        workbook.skip(
+            row, f"the section {title} states holdings, totals or notes, no transactions", line
+        )
     elif rest and rest[0].strip() in ("Header", "Total", "SubTotal", "Notes"):
         workbook.skip(row, f"no row of the section {title}, which nothing reads", line)
     else:

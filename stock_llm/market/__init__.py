@@ -1,4 +1,4 @@
 """Market data: daily candles, exchange rates, trading calendars, indicators.
 
-Read candles/table.py first. Nothing here knows trades.
+Read candles/candle_table.py first. Nothing here knows trades.
 """

@@ -1,7 +1,7 @@
 """Exports as some years, languages and settings of a broker write them: what each row becomes, by
 hand.
 
-A case is a file and the lines that test_brokers_exports.py makes of it. What is held in the end is
+A case is a file and the lines that test_cases.py makes of it. What is held in the end is
 worked out where rows only make sense together.
 """
 

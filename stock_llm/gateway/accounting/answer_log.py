@@ -56,8 +56,8 @@ class AnswerRecord:
 
     Attributes:
         id: of the response, without its signature.
-        skill, symbol, as_of, instruction, input: as in a training row (`rows.Row`); skill is empty
-            for a free question.
+        skill, symbol, as_of, instruction, input: as in a training row (`skills/row.py`); skill
+            is empty for a free question.
         response: the answer's text.
         provider, model: of the answer.
     """
