@@ -27,9 +27,8 @@ def _main() -> None:
     import psutil
 
     with suppress(psutil.NoSuchProcess):
-        child = psutil.Process(
-            int(sys.argv[1])
-        )  # knows it by its start time too: the number may be given away again
+        # knows it by its start time too: the number may be given away again
+        child = psutil.Process(int(sys.argv[1]))
         sys.stdin.buffer.read()
         child.terminate()
         try:

@@ -67,9 +67,8 @@ def split_of(first: date, last: date, start: date | None = None) -> TimeSplit:
     chosen it."""
     near = first + (last - first) * 7 // 8
     start = start or near.replace(month=_quarter(near), day=1)
-    after = last + timedelta(
-        days=1 if last.weekday() < 4 else 7 - last.weekday()
-    )  # a quarter may end on a weekend
+    # a quarter may end on a weekend
+    after = last + timedelta(days=1 if last.weekday() < 4 else 7 - last.weekday())
     for until in (after.replace(month=_quarter(after), day=1), after.replace(day=1)):
         if until > start:
             return TimeSplit(start, until)

@@ -72,9 +72,8 @@ def _sentences(answer: str) -> list[str]:
 
 
 def _templated(sentence: str, row: Row) -> bool:
-    for name in re.findall(
-        r"^(\S+): \d[\d.]*%, ", row.input, re.MULTILINE
-    ):  # a portfolio's sentences name its holdings
+    # A portfolio's sentences name its holdings.
+    for name in re.findall(r"^(\S+): \d[\d.]*%, ", row.input, re.MULTILINE):
         sentence = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "X", sentence)
     return normalised(sentence) in _templates()
 

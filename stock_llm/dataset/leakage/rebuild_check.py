@@ -162,9 +162,8 @@ class RebuildCheck:
         if row.source["kind"] != "trade":
             day = {"kind": "day", "ref": f"{row.symbol} {row.as_of}"}
             yield holding.after(date.fromisoformat(row.as_of)) if holding else None, day
-        if (
-            row.source["kind"] != "day"
-        ):  # a reading of an indicator says not which decision it is about
+        # A reading of an indicator does not say which decision it is about.
+        if row.source["kind"] != "day":
             for fill in self._decided.get((row.symbol, index), ()):
                 if row.source["kind"] == "rule" or fill.ref == row.source["ref"]:
                     yield (
@@ -219,9 +218,8 @@ def _as_printed(shown: dict[str, Any], series: IndicatorSeries, index: int) -> b
             return False
     for name, half in _OTHERS.items():
         value = getattr(series, name).item(index)
-        if (
-            not abs((value if math.isfinite(value) else 0.0) - shown[name]) <= half
-        ):  # no volume is printed as 0
+        # no volume is printed as 0
+        if not abs((value if math.isfinite(value) else 0.0) - shown[name]) <= half:
             return False
     return True
 

@@ -323,9 +323,8 @@ def _recognizers() -> list[_Recognizer]:
     )
     from tldextract import TLDExtract
 
-    known_suffix = TLDExtract(
-        suffix_list_urls=(), cache_dir=None
-    )  # the list that comes with it, not the network's
+    # the list that comes with it, not the network's
+    known_suffix = TLDExtract(suffix_list_urls=(), cache_dir=None)
 
     class SpelledEmail(PatternRecognizer):
         """Of words that could be an address, those that end with a domain's suffix."""

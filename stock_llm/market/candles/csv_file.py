@@ -96,9 +96,8 @@ def _read(file: Path, name: str, sign: str) -> tuple[CandleRows, bool]:
                 for column, place in layout.places.items()
             }
             lines = block.rows
-            if (
-                layout.symbol
-            ):  # a ticker that did not trade on a day has no candle there: its cells are empty
+            # A ticker that did not trade on a day has no candle there: its cells are empty.
+            if layout.symbol:
                 filled = [
                     pc.not_equal(text, "") for column, text in cells.items() if column in NUMBERS
                 ]

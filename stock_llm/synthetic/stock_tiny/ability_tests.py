@@ -43,9 +43,8 @@ def measure(
         for number in range(count)
         for question in _questions(Random(f"probe {seed} {number}"))
     ]
-    questions.sort(
-        key=lambda question: (question.ability, len(question.prompt))
-    )  # equal lengths share a batch
+    # equal lengths share a batch
+    questions.sort(key=lambda question: (question.ability, len(question.prompt)))
     line_end = tokenizer.encode("\n").ids[-1]
     continuations = generate(
         model, tokenizer, [question.prompt for question in questions], 48, stop=line_end
