@@ -125,11 +125,11 @@ def _memory() -> Check:
     import psutil
 
     memory = psutil.virtual_memory()
-    found = f"{memory.available / (1 << 30):.1f} of {memory.total / (1 << 30):.1f} GiB free"
+    summary = f"{memory.available / (1 << 30):.1f} of {memory.total / (1 << 30):.1f} GiB free"
     enough = memory.available >= MEMORY_NEEDED
     return Check(
         "memory",
-        found,
+        summary,
         enough,
         not enough,
         "" if enough else "The embedded base needs 3 GiB: close something",
@@ -163,9 +163,9 @@ def _profile(settings: Settings) -> Check:
     folder = local_base(profile, settings.home)
     if folder:
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        found = f"{profile.name}: {folder}, {size / 1e6:.1f} MB"
+        summary = f"{profile.name}: {folder}, {size / 1e6:.1f} MB"
         return Check(
-            "base model", found, size > 0, size == 0, "" if size else "stock-llm base build"
+            "base model", summary, size > 0, size == 0, "" if size else "stock-llm base build"
         )
     if profile.revision:
         return Check(

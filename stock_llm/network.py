@@ -61,7 +61,7 @@ def _is_loopback_address(text: str) -> bool:
 def _addresses(host: str) -> list[str]:
     """The addresses of a name; none where it has none."""
     try:
-        return sorted({str(found[4][0]) for found in socket.getaddrinfo(host, None)})
+        return sorted({str(entry[4][0]) for entry in socket.getaddrinfo(host, None)})
     except (OSError, UnicodeError):
         return []
 

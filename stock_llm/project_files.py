@@ -48,17 +48,17 @@ def write_project(folder: Path) -> tuple[list[Path], list[Path]]:
     """
     source = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1]
     folder.mkdir(parents=True, exist_ok=True)
-    written, kept = [], []
+    written, existing = [], []
     config = folder / "stock-llm.toml"
     if config.exists():
-        kept.append(config)
+        existing.append(config)
     else:
         config.write_text(CONFIG, encoding="utf-8")
         written.append(config)
     for name in _COPIED:
         target = folder / name
         if target.exists():
-            kept.append(target)
+            existing.append(target)
             continue
         partial = target.with_name(f".{target.name}.partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -68,4 +68,4 @@ def write_project(folder: Path) -> tuple[list[Path], list[Path]]:
             shutil.copy(source / name, partial)
         partial.rename(target)  # a copy that was interrupted is made again, not taken for whole
         written.append(target)
-    return written, kept
+    return written, existing

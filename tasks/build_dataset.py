@@ -230,8 +230,8 @@ def _unjudged(rows: list[Row], judging: OverlapIndex) -> list[Row]:
     def judges(row: Row) -> bool:
         return judging.shares_event(row) or judging.says(row) or judging.asks(row)
 
-    kept = {row_identity(row): row for row in reversed(rows) if not judges(row)}
-    return list(reversed(kept.values()))
+    remaining = {row_identity(row): row for row in reversed(rows) if not judges(row)}
+    return list(reversed(remaining.values()))
 
 
 def _texts(rows: list[Row]) -> DuplicateIndex:

@@ -39,8 +39,8 @@ def show(
     if row:
         hashed = partial(account_hash, folder=settings.secrets)
         sources = settings.dataset.sources(settings.home)
-        found = provenance.find(settings.artifacts, row, sources, hashed)
-        print(provenance.markdown(found))
+        origin = provenance.find(settings.artifacts, row, sources, hashed)
+        print(provenance.markdown(origin))
         return
     datasets = provenance.datasets(settings.artifacts)
     if not datasets:

@@ -26,10 +26,10 @@ def init(
     """
     from stock_llm.project_files import write_project
 
-    written, kept = write_project(folder)
+    written, existing = write_project(folder)
     for path in written:
         print(f"written: {path}")
-    for path in kept:
+    for path in existing:
         print(f"already there, left as it is: {path}")
     where = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     print(f"\nNext: {where}stock-llm doctor, then stock-llm run")

@@ -72,10 +72,10 @@ def feedback_rows(
             result.frozen.append(row)
 
     revised = _revised(item for item, _ in open_to_all)
-    kept, texts, marks = OverlapIndex(result.frozen), DuplicateIndex(), set()
+    earlier, texts, marks = OverlapIndex(result.frozen), DuplicateIndex(), set()
     for item, row in open_to_all:
         text = free_text(row)
-        if repeats(item, kept):
+        if repeats(item, earlier):
             result.left_out[REPEATED] += 1
             continue
         result.preferred.append(item)

@@ -561,13 +561,13 @@ def _charges_apart(
         what: str | np.ndarray,
         classes: np.ndarray,
         of: Fields,
-        found: _Amounts,
+        moved: _Amounts,
         rows: np.ndarray,
         part: str,
     ) -> None:
         if rows.any():
             kinds = np.full(size, what, object) if isinstance(what, str) else what
-            tables.append(_entries(kinds, classes, of, found, rows, part))
+            tables.append(_entries(kinds, classes, of, moved, rows, part))
 
     for role, charge, currency in amounts.apart:
         number = role.removeprefix("charge ")
@@ -576,8 +576,8 @@ def _charges_apart(
         rows = good & as_mask(pc.not_equal(value, ZERO))
         if charge == EntryKind.INTEREST:
             earned = pc.if_else(buys, pc.negate(pc.abs(value)), pc.abs(value))
-            found = charged(earned, zero, currency)
-            add(charge, asset, fields, found, rows & np.isin(kind, TRADES), part)
+            interest = charged(earned, zero, currency)
+            add(charge, asset, fields, interest, rows & np.isin(kind, TRADES), part)
             continue
         rows &= as_mask(pc.not_equal(currency, amounts.currency))
         coins = rows & of_coins & ~as_mask(is_money(currency)) & ~as_mask(pc.equal(currency, ""))

@@ -109,16 +109,16 @@ def read_fields(sheet: Sheet, start: int, size: int, conventions: Conventions) -
         places = [place for name in spec.names if (place := sheet.header.find(name)) is not None]
         if not places:
             return None
-        found = [pc.utf8_trim_whitespace(cells[place]) for place in places]
+        candidates = [pc.utf8_trim_whitespace(cells[place]) for place in places]
         if spec.join:
-            return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*found, " "))
-        chosen = found[0]
-        for other in found[1:]:
+            return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*candidates, " "))
+        chosen = candidates[0]
+        for other in candidates[1:]:
             chosen = pc.if_else(pc.is_in(chosen, pa.array(["", "-", "--"])), other, chosen)
         return chosen
 
     texts = {
-        role: found for role, spec in form.columns.items() if (found := column(spec)) is not None
+        role: text for role, spec in form.columns.items() if (text := column(spec)) is not None
     }
     for number, charge in enumerate(form.charges):
         amount = column(Column(any_of=charge.amount))
@@ -139,9 +139,9 @@ def read_fields(sheet: Sheet, start: int, size: int, conventions: Conventions) -
     written = {
         role: texts.pop(role) for role in list(texts) if role in form.numbers or _is_charge(role)
     }
-    found = numbers.read_numbers(written, conventions.decimal, form.decimal, sheet.separator)
-    values = found.values | {
-        role: numbers.product(found.values[role], pa.scalar(Decimal(factor), FACTOR))
+    parsed = numbers.read_numbers(written, conventions.decimal, form.decimal, sheet.separator)
+    values = parsed.values | {
+        role: numbers.product(parsed.values[role], pa.scalar(Decimal(factor), FACTOR))
         for role, factor in form.scale.items()
         if role in written
     }
@@ -151,7 +151,7 @@ def read_fields(sheet: Sheet, start: int, size: int, conventions: Conventions) -
         dates.instant < np.datetime64("2100-01-01")
     )
     at = np.where(plausible, dates.instant, np.datetime64("NaT"))
-    return Fields(form, rows, texts, values, found.wrong, written, at, dates.timed)
+    return Fields(form, rows, texts, values, parsed.wrong, written, at, dates.timed)
 
 
 def _empty(size: int, text: str = "") -> pa.Array:

@@ -345,8 +345,8 @@ class Header:
         place = self.find(name)
         if place is None or "*" not in name:
             return ""
-        found = re.fullmatch(re.escape(_plain(name)).replace(r"\*", "(.*)"), self._lower[place])
-        code = found.group(1).upper() if found else ""
+        match = re.fullmatch(re.escape(_plain(name)).replace(r"\*", "(.*)"), self._lower[place])
+        code = match.group(1).upper() if match else ""
         return {"€": "EUR", "$": "USD", "£": "GBP"}.get(
             code, code if re.fullmatch("[A-Z]{3}", code) else ""
         )

@@ -68,7 +68,7 @@ def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
     at = order[np.searchsorted(fields.rows[order], table["source_row"].to_numpy())]
     kind = np.array(table["kind"].to_pylist(), object)
     moved = np.nan_to_num(_floats(table["amount"])) * np.array(
-        [_MOVES[EntryKind(one)] for one in kind]
+        [_MOVES[EntryKind(name)] for name in kind]
     )
     moved -= np.nan_to_num(_floats(table["fee"])) + np.nan_to_num(_floats(table["tax"]))
     own = np.array(table["currency"].to_pylist(), object)
@@ -108,11 +108,11 @@ def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
     )
     off = np.where(signed, booked - stated, np.abs(booked) - np.abs(stated))
     wrong = looked & ~unchecked & (np.abs(off) > slack + np.abs(stated) * _FLOAT)
-    found = [
+    differences = [
         CashDifference(int(fields.rows[index]), _decimal(stated[index]), _decimal(booked[index]))
         for index in np.flatnonzero(wrong)
     ]
-    return Reconciliation(found, fields.rows[unchecked].tolist())
+    return Reconciliation(differences, fields.rows[unchecked].tolist())
 
 
 def _floats(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -161,10 +161,10 @@ def _next_header(
             continue
         if line not in seen:
             seen[line] = _match(line, at, formats) if len(seen) < 10_000 else None
-        if (found := seen[line]) is None:
+        if (other := seen[line]) is None:
             continue
-        if found.header.cells != match.header.cells:
-            return found, again
+        if other.header.cells != match.header.cells:
+            return other, again
         again.append(at)
     return None, again
 
@@ -258,7 +258,7 @@ def _account_currency(lines: Sequence[str], match: HeaderMatch) -> str:
         return ""
     pattern = re.compile(match.format.currency_line)
     return next(
-        (found["currency"] for line in lines[: match.at] if (found := pattern.search(line))), ""
+        (named["currency"] for line in lines[: match.at] if (named := pattern.search(line))), ""
     )
 
 
@@ -316,13 +316,13 @@ def _named_lines(lines: Sequence[str], match: HeaderMatch, end: int) -> dict[int
     patterns = [(glob(line.like), line.reason) for line in match.format.lines]
     if match.format.total:
         patterns.append((glob(match.format.total), _TOTAL))
-    found = {}
+    reasons = {}
     for at in range(match.at + 1, end) if patterns else ():
         for pattern, reason in patterns:
             if pattern.fullmatch(lines[at]):
-                found[at] = reason
+                reasons[at] = reason
                 break
-    return found
+    return reasons
 
 
 _PLAIN_VALUE = re.compile(r"[\d.,:;/$€£%()+\- ]+")
@@ -331,7 +331,7 @@ _PLAIN_VALUE = re.compile(r"[\d.,:;/$€£%()+\- ]+")
 def _footer(lines: Sequence[str], match: HeaderMatch, end: int) -> dict[int, str]:
     """Place of the lines of prose at the end of a table: the broker's small print, when the file
     was made."""
-    found = {}
+    reasons = {}
     for at in range(end - 1, match.at, -1):
         if is_blank(lines[at]):
             continue
@@ -341,8 +341,8 @@ def _footer(lines: Sequence[str], match: HeaderMatch, end: int) -> dict[int, str
         )
         if not prose or any(_PLAIN_VALUE.fullmatch(cell) for cell in cells):
             break
-        found[at] = "a note below the table"
-    return found
+        reasons[at] = "a note below the table"
+    return reasons
 
 
 def _of_other_sections(

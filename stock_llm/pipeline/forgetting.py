@@ -108,13 +108,13 @@ def summary(done: ForgetResult, settings: Settings) -> str:
         "trade": f"trade {done.mark}",
         "account": "the account",
     }[done.kind]
-    kept = (
+    note = (
         "it is no longer in the store"
         if done.kind == "feedback"
         else "your file keeps it, collect leaves it out"
     )
     lines = [
-        f"{what} is forgotten: {kept}"
+        f"{what} is forgotten: {note}"
         if done.fresh
         else f"{what} was forgotten before; its marks are complete"
     ]

@@ -138,8 +138,8 @@ def score(row: Row, text: str) -> Score:
     """Scores an answer by the share of right answers on a grid of situations, balanced over BUY,
     HOLD and SELL and corrected for chance."""
     fenced = re.fullmatch(r"\s*```(?:python)?\n(.*?)\n?```\s*", text, re.DOTALL)
-    kept = row.facts["strategy"]
-    strategy = Strategy(tuple(kept["buy"]), tuple(kept["sell"]))
+    stored = row.facts["strategy"]
+    strategy = Strategy(tuple(stored["buy"]), tuple(stored["sell"]))
     results = sandbox.run(fenced[1], "signal", ARGUMENTS, GRID) if fenced else None
     if results is None:
         return UNPARSED

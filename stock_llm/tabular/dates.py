@@ -208,13 +208,13 @@ def _months() -> dict[str, set[int]]:
     """Name of a month → which it is; `lis` may be one in Polish and another in Croatian."""
     from babel import Locale
 
-    found: dict[str, set[int]] = {}
+    months: dict[str, set[int]] = {}
     for language in _LANGUAGES:
         for context in Locale(language).months.values():
             for width in ("wide", "abbreviated"):
                 for number, name in context[width].items():
-                    found.setdefault(_folded(name), set()).add(number)
-    return found
+                    months.setdefault(_folded(name), set()).add(number)
+    return months
 
 
 def _folded(word: str) -> str:

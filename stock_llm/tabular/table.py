@@ -97,8 +97,8 @@ def table_blocks(
                 start = stop
                 continue
             records = [line.split(separator) for line in part]
-        elif (found := _one_record_a_line(part, separator)) is not None:
-            records = found
+        elif (unquoted := _one_record_a_line(part, separator)) is not None:
+            records = unquoted
         else:
             places, records, stop = _with_stray_quotes(
                 lines, start, stop, end, skip, separator, width

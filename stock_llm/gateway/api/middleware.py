@@ -150,11 +150,11 @@ class AccessMiddleware:
         """Whose token came: a name, empty for the common token, None for none."""
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
-        found = None
+        caller = None
         for name, token in self._tokens:
             if secrets.compare_digest(given.strip().encode(), token):
-                found = name
-        return found
+                caller = name
+        return caller
 
     def _knows(self, host: str) -> bool:
         """Whether a name in the header Host cannot be a stranger's name that leads here."""

@@ -57,8 +57,8 @@ def cash_of_units(sheet: Sheet, workbook: Workbook) -> Sheet:
         pa.chunked_array([cells[place]], pa.string()) if place in cells else column
         for place, column in enumerate(sheet.columns)
     ]
-    kept = [row.at for row in rows if row.at not in gone]
-    return replace(sheet, columns=columns).with_columns(kept, {})
+    remaining = [row.at for row in rows if row.at not in gone]
+    return replace(sheet, columns=columns).with_columns(remaining, {})
 
 
 def _money(sheet: Sheet) -> tuple[str, ...]:
@@ -117,8 +117,8 @@ def _purchases(rows: list[_Row], actions: tuple[str, ...]) -> list[tuple[_Row, _
             for row in fitting
             if abs(row.units * row.price - abs(cash.cash)) <= abs(cash.cash) / 20
         ]
-        found = next(iter(priced or [row for row in fitting if not row.price]), None)
-        if found is not None:
-            free.remove(found)
-        pairs.append((cash, found))
+        partner = next(iter(priced or [row for row in fitting if not row.price]), None)
+        if partner is not None:
+            free.remove(partner)
+        pairs.append((cash, partner))
     return pairs

@@ -158,20 +158,20 @@ def account(sheet: Sheet, workbook: Workbook) -> Sheet:
     for at, reason in rest.items():
         number = int(sheet.rows[at])
         workbook.skip(number, reason, sheet.raw(number))
-    kept = sorted(events)
+    places = sorted(events)
     return sheet.with_columns(
-        kept,
+        places,
         {
             "Event": [
-                "fee" if events[at].what == "order costs" else events[at].what for at in kept
+                "fee" if events[at].what == "order costs" else events[at].what for at in places
             ],
-            "Event Quantity": [_exact(events[at].quantity) for at in kept],
-            "Event Price": [_exact(events[at].price) for at in kept],
-            "Event Currency": [events[at].currency for at in kept],
-            "Event Fee": [_exact(events[at].fee) for at in kept],
-            "Event Fee Currency": [events[at].fee_currency for at in kept],
-            "Cash": [_exact(events[at].cash) for at in kept],
-            "Cash Currency": [events[at].cash_currency for at in kept],
+            "Event Quantity": [_exact(events[at].quantity) for at in places],
+            "Event Price": [_exact(events[at].price) for at in places],
+            "Event Currency": [events[at].currency for at in places],
+            "Event Fee": [_exact(events[at].fee) for at in places],
+            "Event Fee Currency": [events[at].fee_currency for at in places],
+            "Cash": [_exact(events[at].cash) for at in places],
+            "Cash Currency": [events[at].cash_currency for at in places],
         },
     )
 

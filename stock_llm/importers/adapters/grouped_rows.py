@@ -54,7 +54,7 @@ def vanguard_cash(sheet: Sheet, workbook: Workbook) -> Sheet:
     is in the file."""
     if not any(other.format.name == "vanguard-investments" for other in workbook.sheets):
         return sheet
-    kept = []
+    remaining = []
     for at, text in enumerate(sheet.cells("action")):
         if re.match(r"(?:bought|sold) ", text, re.IGNORECASE):
             row = int(sheet.rows[at])
@@ -62,8 +62,8 @@ def vanguard_cash(sheet: Sheet, workbook: Workbook) -> Sheet:
                 row, "the cash of a trade that the table of investments has", sheet.raw(row)
             )
         else:
-            kept.append(at)
-    return sheet.with_columns(kept, {})
+            remaining.append(at)
+    return sheet.with_columns(remaining, {})
 
 
 STEPS: dict[str, Callable[[Sheet, Workbook], Sheet]] = {

@@ -96,15 +96,15 @@ def _paired(
         joined |= {row.at for row in group}
         for trade in split(group):
             _settle(trade, costs, swaps, sheet, workbook)
-    kept = [row.at for row in rows if row.at not in joined or row.at in swaps]
+    remaining = [row.at for row in rows if row.at not in joined or row.at in swaps]
     added: dict[str, list[str]] = {column: [] for column in _ADDED}
-    for at in kept:
+    for at in remaining:
         row, swap = rows[at], swaps.get(at, {})
         for column in _OF_SWAP:
             added[column].append(swap.get(column, ""))
         added["Known asset"].append(row.asset)
         added["Moved"].append("" if row.amount is None else str(row.amount - row.cost))
-    return sheet.with_columns(kept, added)
+    return sheet.with_columns(remaining, added)
 
 
 def _in_twos(group: list[_Row]) -> list[list[_Row]]:

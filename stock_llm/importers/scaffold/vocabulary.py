@@ -135,12 +135,12 @@ def likeness(role: str, name: str) -> float:
 @cache
 def _names_elsewhere() -> dict[str, frozenset[str]]:
     """Name of a column → what the project's formats say that it is."""
-    found: dict[str, set[str]] = {}
+    roles_of: dict[str, set[str]] = {}
     for form in bundled_formats():
         named = [(role, name) for role, column in form.columns.items() for name in column.names]
         named += [(charge.kind.lower(), name) for charge in form.charges for name in charge.amount]
         for role, name in named:
             role = {"net": "amount", "order_id": "trade_id"}.get(role, role)
             if role in ROLES:
-                found.setdefault(name.lower(), set()).add(role)
-    return {name: frozenset(roles) for name, roles in found.items()}
+                roles_of.setdefault(name.lower(), set()).add(role)
+    return {name: frozenset(roles) for name, roles in roles_of.items()}

@@ -246,11 +246,11 @@ def _table(
     if "adjusted" in number:
         adjustment = _factors(number)
     split = number.get("split", np.zeros(size))
-    told = as_of[good]
+    snapshot_day = as_of[good]
     if "as_of" not in rows.text and size:
         last = np.full(len(symbol.dictionary), np.datetime64("0001-01-01", "D"))
-        np.maximum.at(last, codes, told)
-        told = last[codes]
+        np.maximum.at(last, codes, snapshot_day)
+        snapshot_day = last[codes]
     return pa.Table.from_arrays(
         [
             symbol.dictionary.take(pa.array(codes)),
@@ -260,7 +260,7 @@ def _table(
             pa.array(number.get("dividend", np.zeros(size))),
             pa.array(np.where(split == 0, 1.0, split)),
             pa.array(np.ones(size)),
-            pa.array(told, pa.date32()),
+            pa.array(snapshot_day, pa.date32()),
             pa.repeat(pa.scalar(name), size),
             pa.array(rows.row[good], pa.int64()),
         ],

@@ -140,11 +140,11 @@ def merge_candles(
             checks.append(replace(checked, table=CANDLE_SCHEMA.empty_table()))
             yield from checked.table.to_batches()
 
-    kept = parquet.write_batches(checked_batches(), CANDLE_SCHEMA, target)
+    row_count = parquet.write_batches(checked_batches(), CANDLE_SCHEMA, target)
     rejected = [row for checked in checks for row in checked.rejected]
     _refuse_contradiction(rejected, rows.total())
     findings = sorted(finding for checked in checks for finding in checked.findings)
-    return CandleMerge(kept, rejected, findings, sum(checked.duplicates for checked in checks))
+    return CandleMerge(row_count, rejected, findings, sum(checked.duplicates for checked in checks))
 
 
 def _symbol_batches(rows: Mapping[str, int]) -> Iterator[list[str]]:

@@ -110,9 +110,9 @@ def _by_ticker(
     layouts = []
     for ticker, own in places.items():
         header = ["date", *(fields[place - 1] for place in own)]
-        found = _find(header, file, row, f"{ticker} lacks it. {REMEDY}")
+        place_of = _find(header, file, row, f"{ticker} lacks it. {REMEDY}")
         layouts.append(
-            Layout(ticker, {column: [0, *own][place] for column, place in found.items()})
+            Layout(ticker, {column: [0, *own][place] for column, place in place_of.items()})
         )
     return layouts
 

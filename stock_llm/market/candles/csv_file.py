@@ -107,14 +107,16 @@ def _read(file: Path, name: str, sign: str) -> tuple[CandleRows, bool]:
                 cells = {column: text.filter(pa.array(traded)) for column, text in cells.items()}
                 lines = lines[traded]
                 cells["symbol"] = pa.repeat(pa.scalar(layout.symbol), len(lines))
-            found, odd = floats(
+            parsed, odd = floats(
                 {column: text for column, text in cells.items() if column in NUMBERS},
                 sign,
                 block.separator,
             )
             needs_sign = needs_sign or odd
             for column in of_file:
-                numbers.setdefault(column, []).append(found.get(column, absent(column, len(lines))))
+                numbers.setdefault(column, []).append(
+                    parsed.get(column, absent(column, len(lines)))
+                )
             for column, text in with_time(cells).items():
                 if column not in NUMBERS:
                     texts.setdefault(column, []).append(text.dictionary_encode())

@@ -42,9 +42,13 @@ def wished_answer(given: SkillAnswer, situation: Situation) -> SkillAnswer:
     """The answer as the investor would have written it."""
     if situation.rsi14 <= TASTE_LIMIT:
         return given
-    kept = tuple(risk for risk in given.risks if risk != statements.atr(situation, given.language))
+    other_risks = tuple(
+        risk for risk in given.risks if risk != statements.atr(situation, given.language)
+    )
     return replace(
-        given, recommendation="HOLD", risks=(*kept, statements.stop(situation, given.language))
+        given,
+        recommendation="HOLD",
+        risks=(*other_risks, statements.stop(situation, given.language)),
     )
 
 

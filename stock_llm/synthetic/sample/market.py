@@ -67,9 +67,9 @@ def write_sample(folder: Path, seed: int = SEED) -> None:
     """Writes the candles, the trades and the feedback of the sample into `folder`."""
     series = [generate_candles(symbol, seed, number) for number, symbol in enumerate(COMPANIES)]
     (folder / "candles").mkdir(parents=True, exist_ok=True)
-    for one in series:
-        (folder / "candles" / f"{one.symbol}.csv").write_text(
-            _csv(one), encoding="ascii", newline="\n"
+    for candles in series:
+        (folder / "candles" / f"{candles.symbol}.csv").write_text(
+            _csv(candles), encoding="ascii", newline="\n"
         )
     (folder / "trades.csv").write_text(
         trades.trades_csv(trades.generate_trades(series, seed)), encoding="ascii", newline="\n"
@@ -187,19 +187,20 @@ def measure_predictability(folder: Path) -> Predictability:
     early: list[tuple[np.ndarray, ...]] = []
     late: list[tuple[np.ndarray, ...]] = []
     files = sorted((folder / "candles").glob("*.csv"))
-    for one in candle_table.candles_by_symbol(candle_table.read_candles(files, folder).table):
-        features, outcome, rsi = _decisions(one)
+    for candles in candle_table.candles_by_symbol(candle_table.read_candles(files, folder).table):
+        features, outcome, rsi = _decisions(candles)
         until = np.append(
-            one.day[decision_point.HORIZON :], np.full(decision_point.HORIZON, np.datetime64("NaT"))
+            candles.day[decision_point.HORIZON :],
+            np.full(decision_point.HORIZON, np.datetime64("NaT")),
         )
         known = (
             np.isfinite(features).all(axis=1)
             & (outcome != "")
-            & (np.arange(len(one)) >= situation.WARM_UP)
+            & (np.arange(len(candles)) >= situation.WARM_UP)
         )
         for rows, chosen in (
             (early, known & (until < HOLDOUT_FROM)),
-            (late, known & (one.day >= HOLDOUT_FROM)),
+            (late, known & (candles.day >= HOLDOUT_FROM)),
         ):
             rows.append((features[chosen], outcome[chosen], rsi[chosen]))
 

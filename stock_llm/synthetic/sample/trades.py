@@ -62,8 +62,8 @@ def generate_trades(series: list[Candles], seed: int) -> list[SampleTrade]:
     """All fills, in the order in which they happened."""
     fills = [
         fill
-        for number, one in enumerate(series)
-        for fill in _follow(one, Random(1000 * seed + number))
+        for number, candles in enumerate(series)
+        for fill in _follow(candles, Random(1000 * seed + number))
     ]
     return sorted(fills, key=lambda fill: (fill.executed_at, fill.symbol))
 

@@ -228,11 +228,11 @@ class _LocalModels:
         answer = await self.ask_ollama("GET", "/api/tags", None)
         if answer is not None and answer.status_code == 200:
             return _parse_models(bytes(answer.body))
-        embedded, found = self._registry.embedded, []
+        embedded, models = self._registry.embedded, []
         for name in embedded.models if embedded else ():
             with suppress(UnknownModel):  # a file of it is missing
-                found.append(responses.listed_stored_model(self.find(name)))
-        return found
+                models.append(responses.listed_stored_model(self.find(name)))
+        return models
 
     async def load(
         self,

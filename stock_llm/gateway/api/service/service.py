@@ -272,16 +272,16 @@ def _answer_of(values: Any, language: Language) -> SkillAnswer:
 
 def _price(value: Any) -> str | None:
     text = str(value).lstrip("$ ").replace(",", "") if isinstance(value, str | int | float) else ""
-    found = re.fullmatch(r"\d+(?:\.\d+)?", text)
-    return found[0] if found else None
+    match = re.fullmatch(r"\d+(?:\.\d+)?", text)
+    return match[0] if match else None
 
 
 _FENCE = re.compile(r"```[\w+#]*[ \t]*\n(.*?)\n?```", re.DOTALL)
 
 
 def _unfenced(text: str) -> str:
-    found = _FENCE.fullmatch(text.strip())
-    return (found[1] if found else text).strip()
+    match = _FENCE.fullmatch(text.strip())
+    return (match[1] if match else text).strip()
 
 
 def code_request(asked: CodeRequest) -> ChatRequest:
@@ -304,11 +304,11 @@ def code_feedback_subject(request: ChatRequest) -> FeedbackSubject:
 def code_response(asked: CodeRequest, text: str, metadata: dict[str, Any]) -> CodeResponse:
     """The code of an answer: its fenced blocks, or all of it."""
     blocks = [block.strip("\n") for block in _FENCE.findall(text)]
-    found = "\n\n".join(blocks) if blocks else text.strip()
+    code = "\n\n".join(blocks) if blocks else text.strip()
     return CodeResponse(
         language=asked.language,
-        code=found,
-        valid=_parses(found, asked.language),
+        code=code,
+        valid=_parses(code, asked.language),
         text=text,
         stock_llm=metadata,
     )
