@@ -41,6 +41,10 @@ class RunningGateway:
         self._thread.join(20)
         assert not self._thread.is_alive(), "the gateway did not end"
 
+    def keep_connections_open_for(self, seconds: float) -> None:
+        """How long connections that are opened from now on may be idle between requests."""
+        self._server.config.timeout_keep_alive = seconds
+
     def stop(self) -> None:
         """Tells it to end, as SIGTERM would."""
         self._server.should_exit = True

@@ -4,7 +4,8 @@
     408  the head is not complete after 10 s, no byte of the body came for 10 s, or the body took
          more than 2 minutes (an upload of a model may take longer)
     400  what came is not HTTP
-    --   there are too many connections: the oldest with an incomplete head makes room
+    503  there are too many connections; the one whose incomplete head began first makes room, and
+         only where there is none, the new one is refused
     --   the caller takes none of the answer for 10 s: the connection ends, the generation stops
 
 These limits act before the ASGI app sees anything. The size of a body is the middleware's.
@@ -34,14 +35,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Accepts the connection and expects the first head within `HEAD_SECONDS`."""
         self._reading_head, self._body_complete = True, True
         self._head_bytes = self._chunk_bytes = 0
-        self._opened_at = self._last_data = self.loop.time()
+        self._head_since = self._last_data = self.loop.time()
         self._refusal: tuple[int, str] | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        if len(self.connections) >= MAX_CONNECTIONS:
-            self._close_oldest_unfinished()
+        full = len(self.connections) >= MAX_CONNECTIONS and not self._close_oldest_unfinished()
         super().connection_made(transport)
         self._start_read_timer(HEAD_SECONDS)
+        if full:
+            self._write_error(503, "the gateway has too many connections")
+            self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops the timers."""
@@ -51,7 +54,6 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses what came; a head that is too large or no HTTP ends the connection."""
-        self._unset_keepalive_if_required()
         self._last_data = self.loop.time()
         self._chunk_bytes = len(data)
         self._head_bytes += len(data)
@@ -66,10 +68,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self._refuse(431, f"the request head is larger than {MAX_HEAD_BYTES // 1024} KiB")
 
     def on_message_begin(self) -> None:
-        """Starts the time of a head."""
+        """Starts the time of a head and ends the one of an idle connection, which the empty lines
+        between requests leave as it is."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()
         self._reading_head, self._head_bytes = True, self._chunk_bytes
-        self._field_bytes = 0
+        self._field_bytes, self._head_since = 0, self.loop.time()
         self._start_read_timer(HEAD_SECONDS)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -83,6 +87,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Starts the time of the body."""
+        self._unset_keepalive_if_required()  # an answer before may have ended within this head
         self._reading_head, self._body_complete = False, False
         self._body_until = self.loop.time() + BODY_TOTAL_SECONDS
         super().on_headers_complete()
@@ -107,14 +112,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._stop_write_timer()
         super().resume_writing()
 
-    def _close_oldest_unfinished(self) -> None:
+    def _close_oldest_unfinished(self) -> bool:
+        """Closes the connection whose incomplete head began first; False if there is none."""
         unfinished = [
             other
             for other in self.connections
-            if isinstance(other, LimitedHttpProtocol) and other._reading_head
+            if isinstance(other, LimitedHttpProtocol)
+            and other._reading_head
+            and not other.transport.is_closing()
         ]
         if unfinished:
-            min(unfinished, key=lambda other: other._opened_at).transport.abort()
+            min(unfinished, key=lambda other: other._head_since).transport.abort()
+        return bool(unfinished)
 
     def _start_read_timer(self, seconds: float) -> None:
         self._stop_read_timer()
@@ -145,7 +154,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(408, "the request body came too slowly or stopped")
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answers with an error and closes; where an answer is under way, only closes."""
+        """Answers with an error and closes; where an answer is under way, or this message has had
+        its own, only closes."""
         self._stop_read_timer()
         cycle = self.cycle
         unanswered = cycle is not None and not cycle.response_complete
@@ -154,15 +164,21 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if unanswered and (self._reading_head or cycle.response_started):
             self.transport.abort()
             return
-        if (
-            self._head_bytes or unanswered
-        ):  # a connection on which nothing came is closed without a word
-            body = orjson.dumps({"error": text})
-            fields = b"content-type: application/json\r\nconnection: close\r\n"
-            length = b"content-length: %d\r\n\r\n" % len(body)
-            self.transport.write(STATUS_LINE[status] + fields + length + body)
+        answered = not self._reading_head and not self._body_complete and not unanswered
+        # a connection on which nothing came is closed without a word
+        if (self._head_bytes or unanswered) and not answered:
+            self._write_error(status, text)
         if unanswered:
             cycle.disconnected = True
             cycle.message_event.set()
+        self._close()
+
+    def _write_error(self, status: int, text: str) -> None:
+        body = orjson.dumps({"error": text})
+        fields = b"content-type: application/json\r\nconnection: close\r\n"
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + fields + length + body)
+
+    def _close(self) -> None:
         self.transport.close()
         self.loop.call_later(UNREAD_SECONDS, self.transport.abort)

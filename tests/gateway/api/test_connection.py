@@ -164,6 +164,67 @@ def test_the_oldest_unfinished_connection_makes_room_for_a_new_one(running, monk
         assert httpx.get(f"{running.url}/healthz", timeout=5).status_code == 200
 
 
+def test_the_head_that_began_first_makes_room(running, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
+    with connect(running) as first, connect(running) as second:
+        first.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"ok" in first.recv(65536)
+        second.sendall(HEAD)
+        time.sleep(0.1)
+        first.sendall(HEAD)  # opened first, but its head is the newer one
+        time.sleep(0.1)
+        with connect(running) as third:
+            third.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert b"ok" in third.recv(65536)
+        assert answer_of(second) == (0, "")
+        first.sendall(b"Content-Length: 2\r\n\r\n{}")
+        assert first.recv(65536).startswith(b"HTTP/1.1 400")
+
+
+def test_where_no_connection_can_be_closed_a_new_one_is_refused(running, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 3)
+    with ExitStack() as callers:
+        for _ in range(3):
+            caller = callers.enter_context(connect(running))
+            caller.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+        time.sleep(0.2)
+        status, text = answer_of(callers.enter_context(connect(running)))
+        assert (status, "too many connections" in text) == (503, True)
+    time.sleep(0.2)
+    assert httpx.get(f"{running.url}/healthz", timeout=5).status_code == 200
+
+
+def test_an_empty_line_after_an_answer_does_not_keep_the_connection_open(running):
+    running.keep_connections_open_for(0.5)
+    with connect(running) as caller:
+        caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"ok" in caller.recv(65536)
+        caller.sendall(b"\r\n")
+        caller.settimeout(5)
+        assert caller.recv(65536) == b""
+
+
+def test_an_idle_connection_is_not_closed_while_its_next_request_is_answered(running, backend):
+    running.keep_connections_open_for(0.3)
+    backend.pause = 0.6
+    body = json.dumps(ASK).encode()
+    with connect(running) as caller:
+        caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + HEAD)
+        assert b"ok" in caller.recv(65536)  # this answer ended within the next request's head
+        caller.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert caller.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_no_second_answer_follows_one_that_came_before_the_body(backend, tmp_path):
+    with gateway(tmp_path, backend.host, token="secret") as running, connect(running) as caller:
+        caller.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+        received = b""
+        while piece := caller.recv(65536):
+            received += piece
+    assert (received.count(b"HTTP/1.1"), received[9:12]) == (1, b"401")
+
+
 def test_large_bodies_at_once_are_limited_together(monkeypatch, backend, tmp_path):
     monkeypatch.setattr(middleware, "BODIES_AT_ONCE", 2)
     with gateway(tmp_path, backend.host, request_megabytes=0.5) as running, ExitStack() as callers:
