@@ -136,9 +136,8 @@ def build(
     learn = Sampler(market, train_side, base_rates, f"{settings.seed} train", settings.train_rows)
     plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *limited]
     random.Random(settings.seed).shuffle(plan)
-    unasked = (
-        row for row in _made(learn, plan) if not judged.asks(row)
-    )  # a frozen correction may be about such a row
+    # a frozen correction may be about such a row
+    unasked = (row for row in _made(learn, plan) if not judged.asks(row))
     write_rows(tallies["train"].counting(unasked), paths["train"])
     also_judging = OverlapIndex(texts)  # they were drawn after the feedback was sorted out
     preferable = [item for item in feedback.preferred if not repeats(item, also_judging)]

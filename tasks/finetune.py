@@ -210,9 +210,8 @@ def schedule(
     sorted_order: list[int] = []
     for start in range(0, len(order), block):
         by_length = sorted(order[start : start + block], key=lambda index: len(examples[index].ids))
-        short = (
-            len(by_length) % rows
-        )  # only in the last block; the part that is not full comes last
+        # only in the last block; the part that is not full comes last
+        short = len(by_length) % rows
         groups = [by_length[at : at + rows] for at in range(short, len(by_length), rows)]
         chance.shuffle(groups)
         sorted_order += [index for group in groups for index in group] + by_length[:short]

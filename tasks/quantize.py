@@ -150,9 +150,8 @@ def _merge(
 
     torch.set_num_threads(settings.threads)
     four_bit = load_base(profile, settings.home, four_bit=True)
-    seen = _dequantized(
-        four_bit.model
-    )  # before anything is computed: some CPUs repack the weights then
+    # before anything is computed: some CPUs repack the weights then
+    seen = _dequantized(four_bit.model)
     losses = {"base": _torch_loss(sample, four_bit, "measuring the base")}
     trained = LoadedBase(_adapted(four_bit, adapter), four_bit.tokenizer)
     losses["adapter"] = _torch_loss(sample, trained, "measuring the adapter")

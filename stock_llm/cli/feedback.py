@@ -133,16 +133,22 @@ def _chosen(
     ticker: str | None,
     day: str | None,
 ) -> list[str]:
-    """The ids of waiting items that fit all that is given.
+    """The ids of waiting items that fit all that is given; names are compared as items have them.
 
     Raises:
         InputError: nothing is given, an id does not wait, or no item fits.
     """
     from stock_llm.errors import InputError
+    from stock_llm.feedback.item import ticker_name, user_name
 
     remedy = "See which items wait: stock-llm feedback review --items"
     if not ids and user is ticker is day is None:
         raise InputError("no items are named", remedy="Give ids, --user, --ticker or --day")
+    try:
+        user = user_name(user) if user and user.strip() else user
+    except ValueError as error:
+        raise InputError(str(error), remedy=remedy) from None
+    ticker = ticker_name(ticker) if ticker else ticker
     waiting = [
         item.id
         for group in groups

@@ -100,8 +100,7 @@ class FeedbackItem:
     def ticker(self) -> str:
         """The stock of the question's block, else `symbol`, in capitals; empty if there is none."""
         named = _BLOCK_SYMBOL.search(fold(f"{self.instruction}\n{self.input}"))
-        name = named[1] if named else fold(self.symbol)
-        return unicodedata.normalize("NFKC", name).strip().upper()
+        return ticker_name(named[1] if named else self.symbol)
 
     @property
     def edit(self) -> str | None:
@@ -164,6 +163,11 @@ def user_name(given: str) -> str:
     if len(name) > LONGEST_NAME:
         raise ValueError(f"user has {len(name)} characters, more than {LONGEST_NAME}")
     return name
+
+
+def ticker_name(given: str) -> str:
+    """A ticker as items have it: visible characters, capitals."""
+    return unicodedata.normalize("NFKC", fold(given)).strip().upper()
 
 
 def answer_key(instruction: str, input: str, response: str) -> str:

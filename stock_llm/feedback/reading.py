@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stock_llm.feedback.item import OWNER, FeedbackItem
+from stock_llm.errors import InputError
+from stock_llm.feedback.item import OWNER, FeedbackItem, user_name
 from stock_llm.storage.checksums import digest_of
 
 OPEN_WEBUI = "open-webui"
@@ -47,18 +48,22 @@ def read_records(path: Path, user: str = "", owner_names: tuple[str, ...] = ()) 
         owner_names: names in the file that mean the owner of this machine.
 
     Raises:
-        InputError: the file is empty or not UTF-8.
+        InputError: the file is empty or not UTF-8, or the user's name is too long.
     """
     from stock_llm.tabular.text import read_text
 
+    try:
+        given_by_all = user_name(user) if user else ""
+    except ValueError as error:
+        raise InputError(str(error), remedy="Give a shorter name") from None
     records = []
     for row, raw, values in _values(read_text(path, strict=True)):
         try:
-            item, dated = _item(values)
-        except ValueError as error:
-            records.append(FileRecord(row, raw[:_SHOWN], reason=str(error)))
+            item, dated = _item(values, given_by_all)
+        except (ValueError, RecursionError) as error:
+            records.append(FileRecord(row, raw[:_SHOWN], reason=_reason(error)))
             continue
-        given_by = user or (OWNER if item.user in owner_names else item.user)
+        given_by = given_by_all or (OWNER if item.user in owner_names else item.user)
         item = replace(item, user=given_by) if given_by != item.user else item
         records.append(FileRecord(row, raw[:_SHOWN], item, dated=dated))
     return records
@@ -68,21 +73,31 @@ def _values(text: str) -> Iterator[tuple[int, str, Any]]:
     """Row, text and value of each record; a ValueError in place of a value that is not JSON."""
     if text.lstrip().startswith("["):
         try:
-            for place, value in enumerate(json.loads(text), start=1):
-                yield place, json.dumps(value, ensure_ascii=False), value
-            return
-        except ValueError:
+            values = json.loads(text)
+            texts = [json.dumps(value, ensure_ascii=False) for value in values]
+        except (ValueError, RecursionError):
             pass  # then it is a JSON Lines file whose first line is bad
+        else:
+            yield from zip(range(1, len(values) + 1), texts, values, strict=True)
+            return
     for row, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 yield row, line, json.loads(line)
-            except ValueError as error:
-                yield row, line, ValueError(f"not JSON: {error}")
+            except (ValueError, RecursionError) as error:
+                yield row, line, ValueError(f"not JSON: {_reason(error)}")
 
 
-def _item(values: Any) -> tuple[FeedbackItem, bool]:
-    """The item of a record, and whether it says when it was given."""
+def _reason(error: ValueError | RecursionError) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _item(values: Any, given_by_all: str) -> tuple[FeedbackItem, bool]:
+    """The item of a record, and whether it says when it was given.
+
+    Args:
+        given_by_all: the user that was named for the whole file; empty: the record's own.
+    """
     if isinstance(values, ValueError):
         raise values
     if not isinstance(values, dict):
@@ -94,7 +109,12 @@ def _item(values: Any) -> tuple[FeedbackItem, bool]:
     }
     if values.get("id") is None:
         # its content is its id, so that a file read twice gives the same items
-        values["id"] = digest_of(**values)
+        content = dict(values)
+        if given_by_all:
+            content.pop("user", None)
+        if given_by_all not in ("", OWNER):
+            content["user"] = given_by_all  # two people may have the same opinion
+        values["id"] = digest_of(**content)
     item = FeedbackItem.from_json(values)
     comments = (item.correction or "").strip() or item.comment.strip()
     if item.rating is None and item.thumb is None and not comments:

@@ -270,7 +270,9 @@ class FeedbackStore:
         return self._decide(ids, "accepted")
 
     def drop(self, ids: Iterable[str]) -> int:
-        """Keeps waiting items out for good, also when they are brought again; returns how many."""
+        """Keeps waiting items out for good, and what their users say of the same answers later;
+        returns how many.
+        """
         return self._decide(ids, "dropped")
 
     def claim(self, batch: str, ids: Iterable[str]) -> None:
@@ -379,6 +381,7 @@ class FeedbackStore:
         """Writes the new and newer items; returns how many of them wait for review."""
         number, waiting = _next_number(connection), 0
         days: dict[tuple[str, str], dict[str, tuple[str, State]]] = {}
+        dropped: dict[str, set[str]] = {}
         for item, case in zip(items, cases, strict=True):
             if case not in ("new", "newer"):
                 continue
@@ -386,7 +389,10 @@ class FeedbackStore:
             key = item.user, f"{day.astimezone(UTC):%Y-%m-%d}"
             if key not in days:
                 days[key] = _answers_of(connection, *key)
-            state = self._state(item, days[key])
+            if item.user not in dropped:
+                dropped[item.user] = _dropped_answers(connection, item.user)
+            out = item.answer_key in dropped[item.user]
+            state: State = "dropped" if out else self._state(item, days[key])
             days[key][item.answer_key] = item.ticker, state
             waiting += state == "waiting"
             row = item.to_json() | {
@@ -408,7 +414,7 @@ class FeedbackStore:
 
     def _state(self, item: FeedbackItem, answers: dict[str, tuple[str, State]]) -> State:
         """A revised opinion keeps the state of the one before; others wait beyond the limit."""
-        if item.answer_key in answers and answers[item.answer_key][1] != "dropped":
+        if item.answer_key in answers:
             return answers[item.answer_key][1]
         accepted = Counter(ticker for ticker, state in answers.values() if state == "accepted")
         return "accepted" if accepted[item.ticker] < self._daily_limit else "waiting"
@@ -461,6 +467,12 @@ def _answers_of(connection: sa.Connection, user: str, day: str) -> dict[str, tup
     chosen = sa.select(*columns).where(FEEDBACK.c.user == user, FEEDBACK.c.day == day)
     rows = connection.execute(chosen.order_by(FEEDBACK.c.number))
     return {answer: (ticker, state) for answer, ticker, state in rows}
+
+
+def _dropped_answers(connection: sa.Connection, user: str) -> set[str]:
+    """The answers of which a person dropped an opinion of this user."""
+    dropped = FEEDBACK.c.user == user, FEEDBACK.c.state == "dropped"
+    return set(connection.execute(sa.select(FEEDBACK.c.answer).where(*dropped)).scalars())
 
 
 def _cases(connection: sa.Connection, items: list[FeedbackItem], dated: list[bool]) -> list[_Case]:

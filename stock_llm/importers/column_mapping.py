@@ -230,9 +230,8 @@ def _dates(
 ) -> DateColumn:
     dates = texts.get("date", _empty(size))
     if "time" in texts and form.columns["time"] != form.columns.get("date"):
-        time = pc.if_else(
-            pc.equal(texts["time"], dates), "", texts["time"]
-        )  # one column may be both
+        # one column may be both
+        time = pc.if_else(pc.equal(texts["time"], dates), "", texts["time"])
         dates = pc.utf8_trim_whitespace(pc.binary_join_element_wise(dates, time, " "))
     return read_dates(dates, conventions.dates, form.timezone, texts.get("zone"))
 

@@ -238,25 +238,29 @@ def _with_ids(
     columns["account"] = map_distinct(columns["account"], account_hash)
     columns["source_format"] = pa.repeat(pa.scalar(form.name), len(table))
     columns["source_file"] = pa.repeat(pa.scalar(name), len(table))
-    columns["entry_id"] = _ids(columns, form.name)
+    columns["entry_id"] = _ids(columns, form)
     return pa.table([columns[column] for column in LEDGER_SCHEMA.names], schema=LEDGER_SCHEMA)
 
 
-def _ids(columns: dict[str, pa.Array], form: str) -> pa.Array:
+def _ids(columns: dict[str, pa.Array], form: Format) -> pa.Array:
     """`format:id` where the broker numbers executions, else `format:hash#` for `number_ids` to
-    complete."""
+    complete. OFX numbers the transactions of each account anew, so that there the hashed account
+    is part of the id."""
     contents = pc.binary_join_element_wise(content_keys(columns), columns["order_id"], "\x1f")
     ids = []
-    for content, trade_id, part in zip(
+    for content, account, trade_id, part in zip(
         contents.to_pylist(),
+        columns["account"].to_pylist(),
         columns["trade_id"].to_pylist(),
         columns["part"].to_pylist(),
         strict=True,
     ):
+        if trade_id and account and form.content == "ofx":
+            trade_id = f"{account} {trade_id}"
         key = (
             trade_id.replace("#", "%23") or hashlib.sha256(content.encode()).hexdigest()[:16] + "#"
         )
-        ids.append(f"{form}:{key}{part}")
+        ids.append(f"{form.name}:{key}{part}")
     return pa.array(ids, pa.string())
 
 

@@ -254,9 +254,8 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
                     continue
                 zones = _without_zones(element)
                 with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore"
-                    )  # IBKR has added attributes since: they are not needed
+                    # IBKR has added attributes since: they are not needed
+                    warnings.simplefilter("ignore")
                     try:
                         parsed = parser.parse_data_element(element)
                     except Exception as error:  # ibflex raises whatever its converters do

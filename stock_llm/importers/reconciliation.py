@@ -81,9 +81,8 @@ def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
         np.zeros(len(stated), int),
     )
     np.add.at(entries, at, 1)
-    of_units[at[pc.ends_with(table["part"], ":in").to_numpy(zero_copy_only=False)]] = (
-        True  # one asset for another
-    )
+    # one asset for another
+    of_units[at[pc.ends_with(table["part"], ":in").to_numpy(zero_copy_only=False)]] = True
     in_kind = (kind == EntryKind.INTEREST) & np.isnan(_floats(table["amount"]))
     only_units = in_kind | np.isin(kind, [EntryKind.TRANSFER.value, EntryKind.SPLIT.value])
     of_units[at[only_units & ~signed[at]]] = True  # what units were worth is no cash
@@ -99,9 +98,8 @@ def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
     factor, of_rounding = _rates(
         fields, foreign, currency, other, np.where(np.isnan(stated), 0, stated) - same
     )
-    alone = (
-        np.abs(np.where(signed, same - stated, np.abs(same) - np.abs(stated))) <= CENT
-    )  # the other cash moved elsewhere
+    # the other cash moved elsewhere
+    alone = np.abs(np.where(signed, same - stated, np.abs(same) - np.abs(stated))) <= CENT
     foreign[alone & np.isnan(factor)] = ""
     unchecked = looked & (foreign != "") & (np.isnan(factor) | mixed)
     booked = same + np.where(foreign == "", 0, other * np.nan_to_num(factor))

@@ -165,9 +165,8 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
             f"not a base model that can be loaded: {error}", file=folder, remedy=_HOW_TO_GET
         ) from error
     model, loading = loaded
-    if odd := sorted(
-        {*loading["missing_keys"], *loading["unexpected_keys"]}
-    ):  # transformers would fill gaps with chance
+    # transformers would fill gaps with random weights
+    if odd := sorted({*loading["missing_keys"], *loading["unexpected_keys"]}):
         raise InputError(
             f"{len(odd)} weights are missing or unknown, the first '{odd[0]}'",
             file=folder,

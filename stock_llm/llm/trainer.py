@@ -101,9 +101,8 @@ def make_trainer(
         training: digest of everything that the training is made from; it marks its checkpoints.
     """
     on_gpu = torch.cuda.is_available()
-    warnings.filterwarnings(
-        "ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning
-    )  # TRL's own use of it
+    # TRL's own use of it
+    warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
     settings = SFTConfig(
         output_dir=str(folder),
         seed=seed,

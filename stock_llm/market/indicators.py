@@ -147,23 +147,6 @@ def swing_resistance(
     return -_nearest_swing(-prices["high"], -prices["close"], n, k)
 
 
-def crossovers(a: ArrayLike, b: ArrayLike) -> NDArray[np.int8]:
-    """+1 where `a` comes to lie above `b` after having been below it, -1 the other way round, else
-    0.
-
-    Equality is neither side: a touch that turns back is no crossing, one that goes through counts
-    when it is through. NaN, as in the warm-up of an indicator, is no side either.
-    """
-    side = np.nan_to_num(np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))).astype(
-        np.int8
-    )
-    last_sided = np.maximum.accumulate(np.where(side != 0, np.arange(len(side)), 0))
-    held = side[last_sided]
-    crossed = np.zeros(len(side), np.int8)
-    crossed[1:] = np.where(held[:-1] * held[1:] < 0, held[1:], 0)
-    return crossed
-
-
 def _nearest_swing(low: FloatArray, close: FloatArray, n: int, k: int) -> FloatArray:
     if n < 2 * k + 1:
         raise ValueError(

@@ -398,10 +398,8 @@ class Execution:
                 data = data[name]
             return data
         arguments = (self._evaluate(argument, dot, variables, line) for argument in value.arguments)
-        if value.function in (
-            "and",
-            "or",
-        ):  # these stop at the first argument that decides, and give it back
+        # These stop at the first argument that decides, and give it back.
+        if value.function in ("and", "or"):
             for argument in arguments:
                 if bool(argument) == (value.function == "or"):
                     break

@@ -106,7 +106,7 @@ class ServerTarget:
         """Publish a model; the digest that the server lists for it.
 
         It is made under another name first: what a server makes of a GGUF is known only when it is
-            done.
+        done.
 
         Raises:
             PublishError: `name` is another model, or the server refuses.

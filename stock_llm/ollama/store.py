@@ -5,7 +5,7 @@ server may be running.
     manifests/<host>/<namespace>/<model>/<tag>    JSON: which layers make up the model
 
 In: a GGUF and a `Modelfile`. Out: the same files that `ollama create` writes, byte for byte, and
-    the model read back from them.
+the model read back from them.
 Format: ollama/ollama manifest/, server/create.go, types/model/name.go. Everything is written under
 a temporary name, flushed and renamed; temporary manifests lie directly under manifests/, because in
 a model's folder Ollama takes them for broken models and stops pruning. Does not know MLflow,

@@ -44,9 +44,8 @@ def fetch_trades(settings: Settings) -> CachedParse:
     path = settings.path("data/database") / f"{digest}.parquet"
     before = pq.read_table(path) if path.exists() else None
     state = json.loads(before.schema.metadata[b"state"]) if before is not None else {}
-    if state.get("code") != code_digest(
-        *PARSERS
-    ):  # read by another program: all of it is read again
+    # Read by another version of the program: all of it is read again.
+    if state.get("code") != code_digest(*PARSERS):
         before, state = None, {}
     result = database_reader.read_query(
         source, hash_account, state.get("watermark", ""), settings.path(settings.formats)

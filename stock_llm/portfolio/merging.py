@@ -2,9 +2,9 @@
 once.
 
 An event is known by its `entry_id`: the broker's own id, or a hash of its content with a counter,
-    so that of equal fills in
-overlapping files the most that one file has are kept. One id with two contents is a contradiction:
-all rows that take part in it are quarantined. The order of the files means nothing.
+so that of equal fills in overlapping files the most that one file has are kept. One id with two
+contents is a contradiction: all rows that take part in it are quarantined. The order of the files
+means nothing.
 """
 
 import hashlib
@@ -130,8 +130,7 @@ def suspected_duplicates(ledger: Path, names: pa.Table) -> list[Finding]:
     in it.
 
     Alike is: same instrument, kind, quantity and day, and a price (or, without one, an amount) that
-        is the same to four
-    decimals.
+    is the same to four decimals.
 
     Args:
         names: columns symbol, isin, name as the exports write them, and `instrument`, what that is.

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from stock_llm.evaluation.answers import AnswerError, SkillAnswer, parse_answer
+from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
 from stock_llm.market.situation import Position, Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim
-from stock_llm.skills.decision_point import DecisionPoint
+from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import Row
 
 
@@ -28,6 +28,31 @@ def decision_row(skill: str, instruction: str, answer: SkillAnswer, decision: De
         label_from=decision.outcome_from,
         label_until=decision.outcome_until,
         facts=facts(situation),
+    )
+
+
+def recommendation_row(
+    skill: str,
+    wordings: tuple[str, ...],
+    answer: Callable[[Situation, str, int, Language], SkillAnswer],
+    decision: DecisionPoint,
+    base_rates: BaseRates,
+    language: Language,
+    phrasing: int,
+) -> Row:
+    """Builds a row whose answer recommends the outcome, with the base rates' confidence.
+
+    Args:
+        wordings: of the question, in the language; `phrasing` picks one.
+        answer: makes the answer to train on from situation, recommendation, confidence, language.
+    """
+    situation = decision.situation
+    confidence = base_rates.confidence(situation, decision.outcome)
+    return decision_row(
+        skill,
+        pick_wording(wordings, phrasing, symbol=situation.symbol),
+        answer(situation, decision.outcome, confidence, language),
+        decision,
     )
 
 

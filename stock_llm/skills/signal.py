@@ -8,10 +8,9 @@ from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.decision_rows import (
     brier,
     check_sentences,
-    decision_row,
     grounded,
     parse_complete,
-    pick_wording,
+    recommendation_row,
     situation_of,
 )
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
@@ -47,14 +46,8 @@ def answer(
 
 def row(decision: DecisionPoint, base_rates: BaseRates, language: Language, phrasing: int) -> Row:
     """Builds one row; `phrasing` picks the wording of the question."""
-    situation = decision.situation
-    confidence = base_rates.confidence(situation, decision.outcome)
-    taught = answer(situation, decision.outcome, confidence, language)
-    return decision_row(
-        NAME,
-        pick_wording(INSTRUCTIONS[language], phrasing, symbol=situation.symbol),
-        taught,
-        decision,
+    return recommendation_row(
+        NAME, INSTRUCTIONS[language], answer, decision, base_rates, language, phrasing
     )
 
 

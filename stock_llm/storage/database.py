@@ -1,8 +1,8 @@
 """Database stores: an SQLAlchemy engine for SQLite (WAL) or PostgreSQL, its tables migrated to the
 newest schema.
 
-Every SQLite file of the project is opened through here, so that several processes can open and
-write one at once.
+Every SQLite file that the project makes is opened through here, so that several processes can open
+and write one at once. MLflow's database is MLflow's own: pipeline/registry.py alone looks into it.
 """
 
 import random
@@ -75,15 +75,16 @@ def open_sqlite(path: Path) -> sqlite3.Connection:
 
 
 def prepare_connection(connection: sqlite3.Connection) -> None:
-    """Make a connection wait for locks, keep foreign keys, and use WAL: readers never wait."""
+    """Make a connection wait for locks, keep foreign keys, and use WAL where it can be had."""
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
     deadline = time.monotonic() + BUSY_SECONDS
     while connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            break  # a file that cannot have WAL, such as one without locks, keeps its mode
         except sqlite3.OperationalError as error:
             # The switch needs the file for itself, and SQLite does not apply busy_timeout to it.
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.02))
     connection.execute("PRAGMA foreign_keys = ON")

@@ -8,6 +8,7 @@ again.
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -76,8 +77,9 @@ def prune(folder: Path, used: Iterable[Path]) -> None:
     keep = {path.stem for path in used}
     oldest = time.time() - _MAX_AGE_DAYS * 86_400
     for path in folder.glob("*"):
-        if path.name.split(".")[0] not in keep and path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another run prunes the same folder
+            if path.name.split(".")[0] not in keep and path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 @cache

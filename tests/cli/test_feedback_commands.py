@@ -83,3 +83,10 @@ def test_what_does_not_wait_is_refused(store, words, reason):
     flood(store, "mallory", "KESTRO")
     with pytest.raises(InputError, match=reason):
         command(*words)
+
+
+def test_names_are_compared_as_items_have_them(store):
+    flood(store, "Ann", "kestro")
+    assert command("accept", "--user", "ANN", "--ticker", "kestro").startswith("2 items")
+    with pytest.raises(InputError, match="user has 201 characters"):
+        command("drop", "--user", "a" * 201)

@@ -154,3 +154,15 @@ def test_a_person_decides_about_what_waits(store):
 def test_the_limit_is_a_setting(store_url):
     store = FeedbackStore(store_url, daily_limit=2)
     assert store.add(item(number) for number in range(5)).waiting == 3
+
+
+def test_what_was_dropped_stays_out_however_it_is_rated_again(store):
+    store.add(item(number) for number in range(51))
+    assert store.drop(["i50"]) == 1
+    again = {"instruction": item(50).instruction}
+    later = NOON + timedelta(days=3)
+    counts = store.add([item(60, **again, comment="No."), item(61, **again, created_at=later)])
+    assert (counts.new, counts.waiting) == (2, 0) and store.waiting() == []
+    assert not {"i50", "i60", "i61"} & set(ids(store))
+    store.add([item(62, **again, user="ann")])
+    assert "i62" in ids(store)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm.errors import InputError
 from stock_llm.feedback.item import OWNER
 from stock_llm.feedback.reading import OPEN_WEBUI
 from stock_llm.feedback.store import FeedbackStore
@@ -134,3 +135,30 @@ def test_a_record_that_is_no_rating_is_quarantined(store, tmp_path, change, reas
     found = store.import_file(written(tmp_path / "f.json", records))
     assert found.new == 2
     assert [(row.row, row.reason.startswith(reason)) for row in found.rejected] == [(3, True)]
+
+
+def test_a_name_that_is_too_long_is_refused(store, tmp_path):
+    path = written(tmp_path / "mine.json", [{"instruction": "q", "response": "a", "rating": 5}])
+    with pytest.raises(InputError, match="user has 201 characters"):
+        store.import_file(path, user="a" * 201)
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"id": ' * 100_000])
+def test_a_record_that_is_nested_too_deeply_is_quarantined(store, tmp_path, deep):
+    path = tmp_path / "deep.jsonl"
+    good = '{"instruction": "q", "response": "a", "rating": 5}'
+    path.write_text(f"{good}\n{deep}\n")
+    found = store.import_file(path)
+    assert found.new == 1 and "nested too deeply" in found.rejected[0].reason
+
+
+def test_a_file_without_ids_may_be_the_opinion_of_two_people(store, tmp_path):
+    record = {"instruction": "q", "response": "a", "rating": 5}
+    path = written(tmp_path / "mine.json", [record])
+    for user in ("ann", "bob", OWNER):
+        assert store.import_file(path, user=user).new == 1
+    for user in ("Ann", "bob", OWNER, ""):
+        assert store.import_file(path, user=user).known == 1
+    named = written(tmp_path / "named.json", [record | {"user": "carl"}])
+    assert store.import_file(named).new == 1 == store.import_file(named, user="ann").known
+    assert {item.user for item in store.all(sample=True)} == {"ann", "bob", "carl", OWNER}

@@ -277,6 +277,7 @@ def test_the_oldest_schema_is_upgraded_with_its_items(tmp_path):
     old = item(1, comment="old")
     row = old.to_json() | {"digest": old.digest}
     del row["user"]
+    odd = row | {"id": "odd", "language": "xx", "created_at": "once", "symbol": "kite"}
     with sqlite3.connect(path) as raw:
         assert {
             name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -284,12 +285,20 @@ def test_the_oldest_schema_is_upgraded_with_its_items(tmp_path):
             "feedback",
             "alembic_version",
         }
-        raw.execute(
-            f"INSERT INTO feedback ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-            list(row.values()),
-        )
+        for values in (row, odd):
+            raw.execute(
+                f"INSERT INTO feedback ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                list(values.values()),
+            )
 
-    store = FeedbackStore(f"sqlite:///{path}")
+    store = FeedbackStore(f"sqlite:///{path}")  # a row that is no item does not keep it shut
+    columns = "SELECT answer, ticker, day, state, number FROM feedback ORDER BY number"
+    with sqlite3.connect(path) as raw:
+        assert raw.execute(columns).fetchall() == [
+            (old.answer_key, "", "2026-03-02", "accepted", 1),
+            (old.answer_key, "KITE", "once", "accepted", 2),
+        ]
+    assert store.forget("feedback", "odd")
     assert store.all(sample=True) == [old]
     assert store.add([old]) == AddCounts(new=0, known=1)
     store.claim("b", ["i1"])

@@ -3,12 +3,14 @@
 import random
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from factories.broken_exports import mutated
 from importers.test_exports import EXPORTS, lines_of
 
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
+from stock_llm.portfolio.merging import merge_ledger
 
 SAMPLES = [EXPORTS / "ofx-investments.ofx", EXPORTS / "ofx-bank.qfx"]
 HEAD = """OFXHEADER:100
@@ -60,6 +62,42 @@ def test_a_total_that_the_parts_do_not_explain_is_told(tmp_path):
 def test_the_account_is_hashed():
     entries = engine.read_export(SAMPLES[0], lambda account: f"hash of {account}").entries
     assert {entry.account for entry in entries} == {"hash of DEMO-0002"}
+
+
+STATEMENTS = {
+    "ofx-bank": "<STMTRS><CURDEF>EUR<BANKACCTFROM><BANKID>1<ACCTID>{account}<ACCTTYPE>CHECKING</BANKACCTFROM>"
+    "<BANKTRANLIST><STMTTRN><TRNTYPE>CREDIT<DTPOSTED>{day}<TRNAMT>20<FITID>1</STMTTRN>"
+    "<STMTTRN><TRNTYPE>DEBIT<DTPOSTED>{day}<TRNAMT>-5<FITID>2</STMTTRN></BANKTRANLIST></STMTRS>",
+    "ofx-investments": "<INVSTMTRS><CURDEF>EUR<INVACCTFROM><BROKERID>b<ACCTID>{account}</INVACCTFROM>"
+    "<INVTRANLIST>"
+    + BUY.replace("B1", "1").format(day="{day}", fee="1", total="-51", more="")
+    + BUY.replace("B1", "2").format(day="{day}", fee="2", total="-52", more="")
+    + "</INVTRANLIST></INVSTMTRS>",
+}
+
+
+@pytest.mark.parametrize("form", STATEMENTS)
+@pytest.mark.parametrize("files", [1, 2])
+def test_transaction_numbers_are_those_of_one_account(tmp_path, form, files):
+    statements = [
+        STATEMENTS[form].format(account=f"DEMO-{number}", day=f"2024011{number}")
+        for number in (1, 2)
+    ]
+    texts = ["".join(statements)] if files == 1 else [*statements, statements[0]]
+    parts = []
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.ofx"
+        path.write_text(f"OFXHEADER:100\n\n<OFX>{text}</OFX>\n")
+        imported = engine.read_export(path, lambda account: f"hash{account[-1]}")
+        assert (imported.formats[0].name, imported.quarantined) == (form, [])
+        parts.append(tmp_path / f"{number}.parquet")
+        pq.write_table(imported.table, parts[-1])
+    merged = merge_ledger(parts, tmp_path / "ledger.parquet")
+    repeated = 0 if files == 1 else 2
+    assert (merged.rows, merged.repeated, merged.conflicts) == (4, repeated, [])
+    ids = pq.read_table(tmp_path / "ledger.parquet")["entry_id"].to_pylist()
+    assert len(set(ids)) == 4
+    assert not any("DEMO" in entry_id for entry_id in ids)
 
 
 @pytest.mark.parametrize("part", range(2))

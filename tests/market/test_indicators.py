@@ -95,37 +95,6 @@ def test_equals_the_reference_series_with_the_same_gaps(charts, name, field, com
     assert np.nanmax(np.abs(expected - got)) <= 1e-9
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "ours"),
-    [
-        (("macd", "macd"), ("macd", "signal"), lambda q: indicators.macd(q["close"])[:2]),
-        (
-            ("macd", "fastEma"),
-            ("macd", "slowEma"),
-            lambda q: (indicators.ema(q["close"], 12), indicators.ema(q["close"], 26)),
-        ),
-        (
-            ("macd", "fastEma"),
-            ("sma", "sma"),
-            lambda q: (indicators.ema(q["close"], 12), indicators.sma(q["close"], 20)),
-        ),
-    ],
-)
-def test_crossovers_of_our_series_are_those_of_the_reference_series(charts, a, b, ours):
-    """Both lines are on other sides than on the day before, by the reference's numbers: none of
-    them ever touch.
-    """
-    above = charts.reference(*a) - charts.reference(*b)
-    known = ~np.isnan(above)
-    assert np.abs(above[known]).min() > 1e-9
-    expected = [0] * len(above)
-    for day in range(1, len(above)):
-        if known[day - 1] and above[day - 1] * above[day] < 0:
-            expected[day] = 1 if above[day] > 0 else -1
-    assert indicators.crossovers(*ours(charts.quotes)).tolist() == expected
-    assert sum(map(abs, expected)) >= 10
-
-
 def plain_wilder(values: list[float], n: int) -> list[float]:
     averages = [sum(values[:n]) / n]
     for value in values[n:]:
@@ -158,7 +127,6 @@ def every_series(candles: np.ndarray) -> dict[str, np.ndarray]:
         "relative_volume": indicators.relative_volume(volume),
         "support": indicators.swing_support(high, low, close, 30, 3),
         "resistance": indicators.swing_resistance(high, low, close, 30, 3),
-        "crossovers": indicators.crossovers(close, indicators.sma(close, 5)),
     }
 
 
@@ -220,11 +188,6 @@ def test_support_and_resistance_enclose_the_close_and_mirror_each_other():
     np.testing.assert_allclose(200 - mirrored, resistance)
 
 
-def test_crossings_count_when_they_are_through():
-    a = [np.nan, 1, 3, 2, 3, 2, 1, 2, 3]
-    assert indicators.crossovers(a, [2] * 9).tolist() == [0, 0, 1, 0, 0, 0, -1, 0, 1]
-
-
 def test_relative_volume_leaves_out_its_own_day_and_says_nothing_after_days_without_trade():
     volume = [0, 0, 4, 2, 9]
     np.testing.assert_array_equal(
@@ -241,7 +204,7 @@ def test_rsi_at_its_bounds():
 def test_too_few_candles_are_all_warm_up():
     for name, series in every_series(random_candles(1, 4)).items():
         assert len(series) == 4
-        assert name == "crossovers" or np.isnan(series).all()
+        assert np.isnan(series).all(), name
     assert all(len(series) == 0 for series in every_series(np.empty((4, 0))).values())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stock_llm.feedback.tables import SCHEMA as FEEDBACK
 from stock_llm.gateway.accounting.tables import SCHEMA as COSTS
-from stock_llm.storage.database import open_database, open_sqlite
+from stock_llm.storage.database import open_database, open_sqlite, prepare_connection
 
 ROUNDS = 5
 """With 150 rounds the store of before failed in six."""
@@ -62,3 +62,34 @@ def test_a_switch_that_others_block_is_given_up_after_a_while(tmp_path, monkeypa
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         open_sqlite(tmp_path / "held.db")
     holder.close()
+
+
+@pytest.mark.parametrize("query", ["nolock=1", "vfs=unix-dotfile"])
+def test_a_file_that_cannot_have_wal_is_used_without_it(tmp_path, query):
+    connection = sqlite3.connect(f"file:{tmp_path / 'plain.db'}?{query}", uri=True)
+    prepare_connection(connection)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    connection.close()
+
+
+def test_a_switch_waits_while_another_connection_recovers_the_file():
+    class Recovering:
+        """Refuses the first switch as SQLite does while another process reads an old WAL."""
+
+        refused = False
+
+        def __init__(self, connection):
+            self.execute_there = connection.execute
+
+        def execute(self, statement):
+            if statement.endswith("WAL") and not self.refused:
+                self.refused = True
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+                raise error
+            return self.execute_there(statement)
+
+    connection = Recovering(sqlite3.connect(""))
+    prepare_connection(connection)
+    assert connection.refused

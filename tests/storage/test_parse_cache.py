@@ -1,6 +1,7 @@
 """What makes a cached parse stale: the code that parses, all of it, and no other."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import stock_llm
 from stock_llm.market.candles import candle_table
 from stock_llm.pipeline import exports
+from stock_llm.storage import parse_cache
 
 PACKAGE = Path(stock_llm.__file__).parent
 HARMLESS = {"errors.py", "settings.py", "secrets.py"}
@@ -51,3 +53,14 @@ def test_other_code_does_not():
     parsers = {*exports.PARSERS, *candle_table.PARSERS}
     assert all((PACKAGE / parser).exists() for parser in parsers)
     assert not any((PACKAGE / "gateway").is_relative_to(PACKAGE / parser) for parser in parsers)
+
+
+def test_pruning_does_not_mind_entries_that_another_run_deletes(tmp_path, monkeypatch):
+    for name in ("old.json", "gone.json", "used.json"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    found = [*tmp_path.glob("*")]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(found))
+    (tmp_path / "gone.json").unlink()
+    parse_cache.prune(tmp_path, [tmp_path / "used.parquet"])
+    assert [path.name for path in tmp_path.iterdir()] == ["used.json"]

@@ -165,9 +165,8 @@ class AnswerLog:
                 self._forget_at = now + timedelta(hours=1)
 
     def _read(self, id: str) -> AnswerRecord | None:
-        young = ANSWER.c.at >= _text(
-            datetime.now(UTC) - self._age
-        )  # deleted it may be an hour later
+        # an old answer is deleted up to an hour late
+        young = ANSWER.c.at >= _text(datetime.now(UTC) - self._age)
         chosen = sa.select(*(ANSWER.c[each.name] for each in fields(AnswerRecord))).where(
             ANSWER.c.id == id, young
         )

@@ -89,9 +89,8 @@ def parse_json(raw: bytes) -> dict[str, Any]:
 def is_too_deep(raw: bytes | str, value: Any) -> bool:
     """Whether a JSON value is nested more deeply than it could be passed on; `raw` is its text."""
     text = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
-    if (
-        text.count("[") + text.count("{") <= MAX_DEPTH
-    ):  # the usual request: no need to walk through it
+    # The usual request has few brackets: no need to walk through it.
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
     level = [value]
     for _ in range(MAX_DEPTH):

@@ -92,9 +92,8 @@ def build_query(
     fields: dict[str, Any] = {"data_length": len(request.text)}
     fields |= {name: value for name, value in known.items() if value is not None} | hints.given()
     fields["privacy"] = hints.privacy(privacy)
-    if (
-        feature == chat_tasks.FEATURE
-    ):  # a chat program's own task costs no money, whatever model it names
+    # A chat program's own task costs no money, whatever model it names.
+    if feature == chat_tasks.FEATURE:
         fields["privacy"], model = "local", AUTO
     needs = required_capabilities(request)
     return classifier.complete_query(

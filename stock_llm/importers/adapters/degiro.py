@@ -256,9 +256,8 @@ def _traded(trade: re.Match[str], row: _Row) -> _Event:
     currency = {"GBx": "GBX", "GBp": "GBX"}.get(currency, currency.upper())
     factor = 100 if currency == "GBX" and row.currency == "GBP" else 1
     quantities = list(reversed(_readings(trade["quantity"])))
-    if rest := re.match(
-        r"\d{3}(?:[.,]\d+)?(?=\s)", trade["name"] or ""
-    ):  # `1 046,38 ACME`, or one share of `046 ACME`
+    # `1 046,38 ACME`, or one share of `046 ACME`
+    if rest := re.match(r"\d{3}(?:[.,]\d+)?(?=\s)", trade["name"] or ""):
         quantities += _readings(trade["quantity"] + rest[0])
     readings = [
         (abs(quantity * price - abs(whole) * factor), quantity, price)

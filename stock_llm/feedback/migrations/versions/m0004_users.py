@@ -1,18 +1,31 @@
 """Who gave an item, of which answer and ticker it is an opinion, and whether it waits for
-review."""
+review.
+
+The columns are computed as the program of then did: a migration gives the same whatever becomes of
+the program.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from alembic import op
 
-from stock_llm.feedback.item import FeedbackItem
-
 revision = "0004"
 down_revision = "0003"
 
-_FIELDS = (
-    "id", "created_at", "source", "skill", "language", "symbol", "as_of", "instruction", "input",
-    "response", "rating", "thumb", "correction", "comment", "response_id", "model_version",
-)  # fmt: skip
+_FIELDS = ("id", "created_at", "symbol", "instruction", "input", "response")
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+_BLOCK_SYMBOL = re.compile(r"^\W*Symbol\s*[:：]\s*(\S+)", re.MULTILINE | re.IGNORECASE)
 
 
 def upgrade() -> None:
@@ -41,7 +54,29 @@ def upgrade() -> None:
     old = sa.select(*(table.c[name] for name in _FIELDS)).order_by(table.c.created_at, table.c.id)
     rows = connection.execute(old).mappings().all()
     for number, row in enumerate(rows, start=1):
-        item = FeedbackItem.from_json(dict(row))
-        values = {"answer": item.answer_key, "ticker": item.ticker, "number": number}
-        values["day"] = f"{item.created_at:%Y-%m-%d}"
-        connection.execute(sa.update(table).where(table.c.id == item.id).values(values))
+        texts = {name: _INVISIBLE.sub("", str(row[name])) for name in _FIELDS}
+        values = {"answer": _answer_key(texts), "ticker": _ticker(texts), "number": number}
+        values["day"] = _day(texts["created_at"])
+        connection.execute(sa.update(table).where(table.c.id == row["id"]).values(values))
+
+
+def _answer_key(texts: Mapping[str, str]) -> str:
+    compared = [
+        " ".join(texts[name].casefold().split()) for name in ("instruction", "input", "response")
+    ]
+    content = json.dumps({"answer": compared}, ensure_ascii=False)
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _ticker(texts: Mapping[str, str]) -> str:
+    named = _BLOCK_SYMBOL.search(f"{texts['instruction']}\n{texts['input']}")
+    name = named[1] if named else texts["symbol"]
+    return unicodedata.normalize("NFKC", name).strip().upper()
+
+
+def _day(created_at: str) -> str:
+    """The day in UTC; of a text that is no time, its first ten characters."""
+    try:
+        return datetime.fromisoformat(created_at).astimezone(UTC).date().isoformat()
+    except (ValueError, OverflowError):
+        return created_at[:10]
