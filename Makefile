@@ -11,9 +11,10 @@
 #
 # make TORCH=cuda run     a PyTorch with CUDA (default: cuda where nvidia-smi finds a GPU, else cpu)
 # make PYTHON=python3.12  another interpreter
+# make LLAMA=ready run    a ready wheel of llama.cpp in place of compiling it (no hash is pinned for it)
 
 BIN := .venv/bin
-export TORCH PYTHON
+export TORCH PYTHON LLAMA
 
 .PHONY: run test soak check bench up docs wheel pins clean install
 

@@ -4,6 +4,7 @@ Prefect starts the server as a child and stops it in an exit handler, which `kil
 """
 
 import subprocess
+import sys
 from typing import Any
 
 from prefect.client.base import ServerType, determine_server_type
@@ -18,6 +19,14 @@ def prepare_embedded_server() -> None:
     if determine_server_type() is not ServerType.EPHEMERAL:
         return
     from prefect.server.api.server import SubprocessASGIServer
+
+    if not hasattr(SubprocessASGIServer, "_run_uvicorn_command"):
+        print(
+            "this Prefect starts its server in a way that is not known: if the run is killed, the "
+            "server stays. Install the pinned Prefect: constraints.txt",
+            file=sys.stderr,
+        )
+        return
 
     class WatchedServer(SubprocessASGIServer):
         def _run_uvicorn_command(self) -> subprocess.Popen[Any]:

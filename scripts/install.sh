@@ -3,6 +3,7 @@
 #
 #   PYTHON=python3.12 scripts/install.sh      another interpreter (3.11 or newer)
 #   TORCH=cpu|cuda scripts/install.sh         which PyTorch; default: cuda where nvidia-smi finds a GPU, else cpu
+#   LLAMA=ready scripts/install.sh            a ready wheel of llama.cpp, without a hash, in place of three minutes of compiling
 #   UV=no scripts/install.sh                  everything with pip, which takes several times as long
 #
 # Called by `make`; a second call with nothing changed does nothing.
@@ -47,6 +48,11 @@ get_uv() {
     pip install --timeout 30 "uv==$(pinned uv)" 2>/dev/null || say "uv cannot be had here; going on with pip, which is slower"
 }
 
+# Tells whether the installed PyTorch needs CUDA's libraries, which the CPU build does not.
+has_cuda() {
+    .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(not any('nvidia' in need or 'cuda' in need for need in m.requires('torch') or ()))"
+}
+
 # pip, not uv, installs PyTorch: its builds bear one version number and differ by index, and pip also looks where its own
 # configuration says (find-links, extra indexes). That is also why torch has no hash in requirements.txt.
 get_torch() {
@@ -56,9 +62,9 @@ get_torch() {
         cpu) # PyTorch's own index has the small CPU build (200 MB); PyPI's build brings CUDA along (several GB)
             pip install --no-deps --timeout 10 --retries 0 --index-url https://download.pytorch.org/whl/cpu "torch==$release" 2>/dev/null ||
                 { printf "    PyTorch's index of CPU builds does not answer: taking the build that pip finds\n"; pip install --no-deps "torch==$release"; } ;;
-        cuda) pip install --no-deps "torch==$release" ;;
+        cuda) pip install --no-deps --force-reinstall "torch==$release" ;; # the CPU build has the same number
     esac
-    if .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(not any('nvidia' in need or 'cuda' in need for need in m.requires('torch') or ()))"; then
+    if has_cuda; then
         install --no-deps --require-hashes -r requirements-cuda.txt
     fi
 }
@@ -71,7 +77,8 @@ fi
 
 [ -x .venv/bin/python ] || timed "making .venv" "$python" -m venv .venv
 [ "${UV:-yes}" = no ] || [ -x .venv/bin/uv ] || timed "uv, which installs the rest" get_uv
-if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(not m.version('torch').startswith('$(pinned torch)'))" 2>/dev/null; then
+if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(not m.version('torch').startswith('$(pinned torch)'))" 2>/dev/null ||
+    { [ "$torch" = cuda ] && ! has_cuda; }; then # a build with CUDA also works without a GPU, and may stay
     timed "PyTorch $(pinned torch) ($torch)" get_torch
 fi
 timed "the libraries that requirements.txt names (1.5 GB)" install --no-deps --require-hashes -r requirements.txt

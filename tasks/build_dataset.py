@@ -21,7 +21,7 @@ from stock_llm.dataset import preferences, sampling, splits
 from stock_llm.dataset.card import NAMES, Tally, write_card
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.feedback_rows import FeedbackRows, feedback_rows, repeats
-from stock_llm.dataset.feedback_shares import limit_shares
+from stock_llm.dataset.feedback_shares import largest_shares, limit_shares
 from stock_llm.dataset.holdout_usage import HoldoutUsage
 from stock_llm.dataset.leakage import check
 from stock_llm.dataset.leakage.duplicates import ACROSS, DuplicateIndex
@@ -132,6 +132,15 @@ def build(
     shares = settings.feedback
     limited = limit_shares(words, feedback.preferred, shares.user_share, shares.ticker_share)
     lighter = sum(new.weight < old.weight for new, old in zip(limited, words, strict=True))
+    largest = largest_shares(limited, feedback.preferred)
+    above = [
+        f"A {who} has {share:.0%} of feedback's weight, more than {limit:.0%}: there are too few "
+        "others."
+        for who, share, limit in zip(
+            ("user", "ticker"), largest, (shares.user_share, shares.ticker_share), strict=True
+        )
+        if share > limit + 0.005
+    ]
 
     learn = Sampler(market, train_side, base_rates, f"{settings.seed} train", settings.train_rows)
     plan: list[PlannedRow | Row] = [*learn.plan(sampling.strategies(questions)), *limited]
@@ -158,7 +167,7 @@ def build(
         draw,
         tallies,
         purged,
-        _notes(feedback, lighter, mixed, redactor, preferred),
+        [*above, *_notes(feedback, lighter, mixed, redactor, preferred)],
     )
     return Dataset(
         digest=digest,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from factories import public_texts, vendor_candles
+from factories.further_samples import SHARED
 from fakes import postgres_server
 from hypothesis import settings
 
@@ -19,10 +20,6 @@ environment.prepare()
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 """The same examples on every run, so that what passed once passes again; `make soak` looks for new ones."""
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-"""Real exports, candles, texts and reference series, which are not part of the project: tests that can take them try them besides
-their own inputs, and never skip for want of them."""
 
 RECORDED = Path(__file__).parent / "recorded" / "ollama.json"
 """What a real Ollama was asked and answered, exchange by exchange."""

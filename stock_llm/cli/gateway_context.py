@@ -16,4 +16,6 @@ def gateway_context(settings: Settings) -> GatewayContext:
         feedback_url=settings.url(settings.feedback_url),
         signing_key=signing_key(settings.secrets),
         uses_sample=settings.uses_sample,
+        daily_limit=settings.feedback.daily_limit,
+        owner_names=settings.feedback.owner_names,
     )

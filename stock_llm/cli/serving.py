@@ -58,8 +58,8 @@ def serve(
         typer.Option(help="Routing rules: service, orchestrator, or a TOML file of your own."),
     ] = None,
 ) -> None:
-    """Start the gateway: Ollama's API and OpenAI's in front of local models and, if you switch them
-    on, Claude.
+    """Start the gateway: Ollama's API, OpenAI's and Anthropic's in front of local models and, if
+    you switch them on, Claude.
 
     Cloud providers are off. Ctrl-C ends it when the answers under way are finished.
 

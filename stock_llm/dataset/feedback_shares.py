@@ -26,6 +26,8 @@ def limit_shares(
 ) -> list[Row]:
     """Reduces the weights of feedback rows until no user and no ticker is above the limit.
 
+    Where there are too few others, a share may stay above it: `largest_shares` tells.
+
     Args:
         items: the items that the rows may have been made of.
     """
@@ -47,6 +49,28 @@ def limit_shares(
     for at, weight in zip(places, weights, strict=True):
         limited[at] = replace(rows[at], weight=weight)
     return limited
+
+
+def largest_shares(rows: Iterable[Row], items: Iterable[FeedbackItem]) -> tuple[float, float]:
+    """The largest share of feedback's weight that a user other than the owner has, and a ticker.
+
+    Args:
+        items: the items that the rows may have been made of.
+    """
+    by_id = {item.id: item for item in items}
+    total = 0.0
+    users: dict[str, float] = {}
+    tickers: dict[str, float] = {}
+    for row in rows:
+        if row.source["kind"] == "feedback":
+            item = by_id[row.source["ref"]]
+            total += row.weight
+            if item.user != OWNER:
+                users[item.user] = users.get(item.user, 0.0) + row.weight
+            if item.ticker:
+                tickers[item.ticker] = tickers.get(item.ticker, 0.0) + row.weight
+    largest = (max(sums.values(), default=0.0) / (total or 1.0) for sums in (users, tickers))
+    return next(largest), next(largest)
 
 
 def _limited(

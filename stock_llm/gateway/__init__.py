@@ -1,2 +1,2 @@
-"""The gateway: local models, the Claude command and the Claude API behind one door, with routing,
+"""The gateway: local models, the Claude command and the Claude API at one address, with routing,
 fallback and budgets."""

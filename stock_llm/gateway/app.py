@@ -143,7 +143,7 @@ def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp
     )
     app.include_router(docs_routes())
     app.include_router(ollama_routes(handler, registry, settings.manage_models, settings.timeout))
-    service = service_routes(handler, context.feedback_url, context.uses_sample)
+    service = service_routes(handler, context, settings.trust_user_header)
     app.include_router(service)  # before /v1/models/{name}
     app.include_router(openai_routes(handler, registry))
     app.include_router(anthropic_routes(handler))

@@ -45,6 +45,10 @@ class GatewaySettings(BaseModel):
     users: dict[str, SecretStr] = {}
     """Tokens of single users, name → token: feedback that comes with one of them is that user's."""
 
+    trust_user_header: bool = False
+    """Whether callers with the common token may name the user in X-User: for a chat program that
+    knows its users and passes feedback on. Without a name it is that of "shared-token"."""
+
     origins: list[str] = []
     """Origins of web pages that may call besides those of this machine, as in
     https://chat.example."""
@@ -151,6 +155,9 @@ class GatewayContext:
         costs_url, feedback_url: SQLAlchemy URLs with absolute paths.
         signing_key: key that signs response ids.
         uses_sample: whether feedback is about the committed sample data.
+        daily_limit: items of feedback of one user on one ticker in a day; further ones wait.
+        owner_names: users who are the owner of this machine, as `feedback.item.user_name` writes
+            them.
     """
 
     home: Path
@@ -161,3 +168,5 @@ class GatewayContext:
     feedback_url: str
     signing_key: bytes
     uses_sample: bool
+    daily_limit: int
+    owner_names: tuple[str, ...]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stock_llm.dataset.feedback_rows import feedback_rows
-from stock_llm.dataset.feedback_shares import limit_shares
+from stock_llm.dataset.feedback_shares import largest_shares, limit_shares
 from stock_llm.dataset.leakage.overlap import OverlapIndex
 from stock_llm.dataset.privacy.redaction import Redactor
 from stock_llm.feedback.item import OWNER, FeedbackItem
@@ -149,3 +149,16 @@ def test_other_rows_keep_their_weights():
     other = replace(row, source={"kind": "replay", "ref": "replay 7 1"})
     alone = limit_shares([other, row, other], [item], 0.3, 0.3)
     assert [one.weight for one in alone] == pytest.approx([3.0, 0.9, 3.0])
+
+
+def test_shares_that_stay_above_the_limit_are_known():
+    given = [*rows(300, "mallory", "KESTRO"), *owners(130)]
+    items = [item for _, item in given]
+    assert largest_shares(limited(given), items) == pytest.approx((0.3, 0.3))
+    few = [*rows(100, "ann", "A"), *rows(100, "bob", "A"), *rows(10, ticker="A")]
+    user, ticker = largest_shares(limited(few), [item for _, item in few])
+    assert ticker == pytest.approx(1.0) and user > 0.0
+    assert largest_shares(
+        limited(rows(5, ticker="")), [item for _, item in rows(5, ticker="")]
+    ) == (0.0, 0.0)
+    assert largest_shares([], []) == (0.0, 0.0)

@@ -1,6 +1,6 @@
 """Files of instructions, chats and headlines as people publish them, made up for the tests, in the shapes of the public ones.
 
-The folders and file names are those of the real files that some machines have in ../shared/data, so that a test takes either.
+The folders and file names are those of an optional folder of real files (further_samples.py), so that a test takes either.
 """
 
 import csv

@@ -51,11 +51,19 @@ class RunningGateway:
 
 
 def gateway(
-    home, ollama_host: str = "", shutdown_seconds: float = 5, **dials: object
+    home,
+    ollama_host: str = "",
+    shutdown_seconds: float = 5,
+    feedback: dict[str, object] | None = None,
+    **dials: object,
 ) -> RunningGateway:
-    """A gateway with its home in `home`; without an Ollama unless one is named."""
+    """A gateway with its home in `home`; without an Ollama unless one is named.
+
+    `feedback` is the table `[feedback]`."""
     dials = {"embedded": bool(not ollama_host)} | dials
     return RunningGateway(
-        load_settings(home=home, ollama_host=ollama_host, gateway=dials, threads=1),
+        load_settings(
+            home=home, ollama_host=ollama_host, gateway=dials, feedback=feedback or {}, threads=1
+        ),
         shutdown_seconds,
     )

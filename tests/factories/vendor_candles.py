@@ -1,6 +1,6 @@
 """Candle files as vendors write them, made up for the tests: whole ones, faulty ones, and pairs of a faulty and a right one.
 
-The folders and file names are those of the real files that some machines have in ../shared/data/ohlcv, so that a test takes either.
+The folders and file names are those of an optional folder of real files (further_samples.py), so that a test takes either.
 """
 
 import random

@@ -21,24 +21,24 @@ HEAD = r"""# Broker exports
 What `stock-llm import` reads: CSV, Excel workbooks (XLSX), JSON, XML, OFX and QFX. A format is recognised by its header, whatever
 the file is called; each is one small file in `stock_llm/importers/formats/`.
 
-Every row of a file is imported, skipped on purpose, or quarantined, the last two with a reason. Where a row states its cash, the
-cash of what was booked from it is compared with that, to the cent; what differs is reported, and so is every column with values that
-the format neither reads nor ignores by name.
+Every row of a file is imported, skipped or quarantined ("set aside"); a row that is not imported has a reason. Where a row states the
+cash that moved, the booked amount is compared with it to the cent, and a difference is reported. So is every column with values that
+the format neither reads nor lists as ignored.
 
 ## A format of your own
 
-`stock-llm import FILE --draft` writes one for a table that no format knows, its guesses filled in. It is a TOML file in your
-formats folder, and counts before the project's own of the same name:
+`stock-llm import FILE --draft` drafts one for a table that no format recognises. It is a TOML file in your formats folder
+(`data/formats`), and replaces the project's format of the same name:
 
 ```toml
 name = "my-broker"
 title = "What people call it"
-header = ["Date", "Action|Type", "Symbol", "Units", "Total (*)"]   # all must be there; | is either, * anything
+header = ["Date", "Action|Type", "Symbol", "Units", "Total (*)"]   # all are required; | separates alternatives, * is any text
 dates = "DMY"                     # what 3/4/2024 means, where the file does not show it
 decimal = ","                     # what 1,234 means, where the file does not show it
-timezone = "Europe/Amsterdam"     # of times that do not say theirs
+timezone = "Europe/Amsterdam"     # of times without a zone
 costs = "-"                       # a fee or tax has a minus; without one it was given back
-ignored = ["Note", "Balance*"]    # columns that tell nothing that is booked; others with values are reported
+ignored = ["Note", "Balance*"]    # columns that are not needed; any other unread column with values is reported
 
 [columns]                         # role = column, or columns of which the first that is not empty counts
 date = "Date"
@@ -51,11 +51,11 @@ cash = "Settled"                  # what moved, without a sign: compared with wh
 rate = "FX rate"                  # between the currency of the price and that of the cash
 fee = "Commission"                # fee, tax, and fee_currency, tax_currency
 
-[[extract]]                       # what stands inside another column
+[[extract]]                       # values that are part of another column
 from = "text"
 pattern = '^(?P<name>.+) \((?P<isin>[A-Z0-9]{12})\)$'
 
-[[rules]]                         # first come, first served; then the vocabulary
+[[rules]]                         # the first that fits decides, before [skip], [kinds] and the built-in words
 if = { action = "Journal*", quantity = [">0", "<0"] }
 kind = "TRANSFER"
 
@@ -64,15 +64,15 @@ BUY = ["Buy", "Savings plan*"]
 SELL = "Sell"
 "DEPOSIT/WITHDRAWAL" = "Cash"     # the sign decides
 
-[skip]                            # reason = actions that are no events
+[skip]                            # reason = actions that are no transactions
 "one currency for another" = "FX *"
 ```
 
-`stock_llm/importers/format_spec.py` says what else there is; the files beside it are examples.
+`stock_llm/importers/format_spec.py` describes every key; the files in `formats/` beside it are examples.
 
 ## What is read
 
-A test holds the table (`python tests/importers/test_formats_page.py` writes it). The samples lie in `tests/exports/` and are made up.
+The samples are made up and lie in `tests/exports/`. `python tests/importers/test_formats_page.py` writes this page; a test compares it.
 """
 
 

@@ -2,7 +2,7 @@
 or imported twice.
 
 `make test` takes a slice of the cases, `make soak` ten thousand (FUZZ says how many). A case that
-fails names its number: `python tests/importers/test_fuzz.py 4711` shows it.
+fails names its number: `PYTHONPATH=tests:. python tests/importers/test_fuzz.py 4711` shows it.
 """
 
 import json
@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from factories.broken_exports import mutated
+from factories.further_samples import SHARED
 
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
@@ -34,11 +35,10 @@ CASES = int(os.environ.get("FUZZ", "300"))
 PARTS = 20
 
 _HERE = Path(__file__).parents[1]
-_SHARED = _HERE.parents[1] / "shared" / "data" / "brokers"
 _KINDS = (".csv", ".json", ".xml")
 SAMPLES = sorted(
     path
-    for folder in (_HERE / "exports", _SHARED)
+    for folder in (_HERE / "exports", SHARED / "brokers")
     for path in folder.rglob("*")
     if path.suffix in _KINDS
 )

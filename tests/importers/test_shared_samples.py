@@ -1,11 +1,13 @@
 """Exports of the formats that real files were found of: rows whose money was worked out by hand, every row accounted for,
-nothing changed by a second import. Samples made up for the tests, and the real files where they are (../shared/data/brokers)."""
+nothing changed by a second import. Samples made up for the tests, and real ones where there is a folder of them
+(tests/factories/further_samples.py)."""
 
 import csv
 import random
 from pathlib import Path
 
 import pytest
+from factories.further_samples import SHARED as SHARED_DATA
 from importers.test_exports import lines_of
 
 from stock_llm.importers import engine
@@ -13,7 +15,7 @@ from stock_llm.importers.format_spec import bundled_formats
 from stock_llm.importers.table_reader import first_header
 from stock_llm.tabular.text import read_text
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "brokers"
+SHARED = SHARED_DATA / "brokers"
 EXPORTS = Path(__file__).parents[1] / "exports"
 
 ROWS = {

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SHARED
 from factories import vendor_candles
+from factories.further_samples import SHARED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import SHARED
+from factories.further_samples import SHARED
 from typer.testing import CliRunner
 
 from stock_llm.cli.main import app

@@ -3,13 +3,14 @@ answer."""
 
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
-from conftest import SHARED
 from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
 
-CASES = SHARED.parent / "cases" / "gateway"
+RECORDED = Path(__file__).parents[2] / "recorded" / "open_webui_title.json"
+"""What Open WebUI asks for the title of a conversation."""
 HISTORY = (
     "### Chat History:\n<chat_history>\nUSER: Analyze KESTRO.\n"
     "ASSISTANT: Recommendation: SELL KESTRO, not ORCA\n</chat_history>"
@@ -98,8 +99,7 @@ def test_a_persons_question_is_no_task(running, backend, text):
     assert len(backend.generations()) == 1
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the shared cases are not here")
 def test_the_recorded_task_is_answered(running, backend):
-    answer = running.http.post("/api/chat", content=(CASES / "open_webui_title.json").read_bytes())
+    answer = running.http.post("/api/chat", content=RECORDED.read_bytes())
     assert json.loads(answer.json()["message"]["content"]) == {"title": "Analyze KESTRO"}
     assert backend.generations() == []

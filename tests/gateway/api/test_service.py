@@ -381,18 +381,79 @@ def test_a_route_reads_headers_and_both_names_of_the_router(running, model):
     )
 
 
-def test_feedback_is_the_users_whose_token_or_name_came(backend, tmp_path):
-    settings = {"token": "common", "users": {"Ann": "of-ann"}}
-    with gateway(tmp_path, backend.host, **settings) as running:
-        common, own = ({"Authorization": f"Bearer {token}"} for token in ("common", "of-ann"))
-        chat = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], "stream": False}
-        asked = running.http.post("/api/chat", json=chat, headers=common)
-        body = {"response_id": asked.headers["x-stock-llm-response-id"], "thumb": "up"}
-        senders = [common, common | {"X-User": "สมชาย".encode()}, own, own | {"X-User": "bob"}]
-        sent = [running.http.post("/feedback", json=body, headers=each).json() for each in senders]
-        too_long = running.http.post("/feedback", json=body, headers=common | {"X-User": "x" * 500})
-        assert too_long.status_code in (400, 422)
-    assert [each["new"] for each in sent] == [True, True, True, False]
-    store = FeedbackStore(running.settings.url(running.settings.feedback_url))
-    assert {item.user for item in store.all(sample=True)} <= {"owner", "สมชาย", "ann"}
-    assert len({each["id"] for each in sent}) == 3
+COMMON, ANN = ({"Authorization": f"Bearer {token}"} for token in ("common", "of-ann"))
+TOKENS = {"token": "common", "users": {"Ann": "of-ann"}}
+CHAT = {
+    "model": "mistral:7b",
+    "messages": [{"role": "user", "content": "Analyze KESTRO."}],
+    "stream": False,
+}
+
+
+def send_feedback(running, headers):
+    """Asks and judges the answer; the status and the refusal, if there is one."""
+    access = {name: text for name, text in headers.items() if name != "X-User"}
+    id = running.http.post("/api/chat", json=CHAT, headers=access).headers[
+        "x-stock-llm-response-id"
+    ]
+    body = {"response_id": id, "thumb": "up"}
+    said = running.http.post("/feedback", json=body, headers=headers)
+    return said.status_code, said.json().get("error", "")
+
+
+def kept_users(running):
+    url = running.settings.url(running.settings.feedback_url)
+    return sorted(item.user for item in FeedbackStore(url).all(sample=True))
+
+
+def test_the_common_token_names_nobody_unless_the_header_is_trusted(backend, tmp_path):
+    senders = [COMMON, COMMON | {"X-User": "owner"}, COMMON | {"X-User": "สมชาย".encode()}, ANN]
+    with gateway(tmp_path, backend.host, **TOKENS) as running:
+        statuses = [send_feedback(running, headers)[0] for headers in senders]
+        assert statuses == [200] * 4
+        assert kept_users(running) == ["ann", "shared-token"]  # the newest opinion of each
+
+
+def test_a_trusted_header_names_the_user(backend, tmp_path):
+    senders = [COMMON, COMMON | {"X-User": "สมชาย".encode()}, ANN | {"X-User": "bob"}]
+    with gateway(tmp_path, backend.host, trust_user_header=True, **TOKENS) as running:
+        for headers in senders:
+            assert send_feedback(running, headers)[0] == 200
+        for name in (b"owner", "\u200b".encode(), "ＯＷＮＥＲ".encode()):
+            status, text = send_feedback(running, COMMON | {"X-User": name})
+            assert (status, "feedback.owner_names" in text) == (400, True)
+        assert kept_users(running) == ["ann", "shared-token", "สมชาย"]
+
+
+def test_without_a_token_the_caller_is_the_owner_and_may_name_others(running):
+    assert send_feedback(running, {})[0] == 200
+    assert send_feedback(running, {"X-User": "bob"})[0] == 200
+    assert send_feedback(running, {"X-User": "owner"})[0] == 400
+    assert kept_users(running) == ["bob", "owner"]
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"), [("ann", ANN), ("shared-token", COMMON), ("me", COMMON | {"X-User": "Me"})]
+)
+def test_the_owners_names_are_the_owner(backend, tmp_path, name, headers):
+    feedback = {"owner_names": [name]}
+    with gateway(
+        tmp_path, backend.host, feedback=feedback, trust_user_header=True, **TOKENS
+    ) as running:
+        assert send_feedback(running, headers)[0] == 200
+        assert kept_users(running) == ["owner"]
+
+
+def test_feedback_beyond_the_daily_limit_waits(backend, tmp_path):
+    with gateway(tmp_path, backend.host, feedback={"daily_limit": 1}) as running:
+        for number, name in enumerate(("bob", "bob", "ann")):
+            backend.says = f"answer {number}"
+            assert send_feedback(running, {"X-User": name})[0] == 200
+        assert kept_users(running) == ["ann", "bob"]
+        url = running.settings.url(running.settings.feedback_url)
+        assert [item.user for item in FeedbackStore(url).waiting()] == ["bob"]
+
+
+@pytest.mark.parametrize("name", ["x" * 500, "\ufdfa" * 30], ids=["long", "long when normalised"])
+def test_a_name_that_is_too_long_is_refused(running, name):
+    assert send_feedback(running, {"X-User": name.encode()})[0] in (400, 422)

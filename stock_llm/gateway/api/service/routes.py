@@ -39,6 +39,7 @@ from stock_llm.gateway.api.service.schemas import (
     UserName,
 )
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
+from stock_llm.gateway.config import GatewayContext
 from stock_llm.gateway.errors import BadRequest, UnknownModel
 from stock_llm.gateway.query import Query
 
@@ -47,12 +48,17 @@ _ANSWERED: dict[str, Any] = {
 }
 
 
-def service_routes(handler: RequestHandler, feedback_url: str, uses_sample: bool) -> APIRouter:
+SHARED_TOKEN = "shared-token"
+"""The user of feedback from a caller with the common token who names nobody."""
+
+
+def service_routes(
+    handler: RequestHandler, context: GatewayContext, trust_user_header: bool
+) -> APIRouter:
     """The routes of the service.
 
     Args:
-        feedback_url: SQLAlchemy URL of the feedback store.
-        uses_sample: whether feedback is about the committed sample data.
+        trust_user_header: whether callers with the common token may name the user in X-User.
     """
     routes = APIRouter(tags=["Service"], responses=REFUSALS, route_class=ServiceJsonRoute)
     stores: list[Any] = []
@@ -132,10 +138,17 @@ def service_routes(handler: RequestHandler, feedback_url: str, uses_sample: bool
         body: Annotated[FeedbackRequest, Body(openapi_examples=EXAMPLES["feedback"])],
         x_user: Annotated[
             UserName,
-            Header(description="Who gives the feedback, unless the token belongs to a user"),
+            Header(
+                description="Who gives the feedback; read where no token is asked for, and "
+                "with the common token if gateway.trust_user_header is set"
+            ),
         ] = "",
     ) -> FeedbackResponse:
         """Stores what somebody says about an answer of this gateway; retraining learns from it."""
+        state, named = caller.state, x_user.encode("latin-1").decode(errors="replace")
+        in_header = bool(named and not state.user and (trust_user_header or not state.trusted))
+        given = named if in_header else state.user or (SHARED_TOKEN if state.trusted else "")
+        user = await asyncio.to_thread(_feedback_user, given, context.owner_names, in_header)
         id = handler.answers.unsign(parse_response_id(body.response_id))
         if id is None:
             raise BadRequest("gateway", "this gateway did not issue that response_id")
@@ -145,9 +158,8 @@ def service_routes(handler: RequestHandler, feedback_url: str, uses_sample: bool
             raise UnknownModel("gateway", text)
         async with opening:
             if not stores:
-                stores.append(await asyncio.to_thread(_open_store, feedback_url))
-        user = caller.state.user or x_user.encode("latin-1").decode(errors="replace")
-        return await asyncio.to_thread(_add, stores[0], body, record, user, uses_sample)
+                stores.append(await asyncio.to_thread(_open_store, context))
+        return await asyncio.to_thread(_add, stores[0], body, record, user, context.uses_sample)
 
     @routes.post("/v1/route")
     async def route(
@@ -177,10 +189,31 @@ def service_routes(handler: RequestHandler, feedback_url: str, uses_sample: bool
     return routes
 
 
-def _open_store(url: str) -> Any:
+def _open_store(context: GatewayContext) -> Any:
     from stock_llm.feedback.store import FeedbackStore
 
-    return FeedbackStore(url)
+    return FeedbackStore(context.feedback_url, daily_limit=context.daily_limit)
+
+
+def _feedback_user(given: str, owner_names: tuple[str, ...], in_header: bool) -> str:
+    """The user of an item; the owner for no name and for the owner's names.
+
+    Raises:
+        BadRequest: the name is too long, or a header claims to be the owner without the settings
+            saying so.
+    """
+    from stock_llm.feedback.item import OWNER, user_name
+
+    try:
+        user = user_name(given)
+    except ValueError as error:
+        raise BadRequest("gateway", f"the name of the {error}") from None
+    if user in owner_names:
+        return OWNER
+    if in_header and user == OWNER:
+        text = "X-User names the owner of this machine; feedback.owner_names adds names that may"
+        raise BadRequest("gateway", text)
+    return user
 
 
 def _add(
@@ -189,9 +222,8 @@ def _add(
     """Adds one item for one opinion, dated as the answer: the same opinion sent twice is the same
     item."""
     from stock_llm.evaluation.answers import LANGUAGES
-    from stock_llm.feedback.item import OWNER, FeedbackItem, user_name
+    from stock_llm.feedback.item import OWNER, FeedbackItem
 
-    user = user_name(user)
     parts = (record.id, body.rating, body.thumb, body.correction, body.comment)
     opinion = repr(parts if user == OWNER else (*parts, user))
     item = FeedbackItem(
