@@ -126,7 +126,7 @@ def test_the_command_prints_a_row_and_the_card(built):
     assert (
         "# Dataset card" in said[False]
         and f"holdout {dataset.holdout_digest}" in said[False]
-        and "0 looks" in said[False]
+        and "used 0 times" in said[False]
     )
 
 
