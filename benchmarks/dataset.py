@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,8 @@ def main(rows: int) -> None:
 
 
 def make_inputs(home: Path, rows: int) -> None:
-    """Candles, trades at their closes, and a file of other people's texts."""
+    """Candles, trades at their closes, a file of other people's texts, and the profiles."""
+    shutil.copytree(Path(__file__).parents[1] / "models/profiles", home / "models/profiles")
     chance = np.random.default_rng(1)
     days = np.busday_offset("2016-01-04", np.arange(SESSIONS))
     stocks = [f"S{number:04d}" for number in range(-(-rows // ROWS_PER_STOCK))]
@@ -147,10 +149,11 @@ def settings_of(home: Path, rows: int) -> Settings:
     }
     wanted = {
         "train_rows": round(rows * (1 - FREE_TEXT)),
-        "holdout_rows": 1000,
         "dataset": {"source": [source]},
     }
-    return load_settings(home=home, trades=Path("trades.csv"), candles=Path("candles"), **wanted)
+    return load_settings(
+        home=home, profile="mistral-7b", trades="trades.csv", candles="candles", **wanted
+    )
 
 
 def collect(home: Path, rows: int) -> None:

@@ -24,7 +24,6 @@ CONFIG = """\
 # exchange = "XNYS"                      # calendar of symbols without a suffix
 # profile = "stock-tiny"                 # base model: a file models/profiles/NAME.toml
 # train_rows = 1000
-# holdout_rows = 160
 # retrain_after = 100                    # unused feedback items before `retrain` trains
 # ollama_host = "http://127.0.0.1:11434"
 

@@ -25,6 +25,9 @@ from stock_llm.gateway.config import GatewaySettings
 
 CONFIG_FILE = "stock-llm.toml"
 
+MOVED = {"holdout_rows": "models/profiles/NAME.toml, as `holdout_rows` in its table [evaluation]"}
+"""Former settings, and where each is set today."""
+
 
 def _home() -> Path:
     return Path(os.environ.get("STOCK_LLM_HOME", Path.cwd())).resolve()
@@ -99,11 +102,6 @@ class Settings(BaseSettings):
 
     train_rows: int = Field(default=1000, ge=50)
     """How many rows are made for training, feedback apart. More is better and slower."""
-
-    holdout_rows: int = Field(default=160, ge=20)
-    """How many rows judge a model. 160 tell a difference of 10 points from chance; 50 hardly one of
-    20.
-    """
 
     dataset: DatasetSettings = DatasetSettings()
     """What is mixed into the dataset, and what is made smaller or larger in it."""
@@ -198,8 +196,12 @@ def load_settings(**given: object) -> Settings:
     """Settings, with a refusal that names the dial.
 
     Raises:
-        InputError: a value does not fit, a dial does not exist, or stock-llm.toml is not TOML.
+        InputError: a value does not fit, a dial does not exist or has moved, or stock-llm.toml is
+            not TOML.
     """
+    for dial in MOVED:
+        if f"STOCK_LLM_{dial.upper()}" in os.environ:
+            raise _moved(dial, f"the variable STOCK_LLM_{dial.upper()}")
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except tomllib.TOMLDecodeError as error:
@@ -207,7 +209,16 @@ def load_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         dial = ".".join(str(part) for part in first["loc"])
+        if dial in MOVED:
+            raise _moved(dial, f"'{dial}'") from None
         raise InputError(
             f"setting '{dial}': {first['msg']} (got {first['input']!r})",
             remedy=f"Set {dial} in {CONFIG_FILE}, or STOCK_LLM_{dial.upper().replace('.', '__')}",
         ) from None
+
+
+def _moved(dial: str, given: str) -> InputError:
+    return InputError(
+        f"{given} is no setting any more: it belongs to the profile of a base model",
+        remedy=f"Remove it (from {CONFIG_FILE} or the environment) and set it in {MOVED[dial]}",
+    )

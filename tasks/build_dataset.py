@@ -34,6 +34,7 @@ from stock_llm.dataset.sources.mixing import MixedRows
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.errors import InputError
 from stock_llm.feedback.item import read_parquet
+from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompts import PROMPT_VERSION
 from stock_llm.market.situation import WARM_UP
 from stock_llm.secrets import account_hash
@@ -62,7 +63,7 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
     digest = digest_of(
         history=history.digest,
         holdout_from=settings.holdout_from,
-        rows=(settings.train_rows, settings.holdout_rows),
+        rows=(settings.train_rows, _holdout_rows(settings)),
         mixed=(
             mixing.digest(settings.dataset.sources(settings.home)),
             settings.dataset.amount_scale,
@@ -81,6 +82,10 @@ def build_dataset(settings: Settings, history: History) -> Dataset:
     )
     looks.freeze(split.period, dataset.holdout_digest)
     return dataset
+
+
+def _holdout_rows(settings: Settings) -> int:
+    return load_profile(settings.home, settings.profile).evaluation.holdout_rows
 
 
 def split_of(settings: Settings, history: History) -> TimeSplit:
@@ -102,6 +107,7 @@ def build(
     train_side, holdout_side = split_sides(market, split)
     refuse_if_empty(train_side, holdout_side, history, split)
     base_rates = market.base_rates(train_side.decisions)
+    holdout_rows = _holdout_rows(settings)
     paths = {name: folder / f"{name}.jsonl" for name in NAMES}
     tallies = {name: Tally() for name in NAMES}
 
@@ -110,7 +116,7 @@ def build(
         holdout_side,
         base_rates,
         f"{settings.seed} holdout{f' {draw}' if draw else ''}",
-        settings.holdout_rows,
+        holdout_rows,
     )
     questions = judge.plan()
     holdout = list(_made(judge, questions))
@@ -122,7 +128,7 @@ def build(
         settings.train_rows,
         settings.seed,
     )
-    texts, mixed_in = sampling.holdout_texts(mixed.rows, settings.holdout_rows)
+    texts, mixed_in = sampling.holdout_texts(mixed.rows, holdout_rows)
     write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
     write_rows(tallies["corrections"].counting(feedback.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")

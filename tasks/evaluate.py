@@ -7,69 +7,35 @@ scorers mark the answers; one that does not parse is wrong.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from prefect import task
 
-from stock_llm.artifacts import CHECKSUMS, BaseGguf, Candidate, Dataset, Scorecard, load_or_make
+from stock_llm.artifacts import Candidate, Dataset, Scorecard, load_or_make
 from stock_llm.dataset.holdout_usage import HoldoutUsage
 from stock_llm.dataset.splits import TimeSplit
-from stock_llm.errors import InputError
 from stock_llm.evaluation import gate
 from stock_llm.evaluation.gate import Interval
-from stock_llm.llm.base import base_digest, fetch_base
-from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.llama_cpp import LlamaModel
-from stock_llm.llm.profiles import Profile, load_profile
-from stock_llm.llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
-from stock_llm.llm.quantization import quantize_gguf
-from stock_llm.ollama import rendering
-from stock_llm.ollama.modelfile import parse_modelfile
-from stock_llm.pipeline import registry
+from stock_llm.llm.profiles import EvaluationConfig, Profile, load_profile
+from stock_llm.pipeline import contestants, registry
+from stock_llm.pipeline.contestants import ModelAnswers
 from stock_llm.pipeline.registry import VersionInfo
-from stock_llm.progress import progress
 from stock_llm.settings import Settings
-from stock_llm.skills import SKILLS, analyse, signal
+from stock_llm.skills import analyse, signal
 from stock_llm.skills.decision_rows import situation_of
-from stock_llm.skills.row import Row, Score, read_rows
+from stock_llm.skills.row import Row, read_rows
 from stock_llm.skills.statements import rsi_reading
-from stock_llm.storage.checksums import (
-    digest_of,
-    file_sha256,
-    find_damage,
-    read_record,
-    write_record,
-)
+from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 3
+RECIPE = 4
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)
 """Skills whose label is an outcome of the market: the baselines answer these."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A model to be asked: its file, and how a conversation becomes its prompt."""
-
-    name: str
-    gguf: Path
-    sha256: str
-    prompt: Callable[[list[Message]], str]
-
-
-@dataclass(frozen=True)
-class ModelAnswers:
-    """One model's answers to the same rows, in their order."""
-
-    name: str
-    answers: list[str]
-    scores: list[Score]
-    tokens_per_second: float
 
 
 @task(task_run_name="evaluate")
@@ -77,6 +43,7 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
     """The scorecard of this candidate against today's champion; read from disk where it was made
     before.
     """
+    evaluation = load_profile(settings.home, settings.profile).evaluation
     champion = registry.champion(settings)
     if champion and champion.gguf_sha256 == candidate.gguf_sha256:
         champion = None  # judged again after a crash: it has only the base to beat
@@ -85,6 +52,7 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
         holdout=dataset.holdout_digest,
         corrections=file_sha256(dataset.corrections),
         champion=champion.gguf_sha256 if champion else None,
+        spread=(evaluation.seed_spread, evaluation.seeds),
         recipe=RECIPE,
     )
     return load_or_make(
@@ -108,8 +76,8 @@ def judge(
     holdout, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
     rows = holdout + corrections
     judged = {
-        contestant.name: _ask(settings, profile, contestant, rows)
-        for contestant in _contestants(settings, profile, candidate, champion)
+        contestant.name: contestants.ask(settings, profile, contestant, rows)
+        for contestant in contestants.contestants(settings, profile, candidate, champion)
     }
     size = len(holdout)
     items = folder / "items.jsonl"
@@ -151,9 +119,30 @@ def judge(
             for name, gap in (overall | slices | _both_parsed(judged, size, clusters)).items()
         },
         verdict=verdict.word,
-        reasons=[*verdict.reasons, *_caveats(settings, profile, dataset, candidate, holdout)],
+        reasons=[
+            *verdict.reasons,
+            *_sensitivity(overall[f"challenger - {reference}"], profile.evaluation),
+            *_caveats(settings, profile, dataset, candidate, holdout),
+        ],
         champion=champion.number if champion else None,
     )
+
+
+def _sensitivity(gap: Interval, evaluation: EvaluationConfig) -> list[str]:
+    """What this comparison can tell from chance, and how far trainings lie apart that differ in
+    the seed alone; in points, hundredths of the score.
+    """
+    spread = "the training's own spread over seeds is not measured"
+    if evaluation.seed_spread is not None:
+        spread = (
+            f"the training's own spread over {evaluation.seeds} seeds is "
+            f"±{100 * evaluation.seed_spread:.1f} points"
+        )
+    return [
+        f"with {gap.rows} rows and this spread only differences above "
+        f"{100 * gap.detectable:.1f} points can be seen ({gate.POWER:.0%} power)",
+        spread,
+    ]
 
 
 def _caveats(
@@ -174,103 +163,6 @@ def _caveats(
             f"are from before the base's knowledge cutoff, {cutoff}"
         )
     return caveats
-
-
-def _contestants(
-    settings: Settings, profile: Profile, candidate: Candidate, champion: VersionInfo | None
-) -> list[Contestant]:
-    base = _base_gguf(settings, profile)
-    contestants = [
-        Contestant("base", base, file_sha256(base), render),
-        Contestant("challenger", candidate.gguf, candidate.gguf_sha256, render),
-    ]
-    if champion:
-        _refuse_if_damaged(champion)
-        prompt = _as_published(champion.gguf)
-        contestants.insert(1, Contestant("champion", champion.gguf, champion.gguf_sha256, prompt))
-    return contestants
-
-
-def _refuse_if_damaged(champion: VersionInfo) -> None:
-    """
-    Raises:
-        InputError: the champion's files are not those that became champion.
-    """
-    checksums = champion.gguf.with_name(CHECKSUMS)
-    damage = find_damage(checksums, whole=True) if checksums.exists() else ""
-    if not damage and not champion.gguf.exists():
-        damage = "it is missing"
-    if not damage and file_sha256(champion.gguf) != champion.gguf_sha256:
-        damage = "it has other bytes"
-    if damage:
-        raise InputError(
-            f"the champion v{champion.number} is damaged: {damage}",
-            file=champion.gguf,
-            remedy="Restore its folder from a backup, or make another version champion: "
-            "stock-llm rollback VERSION",
-        )
-
-
-def _base_gguf(settings: Settings, profile: Profile) -> Path:
-    """The base itself as a GGUF of the same quantization, made once."""
-    kind = profile.gguf.quantization
-    digest = digest_of(base=base_digest(profile, settings.home), quantization=kind)
-
-    def make(folder: Path) -> BaseGguf:
-        f16, gguf = folder / "f16.gguf", folder / f"{profile.name}-{kind}.gguf"
-        write_gguf(fetch_base(profile, settings.home), f16, profile.name, CHAT_TEMPLATE)
-        quantize_gguf(f16, gguf, kind, settings.threads)
-        f16.unlink()
-        return BaseGguf(digest, folder, gguf)
-
-    return load_or_make(BaseGguf, settings.artifacts, digest, make, whole=True).gguf
-
-
-def _as_published(gguf: Path) -> Callable[[list[Message]], str]:
-    """How a published version is asked: through the template and system text of the Modelfile that
-    lies beside it.
-    """
-    modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text(encoding="utf-8"))
-
-    def prompt(turns: list[Message]) -> str:
-        questions = [
-            {"role": turn["role"], "content": turn["content"]}
-            for turn in turns
-            if turn["role"] != "system"
-        ]
-        return rendering.render(modelfile.template, questions, modelfile.system)
-
-    return prompt
-
-
-def _ask(
-    settings: Settings, profile: Profile, contestant: Contestant, rows: list[Row]
-) -> ModelAnswers:
-    """All answers of a contestant; those of the same file to the same prompts are cached, and asked
-    for once.
-    """
-    prompts = [contestant.prompt(messages(row.instruction, row.input)) for row in rows]
-    limit = profile.serving.num_predict
-    digest = digest_of(model=contestant.sha256, prompts=prompts, limit=limit)
-    cache = settings.artifacts / "answers" / f"{digest}.json"
-    if (cached := read_record(cache)) is None:
-        with LlamaModel(
-            contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx
-        ) as model:
-            generations = [
-                model.generate(prompt, max_tokens=limit, stop=STOP)
-                for prompt in progress(prompts, f"asking the {contestant.name}")
-            ]
-        seconds = sum(generation.seconds for generation in generations)
-        tokens = sum(generation.tokens_out for generation in generations)
-        cached = {
-            "answers": [generation.text for generation in generations],
-            "tokens_per_second": tokens / seconds if seconds else 0.0,
-        }
-        write_record(cache, cached)
-    answers = cached["answers"]
-    scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, answers, strict=True)]
-    return ModelAnswers(contestant.name, answers, scores, cached["tokens_per_second"])
 
 
 def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> None:

@@ -52,6 +52,9 @@ quantization = "Q8_0"
 temperature = 0.0
 num_ctx = 1024
 num_predict = 160
+
+[evaluation]
+holdout_rows = 20
 """
 
 

@@ -43,6 +43,17 @@ def test_an_unknown_dial_is_refused(tmp_path, monkeypatch):
         load_settings()
 
 
+@pytest.mark.parametrize("where", ["file", "environment", "argument"])
+def test_a_dial_that_moved_into_the_profile_says_where_it_is(tmp_path, monkeypatch, where):
+    monkeypatch.setenv("STOCK_LLM_HOME", str(tmp_path))
+    if where == "file":
+        (tmp_path / CONFIG_FILE).write_text("holdout_rows = 160\n")
+    elif where == "environment":
+        monkeypatch.setenv("STOCK_LLM_HOLDOUT_ROWS", "160")
+    with pytest.raises(InputError, match=r"profile .*models/profiles/NAME\.toml.*\[evaluation\]"):
+        load_settings(**({"holdout_rows": 160} if where == "argument" else {}))
+
+
 def test_a_broken_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("STOCK_LLM_HOME", str(tmp_path))
     (tmp_path / CONFIG_FILE).write_text("seed = = 1\n")

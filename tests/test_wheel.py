@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from factories.profiles import write_profile
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(2700)]
 
@@ -76,7 +77,6 @@ class Installed:
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
             "STOCK_LLM_SECRETS": str(root / "secrets"),
             "STOCK_LLM_TRAIN_ROWS": "50",
-            "STOCK_LLM_HOLDOUT_ROWS": "20",
             "STOCK_LLM_OLLAMA_HOST": "",
         }
 
@@ -144,6 +144,7 @@ def test_the_whole_line_from_the_wheel_alone(installed):
         "data/sample",
     ):
         assert f"written: {name}" in written and (installed.folder / name).exists()
+    write_profile(installed.folder, holdout_rows=20)
     assert "missing" not in installed.run("stock-llm", "doctor")
 
     prefect = ("python", "-m", "prefect", "--no-prompt")

@@ -3,14 +3,23 @@
 The difference of paired scores gets a percentile bootstrap interval over clusters (Cameron, Gelbach
 and Miller 2008): rows of one stock in one month are resampled together, since they share their
 fate. "Not enough evidence" is a verdict. scipy.stats.bootstrap does the resampling.
+
+What such a comparison can see at all is its smallest detectable difference (z(1 − α/2) + z(power))
+times the standard error, after Bloom (1995), "Minimum Detectable Effects", Evaluation Review 19(5);
+the error is that of the same bootstrap. Miller (2024), arXiv:2411.00640, section 5, uses it for
+evaluations of language models.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 LEVEL = 0.95
+POWER = 0.80
+"""Share of the true differences of the detectable size that a comparison finds."""
+
 RESAMPLES = 4000
 MIN_ROWS = 10
 """A slice with fewer rows is shown but cannot stop a model: its interval would mean nothing."""
@@ -24,6 +33,10 @@ class Interval:
     low: float
     high: float
     rows: int
+    detectable: float
+    """The smallest true difference that a comparison with these rows and this spread finds with a
+    chance of `POWER`; 1 where the rows tell nothing.
+    """
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
@@ -62,7 +75,8 @@ def difference(
     mean = float(gaps.mean())
     if len(sums) < 2 or np.ptp(gaps) == 0:
         spread = 0.0 if len(sums) > 1 else 1.0  # one cluster tells nothing about another
-        return Interval(mean, max(-1.0, mean - spread), min(1.0, mean + spread), len(gaps))
+        low, high = max(-1.0, mean - spread), min(1.0, mean + spread)
+        return Interval(mean, low, high, len(gaps), spread)
     drawn = bootstrap(
         (sums, sizes),
         lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
@@ -72,8 +86,17 @@ def difference(
         confidence_level=LEVEL,
         method="percentile",
         rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(mean, float(drawn.low), float(drawn.high), len(gaps))
+    )
+    low, high = map(float, drawn.confidence_interval)
+    return Interval(mean, low, high, len(gaps), detectable(float(drawn.standard_error)))
+
+
+def detectable(error: float) -> float:
+    """The smallest true difference that is found with a chance of `POWER` by a two-sided test at
+    `LEVEL`, 2.80 times the standard error `error` (see the module's docstring).
+    """
+    normal = NormalDist()
+    return (normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(POWER)) * error
 
 
 def judge(overall: Interval, slices: Mapping[str, Interval], reference: str) -> Verdict:

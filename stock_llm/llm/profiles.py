@@ -60,6 +60,21 @@ class ServingConfig(_Strict):
     num_predict: int = Field(ge=1)
 
 
+class EvaluationConfig(_Strict):
+    """How a candidate is judged."""
+
+    holdout_rows: int = Field(default=160, ge=20)
+    """Rows that judge a model; what difference they show stands in the verdict's reasons."""
+
+    seed_spread: float | None = Field(default=None, ge=0)
+    """Standard deviation of the score over trainings that differ in the seed alone, as measured;
+    None: not measured.
+    """
+
+    seeds: int = Field(default=0, ge=0)
+    """Trainings that `seed_spread` was measured on."""
+
+
 class Profile(_Strict):
     name: str
     path: str
@@ -70,6 +85,7 @@ class Profile(_Strict):
     training: TrainingConfig
     gguf: GgufConfig
     serving: ServingConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
 
 
 def load_profile(home: Path, name: str) -> Profile:

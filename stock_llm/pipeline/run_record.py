@@ -79,9 +79,7 @@ def run_digest(settings: Settings, inputs: str) -> str:
         inputs=inputs,
         profile=profile.model_dump(mode="json"),
         base=_base_marks(local_base(profile, settings.home)),
-        settings=settings.model_dump(
-            mode="json", include={"holdout_from", "train_rows", "holdout_rows", "seed"}
-        ),
+        settings=settings.model_dump(mode="json", include={"holdout_from", "train_rows", "seed"}),
         mixed=(_sources(settings), settings.dataset.amount_scale),
         targets=settings.model_dump(
             mode="json", include={"mlflow_uri", "ollama_store", "ollama_host"}

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from factories.profiles import write_profile
 from skills.test_skills import item
 
 from stock_llm.dataset.decisions import Market
@@ -29,7 +30,8 @@ def built(tmp_path_factory):
         folder = tmp_path_factory.mktemp("home")
         patch.setenv("STOCK_LLM_SECRETS", str(folder / "secrets"))
         shutil.copytree(SAMPLE, folder / "data" / "sample")
-        settings = load_settings(home=folder, train_rows=200, holdout_rows=80)
+        write_profile(folder, holdout_rows=80)
+        settings = load_settings(home=folder, train_rows=200)
         history = collect.fn(settings)
         dataset = build_dataset.fn(settings, history)
         rows = {name: list(read_rows(getattr(dataset, name))) for name in NAMES}

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from factories.profiles import write_profile
 
 from stock_llm.dataset.provenance import find
 from stock_llm.feedback.item import FeedbackItem
@@ -158,9 +159,8 @@ def built(tmp_path_factory):
                 (f"acct {BROKER_ACCOUNT} news", "sentiment"),
             )
         ]
-        settings = load_settings(
-            home=home, train_rows=80, holdout_rows=20, dataset={"source": entries}
-        )
+        write_profile(home, holdout_rows=20)
+        settings = load_settings(home=home, train_rows=80, dataset={"source": entries})
         open_feedback(settings).add(feedback())
         return settings, build_dataset.fn(settings, collect.fn(settings))
 
@@ -274,7 +274,8 @@ def test_nothing_that_identifies_comes_by_another_field(dataset):
 def test_the_sample_comes_through_to_the_byte(dataset, tmp_path):
     """With and without the canaries, rows of the sample's own feedback are the same lines."""
     shutil.copytree(SAMPLE, tmp_path / "data" / "sample")
-    settings = load_settings(home=tmp_path, train_rows=80, holdout_rows=20)
+    write_profile(tmp_path, holdout_rows=20)
+    settings = load_settings(home=tmp_path, train_rows=80)
     plain = build_dataset.fn(settings, collect.fn(settings))
 
     def of_the_sample(file):

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from factories.profiles import write_profile
 
 from stock_llm.dataset.provenance import datasets, find, markdown, origins
 from stock_llm.errors import InputError
@@ -26,7 +27,8 @@ def built(tmp_path_factory):
         folder = tmp_path_factory.mktemp("home")
         patch.setenv("STOCK_LLM_SECRETS", str(folder / "secrets"))
         shutil.copytree(SAMPLE, folder / "data" / "sample")
-        settings = load_settings(home=folder, train_rows=150, holdout_rows=50)
+        write_profile(folder, holdout_rows=50)
+        settings = load_settings(home=folder, train_rows=150)
         history = collect.fn(settings)
         return settings, history, build_dataset.fn(settings, history)
 

@@ -2,6 +2,8 @@
 
 import shutil
 
+from factories.profiles import write_profile
+
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.sampling import split_sides
 from stock_llm.dataset.sources.mixing import GENERAL
@@ -35,12 +37,12 @@ def test_every_number_of_every_answer_is_known_or_computed(public_data, tmp_path
         "path": str(headlines), "format": "sentiment", "licence": "MIT", "weight": 0.2,
         "labels": {"0": "NEGATIVE", "1": "POSITIVE", "2": "NEUTRAL"},
     }  # fmt: skip
+    write_profile(home, holdout_rows=200)
     settings = load_settings(
         home=home,
         trades="trades.csv",
         candles="candles",
         train_rows=900,
-        holdout_rows=200,
         dataset={"source": [source]},
     )
     history = collect.fn(settings)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stock_llm.evaluation.gate import Interval, difference, judge
+from stock_llm.evaluation.gate import Interval, detectable, difference, judge
 
 
 def test_a_clear_gain_has_an_interval_above_zero():
@@ -37,15 +37,30 @@ def test_one_cluster_is_no_evidence():
     assert gap.low < 0 < gap.high
 
 
+def test_a_difference_of_the_detectable_size_is_found_four_times_in_five():
+    """Not only computed: the interval is taken of many draws with that true difference. It errs to the lenient side, since the
+    percentile bootstrap of 80 clusters is a little narrow."""
+    chance = np.random.default_rng(4)
+    clusters = [f"c{index // 2}" for index in range(160)]
+    size = detectable((1 / 160) ** 0.5)  # rows of spread 1 that share nothing
+    assert size == pytest.approx(2.8016 * (1 / 160) ** 0.5, rel=1e-4)
+    found = 0
+    for _ in range(200):
+        gap = difference(list(chance.normal(size, 1, 160)), [0.0] * 160, clusters)
+        assert gap.detectable == pytest.approx(size, rel=0.35)
+        found += gap.low > 0
+    assert 0.72 < found / 200 < 0.92
+
+
 def test_unpaired_scores_are_refused():
     with pytest.raises(ValueError, match="cannot be paired"):
         difference([1.0], [1.0, 0.0], ["a"])
 
 
 BETTER, EVEN, WORSE = (
-    Interval(0.2, 0.1, 0.3, 100),
-    Interval(0.01, -0.1, 0.1, 100),
-    Interval(-0.2, -0.3, -0.1, 100),
+    Interval(0.2, 0.1, 0.3, 100, 0.14),
+    Interval(0.01, -0.1, 0.1, 100, 0.14),
+    Interval(-0.2, -0.3, -0.1, 100, 0.14),
 )
 
 
@@ -54,7 +69,7 @@ BETTER, EVEN, WORSE = (
     [
         (BETTER, {"signal": BETTER, "code": EVEN}, "promote"),
         (BETTER, {"signal": BETTER, "code": WORSE}, "keep"),
-        (BETTER, {"code": Interval(-0.2, -0.3, -0.1, 5)}, "promote"),
+        (BETTER, {"code": Interval(-0.2, -0.3, -0.1, 5, 0.14)}, "promote"),
         (EVEN, {"signal": EVEN}, "keep"),
         (WORSE, {"signal": EVEN}, "reject"),
     ],

@@ -123,7 +123,6 @@ def dials(tmp_path_factory, tiny_base):
         "home": str(home),
         "profile": "tiny",
         "train_rows": 50,
-        "holdout_rows": 20,
         "ollama_host": "",
     }
 

@@ -27,7 +27,6 @@ trades = "mine/trades.csv"
 candles = "mine/candles"
 exchange = "24/5"
 train_rows = 50
-holdout_rows = 20
 ollama_host = ""
 """
 

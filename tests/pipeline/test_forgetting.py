@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from factories.judged_candidate import line
+from factories.profiles import write_profile
 
 from stock_llm.artifacts import Dataset, load
 from stock_llm.dataset import forgotten
@@ -49,8 +50,8 @@ def _prepared(tmp_path_factory):
         for row in rows[1:40]:
             row[place] = "SECOND-7"
         trades.write_text("\n".join(",".join(row) for row in rows) + "\n")
-        (home / "models" / "profiles").mkdir(parents=True)
-        settings = load_settings(home=home, train_rows=60, holdout_rows=20)
+        write_profile(home, holdout_rows=20)
+        settings = load_settings(home=home, train_rows=60)
         open_feedback(settings).add([OWN])
         history = collect.fn(settings)
         build_dataset.fn(settings, history)
@@ -63,7 +64,7 @@ def home(_prepared, registry_home, tmp_path, monkeypatch):
     shutil.copytree(_prepared / "data", registry_home / "data")
     shutil.copytree(_prepared.parent / "secrets", tmp_path / "own secrets")
     monkeypatch.setenv("STOCK_LLM_SECRETS", str(tmp_path / "own secrets"))
-    return load_settings(home=registry_home, profile="tiny", train_rows=60, holdout_rows=20)
+    return load_settings(home=registry_home, profile="tiny", train_rows=60)
 
 
 def built(settings):

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from factories.profiles import write_profile
 
 from stock_llm.dataset import splits
 from stock_llm.dataset.sources.mixing import GENERAL
@@ -24,7 +25,8 @@ SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 
 def home_with_sample(folder):
     shutil.copytree(SAMPLE, folder / "data" / "sample")
-    return load_settings(home=folder, train_rows=400, holdout_rows=120)
+    write_profile(folder, holdout_rows=120)
+    return load_settings(home=folder, train_rows=400)
 
 
 @pytest.fixture(scope="module")

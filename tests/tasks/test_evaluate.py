@@ -2,6 +2,7 @@
 canned answers, where the marks can be counted by hand."""
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import date
 
@@ -13,7 +14,9 @@ from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, messages, render
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.pipeline import contestants
 from stock_llm.settings import load_settings
+from stock_llm.skills import SKILLS
 from stock_llm.skills.row import write_rows
 from tasks import evaluate as stage
 
@@ -96,7 +99,7 @@ def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, m
     holdout = list(rows_of_all_skills(5))
     first = stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf))
     monkeypatch.setattr(stage, "RECIPE", stage.RECIPE + 1)
-    monkeypatch.setattr(stage, "LlamaModel", lambda *_, **__: pytest.fail("asked again"))
+    monkeypatch.setattr(contestants, "LlamaModel", lambda *_, **__: pytest.fail("asked again"))
     assert (
         stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf)).table
         == first.table
@@ -104,9 +107,7 @@ def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, m
 
 
 def answered(name, holdout, texts):
-    scores = [
-        stage.SKILLS[row.skill].score(row, text) for row, text in zip(holdout, texts, strict=True)
-    ]
+    scores = [SKILLS[row.skill].score(row, text) for row, text in zip(holdout, texts, strict=True)]
     return stage.ModelAnswers(name, texts, scores, 1.0)
 
 
@@ -118,7 +119,7 @@ def canned(settings, gguf, monkeypatch):
         def ask(_settings, _profile, contestant, rows):
             return answered(contestant.name, rows, answers(contestant.name, rows))
 
-        monkeypatch.setattr(stage, "_ask", ask)
+        monkeypatch.setattr(contestants, "ask", ask)
         return stage.evaluate.fn(settings, dataset(folder, holdout), candidate(gguf))
 
     return judge
@@ -141,6 +142,32 @@ def test_right_answers_promote_and_the_lift_beyond_format_is_told(canned, tmp_pa
     assert card.differences["challenger - base, both parsed"]["mean"] == 0.0, (
         "the whole lift was format, and it shows"
     )
+
+
+def test_a_verdict_says_what_it_can_tell_from_chance(canned, settings, tmp_path):
+    def answers(name, rows):
+        return [row.output if name == "challenger" or row.id[-1] > "7" else "?" for row in rows]
+
+    def reasons(folder):
+        folder.mkdir()
+        card = canned(folder, list(rows_of_all_skills(60)), answers)
+        points = 100 * card.differences["challenger - base"]["detectable"]
+        assert 2 < points < 50
+        assert (
+            f"with 60 rows and this spread only differences above {points:.1f} points can be seen (80% power)"
+            in card.reasons
+        )
+        return card.reasons
+
+    assert "the training's own spread over seeds is not measured" in reasons(tmp_path / "one")
+    models = settings.home / "models"
+    source = models.readlink()
+    models.unlink()
+    shutil.copytree(source, models)
+    with (models / "profiles" / "tiny.toml").open("a") as profile:
+        profile.write("seed_spread = 0.0149\nseeds = 10\n")
+    said = "the training's own spread over 10 seeds is ±1.5 points"
+    assert said in reasons(tmp_path / "two"), "a spread that was measured since makes a new card"
 
 
 def test_a_worse_challenger_is_rejected(canned, tmp_path):
@@ -170,7 +197,7 @@ def test_a_champion_is_asked_with_the_prompt_it_was_published_with(gguf):
         license=(),
     )
     gguf.with_name("Modelfile").write_text(modelfile.write())
-    prompt = stage._as_published(gguf)
+    prompt = contestants.as_published(gguf)
     (row,) = rows_of_all_skills(1)
     turns = messages(row.instruction, row.input)
     assert prompt(turns) == render(
