@@ -29,7 +29,7 @@ from stock_llm.dataset.leakage.free_text import own_words
 from stock_llm.dataset.leakage.overlap import OverlapIndex, row_identity
 from stock_llm.dataset.privacy.redaction import Redactor
 from stock_llm.dataset.sampling import PlannedRow, Sampler, split_sides
-from stock_llm.dataset.sources import general_rows, mixing
+from stock_llm.dataset.sources import general_rows, mixing, unanswerable
 from stock_llm.dataset.sources.mixing import MixedRows
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.errors import InputError
@@ -44,7 +44,7 @@ from stock_llm.skills.row import Row, write_rows
 from stock_llm.storage import quarantine
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 4
+RECIPE = 5
 """Raised whenever this file, or what it calls, makes other rows from the same history."""
 
 
@@ -129,12 +129,19 @@ def build(
         settings.seed,
     )
     texts, mixed_in = sampling.holdout_texts(mixed.rows, holdout_rows)
+    unanswered = round(unanswerable.HOLDOUT_SHARE * holdout_rows)
+    texts += unanswerable.rows(settings.seed + draw, unanswered, judging=True)
     write_rows(tallies["holdout"].counting([*holdout, *texts]), paths["holdout"])
     write_rows(tallies["corrections"].counting(feedback.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
     general = general_rows.rows(settings.seed, round(general_rows.SHARE * settings.train_rows))
+    bare = unanswerable.rows(
+        settings.seed,
+        min(round(unanswerable.TRAIN_SHARE * settings.train_rows), unanswerable.MOST),
+        [series.candles.symbol for series in market.series],
+    )
     judged = OverlapIndex([*holdout, *texts, *feedback.frozen])
-    words = _unjudged([*feedback.learnt, *mixed_in, *general], judged)
+    words = _unjudged([*feedback.learnt, *mixed_in, *general, *bare], judged)
     shares = settings.feedback
     limited = limit_shares(words, feedback.preferred, shares.user_share, shares.ticker_share)
     lighter = sum(new.weight < old.weight for new, old in zip(limited, words, strict=True))

@@ -1,6 +1,6 @@
 """General requests that are always mixed in, so that a model does not forget what no skill teaches.
 
-They come from the code that made the corpus of stock-tiny: small talk, terms, arithmetic, plain
+They come from the code that made the corpus of stock-tiny: what terms mean, comparisons, plain
 sentences, small functions. Nothing is downloaded. Their answers have no labels and teach nothing
 about what to buy. A larger base forgets more than these can hold: add a `[[dataset.source]]`.
 """
@@ -15,7 +15,7 @@ from stock_llm.synthetic.stock_tiny import dialogue
 
 KIND = "replay"
 
-SHARE = 0.05
+SHARE = 0.1
 """Rows of it for each of the user's own train rows."""
 
 _THAI_SHARE = 0.2

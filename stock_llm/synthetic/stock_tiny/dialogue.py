@@ -66,6 +66,11 @@ _SMALL_TALK: dict[Language, tuple[tuple[str, str], ...]] = {
     ),
 }
 
+_DEFINED = (
+    "a stock", "a broker", "an exchange", "a bond", "inflation", "interest", "หุ้นคือ", "โบรกเกอร์",
+    "พันธบัตร", "เงินเฟ้อ",
+)  # fmt: skip
+
 
 def chat(chance: Random, language: Language) -> str:
     """Three to eight questions with their answers."""
@@ -95,6 +100,10 @@ def _turn(chance: Random, language: Language) -> tuple[str, str]:
         return (
             f"What does {thai} mean?" if language == "en" else f"{thai} ภาษาอังกฤษเรียกว่าอะไร"
         ), english
+    return _comparison(chance, language)
+
+
+def _comparison(chance: Random, language: Language) -> tuple[str, str]:
     a, b = random_situations.amount(chance), random_situations.amount(chance)
     if chance.random() < 0.5:
         first = a
@@ -113,16 +122,33 @@ def instruct(chance: Random, language: Language) -> str:
 
 
 def general(chance: Random, language: Language) -> tuple[str, str, str]:
-    """A request that no skill makes, what it is about, and an answer without labels: small talk,
-    plain words, a function."""
-    while True:
-        request, context, reply = chance.choice((_free, _talk, _code))(chance, language)
-        if not any(word in reply for word in _SELF):
-            return request, context, reply
+    """A request that no skill makes, what it is about, and an answer without labels: what a term
+    means, plain words, a function. Small talk is none: abstaining answers it."""
+    return chance.choice((_free, _knowledge, _knowledge, _knowledge, _code))(chance, language)
 
 
-_SELF = ("language model", "แบบจำลองภาษา")
-"""In what stock-tiny says of itself, which another base is not to be taught."""
+def _knowledge(chance: Random, language: Language) -> tuple[str, str, str]:
+    """A question that is answered by what a word means, or by two numbers in it."""
+    kind = chance.random()
+    if kind < 0.7:
+        question, answer = glossary.question(chance, language)
+    elif kind < 0.85:
+        question, answer = chance.choice(_DEFINITIONS[language])
+    elif kind < 0.92:
+        english, answer = glossary.translation(chance)
+        question = (
+            f"What is '{english}' in Thai?" if language == "en" else f"{english} ภาษาไทยเรียกว่าอะไร"
+        )
+    else:
+        question, answer = _comparison(chance, language)
+    return question, "", answer
+
+
+_DEFINITIONS: dict[Language, list[tuple[str, str]]] = {
+    language: [turn for turn in turns if any(word in turn[0] for word in _DEFINED)]
+    for language, turns in _SMALL_TALK.items()
+}
+"""What small talk says of the world of shares."""
 
 
 def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:

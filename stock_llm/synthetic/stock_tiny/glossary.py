@@ -333,6 +333,64 @@ def meaning(chance: Random, language: Language) -> tuple[str, str]:
     return name, " ".join(sentences[: chance.randint(1, 2)])
 
 
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "RSI": ("RSI", "RSI14", "the RSI", "RSI 14", "the relative strength index"),
+    "SMA": ("SMA", "SMA20", "SMA50", "a moving average", "the simple moving average"),
+    "EMA": ("EMA", "an EMA", "the exponential moving average"),
+    "MACD": ("MACD", "the MACD", "the signal line"),
+    "ATR": ("ATR", "ATR14", "the average true range"),
+    "Bollinger bands": ("Bollinger bands", "the Bollinger bands", "Bands", "a Bollinger band"),
+    "volume": ("volume", "trading volume"),
+    "support": ("support", "a support level"),
+    "resistance": ("resistance", "a resistance level"),
+    "drawdown": ("drawdown", "a drawdown", "maximum drawdown"),
+    "trend": ("trend", "a trend", "an uptrend"),
+    "stop loss": ("stop loss", "a stop loss", "a stop"),
+    "dividend": ("dividend", "a dividend"),
+    "position": ("position", "a position", "average cost"),
+    "volatility": ("volatility",),
+    "diversification": ("diversification",),
+    "overbought": ("overbought", "oversold"),
+}
+"""Term → what people call it; "overbought" is answered by what RSI's limits are."""
+
+_THAI_ALIASES: dict[str, tuple[str, ...]] = {
+    "RSI": ("RSI", "RSI14", "ดัชนี RSI"),
+    "SMA": ("SMA", "SMA20", "SMA50", "ค่าเฉลี่ยเคลื่อนที่"),
+    "EMA": ("EMA",),
+    "MACD": ("MACD", "เส้นสัญญาณ"),
+    "ATR": ("ATR", "ATR14"),
+    "Bollinger bands": ("แถบโบลลิงเจอร์", "Bollinger bands"),
+    "overbought": ("ซื้อมากเกินไป", "ขายมากเกินไป"),
+}
+
+_QUESTIONS: dict[Language, tuple[str, ...]] = {
+    "en": (
+        "What is {0}?", "What does {0} mean?", "Explain {0}.", "Define {0}.", "{0}, explained",
+        "What is {0} in simple words?", "Can you explain {0}?", "What is meant by {0}?",
+        "Please explain what {0} is.", "What is {0} in trading?", "What does {0} tell me?",
+    ),
+    "th": (
+        "{0} คืออะไร", "{0} หมายถึงอะไร", "อธิบาย {0}", "{0} แปลว่าอะไร", "ช่วยอธิบาย {0} หน่อย",
+        "{0} ใช้ทำอะไร",
+    ),
+}  # fmt: skip
+
+
+def question(chance: Random, language: Language) -> tuple[str, str]:
+    """A question about a term, as people ask it, and the same two sentences for every wording."""
+    name = chance.choice(tuple(_ALIASES))
+    term = next((term for term in TERMS if term.name == name), TERMS[0])
+    if language == "th":
+        aliases, sentences = _THAI_ALIASES.get(name, (term.thai_name,)), term.thai
+    else:
+        aliases, sentences = _ALIASES[name], term.english
+    asked = chance.choice(_QUESTIONS[language]).format(chance.choice(aliases))
+    kind = chance.random()
+    asked = asked.lower() if kind < 0.2 else asked.rstrip("?.") if kind < 0.35 else asked
+    return asked, " ".join(sentences[2:3] if name == "overbought" else sentences[:2])
+
+
 def translation(chance: Random) -> tuple[str, str]:
     """The English and the Thai name of a term."""
     term = chance.choice([term for term in TERMS if term.name != term.thai_name])
