@@ -25,13 +25,13 @@ from stock_llm.pipeline import contestants, registry
 from stock_llm.pipeline.contestants import ModelAnswers
 from stock_llm.pipeline.registry import VersionInfo
 from stock_llm.settings import Settings
-from stock_llm.skills import analyse, signal
+from stock_llm.skills import abstain, analyse, signal
 from stock_llm.skills.decision_rows import situation_of
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.skills.statements import rsi_reading
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 4
+RECIPE = 5
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)
@@ -75,15 +75,24 @@ def judge(
     profile = load_profile(settings.home, settings.profile)
     holdout, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
     rows = holdout + corrections
+    asked = contestants.contestants(settings, profile, candidate, champion)
     judged = {
         contestant.name: contestants.ask(settings, profile, contestant, rows)
-        for contestant in contestants.contestants(settings, profile, candidate, champion)
+        for contestant in asked
+    }
+    bare = {
+        contestant.name: contestants.ask(settings, profile, contestant, abstain.frozen_rows())
+        for contestant in asked
+        if contestant.name != "base"
     }
     size = len(holdout)
     items = folder / "items.jsonl"
     _write_items(items, rows, list(judged.values()))
 
-    table = {name: _summary(holdout, corrections, model) for name, model in judged.items()}
+    table = {
+        name: _summary(holdout, corrections, model, bare.get(name))
+        for name, model in judged.items()
+    }
     table |= _baselines(holdout, list(read_rows(dataset.train)))
     clusters = [f"{row.symbol or row.id} {row.as_of[:7]}" for row in holdout]
     marks = {name: [score.value for score in model.scores[:size]] for name, model in judged.items()}
@@ -180,8 +189,14 @@ def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> Non
                 stream.write(json.dumps(item, ensure_ascii=False, sort_keys=True) + "\n")
 
 
-def _summary(holdout: list[Row], corrections: list[Row], model: ModelAnswers) -> dict[str, Any]:
-    """One line of the holdout table; shares and scores in [0, 1]."""
+def _summary(
+    holdout: list[Row], corrections: list[Row], model: ModelAnswers, bare: ModelAnswers | None
+) -> dict[str, Any]:
+    """One line of the holdout table; shares and scores in [0, 1].
+
+    Args:
+        bare: the answers to the frozen questions without numbers; None for the base, which rambles.
+    """
     size = len(holdout)
     scores = model.scores[:size]
     by_skill = {
@@ -193,6 +208,11 @@ def _summary(holdout: list[Row], corrections: list[Row], model: ModelAnswers) ->
         for row, score in zip(holdout, scores, strict=True)
         if row.skill in DECISIONS
     ]
+    numbered = [
+        abstain.abstains(answer)
+        for row, answer in zip(holdout, model.answers, strict=False)
+        if row.skill != abstain.NAME
+    ]
     return {
         "score": fmean(score.value for score in scores),
         "parsed": fmean(score.parsed for score in scores),
@@ -203,6 +223,8 @@ def _summary(holdout: list[Row], corrections: list[Row], model: ModelAnswers) ->
         "Brier": fmean(stated)
         if (stated := [score.brier for score in scores if score.brier is not None])
         else None,
+        "abstains": fmean(score.parsed for score in bare.scores) if bare else None,
+        "abstains wrongly": fmean(numbered) if numbered else None,
         "tokens/s": model.tokens_per_second,
         **by_skill,
     }

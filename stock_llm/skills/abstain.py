@@ -1,8 +1,10 @@
 """Abstain: a question without the numbers that it needs gets one sentence that says which they are
 and where they come from; small talk gets one on what the model is for."""
 
+import json
 import re
 from dataclasses import dataclass
+from importlib import resources
 
 from stock_llm.evaluation.answers import DISCLAIMER, VERDICTS, Language
 from stock_llm.evaluation.numbers_in_text import find_numbers
@@ -68,6 +70,26 @@ def row(question: UnanswerableQuestion, ref: str) -> Row:
         label_from="",
         label_until="",
     )
+
+
+FROZEN = "abstention_questions.jsonl"
+"""In stock_llm/evaluation: 200 questions without numbers, written before any wording that is taught
+by somebody who knew none of them. They are never trained on and never change."""
+
+_FROZEN_KINDS = {"stock": "INDICATORS", "own": "POSITIONS", "smalltalk": "PURPOSE"}
+
+
+def frozen_rows() -> list[Row]:
+    """The frozen questions. Only whether an answer abstains is asked of them: "own" may be about
+    positions or trades."""
+    text = resources.files("stock_llm.evaluation").joinpath(FROZEN).read_text(encoding="utf-8")
+    return [
+        row(
+            UnanswerableQuestion(values["text"], values["language"], _FROZEN_KINDS[values["kind"]]),
+            f"frozen {values['id']}",
+        )
+        for values in map(json.loads, text.splitlines())
+    ]
 
 
 _NAMED = {

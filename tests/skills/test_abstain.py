@@ -1,5 +1,9 @@
 """Abstaining: the taught sentences do, what states or recommends anything does not, and the right thing is named."""
 
+import hashlib
+from collections import Counter
+from importlib import resources
+
 import pytest
 
 from stock_llm.evaluation.answers import LANGUAGES
@@ -55,3 +59,14 @@ def test_what_states_or_recommends_anything_does_not_abstain(text):
     row = abstain.row(UnanswerableQuestion("Buy ORCA?", "en", "INDICATORS"), "1")
     assert not abstains(text)
     assert (abstain.score(row, text).value, abstain.score(row, text).parsed) == (0.0, False)
+
+
+def test_the_frozen_questions_are_those_that_were_written():
+    file = resources.files("stock_llm.evaluation").joinpath(abstain.FROZEN)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == FROZEN_SHA256
+    rows = abstain.frozen_rows()
+    assert len({row.instruction for row in rows}) == len({row.id for row in rows}) == 200
+    assert Counter(row.language for row in rows) == {"en": 100, "th": 100}
+
+
+FROZEN_SHA256 = "2655db37f59c84229a177d468bebcc518952a88c10b4b115b0821199ee5c6df8"
