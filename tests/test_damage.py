@@ -5,6 +5,8 @@ import os
 import random
 from dataclasses import fields
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from factories.parrot_gguf import write_parrot
 
@@ -26,6 +28,8 @@ from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.storage import checksums
 from stock_llm.storage.checksums import read_record, write_record
+from stock_llm.storage.parse_cache import ParseResult, load_or_parse
+from stock_llm.storage.quarantine import QuarantinedRow
 
 KINDS = (History, Dataset, Adapter, Candidate, BaseGguf, Scorecard)
 MODELFILE = Modelfile(
@@ -35,6 +39,8 @@ RECORDS = {
     "runs/r.json": {"verdict": "keep", "loss": 0.25},
     "answers/a.json": {"answers": ["ซื้อ", "BUY"]},
 }
+TRADES = pa.table({"symbol": ["KESTRO", "LUMBRA"], "price": [1.5, 2.25]})
+REJECTED = QuarantinedRow("trades", "a.csv", 4, "the date cannot be read: 'someday'", "someday,1")
 
 
 def artifact(kind, folder):
@@ -67,6 +73,10 @@ def everything(home):
         if read_record(home / name) is None:
             write_record(home / name, values)
         contents[name] = read_record(home / name)
+    parsed = load_or_parse(
+        home / "parts", "d", lambda: ParseResult(TRADES, [REJECTED], {"rows": 3})
+    )
+    contents["parts"] = (pq.read_table(parsed.path), parsed.rejected, parsed.facts)
     checkpoints = home / "checkpoints"
     if latest_checkpoint(checkpoints, "training") is None:
         folder = checkpoints / "checkpoint-7"
@@ -118,7 +128,8 @@ def test_damaged_files_are_never_used_and_always_mended(tmp_path):
         if damage(path, chance):
             kinds.add(path.relative_to(tmp_path).parts[:2])
             assert everything(tmp_path) == whole, path
-    assert len(kinds) >= len(KINDS) + 4, kinds
+    assert {parts[0] for parts in kinds} == {path.name for path in tmp_path.iterdir()} - {"m.gguf"}
+    assert len(kinds) >= len(KINDS) + 6, kinds
     assert OllamaStore(tmp_path / "store").verify() == []
 
 

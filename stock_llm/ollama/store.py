@@ -33,12 +33,20 @@ from stock_llm.ollama.config_layer import build_config_layer
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.storage.atomic import move_into_place
-from stock_llm.storage.checksums import LARGE, cached_sha256, file_sha256
+from stock_llm.storage.checksums import (
+    LARGE,
+    cached_sha256,
+    file_sha256,
+    read_record,
+    write_record,
+)
 
 _LAYER_TYPE = "application/vnd.ollama.image."
 _MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 _TEMPORARY = ".tmp-"
+_LAST_READ = "stock-llm.json"
+"""Large blobs and the times that they had when they were read whole; Ollama does not look at it."""
 _FICLONE = 0x40049409  # linux/fs.h: a copy that shares the blocks until one side is written
 
 
@@ -108,7 +116,9 @@ class OllamaStore:
             finally:
                 temporary.unlink(missing_ok=True)
         os.utime(final)  # the prunings, Ollama's and ours, spare what is younger than an hour
-        return Blob(final, f"sha256:{digest}", size)
+        blob = Blob(final, f"sha256:{digest}", size)
+        self._note_read(blob)
+        return blob
 
     def write_model(
         self, name: str, gguf: Path, modelfile: Modelfile, *, replace: bool = True
@@ -228,7 +238,8 @@ class OllamaStore:
     def find_damage(self, name: str) -> str:
         """What is wrong with the manifest or a blob of a model, in words; empty where nothing is.
 
-        Of blobs above 64 MiB only the size is compared; `verify` reads them too.
+        A blob above 64 MiB is read when its time is another than when it was last read; `verify`
+        reads all of them.
         """
         return next(self._damages(self._manifest_path(name), whole=False), "")
 
@@ -251,11 +262,36 @@ class OllamaStore:
         for blob in [config, *(blob for _, blob in layers)]:
             if not blob.path.is_file():
                 yield f"{blob.path.name} is missing"
-            elif blob.path.stat().st_size != blob.size or (
-                (whole or blob.size <= LARGE)
-                and f"sha256:{cached_sha256(blob.path)}" != blob.digest
-            ):
+            elif not self._is_sound(blob, whole):
                 yield f"{blob.path.name} has other bytes"
+
+    def _is_sound(self, blob: Blob, whole: bool) -> bool:
+        state = blob.path.stat()
+        if state.st_size != blob.size:
+            return False
+        known = self._last_read().get(blob.digest) if blob.size > LARGE and not whole else None
+        if known == state.st_mtime_ns:
+            return True
+        if f"sha256:{cached_sha256(blob.path)}" != blob.digest:
+            return False
+        self._note_read(blob)
+        return True
+
+    def _last_read(self) -> dict[str, int]:
+        return (read_record(self.root / _LAST_READ) or {}).get("modified_ns", {})
+
+    def _note_read(self, blob: Blob) -> None:
+        """Note the time of a large blob that was read whole, where the store may be written to."""
+        if blob.size <= LARGE:
+            return
+        known = {
+            digest: modified
+            for digest, modified in self._last_read().items()
+            if self._blob_path(digest).exists()
+        }
+        values = {"modified_ns": known | {blob.digest: blob.path.stat().st_mtime_ns}}
+        with suppress(OSError):
+            write_record(self.root / _LAST_READ, values, durable=False)
 
     def collect_garbage(self, older_than: timedelta = timedelta(hours=1)) -> list[Path]:
         """Remove what an interrupted writer left, and blobs that no model needs; what was removed.

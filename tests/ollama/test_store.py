@@ -191,6 +191,39 @@ def test_a_damaged_blob_is_found_and_mended_by_publishing_again(store, weights):
     assert file_sha256(weights) == blob.name.removeprefix("sha256-")
 
 
+def test_a_large_blob_is_read_whole_when_its_time_is_another(store, weights, monkeypatch):
+    monkeypatch.setattr("stock_llm.ollama.store.LARGE", 1000)
+    read = []
+    monkeypatch.setattr(
+        "stock_llm.ollama.store.cached_sha256",
+        lambda path: read.append(path.stat().st_size) or file_sha256(path),
+    )
+
+    def large_reads() -> int:
+        read.clear()
+        OllamaStore(store.root).read_model("m:v1")
+        return sum(size > 1000 for size in read)
+
+    store.write_model("m:v1", weights, MODELFILE)
+    blob = store.read_model("m:v1").gguf
+    assert large_reads() == 0, "publishing read it"
+    os.utime(blob)
+    assert (large_reads(), large_reads()) == (1, 0)
+    (store.root / "stock-llm.json").write_text("{")
+    assert (large_reads(), large_reads()) == (1, 0)
+    state, content = blob.stat(), bytearray(blob.read_bytes())
+    content[5000] ^= 1
+    blob.unlink()
+    blob.write_bytes(content)
+    with pytest.raises(PublishError, match=r"has other bytes\. Publish it again"):
+        store.read_model("m:v1")
+    os.utime(blob, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert large_reads() == 0, "what decays on the disk under its old time"
+    assert store.verify() == [f"m:v1: {blob.name} has other bytes"]
+    store.write_model("m:v1", weights, MODELFILE)
+    assert store.verify() == [] and large_reads() == 0
+
+
 def killed_at_rename(number: int, work: Callable[[], object]) -> bool:
     """Run `work` in a process that dies, without any clean-up, at its nth rename; whether it died."""
     child = os.fork()
