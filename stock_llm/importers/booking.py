@@ -69,7 +69,7 @@ def book(given: Classification) -> Booking:
     unnamed = {role: pc.if_else(pa.array(cash), "", fields.text(role)) for role in ("name", "isin")}
     fields = replace(fields, texts={**fields.texts, **unnamed})
     reasons = _reasons(kind, fields, amounts)
-    leg = _second_leg(given.fields.where(second))
+    leg = _second_leg(given.fields.where(second), amounts, pa.array(second))
     leg_kind, leg_asset = np.full(int(second.sum()), EntryKind.BUY.value, object), asset[second]
     leg_amounts = _amounts(leg_kind, leg_asset, leg)
     leg_reasons = _reasons(leg_kind, leg, leg_amounts)
@@ -80,6 +80,7 @@ def book(given: Classification) -> Booking:
     tables = [_entries(kind, asset, fields, amounts, good, "")]
     tables += _charges_apart(kind, asset, fields, amounts, good)
     tables.append(_entries(leg_kind, leg_asset, leg, leg_amounts, good[second], ":in"))
+    tables += _coins_paid(kind, asset, fields, amounts, good & ~second)
     mismatches = _mismatches(kind, asset, fields, amounts, good)
     return Booking(pa.concat_tables(tables), reasons, skip, mismatches, fields)
 
@@ -136,9 +137,10 @@ def _first_leg(given: Classification) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return kind, skip, second, fields
 
 
-def _second_leg(fields: Fields) -> Fields:
-    """The purchase of what came for an asset."""
+def _second_leg(fields: Fields, first: "_Amounts", second: pa.Array) -> Fields:
+    """The purchase of what came for an asset, less the charges that were taken from it."""
     valued = pc.is_valid(fields.number("value"))
+    charges = pc.if_else(valued, ZERO, total(first.fee, first.tax).filter(second))
     nothing = pa.repeat(pa.scalar(""), len(fields.rows))
     texts = {role: text for role, text in fields.texts.items() if not role.startswith("charge ")}
     texts |= {
@@ -148,7 +150,7 @@ def _second_leg(fields: Fields) -> Fields:
         "name": nothing,
     }
     numbers = {
-        "quantity": fields.number("in_quantity"),
+        "quantity": total(fields.number("in_quantity"), pc.negate(charges)),
         "amount": pc.if_else(valued, fields.number("value"), fields.number("out_quantity")),
     }
     return replace(fields, texts=texts, numbers=numbers, wrong={})
@@ -532,6 +534,35 @@ def _safe(texts: pa.Array) -> pa.Array:
     texts = pc.replace_substring_regex(texts, r"[\x00-\x1f\x7f]+", " ")
     texts = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, r"^[\s=+\-@]+", ""))
     return pc.utf8_slice_codeunits(texts, 0, 200)
+
+
+def _coins_paid(
+    kind: np.ndarray, asset: np.ndarray, fields: Fields, amounts: _Amounts, good: np.ndarray
+) -> list[pa.Table]:
+    """The other side of trades whose price is in a coin: the coins that left or came, with the
+    charges in them."""
+    coins = ~as_mask(is_money(amounts.currency)) & ~as_mask(pc.equal(amounts.currency, ""))
+    buys = kind == EntryKind.BUY
+    charges = total(amounts.fee, amounts.tax)
+    paid = total(amounts.amount, pc.if_else(pa.array(buys), charges, pc.negate(charges)))
+    rows = good & np.isin(kind, TRADES) & (asset == AssetClass.CRYPTO) & coins
+    rows &= as_mask(pc.greater(paid, ZERO))
+    if not rows.any():
+        return []
+    no_text, zero = pa.repeat(pa.scalar(""), len(kind)), _zeros(fields)
+    moved = replace(
+        amounts,
+        quantity=paid,
+        price=quotient(amounts.quantity, paid),
+        amount=amounts.quantity,
+        fee=zero,
+        tax=zero,
+        currency=pc.utf8_upper(amounts.symbol),
+        symbol=amounts.currency,
+    )
+    unnamed = replace(fields, texts=fields.texts | {"name": no_text, "isin": no_text})
+    opposite = np.where(buys, EntryKind.SELL.value, EntryKind.BUY.value).astype(object)
+    return [_entries(opposite, asset, unnamed, moved, rows, ":coin")]
 
 
 def _charges_apart(

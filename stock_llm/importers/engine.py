@@ -69,6 +69,7 @@ class Import:
         skipped: rows that are no events of the ledger, on purpose.
         differences: where the export's own amounts, cash and totals differ from what is booked.
         notes: columns that nothing reads, cash that could not be compared.
+        unchecked: the rows of that cash.
     """
 
     file: str
@@ -79,6 +80,7 @@ class Import:
     skipped: list[QuarantinedRow] = field(default_factory=list)
     differences: list[Discrepancy] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    unchecked: list[int] = field(default_factory=list)
 
     @property
     def rows_read(self) -> int:
@@ -131,14 +133,19 @@ def read_export(
     elif is_document(text):
         workbook = read_document(text, formats, path, name)
     else:
-        workbook = read_tables(text.split("\n"), formats, path, name)
+        workbook = read_tables(text.split("\n"), formats, path, Workbook(name))
     del text  # a big file is not kept twice
     return import_sheets(workbook, account_hash, path)
 
 
 def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: Path) -> Import:
     """Imports what a reader found in a file."""
-    notes = [note for sheet in workbook.sheets for note in _unread_columns(sheet, workbook.name)]
+    notes = [
+        note
+        for sheet in workbook.sheets
+        if len(sheet.rows)
+        for note in _unread_columns(sheet, workbook.locate(int(sheet.rows[0]))[0])
+    ]
     sheets = [
         STEPS[sheet.format.steps](sheet, workbook) if sheet.format.steps else sheet
         for sheet in workbook.sheets
@@ -167,8 +174,7 @@ def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: 
                     rows_kept += 1
             discrepancies += [
                 Discrepancy(
-                    workbook.name,
-                    amount.row,
+                    *workbook.locate(amount.row),
                     "quantity times price",
                     amount.stated,
                     amount.computed,
@@ -177,11 +183,11 @@ def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: 
             ]
             compared = reconcile(booking.table, booking.fields)
             discrepancies += [
-                Discrepancy(workbook.name, cash.row, "the cash", cash.stated, cash.booked)
+                Discrepancy(*workbook.locate(cash.row), "the cash", cash.stated, cash.booked)
                 for cash in compared.differences
             ]
             unchecked += compared.unchecked
-        discrepancies += _off_totals(sheet, total, conventions.decimal, workbook.name)
+        discrepancies += _off_totals(sheet, total, conventions.decimal, workbook)
     table, dropped = _without_repetitions(number_ids(pa.concat_tables(tables)), workbook)
     rows_kept -= dropped
     if not rows_kept and not workbook.quarantined and not workbook.skipped:
@@ -189,12 +195,13 @@ def import_sheets(workbook: Workbook, account_hash: Callable[[str], str], path: 
     return Import(
         file=workbook.name,
         formats=tuple(sheet.format for sheet in workbook.sheets),
-        table=table,
+        table=_located(table, workbook),
         rows_kept=rows_kept,
         quarantined=sorted(workbook.quarantined),
         skipped=sorted(workbook.skipped),
         differences=discrepancies,
-        notes=notes + _unchecked_cash(unchecked, workbook.name),
+        notes=notes + _unchecked_cash(unchecked, workbook),
+        unchecked=unchecked,
     )
 
 
@@ -219,12 +226,13 @@ def _unread_columns(sheet: Sheet, name: str) -> list[Note]:
     return notes
 
 
-def _unchecked_cash(rows: list[int], name: str) -> list[Note]:
+def _unchecked_cash(rows: list[int], workbook: Workbook) -> list[Note]:
     if not rows:
         return []
+    name, row = workbook.locate(min(rows))
     text = (
         f"{name}: the cash of {len(rows)} rows is in another currency than their price, and no"
-        f" column has a rate to compare them by (first in row {min(rows)})"
+        f" column has a rate to compare them by (first in row {row})"
     )
     return [Note("unchecked cash", len(rows), text)]
 
@@ -299,7 +307,20 @@ def _without_repetitions(table: pa.Table, workbook: Workbook) -> tuple[pa.Table,
     return table.filter(pa.array(~dropped)), len(examples)
 
 
-def _off_totals(sheet: Sheet, total: Decimal, decimal: str, name: str) -> list[Discrepancy]:
+def _located(table: pa.Table, workbook: Workbook) -> pa.Table:
+    """The entries with their worksheet beside the file, and their row in it."""
+    if not workbook.worksheets or not len(table):
+        return table
+    places = [workbook.locate(row) for row in table["source_row"].to_pylist()]
+    for name, values in zip(("source_file", "source_row"), zip(*places, strict=True), strict=True):
+        at = LEDGER_SCHEMA.get_field_index(name)
+        table = table.set_column(at, LEDGER_SCHEMA.field(at), pa.array(values))
+    return table
+
+
+def _off_totals(
+    sheet: Sheet, total: Decimal, decimal: str, workbook: Workbook
+) -> list[Discrepancy]:
     """The sheet's own totals that are not what its rows sum to."""
     off = []
     for row, line in sheet.totals:
@@ -316,5 +337,5 @@ def _off_totals(sheet: Sheet, total: Decimal, decimal: str, name: str) -> list[D
         )
         stated = numbers[-1] if numbers else None
         if stated is not None and stated != total:
-            off.append(Discrepancy(name, row, "the total of the table", stated, total))
+            off.append(Discrepancy(*workbook.locate(row), "the total of the table", stated, total))
     return off

@@ -1,7 +1,7 @@
 """Reads Excel workbooks (XLSX): each worksheet goes the way of a CSV file.
 
-In: the path of a workbook and the formats. Out: a `Workbook`; rows are numbered as in Excel, those
-of a second worksheet that a format knows go on behind the first. Numbers are written with a point
+In: the path of a workbook and the formats. Out: a `Workbook`; rows are numbered as in Excel, and
+named with their worksheet where there are several. Numbers are written with a point
 and in full, dates as ISO 8601, so that nothing in them is ambiguous. The library is
 python-calamine.
 """
@@ -53,10 +53,15 @@ def read_workbook(path: Path, formats: Sequence[Format], name: str) -> Workbook:
     sheets = dict(_worksheets(path))
     known = {title: lines for title, lines in sheets.items() if first_header(lines, formats)}
     if not known:
-        return read_tables(max(sheets.values(), key=len, default=[""]), formats, path, name)
-    workbook = read_tables(
-        [line for lines in known.values() for line in lines], formats, path, name
-    )
+        return read_tables(
+            max(sheets.values(), key=len, default=[""]), formats, path, Workbook(name)
+        )
+    workbook, before = Workbook(name), 0
+    for title, lines in known.items():
+        if len(sheets) > 1:
+            workbook.worksheets.append((before, title[:60]))
+        read_tables([""] * before + lines, formats, path, workbook)
+        before += len(lines)
     for title in sheets.keys() - known.keys():
         if any(line.strip(",") for line in sheets[title]):
             workbook.skip(0, f"no format knows the worksheet '{title[:60]}'", title)

@@ -172,6 +172,8 @@ class Format(_Part):
         "coinbase_pro_account",
         "degiro_account",
         "degiro_transactions",
+        "etoro",
+        "etoro_dividends",
         "investimental",
         "kraken_ledgers",
         "vanguard_cash",

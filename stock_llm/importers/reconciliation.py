@@ -49,7 +49,8 @@ class Reconciliation:
 
 
 def reconcile(table: pa.Table, fields: Fields) -> Reconciliation:
-    """Compares stated with booked cash."""
+    """Compares stated with booked cash; coins that paid a trade are its cash already."""
+    table = table.filter(pc.invert(pc.ends_with(table["part"], ":coin")))
     net, cash = fields.number("net"), fields.number("cash")
     signed = pc.is_null(cash).to_numpy(zero_copy_only=False)
     stated = _floats(pc.coalesce(cash, net))

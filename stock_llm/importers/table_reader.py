@@ -79,20 +79,33 @@ class Sheet:
 
 @dataclass
 class Workbook:
-    """What a file holds: its sheets, and the rows that are not in them."""
+    """What a file holds: its sheets, and the rows that are not in them.
+
+    Attributes:
+        worksheets: of a file with several, the number of rows before each, and its title.
+    """
 
     name: str
     sheets: list[Sheet] = field(default_factory=list)
     quarantined: list[QuarantinedRow] = field(default_factory=list)
     skipped: list[QuarantinedRow] = field(default_factory=list)
+    worksheets: list[tuple[int, str]] = field(default_factory=list)
 
     def quarantine(self, row: int, reason: str, raw: str) -> None:
         """Adds a row that should have become an entry and cannot."""
-        self.quarantined.append(QuarantinedRow("trades", self.name, row, reason, raw))
+        self.quarantined.append(QuarantinedRow("trades", *self.locate(row), reason, raw))
 
     def skip(self, row: int, reason: str, raw: str) -> None:
         """Adds a row that is no event of the ledger."""
-        self.skipped.append(QuarantinedRow("trades", self.name, row, reason, raw))
+        self.skipped.append(QuarantinedRow("trades", *self.locate(row), reason, raw))
+
+    def locate(self, row: int) -> tuple[str, int]:
+        """Returns the name of the file, with that of the worksheet where it has several, and the
+        row as an editor shows it."""
+        before = [worksheet for worksheet in self.worksheets if worksheet[0] < row]
+        return (
+            (f"{self.name}, {before[-1][1]}", row - before[-1][0]) if before else (self.name, row)
+        )
 
 
 @dataclass(frozen=True)
@@ -121,8 +134,10 @@ def first_header(lines: Sequence[str], formats: Sequence[Format]) -> HeaderMatch
     return None
 
 
-def read_tables(lines: Sequence[str], formats: Sequence[Format], path: Path, name: str) -> Workbook:
-    """Reads the sheets of a text file; rows are reported under `name`.
+def read_tables(
+    lines: Sequence[str], formats: Sequence[Format], path: Path, workbook: Workbook
+) -> Workbook:
+    """Reads the sheets of a text file into a workbook, and returns that.
 
     Raises:
         InputError: no format knows any header of it.
@@ -130,7 +145,6 @@ def read_tables(lines: Sequence[str], formats: Sequence[Format], path: Path, nam
     match = first_header(lines, formats)
     if match is None:
         raise _unknown(lines, formats, path)
-    workbook = Workbook(name)
     passive = [glob(title) for form in formats for title in form.passive]
     _report_titles(lines, match, passive, workbook)
     while match is not None:

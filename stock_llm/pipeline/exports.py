@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.pipeline.input_files import format_files
+from stock_llm.pipeline.private_folder import parse_cache
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import digest_of, file_sha256, files_sha256
@@ -49,7 +50,7 @@ def read_export(file: Path, name: str, settings: Settings) -> CachedParse:
         accounts=hash_account("accounts"),
         code=code_digest(*PARSERS),
     )
-    return load_or_parse(settings.parse_cache, digest, parse)
+    return load_or_parse(parse_cache(settings), digest, parse)
 
 
 def as_parse_result(imported: "Import") -> ParseResult:
@@ -62,6 +63,7 @@ def as_parse_result(imported: "Import") -> ParseResult:
         "skipped": Counter(row.reason for row in imported.skipped),
         "differences": [
             {
+                "file": difference.file,
                 "row": difference.row,
                 "what": difference.what,
                 "said": f"{difference.stated.normalize():f}",
@@ -87,7 +89,7 @@ def difference_findings(exports: Iterable[CachedParse]) -> list[Finding]:
             last_day="",
             rows=1,
             factor=1.0,
-            text=f"{export.facts['file']}, row {difference['row']}: {difference['what']} is"
+            text=f"{difference['file']}, row {difference['row']}: {difference['what']} is"
             f" {difference['said']} there, but computed {difference['computed']}",
         )
         for export in exports

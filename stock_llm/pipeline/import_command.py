@@ -157,15 +157,17 @@ def preview_table(preview: ExportPreview) -> "Table":
     for label, rows in groups:
         reasons = Counter(row.reason for row in rows).most_common()
         for reason, count in reasons[:_MAX_LINES]:
-            first = next(row.row for row in rows if row.reason == reason)
+            first = next(row for row in rows if row.reason == reason)
+            place = f"{first.file}, row {first.row}".removeprefix(f"{imported.file}, ")
             more = ", …" if count > 1 else ""
-            table.add_row(label, str(count), Text(f"{reason} (row {first}{more})"))
+            table.add_row(label, str(count), Text(f"{reason} ({place}{more})"))
         if rest := sum(count for _, count in reasons[_MAX_LINES:]):
             table.add_row(label, str(rest), f"for {len(reasons) - _MAX_LINES} other reasons")
     for difference in imported.differences[:_MAX_LINES]:
         stated, computed = difference.stated.normalize(), difference.computed.normalize()
         text = f"{difference.what}: the file says {stated:f}, its rows {computed:f}"
-        table.add_row("[yellow]differs", f"row {difference.row}", text)
+        place = f"{difference.file}, row {difference.row}".removeprefix(f"{imported.file}, ")
+        table.add_row("[yellow]differs", place, text)
     if len(imported.differences) > _MAX_LINES:
         table.add_row("[yellow]differs", str(len(imported.differences) - _MAX_LINES), "more")
     for note in imported.notes[:_MAX_LINES]:

@@ -13,6 +13,8 @@ from importers.test_exports import lines_of
 from stock_llm.errors import InputError
 from stock_llm.importers import engine
 from stock_llm.importers.scaffold.draft import draft_format
+from stock_llm.pipeline.exports import as_parse_result, difference_findings
+from stock_llm.storage.parse_cache import CachedParse
 
 _RELS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -80,6 +82,10 @@ ETORO = [
     ["02/01/2024 00:10:33", "Dividend", "NKE/USD", 0.17, "-", 0.17, 4581.91, 99.6, "2272508626", "Stocks", 0],
     ["13/01/2024 15:30:40", "Position closed", "OLED/USD", 18.43, 0.102626, 7.37, 4581.91, 0, "2355395242", "Stocks", 0],
 ]  # fmt: skip
+ETORO_DIVIDENDS = [
+    ["Date of Payment", "Instrument Name", "Net Dividend Received (USD)", "Net Dividend Received (EUR)", "Withholding Tax Rate (%)", "Withholding Tax Amount (USD)", "Withholding Tax Amount (EUR)", "Position ID", "Type", "ISIN"],
+    ["01/01/2024", "Nike", 0.17, 0.16, "15 %", 0.03, 0.03, "2272508626", "Stocks", "US6541061031"],
+]  # fmt: skip
 XTB = [
     [],
     ["", "CASH OPERATION HISTORY"],
@@ -100,12 +106,12 @@ DEGIRO = [
 
 WORKBOOKS = {
     "etoro": (
-        {"Account Summary": [["Account Summary"], ["Name", "J. Doe"]], "Account Activity": ETORO, "Dividends": [["Date of Payment", "Net Dividend (USD)"], ["02/01/2024", 0.17]]},
+        {"Account Summary": [["Account Summary"], ["Name", "J. Doe"]], "Account Activity": ETORO, "Dividends": ETORO_DIVIDENDS},
         """
-        2 DIVIDEND STOCK NKE - @ - = 0.17 fee 0 tax 0 USD 2024-01-02T00:10:33Z
+        2 DIVIDEND STOCK NKE - @ - = 0.2 fee 0 tax 0.03 USD 2024-01-02T00:10:33Z
         3 SELL STOCK OLED 0.102626 @ 179.584120982987 = 18.43 fee 0 tax 0 USD 2024-01-13T15:30:40Z
         ~ 0 no format knows the worksheet 'Account Summary'
-        ~ 0 no format knows the worksheet 'Dividends'
+        ~ 2 the tax of the dividend in row 2 of the account activity
         """,
     ),
     "xtb": (
@@ -132,6 +138,60 @@ def test_a_workbook_is_read_as_its_worksheets_say(name, tmp_path):
     found = engine.identify_format(path)
     assert found is not None
     assert found.name.startswith(name)
+
+
+def test_a_row_is_named_with_its_worksheet(tmp_path):
+    dividends = [
+        *ETORO_DIVIDENDS,
+        ["05/01/2024", "Nike", 0.5, 0.45, "15 %", 0.09, 0.08, "1", "Stocks", "US6541061031"],
+        ["06/01/2024", "Nike", "much", 0.45, "15 %", 0.09, 0.08, "2", "Stocks", "US6541061031"],
+    ]
+    path = write_workbook(
+        tmp_path / "etoro.xlsx", {"Account Activity": ETORO, "Dividends": dividends}
+    )
+    found = engine.read_export(path, lambda account: account)
+    assert [(entry.source_file, entry.source_row, entry.isin) for entry in found.entries] == [
+        ("etoro.xlsx, Account Activity", 2, "US6541061031"),
+        ("etoro.xlsx, Account Activity", 3, ""),
+    ]
+    assert [(row.file, row.row, row.reason) for row in found.quarantined] == [
+        ("etoro.xlsx, Dividends", row, "the account activity has no such dividend")
+        for row in (3, 4)
+    ]
+    assert found.rows_read == 5 and found.file == "etoro.xlsx"
+
+
+def test_dividends_without_the_account_activity_are_events_of_their_own(tmp_path):
+    path = write_workbook(tmp_path / "etoro.xlsx", {"Dividends": ETORO_DIVIDENDS})
+    assert lines_of(path) == [
+        "2 DIVIDEND STOCK US6541061031 - @ - = 0.2 fee 0 tax 0.03 USD 2024-01-01"
+    ]
+
+
+def test_differences_and_titles_of_a_second_worksheet_are_found_where_they_are(tmp_path):
+    header = [
+        "Date",
+        "Action",
+        "Symbol",
+        "Description",
+        "Quantity",
+        "Price",
+        "Fees & Comm",
+        "Amount",
+    ]
+    first = [header, ["01/15/2024", "Buy", "ACME", "A", 10, 15, 0, -150]]
+    second = [["Account 7 as of today"], [], header, ["01/16/2024", "Buy", "WREN", "W", 10, 15, 0, -153], ["01/17/2024", "Fly", "WREN", "W", 1, 1, 0, 1]]  # fmt: skip
+    path = write_workbook(tmp_path / "two.xlsx", {"2023": first, "2024": second})
+    found = engine.read_export(path, lambda account: account)
+    assert [(off.file, off.row) for off in found.differences] == [("two.xlsx, 2024", 4)]
+    assert [(row.file, row.row) for row in found.skipped] == [("two.xlsx, 2024", 1)]
+    assert [(row.file, row.row) for row in found.quarantined] == [("two.xlsx, 2024", 5)]
+    (text,) = (finding.text for finding in difference_findings([cached(found)]))
+    assert text.startswith("two.xlsx, 2024, row 4: the cash is -153")
+
+
+def cached(found: engine.Import) -> CachedParse:
+    return CachedParse(Path(), [], as_parse_result(found).facts, fresh=True)
 
 
 def test_the_name_of_the_file_does_not_matter(tmp_path):

@@ -30,7 +30,11 @@ def lines_of(path: Path) -> list[str]:
     lines = []
     for one in sorted(
         read.entries,
-        key=lambda one: (one.source_row, one.entry_id.endswith((":fee0", ":in")), one.entry_id),
+        key=lambda one: (
+            one.source_row,
+            one.entry_id.endswith((":fee0", ":in", ":coin")),
+            one.entry_id,
+        ),
     ):
         when = one.executed_at.strftime("%Y-%m-%dT%H:%M:%SZ" if one.time_known else "%Y-%m-%d")
         ratio = f" ratio {_number(one.ratio)}" if one.ratio is not None else ""

@@ -6,6 +6,8 @@ The figures are read here a second time, by the csv module and by name, so that 
 import csv
 import re
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -90,8 +92,17 @@ def number(text: str) -> Decimal | None:
         return None
 
 
-def figures(path: Path, column: str, rate: str) -> dict[int, tuple[Decimal, Decimal | None]]:
-    """Line → the stated cash and the rate."""
+@dataclass(frozen=True)
+class Stated:
+    """What a row says of its cash; `rounding` is what the last digits of rate and price leave open, in the price's currency."""
+
+    cash: Decimal
+    rate: Decimal | None
+    rounding: Callable[[Decimal], Decimal]
+
+
+def figures(path: Path, column: str, rate: str) -> dict[int, Stated]:
+    """Line → what it says."""
     lines = read_text(path).split("\n")
     at = next((at for at, line in enumerate(lines) if column in line), None)
     column = f"{column} (GBP)" if at is not None and f"{column} (GBP)" in lines[at] else column
@@ -105,10 +116,24 @@ def figures(path: Path, column: str, rate: str) -> dict[int, tuple[Decimal, Deci
     found = {}
     for row, line in enumerate(lines[at + 1 :], start=at + 2):
         values = next(csv.reader([line], delimiter=separator), [])
-        cash = number(values[names.index(column)]) if len(values) > names.index(column) else None
-        if cash is not None:
-            found[row] = cash, number(values[names.index(rate)]) if rate and rate in names else None
+        cell = dict(zip(names, values, strict=False)).get
+        cash, factor = number(cell(column, "")), number(cell(rate, ""))
+        if cash is None:
+            continue
+        price, units = cell("Price / share", ""), number(cell("No. of shares", "")) or Decimal(0)
+        of_rate = _half_digit(cell(rate, "")) / factor if factor else Decimal(0)
+        of_price = _half_digit(price) * units if number(price) else Decimal(0)
+
+        def rounding(worth: Decimal, of_rate=of_rate, of_price=of_price) -> Decimal:
+            return abs(worth) * of_rate + of_price
+
+        found[row] = Stated(cash, factor, rounding)
     return found
+
+
+def _half_digit(text: str) -> Decimal:
+    """Half of the last digit's worth: 0.005 for 14.75."""
+    return Decimal(1).scaleb(-len(text.partition(".")[2])) / 2
 
 
 @pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.name)
@@ -124,34 +149,42 @@ def test_each_row_is_explained_to_the_cent_or_reported(path):
         if entry.kind in (EntryKind.TRANSFER, EntryKind.SPLIT):
             units.add(entry.source_row)
     reported = {one.row for one in imported.differences}
-    unchecked = any(note.rule == "unchecked cash" for note in imported.notes)
+    unchecked = set(imported.unchecked)
+    assert bool(unchecked) == any(note.rule == "unchecked cash" for note in imported.notes)
     compared = 0
-    for row, (cash, rate) in figures(path, *FIGURES[form]).items():
-        if row not in booked or row in reported or row in units:
+    for row, stated in figures(path, *FIGURES[form]).items():
+        if row in unchecked:
+            assert not stated.rate, "with a rate it can be compared"
+        if row not in booked or row in reported | units | unchecked:
             continue
         compared += 1
-        assert unchecked or any(_near(cash, total) for total in _totals(booked[row], rate)), (
+        assert any(_near(stated, *total) for total in _totals(booked[row], stated)), (
             row,
-            cash,
+            stated,
             dict(booked[row]),
         )
-    assert compared or not booked or set(booked) <= units, "nothing was compared"
+    assert compared or not booked or set(booked) <= units | unchecked, "nothing was compared"
 
 
-def _near(cash: Decimal, total: Decimal) -> bool:
-    return abs(abs(cash) - abs(total)) <= Decimal("0.01")
+def _near(stated: Stated, total: Decimal, rounding: Decimal) -> bool:
+    return abs(abs(stated.cash) - abs(total)) <= Decimal("0.01") + rounding
 
 
-def _totals(by_currency: dict[str, Decimal], rate: Decimal | None) -> list[Decimal]:
-    """What the entries of a row may be in its cash: as they are, or one currency at the rate."""
+def _totals(by_currency: dict[str, Decimal], stated: Stated) -> list[tuple[Decimal, Decimal]]:
+    """What the entries of a row may be in its cash, and what rounding leaves open: as they are, or one currency at the rate."""
     totals = [sum(by_currency.values(), Decimal(0)), *by_currency.values()]
+    exact = [(total, Decimal(0)) for total in totals]
+    at_rate = []
     for currency, amount in by_currency.items():
         rest = sum((other for code, other in by_currency.items() if code != currency), Decimal(0))
-        for factor in (rate, 1 / rate) if rate else ():
-            totals += [amount * factor + rest, rest * factor + amount]
+        for factor in (stated.rate, 1 / stated.rate) if stated.rate else ():
+            at_rate += [
+                (foreign * factor + own, stated.rounding(foreign) * factor)
+                for foreign, own in ((amount, rest), (rest, amount))
+            ]
         if currency == "GBX":
-            totals.append(amount / 100 + rest)
-    return totals
+            exact.append((amount / 100 + rest, Decimal(0)))
+    return exact + at_rate
 
 
 HEADERS = {
@@ -190,6 +223,8 @@ def test_cash_in_another_currency_without_a_rate_is_told(tmp_path):
         "Action,Time,ISIN,Ticker,Name,No. of shares,Price / share,Currency (Price / share),Total,Currency (Total),ID\n"
         "Market buy,2024-01-02 10:00:00,US0000000001,ACME,Acme,2,50.00,USD,80.00,GBP,E1\n"
     )
-    (note,) = engine.read_export(path, lambda account: account).notes
+    found = engine.read_export(path, lambda account: account)
+    (note,) = found.notes
+    assert found.unchecked == [2]
     assert note.rule == "unchecked cash"
     assert "the cash of 1 rows is in another currency" in note.text

@@ -27,6 +27,7 @@ ROWS = {
     """,
     "export_to_ghostfolio/delta-export.csv": """
         2 BUY CRYPTO ETH 10 @ 0.06 = 0.6 fee 0 tax 0 BTC 2023-06-02T20:06:47Z
+        2 SELL CRYPTO BTC 0.6 @ 16.666666666667 = 10 fee 0 tax 0 ETH 2023-06-02T20:06:47Z
         2 TRANSFER CRYPTO BNB -0.1 @ - = - fee 0 tax 0  2023-06-02T20:06:47Z
         4 TRANSFER CRYPTO DOT -0.1 @ - = - fee 0 tax 0  2023-05-26T06:08:15Z
         4 TRANSFER CRYPTO DOT -0.001 @ - = - fee 0 tax 0  2023-05-26T06:08:15Z
@@ -146,7 +147,7 @@ ROWS = {
     "export_to_ghostfolio/cointracking-export.csv": """
         2 INTEREST CRYPTO BTC 0.001 @ - = - fee 0 tax 0  2025-01-18T15:18:55Z
         2 FEE CASH BTC - @ - = 2 fee 0 tax 0 EUR 2025-01-18T15:18:55Z
-        5 SELL CRYPTO BTC 0.0022 @ 90909.090909090909 = 200 fee 2 tax 0 EUR 2025-01-11T10:12:27Z
+        5 SELL CRYPTO BTC 0.0022 @ 91818.181818181818 = 202 fee 2 tax 0 EUR 2025-01-11T10:12:27Z
     """,
     "export_to_ghostfolio/schwab-export.csv": """
         34 SELL STOCK FIHBX 592.199 @ 8.46 = 5010.00354 fee 10 tax 0 USD 2023-08-22

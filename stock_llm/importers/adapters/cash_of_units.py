@@ -51,7 +51,7 @@ def cash_of_units(sheet: Sheet, workbook: Workbook) -> Sheet:
             continue
         for column in cells.values():
             column[units.at] = column[units.at].strip() or column[cash.at]
-        reason = f"joined to the units in row {int(sheet.rows[units.at])}"
+        reason = f"joined to the units in row {workbook.locate(int(sheet.rows[units.at]))[1]}"
         workbook.skip(number, reason, sheet.raw(number))
     columns = [
         pa.chunked_array([cells[place]], pa.string()) if place in cells else column

@@ -154,7 +154,7 @@ def account(sheet: Sheet, workbook: Workbook) -> Sheet:
             if with_costs is not None:
                 events[trade.at] = with_costs
                 del events[row.at]
-                rest[row.at] = f"the costs of the order in row {trade.row}"
+                rest[row.at] = f"the costs of the order in row {workbook.locate(trade.row)[1]}"
     for at, reason in rest.items():
         number = int(sheet.rows[at])
         workbook.skip(number, reason, sheet.raw(number))

@@ -2,15 +2,15 @@
 accounted for.
 
 In: a `Sheet`. Out: the sheet of events, its columns named as the format's TOML names them. Each
-function is the `steps` of one format; those of crypto ledgers are in trade_pairs.py, DEGIRO's is in
-degiro.py.
+function is the `steps` of one format; those of crypto ledgers are in trade_pairs.py, DEGIRO's and
+eToro's in modules of their own.
 """
 
 import re
 from collections.abc import Callable
 from decimal import Decimal
 
-from stock_llm.importers.adapters import degiro, trade_pairs
+from stock_llm.importers.adapters import degiro, etoro, trade_pairs
 from stock_llm.importers.adapters.cash_of_units import cash_of_units
 from stock_llm.importers.table_reader import Sheet, Workbook
 
@@ -72,6 +72,8 @@ STEPS: dict[str, Callable[[Sheet, Workbook], Sheet]] = {
     "coinbase_pro_account": trade_pairs.coinbase_pro_account,
     "degiro_account": degiro.account,
     "degiro_transactions": degiro.transactions,
+    "etoro": etoro.activity,
+    "etoro_dividends": etoro.dividends,
     "investimental": investimental,
     "kraken_ledgers": trade_pairs.kraken_ledgers,
     "vanguard_cash": vanguard_cash,

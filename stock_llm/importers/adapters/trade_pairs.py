@@ -177,7 +177,8 @@ def _settle(
         swap |= {column: str(units), f"{column} asset": asset}
     swaps[first] = swap
     others = [row for row in group if row.at != first]
-    return report(others, f"joined to the trade in row {int(sheet.rows[first])}", workbook.skip)
+    row = workbook.locate(int(sheet.rows[first]))[1]
+    return report(others, f"joined to the trade in row {row}", workbook.skip)
 
 
 def _sums(rows: Sequence[_Row]) -> dict[str, Decimal]:
