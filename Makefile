@@ -52,7 +52,7 @@ pins: install
 	scripts/pin.sh
 
 clean:
-	rm -rf data/artifacts data/runs mlflow/mlflow.db* mlflow/artifacts models/ollama
+	rm -rf data/artifacts data/private/history data/private/parts data/runs mlflow/mlflow.db* mlflow/artifacts models/ollama
 
 install:
 	@scripts/install.sh

@@ -1,16 +1,16 @@
-"""The secrets of this machine: the salt that account ids are hashed with, and the key that signs
+"""The secrets of this machine: the salt that ids are hashed with, and the key that signs
 what the gateway hands out.
 
 Both lie outside the project, in a folder that its owner alone can read, and are made when they are
 first needed.
 """
 
-import hashlib
 import hmac
 import os
 import secrets
 import tempfile
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from stock_llm.errors import InputError
@@ -19,8 +19,8 @@ _BYTES = 32
 
 
 def account_hash(account: str, folder: Path) -> str:
-    """HMAC-SHA256 of an account id under this machine's salt, 64 bits of it in hex; empty for an
-    empty id.
+    """HMAC-SHA256 of the id of an account or a trade under this machine's salt, 64 bits of it in
+    hex; empty for an empty id.
 
     Args:
         folder: where the secrets are, `Settings.secrets`.
@@ -30,7 +30,7 @@ def account_hash(account: str, folder: Path) -> str:
     """
     if not account:
         return ""
-    return hmac.new(_read(folder / "salt"), account.encode(), hashlib.sha256).hexdigest()[:16]
+    return hmac.digest(_read(folder / "salt"), account.encode(), "sha256").hex()[:16]
 
 
 def signing_key(folder: Path) -> bytes:
@@ -43,8 +43,16 @@ def signing_key(folder: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    if not path.exists():
+    try:
+        state = path.stat()
+    except FileNotFoundError:
         _create(path)
+        state = path.stat()
+    return _read_once(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_once(path: Path, *_state: int) -> bytes:
     secret = path.read_bytes()
     if len(secret) != _BYTES or not any(secret):
         raise InputError(

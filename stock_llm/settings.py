@@ -173,11 +173,6 @@ class Settings(BaseSettings):
         return self.path("data/artifacts")
 
     @cached_property
-    def parse_cache(self) -> Path:
-        """Folder of parsed exports and candle files."""
-        return self.artifacts / "parts"
-
-    @cached_property
     def secrets(self) -> Path:
         """Folder outside the repository for the hashing salt and signing keys; made with mode 0700
         when first used.

@@ -44,7 +44,7 @@ from stock_llm.skills.row import Row, write_rows
 from stock_llm.storage import quarantine
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 5
+RECIPE = 6
 """Raised whenever this file, or what it calls, makes other rows from the same history."""
 
 
@@ -103,7 +103,7 @@ def build(
     """Writes the files of a dataset into `folder`."""
     split = split_of(settings, history)
     redactor = _redactor(settings, history)
-    market = Market.of(history, settings.dataset.amount_scale, redactor.ref)
+    market = Market.of(history, settings.dataset.amount_scale, redactor.trade_ref)
     train_side, holdout_side = split_sides(market, split)
     refuse_if_empty(train_side, holdout_side, history, split)
     base_rates = market.base_rates(train_side.decisions)

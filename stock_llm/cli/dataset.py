@@ -33,13 +33,15 @@ def show(
     from stock_llm.dataset import provenance
     from stock_llm.dataset.holdout_usage import HoldoutUsage
     from stock_llm.errors import InputError
+    from stock_llm.pipeline.private_folder import private_folder
     from stock_llm.secrets import account_hash
 
     settings = load_settings()
     if row:
         hashed = partial(account_hash, folder=settings.secrets)
         sources = settings.dataset.sources(settings.home)
-        origin = provenance.find(settings.artifacts, row, sources, hashed)
+        histories = private_folder(settings) / "history"
+        origin = provenance.find(settings.artifacts, histories, row, sources, hashed)
         print(provenance.markdown(origin))
         return
     datasets = provenance.datasets(settings.artifacts)

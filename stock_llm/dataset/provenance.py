@@ -75,12 +75,17 @@ def datasets(artifacts: Path) -> list[Dataset]:
 
 
 def find(
-    artifacts: Path, name: str, sources: Sequence[SourceSettings], hashed: HashFunction
+    artifacts: Path,
+    histories: Path,
+    name: str,
+    sources: Sequence[SourceSettings],
+    hashed: HashFunction,
 ) -> RowProvenance:
     """Finds the newest row of an id, or of the last eight letters of one.
 
     Args:
-        artifacts: folder of the datasets and histories.
+        artifacts: folder of the datasets' folder.
+        histories: folder of the histories.
         sources: other people's data, by whose files rows may be named.
         hashed: what makes pseudonyms of ids.
 
@@ -92,7 +97,7 @@ def find(
         for file in (dataset.train, dataset.holdout, dataset.corrections):
             for row in read_rows(file):
                 if row.id == name or (len(name) == 8 and row.id.endswith(f"-{name}")):
-                    history = load(History, artifacts / "history" / dataset.history)
+                    history = load(History, histories / dataset.history)
                     made_of = list(origins(row, history, sources, hashed)) if history else []
                     return RowProvenance(row, file, dataset, made_of)
     raise InputError(

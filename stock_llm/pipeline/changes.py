@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stock_llm.artifacts import History, load
+from stock_llm.pipeline.private_folder import private_folder
 from stock_llm.settings import Settings
 from stock_llm.storage import parquet
 from stock_llm.storage.atomic import atomic_write
@@ -97,7 +98,7 @@ def changes_since_report(settings: Settings, history: History) -> Changes:
     if not note.exists():
         return compare_histories(None, history)
     reported = json.loads(note.read_text(encoding="utf-8"))
-    before = load(History, settings.artifacts / "history" / reported["history"])
+    before = load(History, _note(settings).parent / reported["history"])
     return compare_histories(before, history, reported["at"])
 
 
@@ -107,4 +108,4 @@ def mark_reported(settings: Settings, history: History, at: str) -> None:
 
 
 def _note(settings: Settings) -> Path:
-    return settings.artifacts / "history" / "told.json"
+    return private_folder(settings) / "history" / "told.json"

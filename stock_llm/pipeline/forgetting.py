@@ -24,6 +24,7 @@ from stock_llm.dataset.privacy.pseudonyms import HashFunction
 from stock_llm.errors import InputError
 from stock_llm.feedback.store import FeedbackStore, ForgettableKind, ForgottenMarks
 from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.pipeline.private_folder import private_folder
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.skills.row import read_rows
@@ -69,17 +70,15 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
     fresh = store.forget(kind, mark)
 
     having = [history for history in histories if _has(history, kind, mark)]
-    with_it, hashed = (
-        {history.digest for history in having},
-        partial(account_hash, folder=settings.secrets),
-    )
+    with_it, hashed = {history.digest for history in having}, _hash_function(settings)
+    shown = pseudonyms.pseudonym(mark, hashed) if kind == "trade" else mark
     datasets = [
         dataset
         for dataset in _artifacts(settings, Dataset)
         if _used(dataset, with_it, kind, mark, hashed)
     ]
     for dataset in datasets:
-        forgotten.add(dataset.folder, f"{kind} {mark}")
+        forgotten.add(dataset.folder, f"{kind} {shown}")
     versions = _tag_versions(settings, {dataset.digest: dataset for dataset in datasets})
     folders = [*(history.folder for history in having), *(dataset.folder for dataset in datasets)]
     return ForgetResult(
@@ -136,9 +135,14 @@ def summary(done: ForgetResult, settings: Settings) -> str:
     return "\n".join(lines)
 
 
+def _hash_function(settings: Settings) -> HashFunction:
+    return partial(account_hash, folder=settings.secrets)
+
+
 def _artifacts(settings: Settings, kind: type[A]) -> Iterator[A]:
     """All finished artifacts of a kind, in the order of their digests."""
-    for record in sorted(settings.artifacts.glob(f"{kind.__name__.lower()}/*/{RECORD}")):
+    root = private_folder(settings) if kind is History else settings.artifacts
+    for record in sorted(root.glob(f"{kind.__name__.lower()}/*/{RECORD}")):
         if (
             not record.parent.name.endswith(".partial")
             and (artifact := load(kind, record.parent)) is not None
@@ -148,7 +152,7 @@ def _artifacts(settings: Settings, kind: type[A]) -> Iterator[A]:
 
 def _item(settings: Settings, store: FeedbackStore, histories: list[History], given: str) -> str:
     ids = (name for history in histories for name in history.feedback_ids)
-    given = pseudonyms.resolve(given, ids, partial(account_hash, folder=settings.secrets))
+    given = pseudonyms.resolve(given, ids, _hash_function(settings))
     if (
         store.has(given)
         or given in store.forgotten().feedback
@@ -168,7 +172,7 @@ def _trade(settings: Settings, store: FeedbackStore, histories: list[History], g
         known.update(
             pc.unique(pq.read_table(history.trades, columns=["entry_id"])["entry_id"]).to_pylist()
         )
-    given = pseudonyms.resolve(given, known, partial(account_hash, folder=settings.secrets))
+    given = pseudonyms.resolve(given, known, _hash_function(settings))
     meant = (
         [given]
         if given in known

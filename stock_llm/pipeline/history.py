@@ -2,8 +2,9 @@
 
 The same files give the same bytes, in whatever order they come; a file that was parsed before is
 read from the cache. Every row is kept, quarantined with its reason, or counted as a repetition, as
-no event or as forgotten. The ledger has account ids as salted hashes and no notes; only the
-quarantine, which nothing is trained on, shows bad rows as they were written.
+no event or as forgotten. The ledger has account ids as salted hashes and no notes. Trade ids and
+file names stand in it as they were given, bad rows in the quarantine: a history lies in the private
+folder, and what is made from it names trades by salted hashes.
 """
 
 from collections import Counter
@@ -27,12 +28,13 @@ from stock_llm.market.candles.closes import StockSplit
 from stock_llm.pipeline import exports, forgetting
 from stock_llm.pipeline.input_files import candle_files, folder_of, name_of, rate_files, trade_files
 from stock_llm.pipeline.inputs import input_digest, open_feedback
+from stock_llm.pipeline.private_folder import parse_cache, private_folder
 from stock_llm.portfolio import merging, positions
 from stock_llm.portfolio.matching import LedgerName, NameMatches, match_names
 from stock_llm.portfolio.valuation import ValuationInputs
 from stock_llm.settings import Settings
-from stock_llm.storage import findings, parquet, parse_cache, quarantine
-from stock_llm.storage.parse_cache import CachedParse
+from stock_llm.storage import findings, parquet, quarantine
+from stock_llm.storage.parse_cache import CachedParse, prune
 
 REPEATED_ROW = "the row repeats "
 """How the importers' reasons begin for rows that state a trade once more."""
@@ -49,7 +51,10 @@ def current(settings: Settings, *, candles_required: bool = True) -> History:
     """
     digest = input_digest(settings, candles_required=candles_required)
     return load_or_make(
-        History, settings.artifacts, digest, lambda folder: build_history(settings, digest, folder)
+        History,
+        private_folder(settings),
+        digest,
+        lambda folder: build_history(settings, digest, folder),
     )
 
 
@@ -115,9 +120,11 @@ def build_history(settings: Settings, digest: str, folder: Path) -> History:
         *merging.suspected_duplicates(ledger, positions.names_table(matches.instrument)),
     ]
     findings.write(all_findings, files.findings)
+    for path in folder.glob("*.parquet"):
+        path.chmod(0o600)
     instruments.learn(settings.path(settings.instruments), matches.learnt)
     used = [parse.path for parse in (*trade_parses, *candle_parses)]
-    parse_cache.prune(settings.parse_cache, used)
+    prune(parse_cache(settings), used)
 
     skipped: Counter[str] = Counter()
     for parse in trade_parses:
@@ -178,11 +185,11 @@ def load_candles(settings: Settings, exchanges: Exchanges | None = None) -> list
     if exchanges is None:
         known = instruments.load_instruments(settings.path(settings.instruments))
         exchanges = Exchanges(known.exchanges, settings.exchange)
-    given = settings.path(settings.candles)
+    given, cache = settings.path(settings.candles), parse_cache(settings)
 
     def load(file: Path) -> CachedParse:
         name = name_of(file, given)
-        return candle_table.load_candle_file(file, name, exchanges, settings.parse_cache)
+        return candle_table.load_candle_file(file, name, exchanges, cache)
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(load, candle_files(settings, required=False)))

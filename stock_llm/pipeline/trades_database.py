@@ -1,7 +1,7 @@
 """Trades of the user's database: all that was read of it so far, and each time what is new.
 
-They are kept in data/database, in one file with the watermark, so that both move together or not at
-all. A row that is read again under its trade_id replaces what it said before.
+They are kept in data/private/database, in one file with the watermark, so that both move together
+or not at all. A row that is read again under its trade_id replaces what it said before.
 """
 
 import json
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from stock_llm.importers import database_reader
 from stock_llm.ledger.entries import LEDGER_SCHEMA, content_keys
 from stock_llm.pipeline.exports import PARSERS, as_parse_result
+from stock_llm.pipeline.private_folder import private_folder
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings
 from stock_llm.storage.atomic import atomic_path
@@ -41,7 +42,7 @@ def fetch_trades(settings: Settings) -> CachedParse:
         watermark=settings.trades_watermark,
         url=hash_account(settings.trades_sql),  # it may hold a password
     )
-    path = settings.path("data/database") / f"{digest}.parquet"
+    path = private_folder(settings) / "database" / f"{digest}.parquet"
     before = pq.read_table(path) if path.exists() else None
     state = json.loads(before.schema.metadata[b"state"]) if before is not None else {}
     # Read by another version of the program: all of it is read again.

@@ -36,6 +36,12 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone can read; one that is there becomes so."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
 def move_into_place(temporary: Path, path: Path) -> None:
     """Flush a finished file or folder to the disk, rename it to `path`, then flush its parent."""
     for inner in sorted(temporary.rglob("*"), reverse=True):

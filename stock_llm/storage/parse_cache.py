@@ -1,5 +1,5 @@
 """Cache of parsed files: a table as Parquet and the facts beside it, addressed by the digest of
-what they were made from.
+what they were made from, for their owner alone: exports name accounts, trades and people.
 
 Both are checked against their digests when they are read. What is damaged or missing is parsed
 again.
@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stock_llm.storage.atomic import atomic_path
+from stock_llm.storage.atomic import atomic_path, make_private
 from stock_llm.storage.checksums import file_sha256, files_sha256, read_record, write_record
 from stock_llm.storage.parquet import BATCH_ROWS
 from stock_llm.storage.quarantine import QuarantinedRow
@@ -60,11 +60,14 @@ def load_or_parse(folder: Path, digest: str, parse: Callable[[], ParseResult]) -
     record = read_record(beside)
     if record is None or not table.exists() or file_sha256(table) != record["table"]:
         result = parse()
+        make_private(folder)
         with atomic_path(table, durable=False) as path:
             pq.write_table(result.table, path, compression="zstd", row_group_size=BATCH_ROWS)
         rejected = [asdict(row) for row in result.rejected]
         record = {"facts": result.facts, "rejected": rejected, "table": file_sha256(table)}
         write_record(beside, record, durable=False)
+        for path in (table, beside):
+            path.chmod(0o600)
         return CachedParse(table, result.rejected, result.facts, fresh=True)
     os.utime(table)
     os.utime(beside)

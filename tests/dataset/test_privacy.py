@@ -14,6 +14,7 @@ from stock_llm.dataset.provenance import find
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.pipeline import forgetting
 from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.pipeline.private_folder import private_folder
 from stock_llm.secrets import account_hash
 from stock_llm.settings import load_settings
 from stock_llm.skills.row import read_rows
@@ -228,7 +229,12 @@ def test_ids_that_are_hidden_are_led_back(built):
             rows.setdefault(row.source["kind"], row)
     sources = settings.dataset.sources(settings.home)
     hashed = partial(account_hash, folder=settings.secrets)
-    found = {kind: find(settings.artifacts, row.id, sources, hashed) for kind, row in rows.items()}
+    found = {
+        kind: find(
+            settings.artifacts, private_folder(settings) / "history", row.id, sources, hashed
+        )
+        for kind, row in rows.items()
+    }
     told = {
         kind: {origin.what: origin for origin in found[kind].origins} for kind, row in rows.items()
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from factories.profiles import write_profile
 
+from stock_llm.dataset.privacy.pseudonyms import pseudonym
 from stock_llm.dataset.provenance import datasets, find, markdown, origins
 from stock_llm.errors import InputError
 from stock_llm.secrets import account_hash
@@ -77,9 +78,9 @@ def test_every_row_leads_to_its_lines(built):
                         <= row.label_until
                     )
                 if row.source["kind"] == "trade":
-                    assert line_of(settings, found["trade"], found["trade"].rows[0]).startswith(
-                        row.source["ref"].split(":")[1]
-                    )
+                    line = line_of(settings, found["trade"], found["trade"].rows[0])
+                    trade_id = line.partition(",")[0]
+                    assert row.source["ref"] == pseudonym(f"generic:{trade_id}", hashed(settings))
                 assert ("position" in found) == (
                     row.skill == "review" or bool(row.facts["situation"]["position"])
                 )
@@ -100,10 +101,10 @@ def test_a_review_leads_to_the_purchases_that_it_is_about(built):
 
 
 def test_a_row_is_found_by_its_id_or_the_end_of_it(built):
-    settings, _, dataset = built
+    settings, history, dataset = built
     row = next(read_rows(dataset.holdout))
     for name in (row.id, row.id[-8:]):
-        found = find(settings.artifacts, name, (), hashed(settings))
+        found = find(settings.artifacts, history.folder.parent, name, (), hashed(settings))
         assert (found.row, found.file, found.dataset.digest) == (
             row,
             dataset.holdout,
@@ -111,7 +112,7 @@ def test_a_row_is_found_by_its_id_or_the_end_of_it(built):
         )
         assert row.output in markdown(found)
     with pytest.raises(InputError, match="no row 'nothing' in 1 dataset"):
-        find(settings.artifacts, "nothing", (), hashed(settings))
+        find(settings.artifacts, history.folder.parent, "nothing", (), hashed(settings))
 
 
 def test_the_command_prints_a_row_and_the_card(built):

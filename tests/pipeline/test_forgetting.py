@@ -5,6 +5,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from factories.profiles import write_profile
 
 from stock_llm.artifacts import Dataset, load
 from stock_llm.dataset import forgotten
+from stock_llm.dataset.privacy.pseudonyms import pseudonym
 from stock_llm.errors import InputError
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.pipeline import forgetting, registry
@@ -133,7 +135,8 @@ def test_a_trade_is_left_out_under_either_name(home):
         )
         assert after.rows_read[kind] == sum(part[kind] for part in parts)
     _, rebuilt = built(home)
-    assert all(row.source["ref"] != "generic:T00005" for row in read_rows(rebuilt.train))
+    gone = pseudonym("generic:T00005", partial(account_hash, folder=home.secrets))
+    assert all(row.source["ref"] != gone for row in read_rows(rebuilt.train))
 
 
 def test_an_account_is_left_out_and_never_written(home):
@@ -161,7 +164,8 @@ def test_marks_are_read_by_datasets_and_versions(home):
     version, dataset = registered(home)
     forgetting.forget(home, "feedback", OWN.id)
     forgetting.forget(home, "trade", "T00005")
-    marks = ["feedback mine-1", "trade generic:T00005"]
+    hashed = partial(account_hash, folder=home.secrets)
+    marks = ["feedback mine-1", f"trade {pseudonym('generic:T00005', hashed)}"]
     assert json.loads(forgotten.read(dataset.folder)) == marks
     tags = registry.connect(home).get_model_version(registry.MODEL, str(version.number)).tags
     assert json.loads(tags[registry.FORGOTTEN]) == marks

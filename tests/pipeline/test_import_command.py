@@ -137,7 +137,7 @@ def test_only_what_is_new_is_read(home, monkeypatch):
         4,
         {"a.csv": ["generic"], "b.csv": ["generic"]},
     )
-    shutil.rmtree(home / "data/artifacts")
+    shutil.rmtree(home / "data/private")
     assert contents(collect.fn(settings_of(home))) == contents(history)
 
 
@@ -159,7 +159,7 @@ def test_a_killed_collect_goes_on_and_ends_in_the_same_bytes(home):
             running.kill()
     survived = collect.fn(settings_of(home))
     assert survived.rows_kept == {"trades": 82, "candles": 410, "feedback": 0}
-    shutil.rmtree(home / "data/artifacts")
+    shutil.rmtree(home / "data/private")
     assert contents(collect.fn(settings_of(home))) == contents(survived)
 
 

@@ -5,15 +5,18 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
 from factories.profiles import write_profile
 
 from stock_llm.dataset import splits
+from stock_llm.dataset.privacy.pseudonyms import pseudonym
 from stock_llm.dataset.sources.mixing import GENERAL
 from stock_llm.errors import InputError
 from stock_llm.feedback.item import read_parquet, write_parquet
+from stock_llm.secrets import account_hash
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, abstain, follow, sentiment
 from stock_llm.skills.row import read_rows
@@ -84,20 +87,22 @@ def test_frozen_corrections_are_never_trained_on(rows):
 def test_a_decision_knows_only_the_close_before_its_fill(built, rows):
     settings, _, _ = built
     with (settings.path("data/sample") / "trades.csv").open() as stream:
-        fills = {line["trade_id"]: line for line in csv.DictReader(stream)}
+        hashed = partial(account_hash, folder=settings.secrets)
+        fills = {
+            pseudonym(f"generic:{line['trade_id']}", hashed): line
+            for line in csv.DictReader(stream)
+        }
     seen = 0
     for row in rows[0]:
         if row.source["kind"] == "trade" and row.skill in ("signal", "analyse"):
-            fill = next(
-                fill for trade_id, fill in fills.items() if row.source["ref"].endswith(trade_id)
-            )
-            assert row.as_of < fill["date"][:10]
+            assert row.as_of < fills[row.source["ref"]]["date"][:10]
             seen += 1
     assert seen > 5
 
 
-def test_later_candles_change_nothing_that_was_known_before(built, tmp_path):
-    _, _, dataset = built
+def test_later_candles_change_nothing_that_was_known_before(built, tmp_path, monkeypatch):
+    before, _, dataset = built
+    monkeypatch.setenv("STOCK_LLM_SECRETS", str(before.secrets))
     settings = home_with_sample(tmp_path)
     for file in settings.path("data/sample/candles").iterdir():
         lines = file.read_text().splitlines()
@@ -112,8 +117,9 @@ def _doubled(line):
     return ",".join([day, *(f"{float(price) * 2:.2f}" for price in prices), volume])
 
 
-def test_the_same_inputs_give_the_same_bytes_in_any_order(built, tmp_path):
-    _, _, dataset = built
+def test_the_same_inputs_give_the_same_bytes_in_any_order(built, tmp_path, monkeypatch):
+    before, _, dataset = built
+    monkeypatch.setenv("STOCK_LLM_SECRETS", str(before.secrets))
     settings = home_with_sample(tmp_path)
     trades = settings.path("data/sample/trades.csv")
     header, *lines = trades.read_text().splitlines()

@@ -80,7 +80,7 @@ def test_the_same_input_is_the_same_bytes_and_the_same_digest(home):
     settings = settings_of(home)
     first = collect.fn(settings)
     before = contents(first)
-    shutil.rmtree(settings.artifacts)
+    shutil.rmtree(home / "data" / "private")
     again = collect.fn(settings)
     assert again.digest == first.digest == input_digest(settings)
     assert contents(again) == before
@@ -189,7 +189,7 @@ def test_what_stops_everything_says_where_and_what_to_do(home, break_it, message
     break_it(home)
     with pytest.raises(InputError, match=message):
         collect.fn(settings_of(home))
-    assert not list(settings_of(home).artifacts.glob("history/*/artifact.json"))
+    assert not list((home / "data" / "private").glob("history/*/artifact.json"))
 
 
 def test_a_folder_of_trades(home):

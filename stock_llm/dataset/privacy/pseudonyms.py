@@ -32,7 +32,7 @@ def resolve(ref: str, names: Iterable[str], hashed: HashFunction | None) -> str:
 def resolve_all(
     refs: Sequence[str], names: Iterable[str], hashed: HashFunction | None
 ) -> list[str]:
-    """`shown` for each of them; every name is hashed once, and none where nothing is hidden."""
+    """`resolve` for each of them; every name is hashed once, and none where nothing is hidden."""
     if not any(ref.startswith(_MARK) for ref in refs):
         return list(refs)
     known = {pseudonym(name, hashed): name for name in names}

@@ -80,10 +80,14 @@ class Redactor:
         )
 
     def ref(self, name: str) -> str:
-        """The id or file name as rows may have it: itself, or the hash that `identifiers.shown`
+        """The id or file name as rows may have it: itself, or the hash that `pseudonyms.resolve`
         leads back."""
         tells = _WORTH_A_LOOK.search(name) and not _RANDOM.fullmatch(name) and self._finds(name)
         return pseudonyms.pseudonym(name, self._hashed) if tells else name
+
+    def trade_ref(self, entry_id: str) -> str:
+        """What stands for a trade's id in rows: always its hash, which leads back as well."""
+        return pseudonyms.pseudonym(entry_id, self._hashed)
 
     def _finds(self, text: str) -> list[IdentityMatch]:
         """The matches in order, overlapping ones merged."""
