@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from skills.test_skills import item
 from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.leakage.check import DatasetFiles, check
 from stock_llm.dataset.preferences import OutcomeLookup, preferences, write
+from stock_llm.dataset.privacy.pseudonyms import pseudonym
 from stock_llm.dataset.sources.mixing import GENERAL
 from stock_llm.errors import LeakageError
+from stock_llm.secrets import account_hash
 from stock_llm.settings import load_settings
 from stock_llm.skills import analyse, code, explain, follow, portfolio, review, sentiment, signal
 from stock_llm.skills.row import Row, read_rows, write_rows
@@ -36,7 +39,9 @@ def built(tmp_path_factory):
         dataset = build_dataset.fn(settings, history)
         rows = {name: list(read_rows(getattr(dataset, name))) for name in NAMES}
         preferred = (dataset.folder / "preference.jsonl").read_bytes()
-        return rows, split_of(settings, history), Market.of(history), preferred
+        hashed = partial(account_hash, folder=settings.secrets)
+        market = Market.of(history, ref=lambda entry_id: pseudonym(entry_id, hashed))
+        return rows, split_of(settings, history), market, preferred
 
 
 @pytest.fixture
