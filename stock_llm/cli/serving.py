@@ -12,8 +12,8 @@ def ask(
     text: Annotated[
         str,
         typer.Argument(
-            help="Your question. Computed numbers are added for symbols of your candles and for "
-            "'my portfolio'."
+            help="Your question. Computed numbers are added for symbols of your candles, for "
+            "'my portfolio' and for 'my last trade'."
         ),
     ],
     show_prompt: Annotated[
@@ -27,6 +27,8 @@ def ask(
     Examples:
 
         stock-llm ask "Analyze KESTRO."
+
+        stock-llm ask "Review my portfolio."
 
         stock-llm ask --show-prompt "ควรซื้อ ถือ หรือขาย KESTRO"
 

@@ -1,7 +1,8 @@
 """Asks the published model a question, with computed numbers in the prompt.
 
-A question that names a symbol of the candles gets the numbers of that symbol, one about the user's
-portfolio what it is made of; any other goes verbatim. The answer comes with the prompt that the
+A question that names a symbol of the candles gets the numbers of that symbol, one about a trade of
+the user's own the last closed one, one about their portfolio what it is made of; any other goes
+verbatim. The answer comes with the prompt that the
 model saw and with the numbers that it was not given. The prompt is rendered from what was
 published, as for every other client.
 """
@@ -25,9 +26,16 @@ from stock_llm.settings import Settings
 from stock_llm.skills.explain import TEXTBOOK
 
 PORTFOLIO_QUESTION = re.compile(
-    r"\bmy (?:whole |entire |current )?(?:portfolio|holdings|positions)\b|พอร์ต", re.IGNORECASE
+    r"\bmy (?:whole |entire |current )?(?:portfolio|holdings|positions|stocks|investments)\b|พอร์ต",
+    re.IGNORECASE,
 )
 """A question about all that the user holds."""
+
+TRADE_QUESTION = re.compile(
+    r"\bmy (?:\S+ ){0,2}(?:trades?|sale)\b|(?:ซื้อขาย|เทรด).*(?:ของฉัน|ของผม)|ไม้ล่าสุด",
+    re.IGNORECASE,
+)
+"""A question about what the user bought and sold again."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +81,22 @@ def ask(settings: Settings, text: str, model: str) -> AskResult:
 
 def known_numbers(settings: Settings, text: str) -> str:
     """The block of the first symbol of our candles that the question names, at its last close; of
-    the portfolio where it names that in place of a symbol; else nothing.
+    the user's last closed trade, in that symbol if one is named, where it asks about their trade;
+    of the portfolio where it names that in place of a symbol; else nothing.
 
     Candles and positions are those of the history that is there now, as collect makes it. A
     question that names one indicator gets the lines that explaining it was trained with.
 
     Raises:
-        InputError: the symbol's history is too short, or the portfolio is none that can be
-            reviewed.
+        InputError: the symbol's history is too short, or the portfolio or the trade is none that
+            can be reviewed.
     """
     parses = history.load_candles(settings)
     symbols = {symbol for parse in parses for symbol in parse.facts["symbols"]}
     words = [word.strip(".-").upper() for word in re.findall(r"[A-Za-z0-9.\-=^]+", text)]
     symbol = next((word for word in words if word in symbols), None)
+    if TRADE_QUESTION.search(text):
+        return _last_trade(settings, symbol)
     if symbol is None:
         return _portfolio(settings) if PORTFOLIO_QUESTION.search(text) else ""
     known = history.current(settings)
@@ -112,12 +123,26 @@ def _portfolio(settings: Settings) -> str:
     portfolio = market.portfolio(market.days[-1])
     if portfolio is None:
         raise InputError(
-            f"there is no portfolio to review on {market.days[-1]}: that takes two stocks or "
-            "funds, in one currency, with candles"
-            f" of the last {STALE_DAYS} days",
+            f"there is no portfolio to review on {market.days[-1]}: that takes a stock or fund, "
+            f"all in one currency, with candles of the last {STALE_DAYS} days",
             remedy="stock-llm positions shows what is held",
         )
     return portfolio.block()
+
+
+def _last_trade(settings: Settings, symbol: str | None) -> str:
+    trades = [
+        trade
+        for trade in Market.of(history.current(settings)).closed_trades
+        if symbol in (None, trade.entry.symbol)
+    ]
+    if not trades:
+        raise InputError(
+            f"there is no closed trade{f' in {symbol}' if symbol else ''} to review: that takes a "
+            f"sale at a gain or loss, and {WARM_UP} candles before the purchase",
+            remedy="stock-llm positions shows what was bought and sold",
+        )
+    return max(trades, key=lambda trade: (trade.closed, trade.opened)).block()
 
 
 def _with_disclaimer(answer: str, question: str) -> str:

@@ -50,7 +50,7 @@ class PortfolioHolding:
 
 @dataclass(frozen=True)
 class Portfolio:
-    """All positions at the close of `as_of`, in one currency, the largest first; at least two."""
+    """All positions at the close of `as_of`, in one currency, the largest first; at least one."""
 
     as_of: str
     held: tuple[PortfolioHolding, ...]
@@ -112,12 +112,11 @@ class Portfolio:
 
 
 def portfolio_of(as_of: str, held: list[PortfolioHolding]) -> Portfolio | None:
-    """The portfolio to review; None where there are fewer than two holdings, or no gain and no
-    loss."""
+    """The portfolio to review; None where nothing is held, or there is no gain and no loss."""
     portfolio = Portfolio(
         as_of, tuple(sorted(held, key=lambda holding: (-holding.value, holding.symbol)))
     )
-    return portfolio if len(held) > 1 and portfolio.result != "+0.0%" else None
+    return portfolio if held and portfolio.result != "+0.0%" else None
 
 
 def answer(portfolio: Portfolio, language: Language) -> SkillAnswer:

@@ -90,10 +90,32 @@ def test_a_portfolio_that_cannot_be_reviewed_is_said_so(tmp_path):
     settings = parrot(tmp_path, "hello")
     trades = tmp_path / "data" / "sample" / "trades.csv"
     trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n")
+    assert "KESTRO: 100.0%, 239.50 to " in known_numbers(settings, "Review my portfolio.")
+    trades.write_text(f"{trades.read_text()}2024-03-04,KESTRO,SELL,3,240.5\n")
     with pytest.raises(
         InputError, match=r"no portfolio to review on 2025-12-31.*stock-llm positions"
     ):
         known_numbers(settings, "Review my portfolio.")
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [
+        ("Review my trade in KESTRO.", "Symbol: KESTRO\nBought: 2024-03-01 at 239.50\nSold: 2024-03-08 at 250.00"),
+        ("How was my last trade?", "Symbol: LUMBRA\nBought: 2024-03-01 at 13.60\nSold: 2024-03-12 at 13.10"),
+        ("การซื้อขาย KESTRO ของฉันเป็นอย่างไร", "Symbol: KESTRO\nBought: 2024-03-01"),
+    ],
+)  # fmt: skip
+def test_a_question_about_a_trade_gets_the_last_closed_one(tmp_path, question, first):
+    settings = parrot(tmp_path, "hello")
+    trades = tmp_path / "data" / "sample" / "trades.csv"
+    trades.write_text(
+        "date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,6,239.5\n2024-03-01,LUMBRA,BUY,10,13.6\n"
+        "2024-03-05,KESTRO,SELL,3,240.5\n2024-03-08,KESTRO,SELL,3,250\n2024-03-12,LUMBRA,SELL,4,13.1\n"
+    )
+    assert known_numbers(settings, question).startswith(first)
+    with pytest.raises(InputError, match=r"no closed trade in ALDREN to review.*positions"):
+        known_numbers(settings, "Review my trade in ALDREN.")
 
 
 def test_a_symbol_among_others_in_one_file(tmp_path):

@@ -59,7 +59,7 @@ HELD = [
 ]
 HOLDINGS = st.lists(
     st.builds(portfolio.PortfolioHolding, st.text("ABCXYZ01.", min_size=2, max_size=7), st.integers(1, 5000).map(float), PRICES, PRICES),
-    min_size=2, max_size=30, unique_by=lambda one: one.symbol,
+    min_size=1, max_size=30, unique_by=lambda one: one.symbol,
 )  # fmt: skip
 
 
@@ -172,7 +172,11 @@ def test_a_portfolio_is_computed_from_its_positions():
     even = [portfolio.PortfolioHolding(name, 1.0, 10.0, 11.0) for name in "ABCDE"]
     assert portfolio.portfolio_of("2025-03-14", even).concentration == "LOW"
     assert portfolio.portfolio_of("2025-03-14", even[:3]).concentration == "MODERATE"
-    assert portfolio.portfolio_of("2025-03-14", HELD[:1]) is None
+    alone = portfolio.portfolio_of("2025-03-14", HELD[:1])
+    assert alone.concentration == "HIGH"
+    row = portfolio.row(alone, "en", 0)
+    assert portfolio.score(row, row.output).value == 1.0
+    assert portfolio.portfolio_of("2025-03-14", []) is None
 
 
 @pytest.mark.parametrize(
