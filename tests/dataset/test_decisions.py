@@ -32,13 +32,19 @@ def market_of(cut=None, factor=1.0):
     """Three stocks; every candle after session `cut` is multiplied."""
     series = []
     for seed, symbol in enumerate(SYMBOLS):
-        one = candles(seed)
-        after = np.arange(len(one)) > (len(one) if cut is None else cut)
+        original = candles(seed)
+        after = np.arange(len(original)) > (len(original) if cut is None else cut)
         changed = (
             np.where(after, column * factor, column)
-            for column in (one.open, one.high, one.low, one.close, one.volume)
+            for column in (
+                original.open,
+                original.high,
+                original.low,
+                original.close,
+                original.volume,
+            )
         )
-        series.append(compute_indicators(Candles(symbol, one.day, *changed)))
+        series.append(compute_indicators(Candles(symbol, original.day, *changed)))
     return Market(series, fills())
 
 
@@ -47,28 +53,28 @@ def market():
     return market_of()
 
 
-def known(found, number):
-    """What the input of a decision shows, and where it stands."""
-    return found.decision_point(number).situation
+def situation_of(data, number):
+    """The situation that the input of a decision shows."""
+    return data.decision_point(number).situation
 
 
-def test_numbers_and_moments_agree():
-    found = market()
-    decisions = found.decisions
+def test_decision_points_agree_with_the_arrays():
+    data = market()
+    decisions = data.decisions
     assert len(decisions) > 300 and (decisions.fill >= 0).sum() > 15
     learnt = np.arange(len(decisions))
     for number in learnt:
-        decision = found.decision_point(number)
+        decision = data.decision_point(number)
         assert (decision.situation.as_of, decision.outcome_until) == (
             str(decisions.as_of[number]),
             str(decisions.until[number]),
         )
         assert decision.outcome == OUTCOMES[decisions.outcome[number]]
-    one_by_one = BaseRates(found.decision_point(number) for number in learnt)
+    one_by_one = BaseRates(data.decision_point(number) for number in learnt)
     for number in learnt[::10]:
-        seen = found.decision_point(number).situation
-        assert [found.base_rates(learnt).confidence(seen, word) for word in OUTCOMES] == [
-            one_by_one.confidence(seen, word) for word in OUTCOMES
+        situation = data.decision_point(number).situation
+        assert [data.base_rates(learnt).confidence(situation, word) for word in OUTCOMES] == [
+            one_by_one.confidence(situation, word) for word in OUTCOMES
         ]
 
 
@@ -81,17 +87,17 @@ def test_no_session_is_decided_twice():
 
 
 def test_a_fill_knows_the_last_close_strictly_before_it():
-    found = market()
-    decisions = found.decisions
+    data = market()
+    decisions = data.decisions
     for number in np.flatnonzero(decisions.fill >= 0):
-        fill = found.fills[decisions.fill[number]]
-        decision = found.decision_point(number)
+        fill = data.fills[decisions.fill[number]]
+        decision = data.decision_point(number)
         assert (
             date.fromisoformat(decision.situation.as_of)
             < fill.day
             <= date.fromisoformat(decision.outcome_from)
         )
-        assert decision.situation.position == found.held[fill.symbol].before(fill.day)
+        assert decision.situation.position == data.held[fill.symbol].before(fill.day)
 
 
 @settings(max_examples=20, deadline=None)
@@ -99,22 +105,25 @@ def test_a_fill_knows_the_last_close_strictly_before_it():
 def test_later_candles_change_no_decision_trade_or_portfolio(cut, factor):
     before, after = market(), market_of(cut, factor)
     last = DAYS[cut]
-    for found, other in ((before, after), (after, before)):
-        decisions = found.decisions
+    for first, second in ((before, after), (after, before)):
+        decisions = first.decisions
         settled = {
             (int(decisions.series[number]), int(decisions.index[number])): number
             for number in np.flatnonzero(decisions.until <= last)
         }
-        mine, theirs = known(found, next(iter(settled.values()))), None
-        places = zip(other.decisions.series.tolist(), other.decisions.index.tolist(), strict=True)
+        first_decision, second_decision = situation_of(first, next(iter(settled.values()))), None
+        places = zip(second.decisions.series.tolist(), second.decisions.index.tolist(), strict=True)
         for number, place in enumerate(places):
             if place in settled:
-                mine, theirs = found.decision_point(settled[place]), other.decision_point(number)
-                assert mine == theirs
-        assert theirs is not None
+                first_decision, second_decision = (
+                    first.decision_point(settled[place]),
+                    second.decision_point(number),
+                )
+                assert first_decision == second_decision
+        assert second_decision is not None
     trades = [
-        [trade for trade in found.closed_trades if trade.closed <= str(last)]
-        for found in (before, after)
+        [trade for trade in first.closed_trades if trade.closed <= str(last)]
+        for first in (before, after)
     ]
     assert trades[0] == trades[1]
     for day in (last - np.timedelta64(30, "D"), last):
@@ -132,33 +141,38 @@ def test_an_order_filled_in_parts_at_one_price_is_reviewed_once():
 
 
 def test_a_portfolio_is_worth_the_last_closes():
-    found = market()
+    data = market()
     day = DAYS[235].item()
-    review = found.portfolio(day)
+    review = data.portfolio(day)
     assert review is not None and len(review.held) >= 2
-    for one in review.held:
-        assert one.close == round(found.series_of(one.symbol).candles.close[235], 2)
-        assert one.quantity == found.held[one.symbol].after(day).quantity
-    assert found.portfolio(day + timedelta(days=60)) is None, (
+    for holding in review.held:
+        assert holding.close == round(data.series_of(holding.symbol).candles.close[235], 2)
+        assert holding.quantity == data.held[holding.symbol].after(day).quantity
+    assert data.portfolio(day + timedelta(days=60)) is None, (
         "closes of two months ago are worth nothing"
     )
-    assert found.portfolio(DAYS[100].item()) is None, "nothing was held yet"
+    assert data.portfolio(DAYS[100].item()) is None, "nothing was held yet"
 
 
 def test_two_currencies_are_not_added_up():
-    found = market()
+    reference = market()
     mixed = Market(
-        found.series,
-        found.fills,
+        reference.series,
+        reference.fills,
         {symbol: {"THB" if symbol == "WREN" else "USD"} for symbol in SYMBOLS},
     )
-    one = Market(found.series, found.fills, {symbol: {"THB"} for symbol in SYMBOLS})
+    single_currency = Market(
+        reference.series, reference.fills, {symbol: {"THB"} for symbol in SYMBOLS}
+    )
     days = [
         day
-        for day in found.days
-        if (review := found.portfolio(day)) and {"WREN"} < {one.symbol for one in review.held}
+        for day in reference.days
+        if (review := reference.portfolio(day))
+        and {"WREN"} < {holding.symbol for holding in review.held}
     ]
-    assert days and all(mixed.portfolio(day) is None and one.portfolio(day) for day in days)
+    assert days and all(
+        mixed.portfolio(day) is None and single_currency.portfolio(day) for day in days
+    )
 
 
 def test_a_market_without_trades_or_candles():
@@ -169,10 +183,11 @@ def test_a_market_without_trades_or_candles():
 
 @pytest.mark.parametrize("scale", [0.5, 10.0])
 def test_other_amounts_show_the_same_shares(scale):
-    found = market()
+    reference = market()
     scaled = Market(
-        found.series, [replace(one, quantity=one.quantity * scale) for one in found.fills]
+        reference.series,
+        [replace(fill, quantity=fill.quantity * scale) for fill in reference.fills],
     )
-    for day in found.days[::7]:
-        one, other = found.portfolio(day), scaled.portfolio(day)
-        assert (one and one.block()) == (other and other.block())
+    for day in reference.days[::7]:
+        portfolio, scaled_portfolio = reference.portfolio(day), scaled.portfolio(day)
+        assert (portfolio and portfolio.block()) == (scaled_portfolio and scaled_portfolio.block())

@@ -32,15 +32,15 @@ THAI = "บริษัทปรับเพิ่มประมาณการ
     ],
 )
 def test_case_spaces_and_how_it_is_written_make_no_difference(again):
-    seen = DuplicateIndex()
-    assert seen.add("a", ENGLISH) is None
-    assert seen.add("b", again) == seen.find(again) == Duplicate("a", exact=True)
+    index = DuplicateIndex()
+    assert index.add("a", ENGLISH) is None
+    assert index.add("b", again) == index.find(again) == Duplicate("a", exact=True)
 
 
 def test_numbers_make_no_difference():
-    seen = DuplicateIndex()
-    seen.add("a", "Revenue of 1,234.5 million, up 7% on 2024.")
-    assert seen.find("Revenue of 98 million, up 12.5% on 2025.") == Duplicate("a", exact=True)
+    index = DuplicateIndex()
+    index.add("a", "Revenue of 1,234.5 million, up 7% on 2024.")
+    assert index.find("Revenue of 98 million, up 12.5% on 2025.") == Duplicate("a", exact=True)
 
 
 def test_thai_keeps_its_marks():
@@ -48,13 +48,15 @@ def test_thai_keeps_its_marks():
     assert normalised("ขาดทุน") != normalised("ขาดทน")
 
 
-def test_programs_are_told_apart_by_their_operators():
-    seen = DuplicateIndex()
-    seen.add("a", "return a + b")
-    assert seen.find("return a * b") != Duplicate("a", exact=True)
+def test_programs_differ_by_their_operators():
+    index = DuplicateIndex()
+    index.add("a", "return a + b")
+    assert index.find("return a * b") != Duplicate("a", exact=True)
 
 
-WISH = "Never buy a stock the day before its earnings, however good the chart may look to you."
+CORRECTION = (
+    "Never buy a stock the day before its earnings, however good the chart may look to you."
+)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +69,9 @@ WISH = "Never buy a stock the day before its earnings, however good the chart ma
 )
 def test_reworded_is_the_same_across_the_split_alone(again):
     inside, across = DuplicateIndex(), DuplicateIndex(ACROSS)
-    for seen in (inside, across):
-        seen.remember("a", WISH)
-        seen.remember("b", THAI)
+    for index in (inside, across):
+        index.remember("a", CORRECTION)
+        index.remember("b", THAI)
     assert inside.find(again) is None
     assert across.find(again) == Duplicate("a", exact=False)
     assert (
@@ -80,48 +82,48 @@ def test_reworded_is_the_same_across_the_split_alone(again):
     )
 
 
-def test_what_judges_is_kept_although_it_is_like_another():
+def test_a_judging_text_is_added_although_it_is_like_another():
     """Else a copy of the second text would be found only as far as it is like the first."""
-    seen = DuplicateIndex(ACROSS)
-    seen.remember("a", WISH)
+    index = DuplicateIndex(ACROSS)
+    index.remember("a", CORRECTION)
     near = "Do not buy a stock the day before earnings, however good its chart may look."
-    seen.remember("b", near)
-    assert seen.find(near) == Duplicate("b", exact=True)
+    index.remember("b", near)
+    assert index.find(near) == Duplicate("b", exact=True)
 
 
 @pytest.mark.parametrize("text", [ENGLISH, THAI])
 def test_a_word_more_or_less_is_nearly_the_same(text):
-    seen = DuplicateIndex()
-    seen.add("other", "Something else altogether, about the weather in spring.")
-    seen.add("a", text)
-    assert seen.find(f"Update: {text}") == Duplicate("a", exact=False)
-    assert seen.find(text[: -len(text) // 20]) == Duplicate("a", exact=False)
-    assert seen.add("b", f"{text} (Reuters)") == Duplicate("a", exact=False)
+    index = DuplicateIndex()
+    index.add("other", "Something else altogether, about the weather in spring.")
+    index.add("a", text)
+    assert index.find(f"Update: {text}") == Duplicate("a", exact=False)
+    assert index.find(text[: -len(text) // 20]) == Duplicate("a", exact=False)
+    assert index.add("b", f"{text} (Reuters)") == Duplicate("a", exact=False)
 
 
 def test_texts_on_the_same_subject_are_two():
-    seen = DuplicateIndex()
-    assert seen.add("a", ENGLISH) is None
-    assert seen.add("b", THAI) is None
+    index = DuplicateIndex()
+    assert index.add("a", ENGLISH) is None
+    assert index.add("b", THAI) is None
     assert (
-        seen.add(
+        index.add(
             "c",
             "The company cut its forecast for the year because sales in Asia were weak, and stopped its dividend.",
         )
         is None
     )
-    assert seen.add("d", "") is None
-    assert seen.add("e", "hm") is None
-    assert seen.add("f", "  ") == Duplicate("d", exact=True)
+    assert index.add("d", "") is None
+    assert index.add("e", "hm") is None
+    assert index.add("f", "  ") == Duplicate("d", exact=True)
 
 
 def test_what_repeats_is_not_remembered_and_names_are_one():
-    seen = DuplicateIndex()
-    seen.add("a", ENGLISH)
-    assert seen.add("b", f"Update: {ENGLISH}") == Duplicate("a", exact=False)
-    assert seen.find(f"Update: {ENGLISH}").name == "a"
+    index = DuplicateIndex()
+    index.add("a", ENGLISH)
+    assert index.add("b", f"Update: {ENGLISH}") == Duplicate("a", exact=False)
+    assert index.find(f"Update: {ENGLISH}").name == "a"
     with pytest.raises(ValueError, match="two texts are named 'a'"):
-        seen.add("a", THAI)
+        index.add("a", THAI)
 
 
 def test_normalised_is_idempotent():
@@ -137,11 +139,11 @@ def test_many_planted_copies_are_found_among_many():
         for _ in range(3000)
     ]
     texts = [" ".join(chance.choices(words, k=60)) for _ in range(2000)]
-    seen = DuplicateIndex()
+    index = DuplicateIndex()
     for number, text in enumerate(texts):
-        assert seen.add(str(number), text) is None
+        assert index.add(str(number), text) is None
     for number in range(0, 2000, 20):
         changed = texts[number].split(" ")
         changed[30] = "elsewhere"
-        assert seen.find(" ".join(changed)) == Duplicate(str(number), exact=False)
-    assert seen.find(" ".join(chance.choices(words, k=60))) is None
+        assert index.find(" ".join(changed)) == Duplicate(str(number), exact=False)
+    assert index.find(" ".join(chance.choices(words, k=60))) is None

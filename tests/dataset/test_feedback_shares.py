@@ -22,7 +22,7 @@ def rows(count, user=OWNER, ticker="ORCA"):
     """Corrections, each with its item."""
     item = FeedbackItem(instruction="q", response="a", correction="b", user=user, symbol=ticker)
     items = [replace(item, id=f"{user} {ticker} {number}") for number in range(count)]
-    return [(follow.row(one, "b"), one) for one in items]
+    return [(follow.row(row_item, "b"), row_item) for row_item in items]
 
 
 def limited(given, user_share=0.3, ticker_share=0.3):
@@ -68,8 +68,8 @@ def test_one_of_few_tickers_weighs_no_more_than_the_others():
 
 def test_several_users_are_limited_each():
     given = [*rows(300, "a", "A"), *rows(250, "b", "B"), *rows(20, "c", "C"), *owners(100)]
-    found = shares(given, "user")
-    assert found["a"] == found["b"] == 0.3 and found["c"] < 0.3
+    limited_shares = shares(given, "user")
+    assert limited_shares["a"] == limited_shares["b"] == 0.3 and limited_shares["c"] < 0.3
     assert max(shares(given, "ticker").values()) <= 0.3
 
 
@@ -136,10 +136,10 @@ def test_a_flood_through_the_store_changes_the_training_weight_little(tmp_path):
     for accepted in (False, True):
         if accepted:
             store.accept(item.id for group in store.waiting() for item in group.items)
-        sorted_out = feedback_rows(store.all(sample=True), OverlapIndex(), Redactor())
-        users = {item.id: item.user for item in sorted_out.preferred}
+        feedback = feedback_rows(store.all(sample=True), OverlapIndex(), Redactor())
+        users = {item.id: item.user for item in feedback.preferred}
         weights = Counter()
-        for row in limit_shares(sorted_out.learnt, sorted_out.preferred, 0.3, 0.3):
+        for row in limit_shares(feedback.learnt, feedback.preferred, 0.3, 0.3):
             weights[users[row.source["ref"]]] += row.weight
         assert 0 < weights["mallory"] <= 0.3 * weights.total()
 
@@ -148,7 +148,7 @@ def test_other_rows_keep_their_weights():
     (row, item) = rows(1)[0]
     other = replace(row, source={"kind": "replay", "ref": "replay 7 1"})
     alone = limit_shares([other, row, other], [item], 0.3, 0.3)
-    assert [one.weight for one in alone] == pytest.approx([3.0, 0.9, 3.0])
+    assert [row.weight for row in alone] == pytest.approx([3.0, 0.9, 3.0])
 
 
 def test_shares_that_stay_above_the_limit_are_known():

@@ -46,19 +46,21 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def planted(built, tmp_path):
-    """Plants rows and says what the check finds."""
+    """Adds rows to the dataset and runs the leakage check on it."""
     rows, split, market, preferred = built
 
-    def look(**more):
+    def check_planted(**more):
         paths = {name: tmp_path / f"{name}.jsonl" for name in (*NAMES, "preference")}
         for name in NAMES:
             write_rows([*rows[name], *more.get(name, ())], paths[name])
-        wishes = preferences(more.get("liked", ()), OutcomeLookup(market, split.train_before))
-        write(wishes, paths["preference"])
+        preference_rows = preferences(
+            more.get("liked", ()), OutcomeLookup(market, split.train_before)
+        )
+        write(preference_rows, paths["preference"])
         paths["preference"].write_bytes(preferred + paths["preference"].read_bytes())
         check(DatasetFiles(**paths), split, market)
 
-    return look
+    return check_planted
 
 
 def decision(rows, kind="day"):
@@ -103,12 +105,14 @@ def test_the_same_question_at_another_time(built, planted):
 
 
 def test_a_copied_feedback_text(planted):
-    wish = "Never buy a stock the day before its earnings, however good the chart may look to you."
-    frozen = follow.row(item(correction=wish), wish)
+    correction = (
+        "Never buy a stock the day before its earnings, however good the chart may look to you."
+    )
+    frozen = follow.row(item(correction=correction), correction)
     for text in (
-        wish,
-        wish.upper(),
-        wish.replace("Never buy", "Never  buy").replace("to you", "to us"),
+        correction,
+        correction.upper(),
+        correction.replace("Never buy", "Never  buy").replace("to you", "to us"),
     ):
         learnt = follow.row(
             item(id="f2", instruction="What about WREN?", input="", correction=text), text
@@ -129,9 +133,9 @@ def test_a_correction_of_a_frozen_question(built, planted):
 
 
 def test_a_text_of_another_source_on_both_sides(planted):
-    said = "ORCA beats the forecasts of all analysts for the third time"
-    train = sentiment.row(sentiment.LabeledText(said + " (1)", "POSITIVE", "news", "1"), "en", 0)
-    holdout = sentiment.row(sentiment.LabeledText(said + " (2)", "POSITIVE", "news", "2"), "en", 1)
+    text = "ORCA beats the forecasts of all analysts for the third time"
+    train = sentiment.row(sentiment.LabeledText(text + " (1)", "POSITIVE", "news", "1"), "en", 0)
+    holdout = sentiment.row(sentiment.LabeledText(text + " (2)", "POSITIVE", "news", "2"), "en", 1)
     with pytest.raises(LeakageError, match="say what the holdout says"):
         planted(train=[train], holdout=[holdout])
 
@@ -190,9 +194,9 @@ def traded(row, market):
     """The row with the position after its own fill."""
     fill = next(fill for fill in market.fills if fill.ref == row.source["ref"])
     series = market.series_of(row.symbol)
-    seen = series.at(series.last_before(fill.day), market.held[row.symbol].after(fill.day))
-    told = vars(seen) | {"position": vars(seen.position) if seen.position else None}
-    return replace(row, input=seen.block(), facts={"situation": told})
+    later = series.at(series.last_before(fill.day), market.held[row.symbol].after(fill.day))
+    situation = vars(later) | {"position": vars(later.position) if later.position else None}
+    return replace(row, input=later.block(), facts={"situation": situation})
 
 
 def valued_later(row, market):
@@ -200,11 +204,12 @@ def valued_later(row, market):
     day = date.fromisoformat(row.as_of)
     later = market.days[market.days.index(day) + 20] + timedelta(days=1)
     held = []
-    for one in row.facts["held"]:
-        series = market.series_of(one["symbol"])
+    for holding in row.facts["held"]:
+        series = market.series_of(holding["symbol"])
         held.append(
             portfolio.PortfolioHolding(
-                **one | {"close": float(f"{series.candles.close[series.last_before(later)]:.2f}")}
+                **holding
+                | {"close": float(f"{series.candles.close[series.last_before(later)]:.2f}")}
             )
         )
     return replace(
@@ -226,7 +231,7 @@ def resold(row, _):
     return replace(row, input="\n".join(shown))
 
 
-SAID = "On 2025-12-30 the close will be 777.77."
+LATER_CLOSE = "On 2025-12-30 the close will be 777.77."
 BULLET = "The close of tomorrow will be 777.77."
 
 
@@ -248,9 +253,9 @@ PLANTS = {
         (signal.NAME,), "day", lambda row, _: replace(row, label_until=row.label_from), LABEL,
     ),
     "a sale at another price": ((review.NAME,), "trade", resold, KNOWS),
-    "an output with a later day": ((analyse.NAME,), "day", lambda row, _: last_bullet(row, SAID), "rows show a later day"),
+    "an output with a later day": ((analyse.NAME,), "day", lambda row, _: last_bullet(row, LATER_CLOSE), "rows show a later day"),
     "an instruction with a later day": (
-        (signal.NAME,), "day", lambda row, _: replace(row, instruction=f"{row.instruction} {SAID}"), "rows show a later day",
+        (signal.NAME,), "day", lambda row, _: replace(row, instruction=f"{row.instruction} {LATER_CLOSE}"), "rows show a later day",
     ),
     "an output with a later close": ((explain.NAME,), "rule", lambda row, _: last_bullet(row, BULLET), ANSWER),
     "an instruction with a later close": (
@@ -265,15 +270,15 @@ PLANTS = {
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_row_that_the_market_does_not_give(built, planted, name):
     rows, _, market, _ = built
-    skills, kind, plant, what = PLANTS[name]
+    skills, kind, plant, problem = PLANTS[name]
     row = next(
-        found for one in rows["train"]
-        if one.skill in skills and one.source["kind"] == kind and (found := plant(one, market)) != one
-        and (found.input != one.input or what != KNOWS)
+        changed for original in rows["train"]
+        if original.skill in skills and original.source["kind"] == kind and (changed := plant(original, market)) != original
+        and (changed.input != original.input or problem != KNOWS)
     )  # fmt: skip
     with pytest.raises(LeakageError) as error:
         planted(train=[row])
-    assert error.value.found[what] == [row.id]
+    assert error.value.found[problem] == [row.id]
 
 
 def test_a_future_candle_among_many_rows(built, planted):
@@ -323,17 +328,17 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_wish_about_a_judged_event_in_another_form(built, planted, form):
+def test_feedback_about_a_judged_event_in_another_form(built, planted, form):
     row = decision(built[0]["holdout"])
     fields = {name: change(row.symbol) for name, change in FORMS[form].items()}
-    wish = item(
+    feedback = item(
         symbol="",
         as_of="",
         instruction="And this one?",
         input=perturbed(row),
         correction="HOLD it.",
     )
-    learnt = follow.row(replace(wish, **fields), "HOLD it.")
+    learnt = follow.row(replace(feedback, **fields), "HOLD it.")
     with pytest.raises(LeakageError) as error:
         planted(train=[learnt])
     assert error.value.found["train rows are about an event of the holdout"] == [learnt.id]
@@ -390,40 +395,46 @@ def test_a_judged_question_with_another_space(built, planted):
     assert error.value.found["train rows ask what the holdout asks"] == [same.id]
 
 
-def test_a_wish_that_shows_a_later_day(planted):
-    told = item(
+def test_feedback_that_shows_a_later_day(planted):
+    feedback = item(
         as_of="2024-12-16", symbol="", input="Next close 2024-12-30: 777.77", correction="Buy it."
     )
-    row = follow.row(told, "Buy it.")
+    row = follow.row(feedback, "Buy it.")
     with pytest.raises(LeakageError) as error:
         planted(train=[row])
     assert error.value.found == {"rows show a later day": [row.id]}
 
 
-WISH = "Never buy a stock the day before its earnings, however good the chart may look to you."
-HOLD = f"Recommendation: HOLD\nConfidence: 50%\nInsights:\n- {WISH}\nNot investment advice."
+CORRECTION = (
+    "Never buy a stock the day before its earnings, however good the chart may look to you."
+)
+HOLD_ANSWER = (
+    f"Recommendation: HOLD\nConfidence: 50%\nInsights:\n- {CORRECTION}\nNot investment advice."
+)
 REWORDED = {
-    "byte for byte": WISH,
+    "byte for byte": CORRECTION,
     "reworded": "Never buy a stock on the day before earnings, however good the chart may look to you.",
-    "invisible characters": WISH.replace("e", "e\u200b"),
-    "Cyrillic letters": WISH.replace("e", "е").replace("o", "о"),
-    "commas": WISH.replace(" ", ", "),
+    "invisible characters": CORRECTION.replace("e", "e\u200b"),
+    "Cyrillic letters": CORRECTION.replace("e", "е").replace("o", "о"),
+    "commas": CORRECTION.replace(" ", ", "),
 }
 
 
 @pytest.mark.parametrize("again", REWORDED)
 @pytest.mark.parametrize("form", ["text", "answer", "among others", "a general answer"])
-def test_a_wish_in_other_words(planted, again, form):
-    frozen = follow.row(item(correction=HOLD), HOLD)
-    said = {
+def test_a_frozen_correction_in_other_words(planted, again, form):
+    frozen = follow.row(item(correction=HOLD_ANSWER), HOLD_ANSWER)
+    correction = {
         "text": REWORDED[again],
-        "answer": HOLD.replace("50", "60").replace(WISH, REWORDED[again]),
+        "answer": HOLD_ANSWER.replace("50", "60").replace(CORRECTION, REWORDED[again]),
         "among others": f"I would wait for another week or two. {REWORDED[again]} That is all there is to it.",
         "a general answer": REWORDED[again],
     }[form]
     learnt = follow.row(
-        item(id="f2", instruction="What about WREN?", input="", symbol="WREN", correction=said),
-        said,
+        item(
+            id="f2", instruction="What about WREN?", input="", symbol="WREN", correction=correction
+        ),
+        correction,
     )
     if form == "a general answer":
         learnt = replace(learnt, skill=GENERAL)
@@ -432,7 +443,7 @@ def test_a_wish_in_other_words(planted, again, form):
     assert error.value.found == {"train rows say what a frozen correction says": [learnt.id]}
 
 
-def test_sentences_of_the_projects_own_templates_are_nobodys(planted):
+def test_sentences_of_the_projects_own_templates_are_not_leaks(planted):
     frozen = follow.row(item(correction=(own := item().response.replace("BUY", "HOLD"))), own)
     other = own.replace("104.20", "33.10").replace("HOLD", "SELL")
     planted(
@@ -458,12 +469,16 @@ def test_a_frozen_question_in_other_words(planted):
 
 
 @pytest.mark.parametrize(
-    "said",
-    [{"correction": WISH}, {"response": WISH, "thumb": "up"}, {"response": WISH, "rating": 1}],
+    "fields",
+    [
+        {"correction": CORRECTION},
+        {"response": CORRECTION, "thumb": "up"},
+        {"response": CORRECTION, "rating": 1},
+    ],
 )
-def test_a_preference_that_says_what_is_frozen(planted, said):
-    frozen = follow.row(item(correction=HOLD), HOLD)
-    liked = item(id="f2", instruction="What about WREN?", input="", symbol="WREN", **said)
+def test_a_preference_with_the_text_of_a_frozen_correction(planted, fields):
+    frozen = follow.row(item(correction=HOLD_ANSWER), HOLD_ANSWER)
+    liked = item(id="f2", instruction="What about WREN?", input="", symbol="WREN", **fields)
     with pytest.raises(LeakageError) as error:
         planted(corrections=[frozen], liked=[liked])
     assert error.value.found == {"preference rows say what a frozen correction says": ["f2"]}

@@ -78,7 +78,7 @@ def test_spaces_count_in_code():
 
 
 @pytest.mark.parametrize(
-    ("given", "label", "said"),
+    ("given", "label", "evidence"),
     [
         ({"thumb": "up"}, True, "thumb"),
         ({"thumb": "down"}, False, "thumb"),
@@ -90,18 +90,18 @@ def test_spaces_count_in_code():
         ({"rating": 1}, False, "rating"),
     ],
 )
-def test_thumbs_and_ratings_are_votes(market, given, label, said):
+def test_thumbs_and_ratings_are_votes(market, given, label, evidence):
     (row,) = rows(market, item(1, **given))
-    assert (row.label, row.said) == (label, said)
+    assert (row.label, row.said) == (label, evidence)
     assert row.completion == [{"role": "assistant", "content": recommending("BUY")}]
 
 
-def test_a_rating_in_the_middle_says_nothing(market):
+def test_a_rating_in_the_middle_is_no_vote(market):
     assert rows(market, item(1, rating=3)) == rows(market, item(1, comment="hm")) == []
 
 
 @pytest.mark.parametrize("given", [{"thumb": "down", "rating": 5}, {"thumb": "up", "rating": 1}])
-def test_contradictions_say_nothing(market, given):
+def test_contradictions_are_no_votes(market, given):
     assert rows(market, item(1, **given)) == []
     assert follow.wanted(item(1, **given)) is None
 
@@ -112,7 +112,7 @@ def test_an_answer_that_was_liked_and_rewritten_is_a_pair_and_no_vote(market, gi
     assert isinstance(pair, DpoRow)
 
 
-def test_an_edit_that_nobody_can_see_is_none(market):
+def test_an_invisible_edit_is_none(market):
     liked = item(1, response="Hold it.", correction="Hold\u200b it.", thumb="up")
     assert liked.edit is None
     (vote,) = rows(market, liked)
@@ -132,7 +132,7 @@ def test_the_newer_judgement_of_an_answer_counts(market):
     assert (row.chosen[0]["content"], row.rejected[0]["content"]) == ("A", "B")
 
 
-def test_outcomes_stand_beside_answers_at_the_horizon(market):
+def test_outcomes_are_recorded_with_answers_at_the_horizon(market):
     rising = DAYS[230].item()
     (row,) = rows(market, item(1, thumb="down", symbol="ACME", as_of=rising.isoformat()))
     assert row.outcome == RealizedOutcome(
@@ -150,7 +150,7 @@ def test_outcomes_stand_beside_answers_at_the_horizon(market):
     assert row.outcome.agrees is None
 
 
-def test_the_market_judges_what_nobody_judged(market):
+def test_the_outcome_judges_answers_without_a_rating(market):
     about = {"symbol": "ACME", "as_of": DAYS[230].item().isoformat(), "comment": "let us see"}
     (right,) = rows(market, item(1, **about))
     (wrong,) = rows(market, item(1, response=recommending("SELL"), **about))
@@ -174,7 +174,7 @@ def test_no_outcome_is_made_up(market, changes):
     assert row.outcome is None
 
 
-def test_an_outcome_behind_the_split_is_not_looked_at(market):
+def test_an_outcome_after_the_split_is_not_used(market):
     about = {"symbol": "ACME", "as_of": DAYS[230].item().isoformat(), "thumb": "up"}
     until = DAYS[230 + HORIZON].item()
     (row,) = rows(market, item(1, **about), before=until)

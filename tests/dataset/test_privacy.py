@@ -54,7 +54,7 @@ BROKEN = {
 }
 """Canaries that a later stage would join: it puts a text on one line, and takes invisible characters out."""
 
-SAID = "{0}{0} {0}-{0}{0} told {0} holders {1} {0} {0}{0} {0}/{0}{0}{0}"
+UNLIKE = "{0}{0} {0}-{0}{0} told {0} holders {1} {0} {0}{0} {0}/{0}{0}{0}"
 """Texts that are unlike each other, so that none is left out because another judges."""
 
 TEXT = "; ".join(CANARIES.values())
@@ -140,10 +140,11 @@ def built(tmp_path_factory):
         ]
         news = [{"text": f"News of {TEXT}", "label": "positive"}]
         news += [
-            {"text": SAID.format(name, text), "label": "negative"} for name, text in BROKEN.items()
+            {"text": UNLIKE.format(name, text), "label": "negative"}
+            for name, text in BROKEN.items()
         ]
         alpaca += [
-            {"instruction": SAID.format(name[::-1], text), "output": f"{name} {text}"}
+            {"instruction": UNLIKE.format(name[::-1], text), "output": f"{name} {text}"}
             for name, text in BROKEN.items()
         ]
         for name, rows in (
@@ -176,14 +177,14 @@ def test_no_canary_is_in_any_file_of_lines(dataset):
     assert [file.stem for file in files] == ["corrections", "holdout", "preference", "train"]
     for file in [*files, dataset.card, dataset.folder / "artifact.json"]:
         text = file.read_text(encoding="utf-8")
-        told = json.dumps(text)  # as escapes, too
+        escaped = json.dumps(text)  # as escapes, too
         for canary in [*HIDDEN, *FEEDBACK_IDS, BROKER_ACCOUNT, "12345678"]:
-            assert canary not in text and json.dumps(canary)[1:-1] not in told, (
+            assert canary not in text and json.dumps(canary)[1:-1] not in escaped, (
                 f"{canary} in {file.name}"
             )
 
 
-def test_what_held_them_is_there_with_marks_in_their_place(dataset):
+def test_texts_with_canaries_are_there_with_marks_in_their_place(dataset):
     lines = {
         name: (dataset.folder / f"{name}.jsonl").read_text(encoding="utf-8")
         for name in ("train", "corrections", "preference")
@@ -204,12 +205,12 @@ def test_what_held_them_is_there_with_marks_in_their_place(dataset):
         + lines["corrections"].count(f"Rather this, {marks}")
         == 1
     )
-    for said in ("Liked", "Say", "Hear", "News of"):
-        assert f"{said} {marks}" in lines["train"]
+    for beginning in ("Liked", "Say", "Hear", "News of"):
+        assert f"{beginning} {marks}" in lines["train"]
     assert f"Bad {marks}" in lines["preference"]
 
 
-def test_what_is_broken_is_found_before_anything_joins_it(dataset):
+def test_broken_canaries_are_redacted_before_a_stage_joins_them(dataset):
     rows = [
         row
         for row in (*read_rows(dataset.train), *read_rows(dataset.holdout))
@@ -217,11 +218,11 @@ def test_what_is_broken_is_found_before_anything_joins_it(dataset):
     ]
     for name in (*BROKEN, *(name[::-1] for name in BROKEN)):
         (row,) = (row for row in rows if f"told {name} holders" in row.instruction + row.input)
-        said = f"{row.instruction}\n{row.input}\n{row.output}"
-        assert "[" in said and not any(character.isdigit() for character in said), said
+        text = f"{row.instruction}\n{row.input}\n{row.output}"
+        assert "[" in text and not any(character.isdigit() for character in text), text
 
 
-def test_ids_that_are_hidden_are_led_back(built):
+def test_hidden_ids_lead_back_to_their_files(built):
     settings, dataset = built
     rows = {}
     for row in read_rows(dataset.train):
@@ -229,25 +230,26 @@ def test_ids_that_are_hidden_are_led_back(built):
             rows.setdefault(row.source["kind"], row)
     sources = settings.dataset.sources(settings.home)
     hashed = partial(account_hash, folder=settings.secrets)
-    found = {
+    provenance = {
         kind: find(
             settings.artifacts, private_folder(settings) / "history", row.id, sources, hashed
         )
         for kind, row in rows.items()
     }
-    told = {
-        kind: {origin.what: origin for origin in found[kind].origins} for kind, row in rows.items()
+    origins = {
+        kind: {origin.what: origin for origin in provenance[kind].origins}
+        for kind, row in rows.items()
     }
-    assert told["feedback"]["feedback"].ref in FEEDBACK_IDS
-    assert told["source"]["text"].file == f"acct {BROKER_ACCOUNT} news.json"
+    assert origins["feedback"]["feedback"].ref in FEEDBACK_IDS
+    assert origins["source"]["text"].file == f"acct {BROKER_ACCOUNT} news.json"
     assert (
-        told["trade"]["trade"].ref.startswith(f"generic:{BROKER_ACCOUNT}-T")
-        and told["trade"]["trade"].file == "trades.csv"
+        origins["trade"]["trade"].ref.startswith(f"generic:{BROKER_ACCOUNT}-T")
+        and origins["trade"]["trade"].file == "trades.csv"
     )
-    assert set(told) == {"feedback", "source", "trade"}
+    assert set(origins) == {"feedback", "source", "trade"}
 
 
-def test_what_a_row_hides_can_be_forgotten(built, registry_home, monkeypatch):
+def test_a_hidden_item_can_be_forgotten(built, registry_home, monkeypatch):
     given, dataset = built
     monkeypatch.setenv("STOCK_LLM_SECRETS", str(given.secrets))
     shutil.copytree(given.home / "data", registry_home / "data")
@@ -268,7 +270,7 @@ def test_what_a_row_hides_can_be_forgotten(built, registry_home, monkeypatch):
     assert by_row.datasets == by_id.datasets == trade.datasets == [dataset.digest]
 
 
-def test_nothing_that_identifies_comes_by_another_field(dataset):
+def test_no_other_field_brings_personal_data(dataset):
     own = [
         row
         for row in read_rows(dataset.train)
@@ -277,7 +279,7 @@ def test_nothing_that_identifies_comes_by_another_field(dataset):
     assert own and all(row.symbol == "" for row in own)
 
 
-def test_the_sample_comes_through_to_the_byte(dataset, tmp_path):
+def test_the_sample_is_unchanged_to_the_byte(dataset, tmp_path):
     """With and without the canaries, rows of the sample's own feedback are the same lines."""
     shutil.copytree(SAMPLE, tmp_path / "data" / "sample")
     write_profile(tmp_path, holdout_rows=20)

@@ -48,19 +48,21 @@ def test_every_row_leads_to_its_lines(built):
     seen = set()
     for file in (dataset.train, dataset.holdout):
         for row in read_rows(file):
-            found = {origin.what: origin for origin in origins(row, history, (), hashed(settings))}
+            row_origins = {
+                origin.what: origin for origin in origins(row, history, (), hashed(settings))
+            }
             seen.add(row.source["kind"])
             if row.source["kind"] == "feedback":
-                assert row.source["ref"] in found["feedback"].text
+                assert row.source["ref"] in row_origins["feedback"].text
             elif row.skill in ("abstain", "code", "general"):
-                assert not found
+                assert not row_origins
             elif row.source["kind"] == "positions":
                 assert (
-                    line_of(settings, found["close"], found["close"].rows[1])
-                    and found["position"].file == "trades.csv"
+                    line_of(settings, row_origins["close"], row_origins["close"].rows[1])
+                    and row_origins["position"].file == "trades.csv"
                 )
             else:
-                known = found["known candles"]
+                known = row_origins["known candles"]
                 assert known.file == f"{row.symbol}.csv"
                 assert (
                     line_of(settings, known, known.rows[1])[:10] == row.facts["situation"]["as_of"]
@@ -68,20 +70,20 @@ def test_every_row_leads_to_its_lines(built):
                 assert f",{row.facts['situation']['close']:.2f}," in line_of(
                     settings, known, known.rows[1]
                 )
-                if "label" in found:
+                if "label" in row_origins:
                     assert (
-                        line_of(settings, found["label"], found["label"].rows[0])[:10]
+                        line_of(settings, row_origins["label"], row_origins["label"].rows[0])[:10]
                         >= row.label_from
                     )
                     assert (
-                        line_of(settings, found["label"], found["label"].rows[1])[:10]
+                        line_of(settings, row_origins["label"], row_origins["label"].rows[1])[:10]
                         <= row.label_until
                     )
                 if row.source["kind"] == "trade":
-                    line = line_of(settings, found["trade"], found["trade"].rows[0])
+                    line = line_of(settings, row_origins["trade"], row_origins["trade"].rows[0])
                     trade_id = line.partition(",")[0]
                     assert row.source["ref"] == pseudonym(f"generic:{trade_id}", hashed(settings))
-                assert ("position" in found) == (
+                assert ("position" in row_origins) == (
                     row.skill == "review" or bool(row.facts["situation"]["position"])
                 )
     assert seen == {"trade", "day", "rule", "positions", "feedback", "replay"}
@@ -104,13 +106,13 @@ def test_a_row_is_found_by_its_id_or_the_end_of_it(built):
     settings, history, dataset = built
     row = next(read_rows(dataset.holdout))
     for name in (row.id, row.id[-8:]):
-        found = find(settings.artifacts, history.folder.parent, name, (), hashed(settings))
-        assert (found.row, found.file, found.dataset.digest) == (
+        provenance = find(settings.artifacts, history.folder.parent, name, (), hashed(settings))
+        assert (provenance.row, provenance.file, provenance.dataset.digest) == (
             row,
             dataset.holdout,
             dataset.digest,
         )
-        assert row.output in markdown(found)
+        assert row.output in markdown(provenance)
     with pytest.raises(InputError, match="no row 'nothing' in 1 dataset"):
         find(settings.artifacts, history.folder.parent, "nothing", (), hashed(settings))
 
@@ -118,18 +120,18 @@ def test_a_row_is_found_by_its_id_or_the_end_of_it(built):
 def test_the_command_prints_a_row_and_the_card(built):
     settings, _, dataset = built
     row = next(read_rows(dataset.train))
-    said = {}
+    printed = {}
     for argument in ([row.id], []):
         done = subprocess.run(
             [sys.executable, "-c", "from stock_llm.cli.main import main; main()", "dataset", "show", *argument],
             capture_output=True, text=True, check=True, env={"STOCK_LLM_HOME": str(settings.home), "PATH": ""},
         )  # fmt: skip
-        said[bool(argument)] = done.stdout
-    assert row.output in said[True] and "made of" in said[True]
+        printed[bool(argument)] = done.stdout
+    assert row.output in printed[True] and "made of" in printed[True]
     assert (
-        "# Dataset card" in said[False]
-        and f"holdout {dataset.holdout_digest}" in said[False]
-        and "used 0 times" in said[False]
+        "# Dataset card" in printed[False]
+        and f"holdout {dataset.holdout_digest}" in printed[False]
+        and "used 0 times" in printed[False]
     )
 
 

@@ -58,11 +58,13 @@ def test_every_number_of_every_answer_is_known_or_computed(public_data, tmp_path
         assert SKILLS[row.skill].score(row, row.output).value == 1.0, row
         if row.skill in (code.NAME, abstain.NAME):
             continue  # code's numbers are those of the rule, and it is run; abstaining has none
-        said = parse_answer(row.output)
+        answer = parse_answer(row.output)
         known = row.input
-        if said.confidence is not None:  # the one number that is not in the input is counted again
-            assert said.confidence == base_rates.confidence(situation_of(row), row.label)
-            known += f" {said.confidence}%"
+        if (
+            answer.confidence is not None
+        ):  # the one number that is not in the input is counted again
+            assert answer.confidence == base_rates.confidence(situation_of(row), row.label)
+            known += f" {answer.confidence}%"
         assert statements.grounded(row.output, known) == 1.0, row
         checked += len(statements.numbers(row.output))
     assert checked > 5000

@@ -109,7 +109,7 @@ def test_no_canary_survives(before, secret, after):
 
 @RELAXED
 @given(st.lists(market, max_size=12))
-def test_what_a_market_says_stays_to_the_byte(words):
+def test_market_texts_are_unchanged_to_the_byte(words):
     text = "; ".join(words)
     assert Redactor().text(text) == text
 
@@ -164,7 +164,7 @@ def test_each_kind_is_named(text, redacted):
         "+12.5 415.55 2001.20",
     ],
 )
-def test_numbers_that_name_nobody_stay(text):
+def test_numbers_that_identify_no_person_stay(text):
     assert Redactor().text(text) == text
 
 
@@ -244,7 +244,7 @@ def test_no_sign_between_its_parts_hides_a_number(parts, mark, sign):
      "\u2069\u206a\u20e3\u3164\ufe0f\ufeff\uffa0\ufff9\U000e0041\U000e0100"],
     ids=lambda sign: f"U+{ord(sign):04X}",
 )  # fmt: skip
-def test_no_sign_that_nobody_sees_hides_a_number(sign):
+def test_no_invisible_sign_hides_a_number(sign):
     def hide(text):
         return sign.join(text)
 
@@ -275,7 +275,7 @@ def without_unseen(text):
         max_size=10,
     ).map("".join)
 )
-def test_what_later_stages_do_to_a_text_brings_nothing_back(text):
+def test_later_stages_restore_no_redacted_number(text):
     once = Redactor().text(neutralize(text))
     for later in (
         once,
@@ -339,7 +339,7 @@ def test_forms_that_people_use(text, redacted):
 @pytest.mark.parametrize(
     "symbol", ["12345678", "U1234567", "0812345678", "PA3ABCDEFGHI", "somchai@x.com", "A1234567"]
 )
-def test_a_symbol_that_is_no_ticker_goes(symbol):
+def test_a_symbol_that_is_no_ticker_is_removed(symbol):
     assert Redactor().item(FeedbackItem(instruction="?", response="!", symbol=symbol)).symbol == ""
 
 
@@ -352,7 +352,7 @@ def test_a_ticker_stays(symbol):
     )
 
 
-def test_an_id_that_identifies_is_hidden_and_led_back():
+def test_an_identifying_id_is_hidden_and_can_be_looked_up():
     redactor = Redactor({"hash of DEMO-0001"}, lambda account: f"hash of {account}")
     names = (
         "somchai@example.com",
@@ -379,7 +379,7 @@ def test_the_users_own_accounts_are_known_in_any_form():
     assert redactor.counts == {"ACCOUNT": 2}
 
 
-def test_the_sample_comes_through_as_it_is():
+def test_the_sample_is_unchanged():
     redactor = Redactor()
     for line in (SAMPLE / "feedback.jsonl").read_text().splitlines():
         item = FeedbackItem.from_json(json.loads(line))

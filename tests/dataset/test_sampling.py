@@ -21,13 +21,13 @@ from stock_llm.skills import sentiment
 SPLIT = TimeSplit(date(2023, 9, 1), date(2023, 11, 15))
 
 
-def plans(found=None, size=60, split=SPLIT):
-    found = found or market()
-    train, holdout = split_sides(found, split)
-    base_rates = found.base_rates(train.decisions)
+def plans(data=None, size=60, split=SPLIT):
+    data = data or market()
+    train, holdout = split_sides(data, split)
+    base_rates = data.base_rates(train.decisions)
     judge, learn = (
-        Sampler(found, holdout, base_rates, "7 holdout", size),
-        Sampler(found, train, base_rates, "7 train", size),
+        Sampler(data, holdout, base_rates, "7 holdout", size),
+        Sampler(data, train, base_rates, "7 train", size),
     )
     asked = judge.plan()
     return judge, asked, learn, learn.plan(strategies(asked))
@@ -38,7 +38,7 @@ def plans(found=None, size=60, split=SPLIT):
 def test_no_window_of_training_touches_the_holdout(start, length):
     split = TimeSplit(start, start + timedelta(days=length))
     judge, asked, learn, plan = plans(size=40, split=split)
-    holdout = [judge.row(one) for one in asked]
+    holdout = [judge.row(planned) for planned in asked]
     judging = OverlapIndex(holdout)
     for row in map(learn.row, plan):
         assert max(window(row)) < split.train_before.isoformat()
@@ -61,7 +61,7 @@ def test_a_plan_is_the_same_again_and_later_days_do_not_change_it():
 
 def test_where_trades_are_few_more_decisions_are_made():
     _, _, learn, plan = plans(size=200)
-    counts = Counter(one.skill for one in plan)
+    counts = Counter(planned.skill for planned in plan)
     assert len(plan) == 200
     assert counts["review"] < SHARES["review"] * 200 and counts["signal"] > SHARES["signal"] * 200
     rows = list(map(learn.row, plan))
@@ -70,10 +70,10 @@ def test_where_trades_are_few_more_decisions_are_made():
 
 def test_languages_and_readings_are_spread():
     plan = plans(size=300)[3]
-    thai = sum(one.language == "th" for one in plan) / len(plan)
+    thai = sum(planned.language == "th" for planned in plan) / len(plan)
     assert abs(thai - THAI_SHARE) < 0.08
     _, _, learn, _ = plans(size=300)
-    readings = Counter(learn.row(one).label for one in plan if one.skill == "explain")
+    readings = Counter(learn.row(planned).label for planned in plan if planned.skill == "explain")
     assert readings["OVERBOUGHT"] and readings["OVERSOLD"], "rare readings are looked for"
 
 

@@ -53,21 +53,22 @@ def test_an_array_lines_and_a_folder_are_the_same_rows(tmp_path):
     examples = [example(number) for number in range(40)]
     array = write(tmp_path / "array.json", examples)
     lines = write(
-        tmp_path / "lines.jsonl", "\ufeff" + "\n".join(json.dumps(one) for one in examples) + "\n\n"
+        tmp_path / "lines.jsonl",
+        "\ufeff" + "\n".join(json.dumps(record) for record in examples) + "\n\n",
     )
     folder = tmp_path / "folder"
     folder.mkdir()
     write(folder / "b.json", examples[:20])
-    write(folder / "a.jsonl", "\n".join(json.dumps(one) for one in reversed(examples[20:])))
-    found = [
+    write(folder / "a.jsonl", "\n".join(json.dumps(record) for record in reversed(examples[20:])))
+    contents = [
         [(row.instruction, row.output) for row in mixed(tmp_path, entry(path, weight=0.02)).rows]
         for path in (array, lines, folder)
     ]
-    assert found[0] == found[1] == found[2]
-    assert len(found[0]) == 20
+    assert contents[0] == contents[1] == contents[2]
+    assert len(contents[0]) == 20
 
 
-def test_the_weight_says_how_many_and_the_seed_which(tmp_path):
+def test_the_weight_sets_how_many_and_the_seed_which(tmp_path):
     path = write(tmp_path / "a.json", [example(number) for number in range(200)])
     draws = {
         (weight, seed): [
@@ -81,7 +82,7 @@ def test_the_weight_says_how_many_and_the_seed_which(tmp_path):
     assert draws[0.01, 1] == draws[0.05, 1][:10] != draws[0.01, 2]
 
 
-def test_rows_say_what_they_are(tmp_path):
+def test_rows_have_their_source_and_language(tmp_path):
     path = write(
         tmp_path / "mine.json", [example(1), example(2, instruction="อธิบายพันธบัตร", input="สั้น ๆ")]
     )
@@ -121,10 +122,10 @@ def test_chat_in_both_shapes(tmp_path):
         for topic in TOPICS
     ]
     path = write(tmp_path / "c.jsonl", "\n".join(map(json.dumps, rows)))
-    found = mixed(tmp_path, entry(path, format="chat"))
-    said = {(row.instruction, row.output) for row in found.rows}
-    assert {("What is a bond?", "A loan."), ("And a share?", "A part of a company.")} < said
-    reasons = {one.row: one.reason for one in found.rejected}
+    dataset = mixed(tmp_path, entry(path, format="chat"))
+    pairs = {(row.instruction, row.output) for row in dataset.rows}
+    assert {("What is a bond?", "A loan."), ("And a share?", "A part of a company.")} < pairs
+    reasons = {rejected.row: rejected.reason for rejected in dataset.rejected}
     assert reasons == {
         3: "its answer was disliked",
         4: "it does not begin with a question and an answer",
@@ -142,8 +143,8 @@ def test_sentiment_of_fingpt_in_both_shapes(tmp_path):
     rows = mixed(
         tmp_path, entry(table, format="sentiment", labels=labels), entry(words, format="sentiment")
     ).rows
-    found = {row.input: (row.skill, row.label, row.language) for row in rows}
-    assert found == {
+    by_text = {row.input: (row.skill, row.label, row.language) for row in rows}
+    assert by_text == {
         "Text: \"Profit rose, 'again'\"": ("sentiment", "POSITIVE", "en"),
         'Text: "Sales fell"': ("sentiment", "NEGATIVE", "en"),
         'Text: "กำไรลดลง"': ("sentiment", "NEGATIVE", "th"),
@@ -161,19 +162,19 @@ def test_bad_rows_are_set_aside_with_their_place(tmp_path):
     lines[7] = json.dumps(example(7, output="  "))
     lines[8] = json.dumps(example(8, instruction=5))
     lines[9] = json.dumps(example(9, output="x" * 600))
-    found = mixed(tmp_path, entry(write(tmp_path / "f.jsonl", "\n".join(lines))))
-    assert {one.row: (one.kind, one.file) for one in found.rejected} == dict.fromkeys(
-        (4, 6, 8, 9, 10), ("source", "f.jsonl")
-    )
-    reasons = {one.row: one.reason for one in found.rejected}
+    dataset = mixed(tmp_path, entry(write(tmp_path / "f.jsonl", "\n".join(lines))))
+    assert {
+        rejected.row: (rejected.kind, rejected.file) for rejected in dataset.rejected
+    } == dict.fromkeys((4, 6, 8, 9, 10), ("source", "f.jsonl"))
+    reasons = {rejected.row: rejected.reason for rejected in dataset.rejected}
     assert reasons[4].startswith("not JSON") and reasons[6] == "not a JSON object"
     assert (reasons[8], reasons[9]) == ("output is empty", "instruction is not text")
     assert reasons[10].endswith("bytes, longest is 500")
-    assert len(found.rows) == 7
+    assert len(dataset.rows) == 7
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (
             '[{"instruction": "a", "output": "b"}, {"instr',
@@ -183,12 +184,12 @@ def test_bad_rows_are_set_aside_with_their_place(tmp_path):
         ('["a", "b"]', "2 of 2 rows are bad"),
     ],
 )
-def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path, content, said):
-    with pytest.raises(InputError, match=said):
+def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
         mixed(tmp_path, entry(write(tmp_path / "x.json", content)))
 
 
-def test_a_path_with_nothing_names_what_it_looked_for(tmp_path):
+def test_a_path_without_files_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         mixed(tmp_path, entry(tmp_path / "none"))
     with pytest.raises(InputError, match=r"no \.json, \.jsonl file in it"):
@@ -237,20 +238,20 @@ def test_a_non_commercial_licence_is_refused_unless_allowed(tmp_path, licence):
     ],
 )
 def test_a_free_licence_is_taken(tmp_path, licence):
-    found = mixed(tmp_path, entry(write(tmp_path / "a.json", [example(1)]), licence=licence))
-    assert len(found.rows) == 1 and found.licences == {"a.json": licence}
+    dataset = mixed(tmp_path, entry(write(tmp_path / "a.json", [example(1)]), licence=licence))
+    assert len(dataset.rows) == 1 and dataset.licences == {"a.json": licence}
 
 
 def test_files_of_one_name_keep_both_licences(tmp_path):
     for number, folder in enumerate(("one", "two")):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "a.json", [example(number)])
-    found = mixed(
+    dataset = mixed(
         tmp_path,
         entry(tmp_path / "one/a.json", licence="MIT"),
         entry(tmp_path / "two/a.json", licence="CC-BY-4.0"),
     )
-    assert len(found.rows) == 2 and found.licences == {"a.json": "(MIT) AND (CC-BY-4.0)"}
+    assert len(dataset.rows) == 2 and dataset.licences == {"a.json": "(MIT) AND (CC-BY-4.0)"}
 
 
 def test_a_licence_is_a_licence(tmp_path):
@@ -281,13 +282,13 @@ def test_the_entry_of_the_toml_file_is_read(tmp_path, monkeypatch):
     assert load_settings().dataset.sources(tmp_path) == () and mixing.digest(()) == ""
 
 
-def test_canaries_and_format_tokens_do_not_come_through(tmp_path):
+def test_canaries_and_format_tokens_are_removed(tmp_path):
     secret = "me@example.com, DE89370400440532013000, 1101700230708, 081-234-5678, account 12345678"
     rows = [example(number) for number in range(5)]
     rows.append(example(6, instruction=f"Write to {secret}", input=secret, output=f"Dear {secret}"))
     rows.append(example(7, input="</s>[INST]"))
-    found = mixed(tmp_path, entry(write(tmp_path / "a.json", rows)))
-    text = "\n".join(row.to_json() for row in found.rows)
+    dataset = mixed(tmp_path, entry(write(tmp_path / "a.json", rows)))
+    text = "\n".join(row.to_json() for row in dataset.rows)
     for piece in (
         "example.com",
         "37040044",
@@ -310,15 +311,15 @@ def test_injections_are_set_aside_or_quoted(tmp_path):
         example(11, output=attack),
         example(12, input=f'News: "{attack}"'),
     ]
-    found = mixed(tmp_path, entry(write(tmp_path / "a.json", rows)))
-    assert {one.row: one.reason for one in found.rejected} == {
+    dataset = mixed(tmp_path, entry(write(tmp_path / "a.json", rows)))
+    assert {rejected.row: rejected.reason for rejected in dataset.rejected} == {
         7: "the instruction looks like an injection: it sets earlier instructions aside",
         8: "the answer looks like an injection: it sets earlier instructions aside",
     }
-    (flagged,) = [row for row in found.rows if row.facts]
+    (flagged,) = [row for row in dataset.rows if row.facts]
     assert flagged.input == f"\"News: '{attack}'\""
     assert flagged.facts == {"flags": ["sets earlier instructions aside"]}
-    assert found.flagged == 1
+    assert dataset.flagged == 1
     news = write(tmp_path / "n.csv", f"text,label\n{attack},neutral\n")
     (row,) = mixed(tmp_path, entry(news, format="sentiment")).rows
     assert (row.label, row.input, row.facts) == (
@@ -332,28 +333,28 @@ def test_repeats_and_what_judges_are_left_out(tmp_path):
     rows = [example(number) for number in range(10)]
     rows += [example(3), example(4, output=example(4)["output"].upper() + "\n")]
     judged = f"Please: {example(5)['instruction']}\n"
-    found = mixed(tmp_path, entry(write(tmp_path / "a.json", rows)), judging=[judged])
-    assert len(found.rows) == 9
-    assert found.left_out == {"repeat another row": 2, "say what a judging row says": 1}
+    dataset = mixed(tmp_path, entry(write(tmp_path / "a.json", rows)), judging=[judged])
+    assert len(dataset.rows) == 9
+    assert dataset.left_out == {"repeat another row": 2, "say what a judging row says": 1}
 
 
 def test_a_text_has_one_sentiment(tmp_path):
     news = write(tmp_path / "n.csv", "text,label\nUp 3%,positive\nup 5%,negative\nDown,negative\n")
-    found = mixed(tmp_path, entry(news, format="sentiment"))
-    assert sorted(row.input.lower() for row in found.rows) in (
+    dataset = mixed(tmp_path, entry(news, format="sentiment"))
+    assert sorted(row.input.lower() for row in dataset.rows) in (
         ['text: "down"', 'text: "up 3%"'],
         ['text: "down"', 'text: "up 5%"'],
     )
 
 
-def test_public_files_come_through(public_data, tmp_path):
+def test_public_files_are_read(public_data, tmp_path):
     with pytest.raises(InputError, match=r"CC-BY-NC-4\.0"):
         mixed(
             tmp_path,
             entry(public_data / "instruct/codealpaca/code_alpaca_2k.json", licence="CC-BY-NC-4.0"),
         )
     numbers = {"0": "NEGATIVE", "1": "POSITIVE", "2": "NEUTRAL"}
-    found = mixed(
+    dataset = mixed(
         tmp_path,
         entry(
             public_data / "instruct/codealpaca/code_alpaca_2k.json",
@@ -390,9 +391,9 @@ def test_public_files_come_through(public_data, tmp_path):
         len(json.loads((public_data / "instruct" / name).read_text(encoding="utf-8")))
         for name in names
     )
-    skills = [row.skill for row in found.rows]
-    repeats = found.left_out["repeat another row"]
+    skills = [row.skill for row in dataset.rows]
+    repeats = dataset.left_out["repeat another row"]
     assert skills.count("sentiment") > 0.9 * headlines
     assert skills.count("general") > 0.6 * others
-    assert len(found.rows) + len(found.rejected) + repeats == others + headlines
-    assert len({row.id for row in found.rows}) == len(found.rows)
+    assert len(dataset.rows) + len(dataset.rejected) + repeats == others + headlines
+    assert len({row.id for row in dataset.rows}) == len(dataset.rows)

@@ -91,11 +91,11 @@ def test_corrections_that_belong_together_are_one_chain():
         ),
         replace(first, id="alone", instruction="A sixth?", response="u", correction="v"),
     ]
-    found = chains([first, *others])
-    assert found == chains(list(reversed([first, *others])))
-    assert found["question"] == found["answer"] == found["wish"] == found["a"]
-    assert found["response"] == found["response again"] != found["a"]
-    assert found["alone"] == "alone"
+    chain_of = chains([first, *others])
+    assert chain_of == chains(list(reversed([first, *others])))
+    assert chain_of["question"] == chain_of["answer"] == chain_of["wish"] == chain_of["a"]
+    assert chain_of["response"] == chain_of["response again"] != chain_of["a"]
+    assert chain_of["alone"] == "alone"
 
 
 def test_one_chain_in_four_is_frozen_and_stays_so():

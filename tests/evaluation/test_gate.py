@@ -6,9 +6,9 @@ from stock_llm.evaluation.gate import Interval, detectable, difference, judge
 
 def test_a_clear_gain_has_an_interval_above_zero():
     chance = np.random.default_rng(1)
-    theirs = chance.uniform(0, 1, 200)
-    mine = theirs + 0.1 + chance.normal(0, 0.05, 200)
-    gap = difference(list(mine), list(theirs), [f"c{index % 40}" for index in range(200)])
+    champion = chance.uniform(0, 1, 200)
+    candidate = champion + 0.1 + chance.normal(0, 0.05, 200)
+    gap = difference(list(candidate), list(champion), [f"c{index % 40}" for index in range(200)])
     assert 0 < gap.low < gap.mean < gap.high
     assert gap.mean == pytest.approx(0.1, abs=0.02)
 
@@ -18,8 +18,8 @@ def test_the_interval_holds_what_it_promises():
     chance = np.random.default_rng(2)
     excluded = 0
     for _ in range(150):
-        mine, theirs = chance.normal(0, 1, (2, 80))
-        gap = difference(list(mine), list(theirs), [f"c{index // 2}" for index in range(80)])
+        candidate, champion = chance.normal(0, 1, (2, 80))
+        gap = difference(list(candidate), list(champion), [f"c{index // 2}" for index in range(80)])
         excluded += gap.low > 0 or gap.high < 0
     assert excluded / 150 < 0.12
 
@@ -44,12 +44,12 @@ def test_a_difference_of_the_detectable_size_is_found_four_times_in_five():
     clusters = [f"c{index // 2}" for index in range(160)]
     size = detectable((1 / 160) ** 0.5)  # rows of spread 1 that share nothing
     assert size == pytest.approx(2.8016 * (1 / 160) ** 0.5, rel=1e-4)
-    found = 0
+    significant = 0
     for _ in range(200):
         gap = difference(list(chance.normal(size, 1, 160)), [0.0] * 160, clusters)
         assert gap.detectable == pytest.approx(size, rel=0.35)
-        found += gap.low > 0
-    assert 0.72 < found / 200 < 0.92
+        significant += gap.low > 0
+    assert 0.72 < significant / 200 < 0.92
 
 
 def test_unpaired_scores_are_refused():
@@ -80,5 +80,5 @@ def test_the_champion_stays_unless_proven_otherwise(overall, slices, word):
     assert "champion v1" in verdict.reasons[0]
 
 
-def test_lack_of_evidence_is_said():
+def test_lack_of_evidence_is_a_verdict():
     assert "not enough evidence" in judge(EVEN, {}, "champion v1").reasons[0]

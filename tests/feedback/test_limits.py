@@ -28,7 +28,7 @@ def store(store_url):
 
 
 def ids(store):
-    return [one.id for one in store.all(sample=True)]
+    return [item.id for item in store.all(sample=True)]
 
 
 def test_an_item_without_a_user_is_the_owners():
@@ -134,10 +134,10 @@ def test_revisions_do_not_fill_the_limit(store):
     store.add(item(number, instruction="Analyze KESTRO.") for number in range(60))
     assert store.add([item(61)]).waiting == 0
     store.add(item(100 + number) for number in range(60))
-    waiting = {one.id for one in store.waiting()[0].items}
+    waiting = {item.id for item in store.waiting()[0].items}
     assert len(waiting) == 12 and "i159" in waiting
     store.add([item(200, instruction=item(159).instruction)])
-    assert "i200" in {one.id for one in store.waiting()[0].items}
+    assert "i200" in {item.id for item in store.waiting()[0].items}
 
 
 def test_a_person_decides_about_what_waits(store):

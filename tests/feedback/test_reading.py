@@ -38,16 +38,16 @@ def written(path, records):
 
 
 def test_a_null_response_is_quarantined_and_the_rest_taken(store):
-    found = store.import_file(CASES / "feedback_null_response.jsonl", name="mine.jsonl")
-    assert found.new == 2
-    (row,) = found.rejected
+    result = store.import_file(CASES / "feedback_null_response.jsonl", name="mine.jsonl")
+    assert result.new == 2
+    (row,) = result.rejected
     assert (row.file, row.row, row.reason) == ("mine.jsonl", 2, "response is null")
-    assert found.summary() == (
+    assert result.summary() == (
         "3 items: 2 new, 1 quarantined\n  mine.jsonl, row 2: response is null"
     )
 
 
-def test_an_item_without_a_time_has_one_moment_at_every_import(store):
+def test_an_item_without_a_time_has_the_same_time_at_every_import(store):
     path = CASES / "feedback_null_created_at.jsonl"
     assert store.import_file(path).new == 3
     first = store.all(sample=True)
@@ -75,8 +75,8 @@ def test_a_null_question_or_answer_is_no_item(store, tmp_path, name):
 
 
 def test_the_export_of_open_webui_is_read(store):
-    found = store.import_file(CASES / "open_webui_export.json")
-    assert (found.new, found.rejected) == (2, [])
+    result = store.import_file(CASES / "open_webui_export.json")
+    assert (result.new, result.rejected) == (2, [])
     down, up = store.all(sample=True)
     assert (down.thumb, down.rating, down.user, down.source) == ("down", 2, USER, OPEN_WEBUI)
     assert down.comment == "not_factually_correct: The close is below SMA50, not above."
@@ -90,17 +90,17 @@ def test_the_export_of_open_webui_is_read(store):
 
 def test_a_rating_that_was_changed_later_takes_the_place_of_the_older(store, tmp_path):
     store.import_file(CASES / "open_webui_export.json")
-    store.claim("b", [one["id"] for one in exported()])
+    store.claim("b", [record["id"] for record in exported()])
     store.settle("b", "keep")
     changed = exported()
     changed[0]["data"] |= {"rating": 1, "details": {"rating": 9}, "reason": None, "comment": None}
     changed[0]["updated_at"] += 60
-    found = store.import_file(written(tmp_path / "new.json", changed))
-    assert (found.new, found.known, found.replaced) == (0, 1, 1)
-    assert sorted(one.thumb for one in store.all(sample=True)) == ["up", "up"]
+    result = store.import_file(written(tmp_path / "new.json", changed))
+    assert (result.new, result.known, result.replaced) == (0, 1, 1)
+    assert sorted(item.thumb for item in store.all(sample=True)) == ["up", "up"]
     assert store.unused(sample=True) == 1
     assert store.import_file(CASES / "open_webui_export.json").known == 2  # an older export
-    assert sorted(one.thumb for one in store.all(sample=True)) == ["up", "up"]
+    assert sorted(item.thumb for item in store.all(sample=True)) == ["up", "up"]
 
 
 def test_earlier_turns_of_the_chat_stand_before_the_question(store, tmp_path):
@@ -117,7 +117,7 @@ def test_earlier_turns_of_the_chat_stand_before_the_question(store, tmp_path):
 
 def test_names_of_the_owner_in_other_programs_are_the_owners(store):
     store.import_file(CASES / "open_webui_export.json", owner_names=(USER,))
-    assert {one.user for one in store.all(sample=True)} == {OWNER}
+    assert {item.user for item in store.all(sample=True)} == {OWNER}
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_names_of_the_owner_in_other_programs_are_the_owners(store):
 )
 def test_a_record_that_is_no_rating_is_quarantined(store, tmp_path, change, reason):
     records = [*exported(), exported()[0] | {"id": "other"} | change]
-    found = store.import_file(written(tmp_path / "f.json", records))
-    assert found.new == 2
-    assert [(row.row, row.reason.startswith(reason)) for row in found.rejected] == [(3, True)]
+    result = store.import_file(written(tmp_path / "f.json", records))
+    assert result.new == 2
+    assert [(row.row, row.reason.startswith(reason)) for row in result.rejected] == [(3, True)]
 
 
 def test_a_name_that_is_too_long_is_refused(store, tmp_path):
@@ -148,8 +148,8 @@ def test_a_record_that_is_nested_too_deeply_is_quarantined(store, tmp_path, deep
     path = tmp_path / "deep.jsonl"
     good = '{"instruction": "q", "response": "a", "rating": 5}'
     path.write_text(f"{good}\n{deep}\n")
-    found = store.import_file(path)
-    assert found.new == 1 and "nested too deeply" in found.rejected[0].reason
+    result = store.import_file(path)
+    assert result.new == 1 and "nested too deeply" in result.rejected[0].reason
 
 
 def test_a_file_without_ids_may_be_the_opinion_of_two_people(store, tmp_path):

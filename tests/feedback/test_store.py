@@ -79,14 +79,14 @@ def test_an_id_is_one_item_for_good(store):
     for again in ([item(3), item(1, thumb="down")], [item(4), item(4, rating=1)]):
         with pytest.raises(InputError, match=f"another item with the id '{again[1].id}'"):
             store.add(again)
-    assert [one.id for one in store.all(sample=True)] == ["i1", "i2"]
+    assert [item.id for item in store.all(sample=True)] == ["i1", "i2"]
     assert store.all(sample=True)[0].thumb == "up"
 
 
 def test_the_sample_counts_only_with_its_trades(store):
     store.add([item(1, source=SAMPLE_SOURCE), item(2)])
     own = store.watermark(sample=False)
-    assert [one.id for one in store.all(sample=False)] == ["i2"]
+    assert [item.id for item in store.all(sample=False)] == ["i2"]
     assert (store.unused(sample=False), store.unused(sample=True)) == (1, 2)
     store.add([item(3, source=SAMPLE_SOURCE)])
     assert store.watermark(sample=False) == own
@@ -105,7 +105,7 @@ def test_the_watermark_changes_with_the_items_alone(store, url):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"rating": 6}, "rating"), ({"rating": True}, "rating"), ({"thumb": "sideways"}, "thumb"), ({"id": " "}, "id is empty"),
         ({"created_at": NOON.replace(tzinfo=None)}, "time zone"), ({"as_of": "20260131"}, "as_of"),
@@ -115,8 +115,8 @@ def test_the_watermark_changes_with_the_items_alone(store, url):
         ({"symbol": 7}, "symbol"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_names_its_field(change, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_wrong_value_names_its_field(change, message):
+    with pytest.raises(ValueError, match=message):
         item(1, **change)
 
 
@@ -156,7 +156,7 @@ def test_a_file_is_read_once_however_often(store, tmp_path):
     assert store.unused(sample=True) == 2
 
 
-def test_bad_lines_are_handed_back_with_their_row(store, tmp_path):
+def test_bad_lines_are_reported_with_their_row(store, tmp_path):
     store.add([item(9)])
     good = [item(number).to_json() for number in range(1, 8)]
     bad = [
@@ -170,9 +170,9 @@ def test_bad_lines_are_handed_back_with_their_row(store, tmp_path):
         item(8).to_json() | {"stars": 5},
         item(8).to_json() | {"thumb": None, "correction": " "},
     ]
-    found = store.import_file(jsonl(tmp_path / "f.jsonl", *good, *bad), name="mine.jsonl")
-    assert found.new == 7
-    reasons = {one.row: one.reason for one in found.rejected}
+    result = store.import_file(jsonl(tmp_path / "f.jsonl", *good, *bad), name="mine.jsonl")
+    assert result.new == 7
+    reasons = {rejected.row: rejected.reason for rejected in result.rejected}
     assert sorted(reasons) == [8, 9, 10, 11, 12, 13, 14]
     assert reasons[10] == "rating is 9, not a whole number from 1 to 5"
     assert (
@@ -181,10 +181,10 @@ def test_bad_lines_are_handed_back_with_their_row(store, tmp_path):
     )
     assert reasons[13] == "unknown field 'stars'"
     assert reasons[14] == "it has no rating, thumb, correction or comment"
-    assert {one.file for one in found.rejected} == {"mine.jsonl"}
+    assert {rejected.file for rejected in result.rejected} == {"mine.jsonl"}
 
 
-def test_a_file_that_is_no_feedback_puts_nothing_in(store, tmp_path):
+def test_a_file_without_feedback_stores_nothing(store, tmp_path):
     path = jsonl(tmp_path / "f.jsonl", item(1).to_json(), "symbol,side", "ACME,BUY")
     with pytest.raises(InputError, match=r"f\.jsonl, row 2: 2 of 3 rows are bad"):
         store.import_file(path)
@@ -307,7 +307,7 @@ def test_the_oldest_schema_is_upgraded_with_its_items(tmp_path):
     assert store.add([old]) == AddCounts(new=0, known=0, forgotten=1)
 
 
-def test_forgotten_items_take_their_batches_along_and_stay_out(store, url):
+def test_forgotten_items_release_their_batches_and_stay_out(store, url):
     store.add([item(1), item(2)])
     store.claim("b", ["i1", "i2"])
     store.settle("b", "keep")
@@ -315,7 +315,7 @@ def test_forgotten_items_take_their_batches_along_and_stay_out(store, url):
     assert store.forget("feedback", "i1")
     assert not store.forget("feedback", "i1")
     assert store.forget("account", "0123")
-    assert [one.id for one in store.all(sample=True)] == ["i2"]
+    assert [item.id for item in store.all(sample=True)] == ["i2"]
     assert store.watermark(sample=True) != before
     assert store.add([item(1, thumb="down"), item(3)]) == AddCounts(new=1, known=0, forgotten=1)
     assert store.unused(sample=True) == 1

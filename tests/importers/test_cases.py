@@ -24,7 +24,7 @@ VARIANTS = sorted(path for path in (CASES.parent / "variants").iterdir() if path
 
 
 @pytest.mark.parametrize("path", [*FILES, *VARIANTS], ids=lambda path: path.name)
-def test_every_row_becomes_what_is_right(path):
+def test_every_row_becomes_the_right_entry(path):
     expected = (
         (path.parent / "expected" / f"{path.stem}.txt").read_text(encoding="utf-8").splitlines()
     )
@@ -33,27 +33,27 @@ def test_every_row_becomes_what_is_right(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_cash_is_explained_and_no_column_is_left_unread(path):
-    found = engine.read_export(path, lambda account: account)
-    assert not found.differences
-    assert not found.notes
+    imported = engine.read_export(path, lambda account: account)
+    assert not imported.differences
+    assert not imported.notes
 
 
 def positions_of(path: Path, tmp_path: Path) -> tuple[dict[str, dict], list[str]]:
     """The positions of one export by instrument, and the rules of what was found."""
-    found = engine.read_export(path, lambda account: account)
-    pq.write_table(found.table, tmp_path / "part.parquet")
+    imported = engine.read_export(path, lambda account: account)
+    pq.write_table(imported.table, tmp_path / "part.parquet")
     ledger = tmp_path / "ledger.parquet"
     merging.merge_ledger([tmp_path / "part.parquet"], ledger)
     names = {
         (entry.symbol, entry.isin, entry.name): entry.symbol or entry.isin or entry.name
-        for entry in found.entries
+        for entry in imported.entries
     }
     inputs = ValuationInputs(Instruments(()), {})
     summary = positions.write_positions(
         ledger, names, inputs, tmp_path / "positions.parquet", tmp_path / "steps.parquet"
     )
     rows = pq.read_table(tmp_path / "positions.parquet").to_pylist()
-    return {row["instrument"]: row for row in rows}, [one.rule for one in summary.findings]
+    return {row["instrument"]: row for row in rows}, [finding.rule for finding in summary.findings]
 
 
 POSITIONS = {
@@ -87,7 +87,7 @@ def test_the_position_is_right(name, tmp_path):
     assert {column: rows[instrument][column] for column in expected} == expected
 
 
-def test_units_of_unknown_cost_are_told_after_they_were_sold(tmp_path):
+def test_units_of_unknown_cost_are_reported_after_they_were_sold(tmp_path):
     _, rules = positions_of(CASES / "t212-stock-distribution.csv", tmp_path)
     assert rules == ["unknown cost: sold"]
 
@@ -101,8 +101,8 @@ def test_an_ofx_file_without_transactions_is_refused_as_that(tmp_path):
         engine.read_export(path, lambda account: account)
 
 
-def test_the_name_of_a_file_says_nothing(tmp_path):
+def test_the_file_name_does_not_matter(tmp_path):
     shutil.copy(CASES / "invest.ofx", tmp_path / "download (1)")
-    found = engine.identify_format(tmp_path / "download (1)")
-    assert found is not None
-    assert found.name == "ofx-investments"
+    recognised = engine.identify_format(tmp_path / "download (1)")
+    assert recognised is not None
+    assert recognised.name == "ofx-investments"

@@ -46,9 +46,10 @@ def _hash(account: str) -> str:
 def test_rows_become_entries(database):
     read = database_reader.read_query(DatabaseSource("portfolio", database, QUERY), _hash).imported
     assert (read.rows_read, read.rows_kept, len(read.quarantined)) == (7, 5, 2)
-    entries = sorted(read.entries, key=lambda one: one.source_row)
+    entries = sorted(read.entries, key=lambda entry: entry.source_row)
     assert [
-        (one.kind, one.symbol, one.quantity, one.price, one.fee, one.currency) for one in entries
+        (entry.kind, entry.symbol, entry.quantity, entry.price, entry.fee, entry.currency)
+        for entry in entries
     ] == [
         ("BUY", "AAPL", D(10), D("182.5"), D(1), "USD"),
         ("SELL", "MSFT", D("2.5"), D("390.25"), D(0), "USD"),
@@ -92,7 +93,7 @@ def test_only_what_is_new_is_read(database):
     first = database_reader.read_query(source, _hash)
     assert first.watermark == "int:7"
     again = database_reader.read_query(source, _hash, since=first.watermark)
-    assert [one.entry_id for one in again.imported.entries] == [
+    assert [entry.entry_id for entry in again.imported.entries] == [
         "sql-portfolio:7"
     ]  # a row with the same mark may have come late
     with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
@@ -103,7 +104,9 @@ def test_only_what_is_new_is_read(database):
             "INSERT INTO fills VALUES (NULL, '2024-02-02', 'NVDA', 'BUY', 1, 601, 0, 'USD', NULL)"
         )
     later = database_reader.read_query(source, _hash, since=again.watermark)
-    assert [one.price for one in sorted(later.imported.entries, key=lambda one: one.price)] == [
+    assert [
+        entry.price for entry in sorted(later.imported.entries, key=lambda entry: entry.price)
+    ] == [
         D(180),
         D(600),
         D(601),
@@ -113,8 +116,8 @@ def test_only_what_is_new_is_read(database):
 
 def test_nothing_new_is_no_error(database):
     source = DatabaseSource("portfolio", database, QUERY, watermark="trade_id")
-    found = database_reader.read_query(source, _hash, since="int:99")
-    assert (found.imported.rows_read, found.imported.table.num_rows, found.watermark) == (
+    read = database_reader.read_query(source, _hash, since="int:99")
+    assert (read.imported.rows_read, read.imported.table.num_rows, read.watermark) == (
         0,
         0,
         "int:99",
@@ -136,7 +139,7 @@ def test_a_watermark_of_several_kinds(database):
     ("mark", "text"),
     [(7, "int:7"), ("2024-01-18", "str:2024-01-18"), (D("7.5"), "Decimal:7.5"), (1.5, "float:1.5")],
 )
-def test_watermarks_keep_their_kind(mark, text):
+def test_watermarks_keep_their_type(mark, text):
     assert database_reader._written(mark) == text
     assert database_reader._parsed(text) == mark
     assert type(database_reader._parsed(text)) is type(mark)
@@ -156,7 +159,7 @@ def test_a_users_own_format_names_the_columns(database, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"query": "SELECT * FROM fillz"}, "no such table: fillz"),
         ({"query": "SELECT colour FROM fills"}, "no such column: colour"),
@@ -180,9 +183,9 @@ def test_a_users_own_format_names_the_columns(database, tmp_path):
         ({"url": "unheardof://u:hunter2@h/d"}, "no driver for unheardof"),
     ],
 )
-def test_errors_name_the_source_and_the_remedy(database, change, says):
+def test_errors_name_the_source_and_the_remedy(database, change, message):
     given = {"name": "portfolio", "url": database, "query": QUERY, **change}
-    with pytest.raises(InputError, match=says) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         database_reader.read_query(DatabaseSource(**given), _hash)
     assert str(caught.value).startswith("portfolio: ")
     assert "hunter2" not in str(caught.value)
@@ -279,7 +282,7 @@ def test_postgresql(fills):
     source = DatabaseSource("warehouse", fills, query, watermark="changed")
     first = database_reader.read_query(source, _hash)
     assert first.imported.rows_kept == 25_000
-    one = min(first.imported.entries, key=lambda one: one.executed_at)
+    one = min(first.imported.entries, key=lambda entry: entry.executed_at)
     assert (one.kind, one.symbol, one.quantity, one.price) == (
         "SELL",
         "S1",

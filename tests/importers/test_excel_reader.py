@@ -135,9 +135,9 @@ def test_a_workbook_is_read_as_its_worksheets_say(name, tmp_path):
     sheets, expected = WORKBOOKS[name]
     path = write_workbook(tmp_path / "export.xlsx", sheets)
     assert lines_of(path) == [line.strip() for line in expected.strip().splitlines()]
-    found = engine.identify_format(path)
-    assert found is not None
-    assert found.name.startswith(name)
+    recognised = engine.identify_format(path)
+    assert recognised is not None
+    assert recognised.name.startswith(name)
 
 
 def test_a_row_is_named_with_its_worksheet(tmp_path):
@@ -242,8 +242,8 @@ def test_flipped_bytes_are_read_or_refused_in_words(tmp_path):
         path = tmp_path / "flipped.xlsx"
         path.write_bytes(content)
         try:
-            found = engine.read_export(path, lambda account: account)
+            imported = engine.read_export(path, lambda account: account)
         except InputError as error:
             assert error.problem
         else:
-            assert found.rows_read
+            assert imported.rows_read

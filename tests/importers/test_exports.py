@@ -28,20 +28,20 @@ def lines_of(path: Path) -> list[str]:
     """A file as the expected files write it."""
     read = engine.read_export(path, lambda account: f"hash of {account}" if account else "")
     lines = []
-    for one in sorted(
+    for entry in sorted(
         read.entries,
-        key=lambda one: (
-            one.source_row,
-            one.entry_id.endswith((":fee0", ":in", ":coin")),
-            one.entry_id,
+        key=lambda entry: (
+            entry.source_row,
+            entry.entry_id.endswith((":fee0", ":in", ":coin")),
+            entry.entry_id,
         ),
     ):
-        when = one.executed_at.strftime("%Y-%m-%dT%H:%M:%SZ" if one.time_known else "%Y-%m-%d")
-        ratio = f" ratio {_number(one.ratio)}" if one.ratio is not None else ""
+        when = entry.executed_at.strftime("%Y-%m-%dT%H:%M:%SZ" if entry.time_known else "%Y-%m-%d")
+        ratio = f" ratio {_number(entry.ratio)}" if entry.ratio is not None else ""
         lines.append(
-            f"{one.source_row} {one.kind} {one.asset_class} {one.symbol or one.isin or one.name or '-'}"
-            f" {_number(one.quantity)} @ {_number(one.price)} = {_number(one.amount)}"
-            f" fee {_number(one.fee)} tax {_number(one.tax)} {one.currency} {when}{ratio}"
+            f"{entry.source_row} {entry.kind} {entry.asset_class} {entry.symbol or entry.isin or entry.name or '-'}"
+            f" {_number(entry.quantity)} @ {_number(entry.price)} = {_number(entry.amount)}"
+            f" fee {_number(entry.fee)} tax {_number(entry.tax)} {entry.currency} {when}{ratio}"
         )
     lines += [f"! {row.row} {row.reason}" for row in read.quarantined]
     return lines + [f"~ {row.row} {row.reason}" for row in read.skipped]
@@ -54,21 +54,21 @@ def test_every_row_becomes_what_is_expected(path):
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_the_format_is_told_by_the_header_and_not_by_the_file_name(path, tmp_path):
+def test_the_header_and_not_the_file_name_decides_the_format(path, tmp_path):
     renamed = tmp_path / "download (3).txt"
     renamed.write_bytes(path.read_bytes())
-    found = engine.identify_format(renamed)
-    assert found is not None
+    recognised = engine.identify_format(renamed)
+    assert recognised is not None
     assert (
-        found.name == path.name.split(".")[0]
-    )  # what follows the name tells samples of one format apart
+        recognised.name == path.name.split(".")[0]
+    )  # what follows the name distinguishes samples of one format
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_every_line_is_accounted_for(path):
     read = engine.read_export(path, lambda account: account)
     rows = {row.row for row in read.quarantined} | {row.row for row in read.skipped}
-    entries = {one.source_row for one in read.entries}
+    entries = {entry.source_row for entry in read.entries}
     assert not rows & entries
     assert read.rows_read == read.rows_kept + len(read.quarantined) + len(read.skipped)
     assert len(entries) == read.rows_kept
@@ -86,17 +86,20 @@ def test_rows_of_a_trade_are_one_entry_in_any_order(name, tmp_path):
     assert ids[0] == ids[1]
 
 
-def test_no_two_formats_fight_over_a_header():
+def test_every_header_fits_its_own_format_best():
     """Each of the project's formats recognises a header made of its own columns, before any other
     format."""
     from stock_llm.importers.format_spec import Header, best_format
 
-    for one in bundled_formats():
-        columns = [entry.split("|")[0] for entry in one.header]
+    for export_format in bundled_formats():
+        columns = [column.split("|")[0] for column in export_format.header]
         cells: list[str] = []
         for name in columns:
             cells += name.replace("*", "EUR").split(" > ")[-1:]
-        found = best_format(bundled_formats(), Header(cells), one.content)
+        recognised = best_format(bundled_formats(), Header(cells), export_format.content)
         if any(" >" in name for name in columns):
-            continue  # columns that are told by the one before them
-        assert found is not None and found.name == one.name, (one.name, found and found.name)
+            continue  # columns that are recognised by the one before them
+        assert recognised is not None and recognised.name == export_format.name, (
+            export_format.name,
+            recognised and recognised.name,
+        )

@@ -86,7 +86,7 @@ def samples() -> list[Path]:
 
 def page() -> str:
     """The page as it should be."""
-    rows: dict[str, list[str]] = {one.name: [] for one in bundled_formats()}
+    rows: dict[str, list[str]] = {export_format.name: [] for export_format in bundled_formats()}
     reasons = []
     for path in samples():
         read = engine.read_export(path, lambda account: account)
@@ -126,8 +126,11 @@ _TABLES = {
 def _exports() -> set[str]:
     """What somebody can download, counted once however many tables it holds."""
     return {
-        next((export for begin, export in _TABLES.items() if one.name.startswith(begin)), one.name)
-        for one in bundled_formats()
+        next(
+            (export for begin, export in _TABLES.items() if export_format.name.startswith(begin)),
+            export_format.name,
+        )
+        for export_format in bundled_formats()
     }
 
 
@@ -142,7 +145,7 @@ def _reasons(read: Import) -> list[str]:
     ]
 
 
-def test_the_page_says_what_the_samples_hold():
+def test_the_page_states_what_the_samples_contain():
     assert PAGE.read_text(encoding="utf-8") == page(), (
         "run: python tests/importers/test_formats_page.py"
     )
@@ -150,11 +153,11 @@ def test_the_page_says_what_the_samples_hold():
 
 def test_every_format_has_a_sample():
     seen = {
-        one.name
+        export_format.name
         for path in samples()
-        for one in engine.read_export(path, lambda account: account).formats
+        for export_format in engine.read_export(path, lambda account: account).formats
     }
-    assert {one.name for one in bundled_formats()} - seen == set()
+    assert {export_format.name for export_format in bundled_formats()} - seen == set()
     assert len(_exports()) >= 45
 
 

@@ -63,9 +63,9 @@ def _read(path: Path) -> Import | None:
 
 @cache
 def _whole(sample: Path) -> Import:
-    found = _read(sample)
-    assert found is not None, sample
-    return found
+    imported = _read(sample)
+    assert imported is not None, sample
+    return imported
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -76,17 +76,17 @@ def test_broken_exports(part, tmp_path):
         path = tmp_path / "broken"
         path.write_bytes(broken)
         try:
-            found = _read(path)
-            if found is None:
+            imported = _read(path)
+            if imported is None:
                 refused += 1
                 continue
             read += 1
-            _every_row_is_accounted_for(found, path)
-            _nothing_twice(found)
+            _every_row_is_accounted_for(imported, path)
+            _nothing_twice(imported)
             original = _whole(sample)
-            _same_row_same_id(original, sample, found, path)
+            _same_row_same_id(original, sample, imported, path)
             if number // PARTS % 25 == 0:
-                _merging_takes_the_most_that_one_file_has(original, found, tmp_path)
+                _merging_takes_the_most_that_one_file_has(original, imported, tmp_path)
         except Exception as error:
             raise AssertionError(
                 f"case {number}, {sample.name} after {', '.join(accidents)}"
@@ -121,19 +121,21 @@ def test_drafts_of_broken_exports(tmp_path):
 
 def _under_an_unknown_header(content: bytes) -> bytes:
     lines = content.decode("utf-8", "replace").split("\n")
-    found = first_header(lines, bundled_formats())
-    if found is not None:
-        lines[found.at] = found.separator.join(f"My {cell}" for cell in found.header.cells)
+    recognised = first_header(lines, bundled_formats())
+    if recognised is not None:
+        lines[recognised.at] = recognised.separator.join(
+            f"My {cell}" for cell in recognised.header.cells
+        )
     return "\n".join(lines).encode()
 
 
-def _every_row_is_accounted_for(found: Import, path: Path) -> None:
-    entries = set(found.table["source_row"].to_pylist())
-    aside = [row.row for row in found.quarantined] + [row.row for row in found.skipped]
-    assert all(row.reason for row in found.quarantined + found.skipped)
+def _every_row_is_accounted_for(broken: Import, path: Path) -> None:
+    entries = set(broken.table["source_row"].to_pylist())
+    aside = [row.row for row in broken.quarantined] + [row.row for row in broken.skipped]
+    assert all(row.reason for row in broken.quarantined + broken.skipped)
     assert not entries & set(aside), "a row is an entry and none"
     assert len(aside) == len(set(aside)), "a row is set aside twice"
-    assert len(entries) == found.rows_kept
+    assert len(entries) == broken.rows_kept
     accounted = entries | set(aside)
     text = read_text(path)
     if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
@@ -183,9 +185,9 @@ def _counts_of_records(document: object) -> set[int]:
 
 def _with_legs(records: list) -> int:
     legs = [
-        one["legs"]
-        for one in records
-        if isinstance(one, dict) and isinstance(one.get("legs"), list)
+        record["legs"]
+        for record in records
+        if isinstance(record, dict) and isinstance(record.get("legs"), list)
     ]
     return len(records) + sum(_with_legs(inner) for inner in legs)
 
@@ -194,23 +196,25 @@ _HASHED = re.compile(r"^(.*:[0-9a-f]{16})-(\d+)((?::.*)?)$")
 _COUNTED = re.compile(r"-(\d+)((?::.*)?)$")
 
 
-def _nothing_twice(found: Import) -> None:
+def _nothing_twice(imported: Import) -> None:
     """Ids are unique, and those of equal contents are numbered without a gap: files that overlap
     then agree on them."""
-    ids = found.table["entry_id"].to_pylist()
-    assert len(ids) == len(set(ids)), [one for one, count in Counter(ids).items() if count > 1][:3]
+    ids = imported.table["entry_id"].to_pylist()
+    assert len(ids) == len(set(ids)), [
+        entry_id for entry_id, count in Counter(ids).items() if count > 1
+    ][:3]
     counters: dict[str, list[int]] = {}
-    for one in ids:
-        if hashed := _HASHED.match(one):
+    for entry_id in ids:
+        if hashed := _HASHED.match(entry_id):
             counters.setdefault(hashed[1] + hashed[3], []).append(int(hashed[2]))
-    for one, numbers in counters.items():
-        assert sorted(numbers) == list(range(1, len(numbers) + 1)), f"{one}: {numbers}"
+    for key, numbers in counters.items():
+        assert sorted(numbers) == list(range(1, len(numbers) + 1)), f"{key}: {numbers}"
 
 
-def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
+def _rows(imported: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
     """Line of the file → (content, id but for its counter) of its entries."""
     lines = re.split("\r\n|\r|\n", read_text(path))
-    columns = {name: found.table[name].combine_chunks() for name in found.table.column_names}
+    columns = {name: imported.table[name].combine_chunks() for name in imported.table.column_names}
     rows: dict[str, set[tuple[str, str]]] = {}
     for row, text, entry in zip(
         columns["source_row"].to_pylist(),
@@ -226,38 +230,38 @@ def _rows(found: Import, path: Path) -> dict[str, set[tuple[str, str]]]:
 def _headers(path: Path) -> list[list[str]]:
     """The headers of a file; one that lost the name of its column of ids makes other ids."""
     lines = re.split("\r\n|\r|\n", read_text(path))
-    found = (first_header([line], bundled_formats()) for line in lines)
-    return [one.header.cells for one in found if one]
+    headers = (first_header([line], bundled_formats()) for line in lines)
+    return [recognised.header.cells for recognised in headers if recognised]
 
 
-def _same_row_same_id(original: Import, sample: Path, found: Import, path: Path) -> None:
+def _same_row_same_id(original: Import, sample: Path, broken: Import, path: Path) -> None:
     """A line that is in both files, under the same header, and means the same has the same id: it
     is in the ledger once."""
     if (
         sample.suffix != ".csv"
-        or original.formats[0] != found.formats[0]
+        or original.formats[0] != broken.formats[0]
         or _headers(sample) != _headers(path)
     ):
         return
-    before, after = _rows(original, sample), _rows(found, path)
+    before, after = _rows(original, sample), _rows(broken, path)
     for line in before.keys() & after.keys():
         contents = {text for text, _ in before[line]} & {text for text, _ in after[line]}
-        assert {one for one in before[line] if one[0] in contents} == {
-            one for one in after[line] if one[0] in contents
+        assert {entry for entry in before[line] if entry[0] in contents} == {
+            entry for entry in after[line] if entry[0] in contents
         }, line
 
 
 def _merging_takes_the_most_that_one_file_has(
-    original: Import, found: Import, folder: Path
+    original: Import, broken: Import, folder: Path
 ) -> None:
     parts = []
-    for name, one in (("original", original), ("broken", found)):
+    for name, imported in (("original", original), ("broken", broken)):
         parts.append(folder / f"{name}.parquet")
-        pq.write_table(one.table, parts[-1])
+        pq.write_table(imported.table, parts[-1])
     merged = merging.merge_ledger(parts, folder / "ledger.parquet")
-    rows = original.rows_kept + found.rows_kept
+    rows = original.rows_kept + broken.rows_kept
     assert merged.rows + merged.repeated + len(merged.conflicts) <= rows
-    ids = set(original.table["entry_id"].to_pylist()) | set(found.table["entry_id"].to_pylist())
+    ids = set(original.table["entry_id"].to_pylist()) | set(broken.table["entry_id"].to_pylist())
     assert merged.entries <= len(ids)
     assert merging.merge_ledger(parts[::-1], folder / "again.parquet").digest == merged.digest
 
@@ -274,5 +278,5 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "broken"
             path.write_bytes(broken)
-            found = _read(path)
-        print(found and (found.rows_kept, found.quarantined[:5], found.skipped[:5]))
+            imported = _read(path)
+        print(imported and (imported.rows_kept, imported.quarantined[:5], imported.skipped[:5]))

@@ -25,14 +25,14 @@ def entries(tmp_path: Path, text: str | bytes) -> list[LedgerEntry]:
     return list(read(tmp_path, text).entries)
 
 
-def one(tmp_path: Path, text: str | bytes) -> LedgerEntry:
-    found = entries(tmp_path, text)
-    assert len(found) == 1
-    return found[0]
+def only_entry(tmp_path: Path, text: str | bytes) -> LedgerEntry:
+    ledger = entries(tmp_path, text)
+    assert len(ledger) == 1
+    return ledger[0]
 
 
 def test_a_plain_table(tmp_path):
-    entry = one(tmp_path, PLAIN + "2024-03-04T14:31:05Z,ACME,BUY,10,12.5,1,USD\n")
+    entry = only_entry(tmp_path, PLAIN + "2024-03-04T14:31:05Z,ACME,BUY,10,12.5,1,USD\n")
     assert (entry.kind, entry.symbol, entry.currency) == (EntryKind.BUY, "ACME", "USD")
     assert (entry.quantity, entry.price, entry.amount, entry.fee) == (10, Decimal("12.5"), 125, 1)
     assert entry.executed_at == datetime(2024, 3, 4, 14, 31, 5, tzinfo=UTC)
@@ -54,7 +54,7 @@ def test_a_plain_table(tmp_path):
     ],
 )
 def test_numbers_as_people_write_them(tmp_path, row, price):
-    assert one(tmp_path, PLAIN + row + "\n").price == Decimal(price)
+    assert only_entry(tmp_path, PLAIN + row + "\n").price == Decimal(price)
 
 
 def test_money_in_brackets_is_negative(tmp_path):
@@ -69,7 +69,9 @@ def test_money_in_brackets_is_negative(tmp_path):
 
 
 def test_a_decimal_comma_behind_semicolons(tmp_path):
-    entry = one(tmp_path, PLAIN.replace(",", ";") + "04.03.2024;ACME;BUY;1.234,5;12,75;0,99;EUR\n")
+    entry = only_entry(
+        tmp_path, PLAIN.replace(",", ";") + "04.03.2024;ACME;BUY;1.234,5;12,75;0,99;EUR\n"
+    )
     assert (entry.quantity, entry.price, entry.fee) == (
         Decimal("1234.5"),
         Decimal("12.75"),
@@ -80,8 +82,8 @@ def test_a_decimal_comma_behind_semicolons(tmp_path):
 def test_what_a_lone_sign_means_is_read_from_the_other_numbers_of_the_file(tmp_path):
     comma = PLAIN.replace(",", ";") + "2024-03-04;ACME;BUY;1,234;5,5;0;EUR\n"
     point = PLAIN.replace(",", ";") + "2024-03-04;ACME;BUY;1,234;5.5;0;EUR\n"
-    assert one(tmp_path, comma).quantity == Decimal("1.234")
-    assert one(tmp_path, point).quantity == 1234
+    assert only_entry(tmp_path, comma).quantity == Decimal("1.234")
+    assert only_entry(tmp_path, point).quantity == 1234
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_what_a_lone_sign_means_is_read_from_the_other_numbers_of_the_file(tmp_p
     ids=["utf-8-bom", "utf-16", "latin-1", "crlf", "cr", "tabs", "bars", "quoted"],
 )
 def test_encodings_and_separators(tmp_path, encoded):
-    entry = one(tmp_path, encoded)
+    entry = only_entry(tmp_path, encoded)
     assert (entry.symbol, entry.price) == ("ACMÉ", Decimal("12.5"))
 
 
@@ -114,7 +116,7 @@ def test_four_date_formats_in_one_file(tmp_path):
             "2024-09-16T00:00:00.000Z",
         )
     )
-    assert {one.executed_at for one in entries(tmp_path, text)} == {
+    assert {entry.executed_at for entry in entries(tmp_path, text)} == {
         datetime(2024, 9, 16, tzinfo=UTC)
     }
 
@@ -133,7 +135,9 @@ def test_four_date_formats_in_one_file(tmp_path):
 )
 def test_more_dates(tmp_path, date):
     assert (
-        one(tmp_path, PLAIN + f'"{date}",ACME,BUY,1,10,0,USD\n').executed_at.date().isoformat()
+        only_entry(tmp_path, PLAIN + f'"{date}",ACME,BUY,1,10,0,USD\n')
+        .executed_at.date()
+        .isoformat()
         == "2024-09-16"
     )
 
@@ -147,13 +151,13 @@ def test_more_dates(tmp_path, date):
         "EXECUTED_AT\tSYMBOL\tTYPE\tQTY\tUNITPRICE\n2024-03-04T10:00:05Z\tACME\tPurchase\t1\t10\n",
     ],
 )
-def test_names_that_the_columns_of_a_plain_table_go_by(tmp_path, text):
-    entry = one(tmp_path, text)
+def test_column_names_of_a_plain_table(tmp_path, text):
+    entry = only_entry(tmp_path, text)
     assert (entry.kind, entry.symbol, entry.quantity, entry.price) == (EntryKind.BUY, "ACME", 1, 10)
     assert entry.executed_at == datetime(2024, 3, 4, 10, 0, 5, tzinfo=UTC)
 
 
-def test_days_and_months_that_cannot_be_told_apart_are_asked_about(tmp_path):
+def test_an_ambiguous_order_of_day_and_month_is_asked_about(tmp_path):
     with pytest.raises(InputError, match="'3/4/2024' may be day/month or month/day"):
         read(tmp_path, PLAIN + "3/4/2024,ACME,BUY,1,10,0,USD\n")
 
@@ -164,7 +168,7 @@ def test_times_are_in_the_zone_of_the_broker(tmp_path):
         "10-08-2022 15:30:02;1;Buy;ACME;ACME;US0000000001;200.0;19.85;5.96;0.00;-3'975.96;1.00;USD\n"
         "10-01-2022 15:30:02;2;Buy;ACME;ACME;US0000000001;200.0;19.85;5.96;0.00;-3'975.96;1.00;USD\n"
     )
-    assert [one.executed_at.hour for one in entries(tmp_path, text)] == [13, 14]
+    assert [entry.executed_at.hour for entry in entries(tmp_path, text)] == [13, 14]
 
 
 def test_titles_and_footers(tmp_path):
@@ -174,13 +178,13 @@ def test_titles_and_footers(tmp_path):
         "01/15/2024,Buy,ACME,ACME INC,10,$15.00,$1.00,-$151.00\n"
         "Transactions Total,,,,,,,-$151.00\n"
     )
-    found = read(tmp_path, text)
-    assert [(row.row, row.reason) for row in found.skipped] == [
+    imported = read(tmp_path, text)
+    assert [(row.row, row.reason) for row in imported.skipped] == [
         (1, "a title above the header"),
         (5, "the total of the table"),
     ]
-    assert found.rows_kept == 1
-    assert not found.differences
+    assert imported.rows_kept == 1
+    assert not imported.differences
 
 
 def test_a_total_that_is_off_is_reported(tmp_path):
@@ -205,18 +209,18 @@ def test_an_amount_that_is_not_quantity_times_price_is_reported(tmp_path):
 
 def test_the_header_again_in_the_middle(tmp_path):
     text = PLAIN + "2024-03-04,ACME,BUY,1,10,0,USD\n" + PLAIN + "2024-03-05,ACME,BUY,1,10,0,USD\n"
-    found = read(tmp_path, text)
-    assert found.rows_kept == 2
-    assert [row.reason for row in found.skipped] == ["the header again"]
+    imported = read(tmp_path, text)
+    assert imported.rows_kept == 2
+    assert [row.reason for row in imported.skipped] == ["the header again"]
 
 
-def test_a_stray_quote_spoils_its_own_line_only(tmp_path):
+def test_a_stray_quote_affects_its_own_line_only(tmp_path):
     text = PLAIN + '2024-03-04,"ACME,BUY,1,10,0,USD\n2024-03-05,ACME,BUY,1,10,0,USD\n'
-    found = read(tmp_path, text)
-    assert [one.source_row for one in found.entries] == [3] or [
-        one.source_row for one in found.entries
+    imported = read(tmp_path, text)
+    assert [entry.source_row for entry in imported.entries] == [3] or [
+        entry.source_row for entry in imported.entries
     ] == [2, 3]
-    assert found.rows_read == 2
+    assert imported.rows_read == 2
 
 
 def test_a_value_in_quotes_may_run_over_lines(tmp_path):
@@ -224,7 +228,7 @@ def test_a_value_in_quotes_may_run_over_lines(tmp_path):
         "date,symbol,side,quantity,price,note\n"
         + '2024-03-04,ACME,BUY,1,10,"two\nlines"\n2024-03-05,ACME,SELL,1,10,\n'
     )
-    assert [one.source_row for one in entries(tmp_path, text)] == [2, 4]
+    assert [entry.source_row for entry in entries(tmp_path, text)] == [2, 4]
 
 
 @pytest.mark.parametrize(
@@ -247,28 +251,30 @@ def test_a_value_in_quotes_may_run_over_lines(tmp_path):
         ("2024-03-04,ACME,BUY,1,10", "5 values under 7 columns"),
     ],
 )
-def test_a_row_that_cannot_be_booked_says_why(tmp_path, row, reason):
-    found = read(tmp_path, PLAIN + "2024-03-01,ACME,BUY,1,10,0,USD\n" + row + "\n")
-    assert [(one.row, one.reason, one.raw) for one in found.quarantined] == [(3, reason, row)]
-    assert found.rows_read == 2
+def test_a_row_that_cannot_be_booked_has_a_reason(tmp_path, row, reason):
+    imported = read(tmp_path, PLAIN + "2024-03-01,ACME,BUY,1,10,0,USD\n" + row + "\n")
+    assert [(rejected.row, rejected.reason, rejected.raw) for rejected in imported.quarantined] == [
+        (3, reason, row)
+    ]
+    assert imported.rows_read == 2
 
 
 def test_two_equal_fills_of_a_day_are_two_entries_and_a_second_import_has_the_same_ids(tmp_path):
     text = PLAIN + "2024-03-04,ACME,BUY,1,10,0,USD\n" * 2
-    ids = [one.entry_id for one in entries(tmp_path, text)]
+    ids = [entry.entry_id for entry in entries(tmp_path, text)]
     assert len(set(ids)) == 2
-    assert [one.entry_id for one in entries(tmp_path, text)] == ids
+    assert [entry.entry_id for entry in entries(tmp_path, text)] == ids
     assert entries(tmp_path, PLAIN + "2024-03-04,ACME,BUY,1,10,0,USD\n")[0].entry_id == ids[0]
 
 
 def test_the_brokers_own_id_is_the_id(tmp_path):
     header = "date,symbol,side,quantity,price,trade id\n"
-    assert one(tmp_path, header + "2024-03-04,ACME,BUY,1,10,T9\n").entry_id == "generic:T9"
+    assert only_entry(tmp_path, header + "2024-03-04,ACME,BUY,1,10,T9\n").entry_id == "generic:T9"
     assert (
         len(
             {
-                one.entry_id
-                for one in entries(
+                entry.entry_id
+                for entry in entries(
                     tmp_path, header + "2024-03-04,ACME,BUY,1,10,#1\n2024-03-04,ACME,BUY,1,10,#2\n"
                 )
             }
@@ -286,32 +292,32 @@ def test_a_row_with_an_id_that_was_there_is_skipped_and_rows_that_contradict_eac
         + "2024-03-04,ACME,BUY,1,10,T9\n" * 2
         + "2024-03-04,ACME,BUY,1,10,T8\n2024-03-04,ACME,BUY,2,10,T8\n"
     )
-    found = read(tmp_path, text)
-    assert [one.entry_id for one in found.entries] == ["generic:T9"]
-    assert [(one.row, one.reason) for one in found.skipped] == [
+    imported = read(tmp_path, text)
+    assert [entry.entry_id for entry in imported.entries] == ["generic:T9"]
+    assert [(rejected.row, rejected.reason) for rejected in imported.skipped] == [
         (3, "the row repeats the trade with the id T9")
     ]
-    assert [(one.row, one.reason) for one in found.quarantined] == [
+    assert [(rejected.row, rejected.reason) for rejected in imported.quarantined] == [
         (4, "rows that differ have the trade id T8"),
         (5, "rows that differ have the trade id T8"),
     ]
-    assert found.rows_read == 4
+    assert imported.rows_read == 4
 
 
-def test_accounts_are_hashed_and_prose_stays_out(tmp_path):
+def test_accounts_are_hashed_and_free_text_is_not_imported(tmp_path):
     text = (
         "Datum;Konto;Typ av transaktion;Värdepapper/beskrivning;Antal;Kurs;Belopp;Transaktionsvaluta;Courtage (SEK);Valutakurs;"
         "Instrumentvaluta;ISIN;Resultat\n"
         "2025-01-14;4711;Uttag;Till Karin Andersson;;;-544;SEK;;;;;\n"
     )
-    entry = one(tmp_path, text)
+    entry = only_entry(tmp_path, text)
     assert entry.account == "hash of 4711"
     assert "Karin" not in str(entry)
 
 
 def test_a_name_cannot_be_a_formula(tmp_path):
     header = "date,symbol,name,side,quantity,price\n"
-    assert one(tmp_path, header + '2024-03-04,=1+1,"@SUM(A1)",BUY,1,10\n').symbol == "1+1"
+    assert only_entry(tmp_path, header + '2024-03-04,=1+1,"@SUM(A1)",BUY,1,10\n').symbol == "1+1"
 
 
 def test_a_fee_in_another_currency_is_an_entry_of_its_own(tmp_path):
@@ -336,7 +342,7 @@ def test_a_fee_in_another_currency_is_an_entry_of_its_own(tmp_path):
     assert fee.entry_id.endswith(":fee5")
 
 
-def test_the_cash_of_an_option_tells_its_amount(tmp_path):
+def test_the_cash_of_an_option_gives_its_amount(tmp_path):
     text = (
         "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount\n"
         "01/16/2024,Sell to Open,ACME 01/19/2024 190.00 C,CALL ACME INC $190 EXP 01/19/24,2,$1.25,$1.30,$248.70\n"
@@ -357,16 +363,20 @@ def test_the_cash_of_an_option_tells_its_amount(tmp_path):
     "symbol",
     ["ACME 01/19/2024 190.00 C", "ACME  240119C00190000", "ACME240119P00190000", "-ACME240119C190"],
 )
-def test_a_contract_in_place_of_a_symbol_is_an_option_whatever_the_action_says(tmp_path, symbol):
+def test_a_contract_in_place_of_a_symbol_is_an_option_whatever_the_action(tmp_path, symbol):
     header = "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount\n"
-    bought = one(tmp_path, header + f'01/16/2024,Buy,{symbol},ACME INC,2,$1.25,$1.30,"-$251.30"\n')
+    bought = only_entry(
+        tmp_path, header + f'01/16/2024,Buy,{symbol},ACME INC,2,$1.25,$1.30,"-$251.30"\n'
+    )
     assert (bought.kind, bought.asset_class, bought.amount) == (EntryKind.BUY, "OPTION", 250)
 
 
 @pytest.mark.parametrize("symbol", ["ACME", "BRK.B", "7203", "AC240119", "600519.SS"])
 def test_a_symbol_with_digits_is_no_option(tmp_path, symbol):
     header = "Date,Action,Symbol,Description,Quantity,Price,Fees & Comm,Amount\n"
-    bought = one(tmp_path, header + f'01/16/2024,Buy,{symbol},ACME INC,2,$1.25,$0.00,"-$2.50"\n')
+    bought = only_entry(
+        tmp_path, header + f'01/16/2024,Buy,{symbol},ACME INC,2,$1.25,$0.00,"-$2.50"\n'
+    )
     assert bought.asset_class == "STOCK"
 
 
@@ -484,9 +494,9 @@ HEADERS = {
 )
 def test_years_and_languages_of_a_format(name, line):
     separator = max(",;", key=line.count)
-    found = best_format(bundled_formats(), Header(line.split(separator)), "csv")
-    assert found is not None
-    assert found.name == name
+    imported = best_format(bundled_formats(), Header(line.split(separator)), "csv")
+    assert imported is not None
+    assert imported.name == name
 
 
 DEGIRO = [
@@ -509,13 +519,13 @@ DEGIRO = [
 @pytest.mark.parametrize(
     ("sentence", "change", "kind", "quantity", "price"), DEGIRO, ids=[row[0] for row in DEGIRO]
 )
-def test_degiro_tells_trades_in_sentences(tmp_path, sentence, change, kind, quantity, price):
+def test_degiro_writes_trades_as_sentences(tmp_path, sentence, change, kind, quantity, price):
     currency = "USD" if "USD" in sentence else "EUR"
     text = (
         "Datum,Tijd,Valutadatum,Product,ISIN,Omschrijving,FX,Mutatie,,Saldo,,Order Id\n"
         f'16-12-2022,09:05,15-12-2022,ACME,IE0000000001,"{sentence}",,{currency},"{change}",{currency},"1,36",\n'
     )
-    entry = one(tmp_path, text)
+    entry = only_entry(tmp_path, text)
     assert (entry.kind, entry.quantity, entry.price) == (
         kind,
         Decimal(quantity),
@@ -536,14 +546,15 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "sentence"), [(kind, one) for kind, some in SENTENCES.items() for one in some]
+    ("kind", "sentence"),
+    [(kind, sentence) for kind, some in SENTENCES.items() for sentence in some],
 )
 def test_degiro_in_many_languages(tmp_path, kind, sentence):
     text = (
         "Datum,Tijd,Valutadatum,Product,ISIN,Omschrijving,FX,Mutatie,,Saldo,,Order Id\n"
         f'16-12-2022,09:05,15-12-2022,ACME,IE0000000001,"{sentence}",,EUR,"-1,00",EUR,"1,36",\n'
     )
-    assert one(tmp_path, text).kind == kind
+    assert only_entry(tmp_path, text).kind == kind
 
 
 def test_the_costs_of_an_order_go_with_its_largest_fill_whatever_the_order_of_the_file(tmp_path):
@@ -553,15 +564,15 @@ def test_the_costs_of_an_order_go_with_its_largest_fill_whatever_the_order_of_th
         '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 4 @ 26,88 EUR",,EUR,"-107,52",EUR,"12,77",a1\n',
         '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 34 @ 26,88 EUR",,EUR,"-913,92",EUR,"926,69",a1\n',
     ]
-    found = [
+    both = [
         sorted(
-            (one.quantity, one.fee, one.entry_id)
-            for one in entries(tmp_path, header + "".join(lines))
+            (fill.quantity, fill.fee, fill.entry_id)
+            for fill in entries(tmp_path, header + "".join(lines))
         )
         for lines in (rows, rows[::-1])
     ]
-    assert found[0] == found[1]
-    assert [one[:2] for one in found[0]] == [(4, 0), (34, 3)]
+    assert both[0] == both[1]
+    assert [fill[:2] for fill in both[0]] == [(4, 0), (34, 3)]
 
 
 @pytest.mark.parametrize(
@@ -574,8 +585,8 @@ def test_degiro_rows_that_are_no_events(tmp_path, sentence):
         "Datum,Tijd,Valutadatum,Product,ISIN,Omschrijving,FX,Mutatie,,Saldo,,Order Id\n"
         f'16-12-2022,09:05,15-12-2022,,,"{sentence}",,EUR,"-1,00",EUR,"1,36",\n'
     )
-    found = read(tmp_path, text)
-    assert (found.rows_kept, len(found.skipped)) == (0, 1)
+    imported = read(tmp_path, text)
+    assert (imported.rows_kept, len(imported.skipped)) == (0, 1)
 
 
 def test_a_users_own_format_counts_before_the_projects(tmp_path):
@@ -615,7 +626,7 @@ def test_a_users_own_format_counts_before_the_projects(tmp_path):
         ),
     ],
 )
-def test_a_format_that_says_what_no_format_can_is_refused(tmp_path, toml, problem):
+def test_an_impossible_format_is_refused(tmp_path, toml, problem):
     (tmp_path / "x.toml").write_text(toml)
     with pytest.raises(InputError, match=problem):
         available_formats(tmp_path)

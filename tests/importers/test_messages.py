@@ -1,4 +1,4 @@
-"""What is said of files that cannot be imported: what they are, and never what a title names."""
+"""Errors about files that cannot be imported name what they are, and never what a title names."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_a_file_with_titles_is_told_by_its_header(tmp_path, separator):
+def test_a_file_with_titles_is_described_by_its_header(tmp_path, separator):
     path = tmp_path / "statement.csv"
     path.write_text(PREAMBLE.replace(",", separator))
     message = refusal(path)

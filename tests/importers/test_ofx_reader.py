@@ -52,7 +52,7 @@ def test_a_transaction_in_another_currency_and_a_rebate(tmp_path):
     assert lines_of(path) == ["1 BUY STOCK 037833100 10 @ 5 = 50 fee -0.4 tax 0 USD 2024-01-10"]
 
 
-def test_a_total_that_the_parts_do_not_explain_is_told(tmp_path):
+def test_a_total_that_the_parts_do_not_explain_is_reported(tmp_path):
     path = tmp_path / "x.ofx"
     path.write_text(HEAD.format(BUY.format(day="20240110", fee="1", total="-61", more="")))
     (off,) = engine.read_export(path, lambda account: account).differences
@@ -112,8 +112,10 @@ def test_damage_is_read_or_refused_in_words(part, tmp_path):
 
 def _read_or_refused(path: Path) -> None:
     try:
-        found = engine.read_export(path, lambda account: account)
+        imported = engine.read_export(path, lambda account: account)
     except InputError as error:
         assert error.problem
     else:
-        assert found.rows_read == found.rows_kept + len(found.quarantined) + len(found.skipped)
+        assert imported.rows_read == imported.rows_kept + len(imported.quarantined) + len(
+            imported.skipped
+        )

@@ -113,7 +113,7 @@ def figures(path: Path, column: str, rate: str) -> dict[int, Stated]:
     names = [name.strip() for name in header]
     if column not in names:
         return {}
-    found = {}
+    by_row = {}
     for row, line in enumerate(lines[at + 1 :], start=at + 2):
         values = next(csv.reader([line], delimiter=separator), [])
         cell = dict(zip(names, values, strict=False)).get
@@ -127,8 +127,8 @@ def figures(path: Path, column: str, rate: str) -> dict[int, Stated]:
         def rounding(worth: Decimal, of_rate=of_rate, of_price=of_price) -> Decimal:
             return abs(worth) * of_rate + of_price
 
-        found[row] = Stated(cash, factor, rounding)
-    return found
+        by_row[row] = Stated(cash, factor, rounding)
+    return by_row
 
 
 def _half_digit(text: str) -> Decimal:
@@ -148,7 +148,7 @@ def test_each_row_is_explained_to_the_cent_or_reported(path):
         booked[entry.source_row][entry.currency] += moved(entry)
         if entry.kind in (EntryKind.TRANSFER, EntryKind.SPLIT):
             units.add(entry.source_row)
-    reported = {one.row for one in imported.differences}
+    reported = {difference.row for difference in imported.differences}
     unchecked = set(imported.unchecked)
     assert bool(unchecked) == any(note.rule == "unchecked cash" for note in imported.notes)
     compared = 0
@@ -203,8 +203,11 @@ def test_what_does_not_add_up_is_reported_with_both_figures(name, tmp_path):
     header, row, expected = HEADERS[name]
     path = tmp_path / "export.csv"
     path.write_text(f"{header}\n{row}\n", encoding="utf-8")
-    found = engine.read_export(path, lambda account: account).differences
-    assert [f"{one.stated.normalize():f} {one.computed.normalize():f}" for one in found] == expected
+    differences = engine.read_export(path, lambda account: account).differences
+    assert [
+        f"{difference.stated.normalize():f} {difference.computed.normalize():f}"
+        for difference in differences
+    ] == expected
 
 
 def test_a_sign_that_is_the_other_way_round_is_reported(tmp_path):
@@ -217,7 +220,7 @@ def test_a_sign_that_is_the_other_way_round_is_reported(tmp_path):
     assert (off.row, off.what, off.stated, off.computed) == (2, "the cash", 150, -150)
 
 
-def test_cash_in_another_currency_without_a_rate_is_told(tmp_path):
+def test_cash_in_another_currency_without_a_rate_is_reported(tmp_path):
     path = tmp_path / "export.csv"
     path.write_text(
         "Action,Time,ISIN,Ticker,Name,No. of shares,Price / share,Currency (Price / share),Total,Currency (Total),ID\n"

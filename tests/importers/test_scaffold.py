@@ -73,16 +73,16 @@ def imported(tmp_path):
 def _entries(read: engine.Import) -> list[tuple]:
     return [
         (
-            one.kind,
-            one.symbol or one.isin or one.name,
-            one.quantity,
-            one.price,
-            one.amount,
-            one.fee,
-            one.currency,
-            str(one.executed_at)[:16],
+            entry.kind,
+            entry.symbol or entry.isin or entry.name,
+            entry.quantity,
+            entry.price,
+            entry.amount,
+            entry.fee,
+            entry.currency,
+            str(entry.executed_at)[:16],
         )
-        for one in sorted(read.entries, key=lambda one: one.source_row)
+        for entry in sorted(read.entries, key=lambda entry: entry.source_row)
     ]
 
 
@@ -122,7 +122,7 @@ def test_no_side_but_signed_cash(imported):
     ]
 
 
-def test_names_that_say_nothing_are_read_by_their_content(imported):
+def test_columns_with_meaningless_names_are_recognised_by_their_content(imported):
     read = imported(NAMELESS)
     assert [entry[:5] for entry in _entries(read)] == [
         ("BUY", "MSFT", D(5), D(400), D(2000)),
@@ -158,7 +158,7 @@ def test_repeated_and_empty_names_of_columns(imported):
     ]
 
 
-def test_the_draft_says_what_it_makes_of_the_file(tmp_path):
+def test_the_draft_describes_how_it_reads_the_file(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text(GERMAN, encoding="utf-8")
     text = draft_format(path)
@@ -204,7 +204,7 @@ def test_signs_that_toml_cannot_hold_do_no_harm(imported):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("hello\nworld\n", "no table"),
         ('{"a": [1]}', "JSON or XML|not JSON|no list|no format"),
@@ -214,10 +214,10 @@ def test_signs_that_toml_cannot_hold_do_no_harm(imported):
         ),
     ],
 )
-def test_what_needs_or_makes_no_draft(tmp_path, text, says):
+def test_what_needs_or_makes_no_draft(tmp_path, text, message):
     path = tmp_path / "x.csv"
     path.write_text(text)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         draft_format(path)
 
 

@@ -308,22 +308,22 @@ def _read(path: Path) -> engine.Import:
 def test_rows_become_the_entries_worked_out_by_hand(path):
     expected = _rows_by_hand(path)
     rows = {line.split(" ")[0] for line in expected}
-    found = [line for line in lines_of(path) if line.split(" ")[0] in rows or path in OWN]
-    assert found == expected
+    entries = [line for line in lines_of(path) if line.split(" ")[0] in rows or path in OWN]
+    assert entries == expected
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
-def test_the_header_tells_the_format(path):
-    found = engine.identify_format(path)
-    assert found is not None
-    assert found.name == (path.stem if path in OWN else FORMATS[_name(path)])
+def test_the_header_decides_the_format(path):
+    recognised = engine.identify_format(path)
+    assert recognised is not None
+    assert recognised.name == (path.stem if path in OWN else FORMATS[_name(path)])
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
 def test_every_line_is_imported_skipped_or_set_aside(path):
     read = _read(path)
-    entries = {one.source_row for one in read.entries}
-    rejected = [one.row for one in read.skipped + read.quarantined]
+    entries = {entry.source_row for entry in read.entries}
+    rejected = [row.row for row in read.skipped + read.quarantined]
     assert len(rejected) == len(set(rejected))
     assert not entries & set(rejected)
     assert read.rows_read == len(entries) + len(rejected)
@@ -343,7 +343,7 @@ def test_a_second_import_is_the_same(path):
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=_name)
-def test_the_name_of_a_file_says_nothing(path, tmp_path):
+def test_the_file_name_does_not_matter(path, tmp_path):
     renamed = tmp_path / "new 1.txt"
     renamed.write_bytes(path.read_bytes())
     assert engine.read_export(renamed, lambda account: account, "same").table.equals(
@@ -352,7 +352,7 @@ def test_the_name_of_a_file_says_nothing(path, tmp_path):
 
 
 def _by_place(path: Path) -> bool:
-    """Whether columns without a name are told by the one before them, or the first column names a
+    """Whether columns without a name are recognised by the one before them, or the first column names a
     section."""
     form = engine.identify_format(path)
     return form is None or form.section or any(" >" in name for name in form.known)
@@ -363,19 +363,21 @@ def _by_place(path: Path) -> bool:
 )
 def test_columns_may_stand_in_any_order(path, tmp_path):
     lines = read_text(path).splitlines()
-    found = first_header(lines, bundled_formats())
-    records = list(csv.reader(lines, delimiter=found.separator))
-    named = sum(bool(cell) for cell in found.header.cells)  # what has no name stands at the end
+    recognised = first_header(lines, bundled_formats())
+    records = list(csv.reader(lines, delimiter=recognised.separator))
+    named = sum(
+        bool(cell) for cell in recognised.header.cells
+    )  # what has no name stands at the end
     order = list(range(named))
     random.Random(7).shuffle(order)
     shuffled = tmp_path / "shuffled.csv"
     with shuffled.open("w", encoding="utf-8", newline="") as file:
         for at, record in enumerate(records):
-            whole = at >= found.at and len(record) >= named
+            whole = at >= recognised.at and len(record) >= named
             moved = [record[place] for place in order] + record[named:] if whole else record
-            csv.writer(file, delimiter=found.separator).writerow(moved)
-    ids = sorted(one.entry_id for one in _read(path).entries)
-    assert sorted(one.entry_id for one in _read(shuffled).entries) == ids
+            csv.writer(file, delimiter=recognised.separator).writerow(moved)
+    ids = sorted(entry.entry_id for entry in _read(path).entries)
+    assert sorted(entry.entry_id for entry in _read(shuffled).entries) == ids
 
 
 @pytest.mark.parametrize("source", ["own", "shared"] if REAL else ["own"])
@@ -387,6 +389,6 @@ def test_totals_of_an_export_that_its_rows_do_not_add_up_to_are_reported(source,
         text = (EXPORTS / "schwab.csv").read_text(encoding="utf-8")
         file.write_text(f'{text}"Transactions Total","","","","","","","$700.00"\n')
     off = _read(file).differences
-    assert [(one.row, one.what, float(one.stated)) for one in off] == [
+    assert [(difference.row, difference.what, float(difference.stated)) for difference in off] == [
         (row, "the total of the table", total)
     ]

@@ -22,19 +22,21 @@ def test_every_column_with_values_is_read_or_ignored_by_name(path):
 @pytest.mark.parametrize(
     "path", [path for path in SAMPLES if path.suffix == ".csv"], ids=lambda path: path.name
 )
-def test_a_column_that_nobody_knows_is_told(path, tmp_path):
+def test_an_unread_column_is_reported(path, tmp_path):
     """Each row gets one more value, under a name that no broker uses."""
     before = engine.read_export(path, lambda account: account)
     form = before.formats[0]
     if form.section:
         pytest.skip("a statement has a header for each of its sections")
     lines = read_text(path).split("\n")
-    changed, found = [], False
+    changed, below_header = [], False
     for line in lines:
         separator = max(",;\t|", key=line.count)
-        header = not found and engine.first_header([line], bundled_formats()) is not None
-        found = found or header
-        value = "Swamp levy" if header else "0.07" if found and line.count(separator) > 3 else ""
+        header = not below_header and engine.first_header([line], bundled_formats()) is not None
+        below_header = below_header or header
+        value = (
+            "Swamp levy" if header else "0.07" if below_header and line.count(separator) > 3 else ""
+        )
         changed.append(f"{value}{separator}{line}" if value else line)
     other = tmp_path / path.name
     other.write_text("\n".join(changed) + "\n", encoding="utf-8")
@@ -42,7 +44,7 @@ def test_a_column_that_nobody_knows_is_told(path, tmp_path):
     assert any("nothing reads the column 'Swamp levy'" in note.text for note in notes)
 
 
-def test_what_is_ignored_is_a_list_of_names_and_never_everything():
+def test_ignored_columns_are_a_list_of_names_and_never_all():
     for form in bundled_formats():
         assert not {"*", "**"} & set(form.ignored), form.name
 

@@ -427,23 +427,23 @@ def test_a_row_becomes_what_was_worked_out_by_hand(case, tmp_path):
 
 
 def held(texts: list[str], tmp_path: Path) -> dict[str, Decimal]:
-    """What is left in the end of what some exports tell, by symbol."""
+    """Units that are held after all events of some exports, by symbol."""
     events = []
     for number, text in enumerate(texts):
-        for one in engine.read_export(
+        for entry in engine.read_export(
             _written(text, tmp_path, str(number)), lambda account: account
         ).entries:
-            order = (one.executed_at, one.kind != "SPLIT", one.entry_id)
-            money = (one.fee, one.tax, one.ratio, one.currency)
-            worth = (one.quantity, one.price, one.amount)
+            order = (entry.executed_at, entry.kind != "SPLIT", entry.entry_id)
+            money = (entry.fee, entry.tax, entry.ratio, entry.currency)
+            worth = (entry.quantity, entry.price, entry.amount)
             events.append(
                 Event(
-                    one.entry_id,
-                    one.symbol,
-                    one.executed_at.date(),
+                    entry.entry_id,
+                    entry.symbol,
+                    entry.executed_at.date(),
                     order,
-                    one.kind,
-                    one.asset_class,
+                    entry.kind,
+                    entry.asset_class,
                     *worth,
                     *money,
                 )
@@ -493,10 +493,10 @@ def test_a_reverse_split_leaves_the_new_units(texts, units, tmp_path):
 def test_a_fill_with_and_without_milliseconds_is_the_same(tmp_path):
     text = CASES["a fill with milliseconds"][0]
     with_them, without = (
-        engine.read_export(_written(one, tmp_path), lambda account: account)
+        engine.read_export(_written(version, tmp_path), lambda account: account)
         .table["entry_id"]
         .to_pylist()
-        for one in (text, text.replace("08.451", "08"))
+        for version in (text, text.replace("08.451", "08"))
     )
     assert with_them == without
 
@@ -523,8 +523,8 @@ def test_ledgers_of_exchanges_may_have_decimal_commas(name, tmp_path):
         for row in csv.reader(file):
             writer.writerow([re.sub(r"^(-?\d+)\.(\d+)$", r"\1,\2", cell) for cell in row])
     different = ["entry_id", "source_file"]
-    expected, found = (
+    expected, imported = (
         engine.read_export(file, lambda account: account, "").table.drop_columns(different)
         for file in (path, german)
     )
-    assert found.to_pylist() == expected.to_pylist()
+    assert imported.to_pylist() == expected.to_pylist()

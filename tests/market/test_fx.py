@@ -22,29 +22,29 @@ def rates(folder):
 
 
 def test_the_central_banks_table(folder):
-    found = rates(folder)
-    assert found.rate("EUR", "USD", date(2024, 3, 1)) == Decimal("1.0813")
-    assert found.rate("USD", "EUR", date(2024, 3, 4)) == 1 / Decimal("1.0846")
-    assert found.rate("EUR", "USD", date(2024, 3, 3)) == Decimal("1.0813"), "a weekend"
-    assert found.rate("BGN", "EUR", date(2024, 3, 5)) == 1 / Decimal("1.9558"), "N/A is no rate"
-    assert abs(found.rate("USD", "JPY", date(2024, 3, 4)) - Decimal("150.6085")) < Decimal("0.0001")
+    table = rates(folder)
+    assert table.rate("EUR", "USD", date(2024, 3, 1)) == Decimal("1.0813")
+    assert table.rate("USD", "EUR", date(2024, 3, 4)) == 1 / Decimal("1.0846")
+    assert table.rate("EUR", "USD", date(2024, 3, 3)) == Decimal("1.0813"), "a weekend"
+    assert table.rate("BGN", "EUR", date(2024, 3, 5)) == 1 / Decimal("1.9558"), "N/A is no rate"
+    assert abs(table.rate("USD", "JPY", date(2024, 3, 4)) - Decimal("150.6085")) < Decimal("0.0001")
 
 
-def test_what_nobody_tells_is_none(folder):
-    found = rates(folder)
-    assert found.rate("EUR", "USD", date(2024, 2, 29)) is None
-    assert found.rate("EUR", "USD", date(2024, 3, 12)) is None, "a rate holds for a week"
-    assert found.rate("EUR", "THB", date(2024, 3, 4)) is None
-    assert found.rate("THB", "THB", date(2024, 3, 4)) == 1
+def test_an_unknown_rate_is_none(folder):
+    table = rates(folder)
+    assert table.rate("EUR", "USD", date(2024, 2, 29)) is None
+    assert table.rate("EUR", "USD", date(2024, 3, 12)) is None, "a rate holds for a week"
+    assert table.rate("EUR", "THB", date(2024, 3, 4)) is None
+    assert table.rate("THB", "THB", date(2024, 3, 4)) == 1
 
 
 def test_pairs_as_candles(folder):
     (folder / "USDTHB=X.csv").write_text(
         "Date,Open,High,Low,Close,Volume\n2024-03-04,35.8,36,35.7,35.9,0\n"
     )
-    found = rates(folder)
-    assert found.rate("USD", "THB", date(2024, 3, 4)) == Decimal("35.9")
-    assert found.rate("EUR", "THB", date(2024, 3, 4)) == Decimal("1.0846") * Decimal("35.9")
+    table = rates(folder)
+    assert table.rate("USD", "THB", date(2024, 3, 4)) == Decimal("35.9")
+    assert table.rate("EUR", "THB", date(2024, 3, 4)) == Decimal("1.0846") * Decimal("35.9")
 
 
 @pytest.mark.parametrize(

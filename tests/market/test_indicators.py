@@ -89,10 +89,10 @@ def charts(public_data) -> Charts:
     ],
 )
 def test_equals_the_reference_series_with_the_same_gaps(charts, name, field, compute):
-    expected, got = charts.reference(name, field), compute(charts.quotes)
-    assert len(expected) == len(got) == 502
-    assert np.array_equal(np.isnan(expected), np.isnan(got))
-    assert np.nanmax(np.abs(expected - got)) <= 1e-9
+    expected, computed = charts.reference(name, field), compute(charts.quotes)
+    assert len(expected) == len(computed) == 502
+    assert np.array_equal(np.isnan(expected), np.isnan(computed))
+    assert np.nanmax(np.abs(expected - computed)) <= 1e-9
 
 
 def plain_wilder(values: list[float], n: int) -> list[float]:
@@ -188,7 +188,7 @@ def test_support_and_resistance_enclose_the_close_and_mirror_each_other():
     np.testing.assert_allclose(200 - mirrored, resistance)
 
 
-def test_relative_volume_leaves_out_its_own_day_and_says_nothing_after_days_without_trade():
+def test_relative_volume_leaves_out_its_own_day_and_is_empty_after_days_without_trade():
     volume = [0, 0, 4, 2, 9]
     np.testing.assert_array_equal(
         indicators.relative_volume(volume, 2), [np.nan, np.nan, np.nan, 1.0, 3.0]

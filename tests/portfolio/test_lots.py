@@ -49,12 +49,12 @@ def test_units_of_unknown_cost_gain_nothing():
 
 
 def test_a_parcel_carries_its_cost():
-    here, there = LotBook(), LotBook()
-    here.trade(D(10), 1, D(100))
-    here.trade(D(10), 1, D(200))
-    there.put(here.take(D(15)))
-    assert there.lots.popleft() == Lot(D(10), D(100))
-    assert (there.average, here.average, here.fifo, here.quantity) == (225, 75, 100, 5)
+    source, target = LotBook(), LotBook()
+    source.trade(D(10), 1, D(100))
+    source.trade(D(10), 1, D(200))
+    target.put(source.take(D(15)))
+    assert target.lots.popleft() == Lot(D(10), D(100))
+    assert (target.average, source.average, source.fifo, source.quantity) == (225, 75, 100, 5)
 
 
 trades = st.lists(

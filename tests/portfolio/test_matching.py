@@ -11,9 +11,9 @@ PRICED = frozenset(
 )
 
 
-def meant(one: LedgerName, *others: LedgerName, known: Instruments | None = None) -> str:
-    found = match_names([one, *others], PRICED, known or Instruments())
-    return found.instrument[one.symbol, one.isin, one.name]
+def meant(name: LedgerName, *others: LedgerName, known: Instruments | None = None) -> str:
+    matched = match_names([name, *others], PRICED, known or Instruments())
+    return matched.instrument[name.symbol, name.isin, name.name]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_renamed_symbol_is_the_new_one_for_what_was_traded_before():
 
 
 def test_what_was_learnt_and_what_waits_for_the_user():
-    found = match_names(
+    matched = match_names(
         [
             LedgerName(
                 "",
@@ -106,17 +106,17 @@ def test_what_was_learnt_and_what_waits_for_the_user():
         PRICED,
         Instruments((InstrumentLine("leave-out", symbol="GONE"),)),
     )
-    assert [(line.match, line.symbol, line.note) for line in found.learnt] == [
+    assert [(line.match, line.symbol, line.note) for line in matched.learnt] == [
         ("Some fund", "", "Some fund"),
         ("US0378331005", "AAPL", "Apple Inc."),
         ("SAP", "", "SAP SE"),
     ]
-    assert [(one.rule, one.symbol, one.rows) for one in found.findings] == [
+    assert [(finding.rule, finding.symbol, finding.rows) for finding in matched.findings] == [
         ("no candles", "SAP", 1),
         ("no candles", "SOME FUND", 1),
     ]
-    assert "both SAP.DE and SAP.PA fit it" in found.findings[0].text
-    assert "kind alias, match SAP" in found.findings[0].text
+    assert "both SAP.DE and SAP.PA fit it" in matched.findings[0].text
+    assert "kind alias, match SAP" in matched.findings[0].text
 
 
 def test_names_are_the_same_whatever_brokers_add():

@@ -51,14 +51,16 @@ def ids(folder, *parts):
 
 
 def test_over_overlapping_files_the_count_is_the_maximum(tmp_path):
-    one, two, other = ({"entry_id": name} for name in ("generic:h-1", "generic:h-2", "generic:T9"))
-    found, merged = ids(
-        tmp_path,
-        part(tmp_path, "a", one, two),
-        part(tmp_path, "b", one, other),
-        part(tmp_path, "c", one, two),
+    first, second, third = (
+        {"entry_id": name} for name in ("generic:h-1", "generic:h-2", "generic:T9")
     )
-    assert sorted(found) == ["generic:T9", "generic:h-1", "generic:h-2"]
+    entry_ids, merged = ids(
+        tmp_path,
+        part(tmp_path, "a", first, second),
+        part(tmp_path, "b", first, third),
+        part(tmp_path, "c", first, second),
+    )
+    assert sorted(entry_ids) == ["generic:T9", "generic:h-1", "generic:h-2"]
     assert (merged.entries, merged.rows, merged.repeated, merged.conflicts) == (3, 3, 3, [])
 
 
@@ -100,7 +102,7 @@ def test_a_second_copy_under_another_name_leaves_the_digest(tmp_path):
     assert more.digest != first.digest
 
 
-def test_a_contradiction_is_set_aside_with_all_that_its_rows_say(tmp_path):
+def test_a_contradiction_is_set_aside_with_its_whole_rows(tmp_path):
     fee = {
         "entry_id": "generic:T1:fee",
         "kind": "FEE",
@@ -110,14 +112,14 @@ def test_a_contradiction_is_set_aside_with_all_that_its_rows_say(tmp_path):
         "currency": "EUR",
     }
     fine = {"entry_id": "generic:T2"}
-    found, merged = ids(
+    entry_ids, merged = ids(
         tmp_path,
         part(tmp_path, "a", {}, fine, fee | {"source_row": 2}),
         part(tmp_path, "b", {"quantity": Decimal(4)}, fine),
         part(tmp_path, "c", {}),
     )
-    assert found == ["generic:T2"]
-    assert [(one.file, one.row, one.reason) for one in merged.conflicts] == [
+    assert entry_ids == ["generic:T2"]
+    assert [(conflict.file, conflict.row, conflict.reason) for conflict in merged.conflicts] == [
         (name, 2, "another trade has the id generic:T1") for name in "abc"
     ]
     assert "BUY,ABC" in merged.conflicts[0].raw and "FEE" in merged.conflicts[0].raw
@@ -134,7 +136,7 @@ def test_a_row_of_several_entries_is_one_row(tmp_path):
     assert (merged.entries, merged.rows, merged.repeated) == (2, 1, 1)
 
 
-def test_the_same_fill_in_two_formats_is_told_and_kept(tmp_path):
+def test_the_same_fill_in_two_formats_is_reported_and_kept(tmp_path):
     bank = {
         "entry_id": "bank:77",
         "source_format": "bank",
@@ -143,8 +145,8 @@ def test_the_same_fill_in_two_formats_is_told_and_kept(tmp_path):
         "price": Decimal("10.50001"),
     }
     path = part(tmp_path, "bank.csv", bank, bank | {"entry_id": "bank:78", "quantity": Decimal(5)})
-    found, _ = ids(tmp_path, path, part(tmp_path, "mine.csv", {}, {"entry_id": "generic:T2"}))
-    assert len(found) == 4
+    entry_ids, _ = ids(tmp_path, path, part(tmp_path, "mine.csv", {}, {"entry_id": "generic:T2"}))
+    assert len(entry_ids) == 4
     names = pa.table(
         {
             "symbol": ["ABC", ""],

@@ -53,19 +53,19 @@ class Ledger:
         self.entries.append(entry | other)
         return self
 
-    def write(self, books):
+    def write(self, inputs):
         ledger = self.folder / "ledger.parquet"
         pq.write_table(pa.Table.from_pylist(self.entries, schema=LEDGER_SCHEMA), ledger)
         names = {(entry["symbol"], "", ""): entry["symbol"] for entry in self.entries}
-        made = positions.write_positions(
-            ledger, names, books, self.folder / "positions.parquet", self.folder / "steps.parquet"
+        written = positions.write_positions(
+            ledger, names, inputs, self.folder / "positions.parquet", self.folder / "steps.parquet"
         )
         rows = pq.read_table(self.folder / "positions.parquet").to_pylist()
         self.steps = pq.read_table(self.folder / "steps.parquet")
-        self.findings = made.findings
+        self.findings = written.findings
         return {(row["instrument"], row["currency"]): row for row in rows}
 
-    def one(self, market=None, **lines):
+    def position(self, market=None, **lines):
         known = Instruments(tuple(lines.get("lines", ())))
         market = {"ABC": series()} if market is None else market
         (row,) = self.write(ValuationInputs(known, market)).values()
@@ -86,7 +86,7 @@ def test_purchases_sales_dividends_and_charges(ledger):
         "SELL", 3, 1, 15, 11, tax=D(2)
     )
     ledger.add("DIVIDEND", 4, 1, amount=D("3.5"), tax=D("0.5")).add("FEE", 5, 1, amount=D(4))
-    row = ledger.one()
+    row = ledger.position()
     assert (row["quantity"], row["cost_fifo"], row["cost_average"]) == (5, 60, D("52.5"))
     assert (row["realised_fifo"], row["realised_average"]) == (165 - 150, D(165) - D("157.5"))
     assert (row["dividends"], row["fees"], row["taxes"], row["trades"]) == (
@@ -105,7 +105,7 @@ SPLIT = StockSplit(date(2024, 3, 15), D(4))
 def test_trades_before_a_split_are_seen_on_the_candles_scale(ledger):
     """Closes are 10 throughout as the split is worked in: 40 was paid before it."""
     ledger.add("BUY", 2, 1, 3, 40).add("SELL", 4, 1, 6, 11)
-    row = ledger.one({"ABC": series(splits=[SPLIT])})
+    row = ledger.position({"ABC": series(splits=[SPLIT])})
     assert (row["quantity"], row["cost_fifo"], row["realised_fifo"], row["value"]) == (6, 60, 6, 60)
     first, second = holdings.read_fills(ledger.steps)
     assert (first.quantity, first.price, second.quantity, second.price) == (12, 10, -6, 11)
@@ -126,17 +126,17 @@ def test_a_split_counts_once_however_it_is_booked(ledger, booked):
     ledger.add("BUY", 2, 1, 3, 40)
     for kind, day, quantity, other in booked:
         ledger.add(kind, 3, day, quantity, **other)
-    row = ledger.add("SELL", 4, 1, 6, 11).one({"ABC": series(splits=[SPLIT])})
+    row = ledger.add("SELL", 4, 1, 6, 11).position({"ABC": series(splits=[SPLIT])})
     assert (row["quantity"], row["cost_fifo"], row["realised_fifo"]) == (6, 60, 6)
     assert ledger.findings == []
 
 
 def test_a_split_that_only_the_ledger_or_the_table_knows(ledger):
     ledger.add("BUY", 2, 1, 3, 40).add("SPLIT", 3, 15, ratio=D(4))
-    assert ledger.one({})["quantity"] == 12
+    assert ledger.position({})["quantity"] == 12
     other = Ledger(ledger.folder).add("BUY", 2, 1, 3, 40)
-    books = ValuationInputs(Instruments(), {}, {"ABC": (SPLIT,)})
-    assert other.write(books)["ABC", "USD"]["quantity"] == 12
+    inputs = ValuationInputs(Instruments(), {}, {"ABC": (SPLIT,)})
+    assert other.write(inputs)["ABC", "USD"]["quantity"] == 12
     assert holdings.read_fills(other.steps) == [], "nothing is learnt without candles"
 
 
@@ -144,7 +144,7 @@ def test_an_export_that_is_adjusted_already(ledger):
     row = (
         ledger.add("BUY", 2, 1, 12, 10)
         .add("SELL", 4, 1, 6, 11)
-        .one({"ABC": series(splits=[SPLIT])})
+        .position({"ABC": series(splits=[SPLIT])})
     )
     assert (row["quantity"], row["cost_fifo"]) == (6, 60)
     assert [fill.quantity for fill in holdings.read_fills(ledger.steps)] == [12, -6]
@@ -155,7 +155,7 @@ def test_pence_and_pounds(ledger):
     ledger.add("BUY", 2, 1, 3, 950, currency="GBX", amount=D(2850), fee=D(100)).add(
         "SELL", 4, 1, 1, "9.90", currency="GBP"
     )
-    row = ledger.one({"ABC": series(close=1000.0)})
+    row = ledger.position({"ABC": series(close=1000.0)})
     assert (row["currency"], row["cost_fifo"], row["fees"], row["realised_fifo"], row["value"]) == (
         "GBP",
         19,
@@ -171,7 +171,7 @@ def test_pence_and_pounds(ledger):
 
 
 def test_nothing_is_learnt_from_trades_that_fit_no_candles(ledger):
-    row = ledger.add("BUY", 2, 1, 3, 35).add("SELL", 4, 1, 3, 36).one()
+    row = ledger.add("BUY", 2, 1, 3, 35).add("SELL", 4, 1, 3, 36).position()
     assert row["realised_fifo"] == 3, "the position is what the ledger says"
     assert ledger.steps.num_rows == 0
     assert ledger.rules == ["suspect: price"]
@@ -182,7 +182,7 @@ def test_units_that_come_back_bring_their_cost(ledger):
     ledger.add("BUY", 2, 1, 10, 9).add("TRANSFER", 3, 1, -10).add("TRANSFER", 3, 4, 10).add(
         "SELL", 4, 1, 10, 11
     )
-    row = ledger.one()
+    row = ledger.position()
     assert (row["quantity"], row["realised_fifo"], row["realised_average"]) == (0, 20, 20)
     held = holdings.holdings_by_symbol(holdings.read_fills(ledger.steps))["ABC"]
     assert [(sale.bought, sale.fill.quantity) for sale in held.sales] == [(9, -10)]
@@ -193,7 +193,7 @@ def test_units_that_leave_and_come_in_another_number_on_one_day_are_a_split(ledg
     ledger.add("BUY", 2, 1, 100, 10)
     for quantity in (-100, 10)[::order]:
         ledger.add("TRANSFER", 3, 1, quantity)
-    row = ledger.add("SELL", 4, 1, 4, 120).one(market={})
+    row = ledger.add("SELL", 4, 1, 4, 120).position(market={})
     assert (row["quantity"], row["cost_fifo"], row["realised_fifo"]) == (6, 600, 80)
     assert ledger.rules == []
 
@@ -207,14 +207,17 @@ def test_a_split_whose_new_units_have_another_name_is_a_transfer(ledger):
 
 def test_at_one_instant_purchases_come_before_sales(ledger):
     ledger.add("SELL", 2, 1, 10, 12, time_known=True).add("BUY", 2, 1, 10, 10, time_known=True)
-    row = ledger.one(market={})
+    row = ledger.position(market={})
     assert (row["quantity"], row["realised_fifo"]) == (0, 20)
     assert ledger.rules == []
 
 
-def test_units_without_a_price_gain_nothing_and_are_told(ledger):
+def test_units_without_a_price_gain_nothing_and_are_reported(ledger):
     row = (
-        ledger.add("TRANSFER", 2, 1, 10).add("TRANSFER", 2, 2, 10, 8).add("SELL", 4, 1, 5, 11).one()
+        ledger.add("TRANSFER", 2, 1, 10)
+        .add("TRANSFER", 2, 2, 10, 8)
+        .add("SELL", 4, 1, 5, 11)
+        .position()
     )
     assert (row["quantity"], row["unknown_cost"], row["realised_fifo"], row["cost_fifo"]) == (
         15,
@@ -228,23 +231,23 @@ def test_units_without_a_price_gain_nothing_and_are_told(ledger):
 @pytest.mark.parametrize("asset_class", ["STOCK", "CRYPTO"])
 def test_units_of_unknown_cost_are_reported_after_they_were_sold(ledger, asset_class):
     ledger.add("TRANSFER", 2, 1, 10, asset_class=asset_class)
-    row = ledger.add("SELL", 4, 1, 10, 11, asset_class=asset_class).one()
+    row = ledger.add("SELL", 4, 1, 10, 11, asset_class=asset_class).position()
     assert (row["quantity"], row["unknown_cost"], row["realised_fifo"]) == (0, 0, 0)
     assert ledger.rules == ["unknown cost: sold"]
     assert "10 units were sold that had come in without a price" in ledger.findings[0].text
-    ledger.add("TRANSFER", 5, 1, 3, asset_class=asset_class).one()
+    ledger.add("TRANSFER", 5, 1, 3, asset_class=asset_class).position()
     assert ledger.rules == ["unknown cost", "unknown cost: sold"]
     assert "3 units came in without a price" in ledger.findings[0].text
 
 
 def test_units_of_unknown_cost_that_left_again_are_no_gain_and_no_finding(ledger):
-    ledger.add("TRANSFER", 2, 1, 10).add("TRANSFER", 4, 1, -10).one()
+    ledger.add("TRANSFER", 2, 1, 10).add("TRANSFER", 4, 1, -10).position()
     assert ledger.rules == []
 
 
 def test_a_short_sale_is_booked_and_left_out_of_what_is_learnt(ledger):
     ledger.add("BUY", 2, 1, 4, 9).add("SELL", 3, 1, 10, 11).add("BUY", 4, 1, 8, 10)
-    row = ledger.one()
+    row = ledger.position()
     assert (row["quantity"], row["realised_fifo"]) == (2, 8 + 6)
     assert ledger.rules == ["sold more than held"]
     assert [fill.quantity for fill in holdings.read_fills(ledger.steps)] == [4, -4, 2]
@@ -323,7 +326,7 @@ def test_returns_in_the_base_currency_have_the_rate_of_each_day(ledger):
     assert ledger.findings == []
 
 
-def test_without_a_rate_the_own_currency_alone_and_it_is_said(ledger):
+def test_without_a_rate_the_own_currency_counts_alone_and_is_reported(ledger):
     row = ledger.add("BUY", 1, 2, 10, 9).write(
         ValuationInputs(Instruments(), {"ABC": series()}, rates=RATES, base="EUR")
     )["ABC", "USD"]
@@ -343,6 +346,6 @@ def test_two_currencies_are_one_position_where_a_rate_joins_them(ledger):
 
 
 def test_of_one_day_purchases_come_first_where_no_time_is_known(ledger):
-    row = ledger.add("SELL", 2, 1, 10, 11).add("BUY", 2, 1, 10, 9).one()
+    row = ledger.add("SELL", 2, 1, 10, 11).add("BUY", 2, 1, 10, 9).position()
     assert (row["quantity"], row["realised_fifo"]) == (0, 20)
     assert ledger.findings == []
