@@ -61,13 +61,13 @@ def main() -> None:
                 text=True,
                 check=True,
             )
-        found = json.loads(ran.stdout.splitlines()[-1])
-        seconds.append(found["seconds"])
-        cpu.append(found["cpu"])
-        rate = (trades + candles) / found["seconds"]
+        measured = json.loads(ran.stdout.splitlines()[-1])
+        seconds.append(measured["seconds"])
+        cpu.append(measured["cpu"])
+        rate = (trades + candles) / measured["seconds"]
         print(
-            f"{trades:>10,} {candles:>10,} {found['seconds']:>8.2f} {found['cpu']:>8.2f} {rate:>10,.0f}"
-            f" {found['peak_mib']:>9,.0f}  {found['again']:>11.2f}  {found['one_more']:>12.2f}",
+            f"{trades:>10,} {candles:>10,} {measured['seconds']:>8.2f} {measured['cpu']:>8.2f} {rate:>10,.0f}"
+            f" {measured['peak_mib']:>9,.0f}  {measured['again']:>11.2f}  {measured['one_more']:>12.2f}",
             flush=True,
         )
     if len(seconds) == 2:

@@ -57,11 +57,11 @@ def main(rows: int) -> None:
                     check=True,
                     stdout=subprocess.PIPE,
                 )
-            told = json.loads(done.stdout.splitlines()[-1])
-        took.append(told)
+            measured = json.loads(done.stdout.splitlines()[-1])
+        took.append(measured)
         print(
-            f"{told['rows']:10,}{told['free']:11,}{told['seconds']:9,.1f}{told['cpu']:8,.1f}"
-            f"{told['rows'] / told['seconds']:9,.0f}{told['peak_mib']:10,.0f}{told['file_mib']:10,.0f}",
+            f"{measured['rows']:10,}{measured['free']:11,}{measured['seconds']:9,.1f}{measured['cpu']:8,.1f}"
+            f"{measured['rows'] / measured['seconds']:9,.0f}{measured['peak_mib']:10,.0f}{measured['file_mib']:10,.0f}",
             flush=True,
         )
     less, more = took
@@ -173,7 +173,7 @@ def measure(home: Path, rows: int) -> None:
     out.mkdir()
     started, cpu = time.monotonic(), time.process_time()
     made = build(settings, known, "bench", out)
-    told = {
+    measured = {
         "rows": made.train_rows + made.holdout_rows + made.correction_rows,
         "free": made.counts["train"].get("follow", 0)
         + made.correction_rows
@@ -183,7 +183,7 @@ def measure(home: Path, rows: int) -> None:
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "file_mib": sum(file.stat().st_size for file in out.iterdir()) / (1 << 20),
     }
-    print(json.dumps(told))
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

@@ -75,15 +75,15 @@ def measure(
     right = dict.fromkeys(("type", "language", "complexity", "urgency", *policies), 0)
     away = {name: [0, 0, 0] for name in policies}
     for question in asked:
-        found = guess(question.text)
-        right["type"] += found.type == question.type
-        right["language"] += found.language == question.language
-        right["complexity"] += abs(found.complexity - question.complexity) <= 2
-        right["urgency"] += abs(found.urgency - question.urgency) <= 2
+        guessed_labels = guess(question.text)
+        right["type"] += guessed_labels.type == question.type
+        right["language"] += guessed_labels.language == question.language
+        right["complexity"] += abs(guessed_labels.complexity - question.complexity) <= 2
+        right["urgency"] += abs(guessed_labels.urgency - question.urgency) <= 2
         guessed = Query(
-            type=found.type,
-            complexity=found.complexity,
-            urgency=found.urgency,
+            type=guessed_labels.type,
+            complexity=guessed_labels.complexity,
+            urgency=guessed_labels.urgency,
             data_length=len(question.text),
         )
         labelled = Query(
@@ -97,9 +97,10 @@ def measure(
                 decide(query, policy, OFFERS, PLENTY).choice for query in (guessed, labelled)
             )
             right[name] += by_guess == by_label
-            goes = by_label.provider != "ollama", by_guess.provider != "ollama"
+            remotes = by_label.provider != "ollama", by_guess.provider != "ollama"
             away[name] = [
-                count + one for count, one in zip(away[name], (*goes, all(goes)), strict=True)
+                count + remote
+                for count, remote in zip(away[name], (*remotes, all(remotes)), strict=True)
             ]
     shares = {name: count / len(asked) for name, count in right.items()}
     return Accuracy(
@@ -132,10 +133,10 @@ def main() -> None:
         )
 
 
-def _line(name: str, found: Accuracy) -> str:
+def _line(name: str, accuracy: Accuracy) -> str:
     return (
-        f"{name:28}{found.questions:>4}  {found.type:4.0%}  {found.language:8.0%}"
-        f"  {found.complexity:12.0%}  {found.urgency:9.0%}  {found.service:27.0%}, {found.orchestrator:12.0%}"
+        f"{name:28}{accuracy.questions:>4}  {accuracy.type:4.0%}  {accuracy.language:8.0%}"
+        f"  {accuracy.complexity:12.0%}  {accuracy.urgency:9.0%}  {accuracy.service:27.0%}, {accuracy.orchestrator:12.0%}"
     )
 
 

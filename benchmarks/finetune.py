@@ -43,9 +43,9 @@ def main(rows: int) -> None:
             done = subprocess.run(
                 command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
-            told = json.loads(done.stdout.splitlines()[-1])
+            measured = json.loads(done.stdout.splitlines()[-1])
             print(
-                f"{way:30}{told['per_second']:10,.0f}{told['per_cpu_second']:11,.0f}{told['peak_mib']:10,.0f}",
+                f"{way:30}{measured['per_second']:10,.0f}{measured['per_cpu_second']:11,.0f}{measured['peak_mib']:10,.0f}",
                 flush=True,
             )
 
@@ -121,12 +121,12 @@ def measure(home: Path, way: str, rows: int) -> None:
     started, cpu = time.monotonic(), time.process_time()
     train()
     tokens = sum(len(example.ids) for example in examples)
-    told = {
+    measured = {
         "per_second": tokens / (time.monotonic() - started),
         "per_cpu_second": tokens / (time.process_time() - cpu),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    print(json.dumps(told))
+    print(json.dumps(measured))
 
 
 def ours(base: Any, examples: list[Any], home: Path, seed: int) -> Callable[[], Any]:

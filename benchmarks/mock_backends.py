@@ -163,8 +163,8 @@ class MockBackends:
 
 
 def _piece(model: str, chat: bool, text: str) -> dict[str, Any]:
-    said = {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
-    return {"model": model, "created_at": STAMP, **said}
+    content = {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
+    return {"model": model, "created_at": STAMP, **content}
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

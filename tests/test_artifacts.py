@@ -61,18 +61,18 @@ def test_a_moved_home_is_no_other_artifact(tmp_path):
     """Paths are kept relative to the folder, so that a project can be moved or copied."""
     load_or_make(Adapter, tmp_path / "here", "d", make)
     (tmp_path / "here").rename(tmp_path / "there")
-    found = load_or_make(Adapter, tmp_path / "there", "d", lambda _: pytest.fail("made again"))
-    assert found.weights.read_text() == "w"
-    assert "here" not in json.dumps(json.loads((found.folder / RECORD).read_text()))
+    moved = load_or_make(Adapter, tmp_path / "there", "d", lambda _: pytest.fail("made again"))
+    assert moved.weights.read_text() == "w"
+    assert "here" not in json.dumps(json.loads((moved.folder / RECORD).read_text()))
 
 
 def test_digests_depend_on_content_not_on_order(tmp_path):
     assert digest_of(a=1, b=[2]) == digest_of(b=[2], a=1)
     assert digest_of(a=1) != digest_of(a=2)
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.write_text("1")
-    two.write_text("2")
-    assert files_sha256([one, two], tmp_path) == files_sha256([two, one], tmp_path)
-    before = files_sha256([one, two], tmp_path)
-    two.write_text("3")
-    assert files_sha256([one, two], tmp_path) != before
+    first, second = tmp_path / "one", tmp_path / "two"
+    first.write_text("1")
+    second.write_text("2")
+    assert files_sha256([first, second], tmp_path) == files_sha256([second, first], tmp_path)
+    before = files_sha256([first, second], tmp_path)
+    second.write_text("3")
+    assert files_sha256([first, second], tmp_path) != before

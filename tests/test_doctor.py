@@ -21,7 +21,7 @@ def found(settings, name):
     return next(finding for finding in doctor.run_checks(settings) if finding.name == name)
 
 
-def test_an_empty_home_is_told_what_to_do(settings):
+def test_an_empty_home_gets_the_first_steps(settings):
     assert found(settings, "trades").fatal
     assert "STOCK_LLM_TRADES" in found(settings, "trades").remedy
     assert "base build" in found(settings, "base model").remedy
@@ -60,7 +60,7 @@ def test_a_server_that_does_not_answer_is_no_fault(settings):
     assert "asked in this process" in finding.found
 
 
-def test_a_damaged_store_is_seen(settings, tmp_path):
+def test_a_damaged_store_is_reported(settings, tmp_path):
     manifests = (
         tmp_path
         / "models"

@@ -57,7 +57,7 @@ def run(folder, ready="good", compiled="good", **environment):
     return done.returncode, calls.read_text().split() if calls.exists() else [], done.stderr
 
 
-def test_it_compiles_once_and_keeps_the_wheel(folder):
+def test_it_compiles_once_and_caches_the_wheel(folder):
     assert run(folder)[:2] == (0, ["compile", "install"])
     assert run(folder)[:2] == (0, [])
     (folder / "state").unlink()

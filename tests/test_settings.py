@@ -10,17 +10,17 @@ def test_arguments_win_over_environment_over_file(tmp_path, monkeypatch):
     (tmp_path / CONFIG_FILE).write_text('seed = 1\nprofile = "file"\nretrain_after = 5\n')
     monkeypatch.setenv("STOCK_LLM_SEED", "2")
     monkeypatch.setenv("STOCK_LLM_PROFILE", "environment")
-    found = load_settings(profile="argument")
-    assert (found.profile, found.seed, found.retrain_after) == ("argument", 2, 5)
+    settings = load_settings(profile="argument")
+    assert (settings.profile, settings.seed, settings.retrain_after) == ("argument", 2, 5)
 
 
 def test_paths_and_urls_are_taken_from_home(tmp_path):
-    found = load_settings(home=tmp_path)
-    assert found.path("data/x") == tmp_path / "data/x"
-    assert found.path("/else/x").as_posix() == "/else/x"
-    assert found.url("sqlite:///data/feedback.db") == f"sqlite:///{tmp_path}/data/feedback.db"
-    assert found.url("sqlite:////abs.db") == "sqlite:////abs.db"
-    assert found.url("postgresql://u@h/d") == "postgresql://u@h/d"
+    settings = load_settings(home=tmp_path)
+    assert settings.path("data/x") == tmp_path / "data/x"
+    assert settings.path("/else/x").as_posix() == "/else/x"
+    assert settings.url("sqlite:///data/feedback.db") == f"sqlite:///{tmp_path}/data/feedback.db"
+    assert settings.url("sqlite:////abs.db") == "sqlite:////abs.db"
+    assert settings.url("postgresql://u@h/d") == "postgresql://u@h/d"
 
 
 def test_the_sample_is_known_as_such(tmp_path):
@@ -31,12 +31,12 @@ def test_the_sample_is_known_as_such(tmp_path):
 @pytest.mark.parametrize(
     ("dial", "value"), [("seed", "seven"), ("retrain_after", "0"), ("holdout_from", "soon")]
 )
-def test_a_wrong_value_names_the_dial(dial, value):
+def test_a_wrong_value_names_the_setting(dial, value):
     with pytest.raises(InputError, match=dial):
         load_settings(**{dial: value})
 
 
-def test_an_unknown_dial_is_refused(tmp_path, monkeypatch):
+def test_an_unknown_setting_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("STOCK_LLM_HOME", str(tmp_path))
     (tmp_path / CONFIG_FILE).write_text("sead = 1\n")
     with pytest.raises(InputError, match="sead"):
@@ -44,7 +44,9 @@ def test_an_unknown_dial_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["file", "environment", "argument"])
-def test_a_dial_that_moved_into_the_profile_says_where_it_is(tmp_path, monkeypatch, where):
+def test_a_setting_that_moved_into_the_profile_is_refused_with_its_place(
+    tmp_path, monkeypatch, where
+):
     monkeypatch.setenv("STOCK_LLM_HOME", str(tmp_path))
     if where == "file":
         (tmp_path / CONFIG_FILE).write_text("holdout_rows = 160\n")

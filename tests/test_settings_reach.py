@@ -12,13 +12,13 @@ MOST_FOR_COLLECT = 15
 
 def modules():
     """Name of a module → its syntax tree."""
-    found = {}
+    trees = {}
     for folder in ("stock_llm", "tasks", "flows"):
         for path in (ROOT / folder).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            found[name] = ast.parse(path.read_text(encoding="utf-8"))
-    return found
+            trees[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return trees
 
 
 def imports(tree, known):

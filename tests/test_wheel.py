@@ -161,7 +161,7 @@ def test_the_whole_line_from_the_wheel_alone(installed):
     assert "already there" in installed.run("stock-llm", "init", ".")
 
 
-def test_a_missing_extra_is_told_as_pip_wants_it(installed):
+def test_a_missing_extra_is_named_as_pip_spells_it(installed):
     code = "from stock_llm.errors import MissingExtra; print(MissingExtra('uvicorn', 'gateway'))"
     assert (
         installed.run("python", "-c", code).strip()

@@ -299,8 +299,8 @@ def _units_behind(
     options = asset == AssetClass.OPTION
     if "multiplier" not in fields.numbers and not options.any():
         return quantity
-    one, hundred = (pa.scalar(Decimal(size), FACTOR) for size in (1, 100))
-    size = pc.if_else(pc.and_(pa.array(options), by_price), hundred, one)
+    unit, hundred = (pa.scalar(Decimal(size), FACTOR) for size in (1, 100))
+    size = pc.if_else(pc.and_(pa.array(options), by_price), hundred, unit)
     return product(quantity, pc.coalesce(fields.number("multiplier"), size))
 
 

@@ -26,7 +26,7 @@ def _prefect():
         yield
 
 
-def told(monkeypatch, capsys, *arguments):
+def run_command(monkeypatch, capsys, *arguments):
     """Exit code and both outputs of a command."""
     monkeypatch.setattr(sys, "argv", ["stock-llm", *arguments])
     with pytest.raises(SystemExit) as ended:
@@ -130,7 +130,7 @@ BROKEN = {
 def test_bad_input_is_one_line_and_nothing_is_published(home, monkeypatch, capsys, fault):
     break_it, wanted = BROKEN[fault]
     break_it(home)
-    code, _, err = told(monkeypatch, capsys, "run", "--profile", "stock-tiny")
+    code, _, err = run_command(monkeypatch, capsys, "run", "--profile", "stock-tiny")
     assert code == 1 and err.startswith("error: ") and len(err.strip().splitlines()) == 1, err
     assert all(text in err for text in wanted), err
     assert not (home / "models" / "ollama").exists() and not list(home.glob("data/runs/*"))
@@ -138,7 +138,7 @@ def test_bad_input_is_one_line_and_nothing_is_published(home, monkeypatch, capsy
 
 @pytest.mark.usefixtures("home")
 def test_a_profile_that_does_not_exist(monkeypatch, capsys):
-    code, _, err = told(monkeypatch, capsys, "run", "--profile", "mistral-9b")
+    code, _, err = run_command(monkeypatch, capsys, "run", "--profile", "mistral-9b")
     assert (
         code == 1
         and "mistral-9b" in err
@@ -150,7 +150,7 @@ def test_a_profile_that_does_not_exist(monkeypatch, capsys):
 @pytest.mark.usefixtures("home")
 def test_a_setting_that_does_not_fit(monkeypatch, capsys):
     monkeypatch.setenv("STOCK_LLM_TRAIN_ROWS", "many")
-    code, _, err = told(monkeypatch, capsys, "run")
+    code, _, err = run_command(monkeypatch, capsys, "run")
     assert code == 1 and "train_rows" in err and "many" in err
 
 
@@ -160,24 +160,24 @@ def test_a_full_disk_is_one_line(monkeypatch, capsys):
         raise OSError(28, "No space left on device", "data/runs/x")
 
     monkeypatch.setattr("stock_llm.pipeline.run_record.finished", full)
-    code, _, err = told(monkeypatch, capsys, "run")
+    code, _, err = run_command(monkeypatch, capsys, "run")
     assert code == 1 and err.startswith(
         "error: data/runs/x: No space left on device. Nothing was published"
     )
 
 
 @pytest.mark.usefixtures("home")
-def test_an_interrupted_command_says_how_to_go_on(monkeypatch, capsys):
+def test_an_interrupted_command_names_the_next_command(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("stock_llm.pipeline.run_record.finished", interrupted)
-    code, _, err = told(monkeypatch, capsys, "run")
+    code, _, err = run_command(monkeypatch, capsys, "run")
     assert code == 130 and "run the same command again" in err
 
 
 @pytest.mark.usefixtures("home")
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+def test_a_bug_keeps_its_traceback(monkeypatch):
     def wrong(*_):
         raise ZeroDivisionError("ours")
 
@@ -192,10 +192,10 @@ def test_feedback_from_a_file_is_taken_in_once(home, monkeypatch, capsys):
     (home / "mine.jsonl").write_text(
         items.replace('"source": "sample"', '"source": "user"'), encoding="utf-8"
     )
-    first = told(monkeypatch, capsys, "feedback", "import", str(home / "mine.jsonl"))
-    again = told(monkeypatch, capsys, "feedback", "import", str(home / "mine.jsonl"))
+    first = run_command(monkeypatch, capsys, "feedback", "import", str(home / "mine.jsonl"))
+    again = run_command(monkeypatch, capsys, "feedback", "import", str(home / "mine.jsonl"))
     assert first[0] == again[0] == 0 and "240" in first[1] and first[1] != again[1]
-    code, out, _ = told(monkeypatch, capsys, "feedback", "count")
+    code, out, _ = run_command(monkeypatch, capsys, "feedback", "count")
     assert code == 0 and out.startswith("240 items, 240 unused")
 
 
@@ -205,13 +205,13 @@ def test_the_page_about_the_commands_is_their_help():
 
 
 def test_the_version_is_that_of_the_package(monkeypatch, capsys):
-    code, out, _ = told(monkeypatch, capsys, "--version")
+    code, out, _ = run_command(monkeypatch, capsys, "--version")
     assert code == 0 and out == f"stock-llm {importlib.metadata.version('stock-llm')}\n"
 
 
 def test_init_writes_a_project_folder_and_leaves_what_is_there(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "new" / "folder"
-    code, out, _ = told(monkeypatch, capsys, "init", str(folder))
+    code, out, _ = run_command(monkeypatch, capsys, "init", str(folder))
     assert code == 0 and f"cd {folder} && stock-llm doctor" in out
     for name in ("prefect.yaml", "models/profiles", "models/stock-tiny", "data/sample"):
         assert f"written: {folder / name}\n" in out
@@ -220,7 +220,7 @@ def test_init_writes_a_project_folder_and_leaves_what_is_there(tmp_path, monkeyp
 
     (folder / "stock-llm.toml").write_text("train_rows = 60\n")
     shutil.rmtree(folder / "data")
-    code, out, _ = told(monkeypatch, capsys, "init", str(folder))
+    code, out, _ = run_command(monkeypatch, capsys, "init", str(folder))
     assert code == 0 and out.count("already there, left as it is") == 4
     assert (folder / "stock-llm.toml").read_text() == "train_rows = 60\n"
     assert (folder / "data" / "sample" / "trades.csv").exists()

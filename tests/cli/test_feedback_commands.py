@@ -41,9 +41,11 @@ def flood(store, user, ticker):
     )  # fmt: skip
 
 
-def test_an_import_says_in_words_what_came_of_it(store):
-    said = command("import", str(CASES / "feedback_null_response.jsonl"))
-    assert said.startswith("3 items: 2 new, 1 quarantined\n") and "row 2: response is null" in said
+def test_an_import_prints_its_counts_and_rejected_rows(store):
+    output = command("import", str(CASES / "feedback_null_response.jsonl"))
+    assert (
+        output.startswith("3 items: 2 new, 1 quarantined\n") and "row 2: response is null" in output
+    )
     assert command("import", str(CASES / "open_webui_export.json")) == "2 items: 2 new\n"
     assert command("import", str(CASES / "open_webui_export.json")) == "2 items: 2 known already\n"
     assert command("count").startswith("4 items, 4 unused")

@@ -260,7 +260,7 @@ def test_a_licence_is_a_licence(tmp_path):
         mixed(tmp_path, entry(path, licence="do what you like"))
 
 
-def test_a_wrong_dial_is_named(tmp_path):
+def test_a_wrong_setting_is_named(tmp_path):
     with pytest.raises(InputError, match=r"setting 'dataset\.source\.0\.format'.*stock-llm\.toml"):
         load_settings(home=tmp_path, dataset={"source": [entry("x", format="parquet")]})
 

@@ -172,8 +172,8 @@ def swapped_cells(chance: random.Random, content: bytes) -> bytes:
     for _ in range(chance.choice((1, 5))):
         at = chance.randrange(len(lines))
         values = lines[at].split(separator)
-        one, two = chance.randrange(len(values)), chance.randrange(len(values))
-        values[one], values[two] = values[two], values[one]
+        first, second = chance.randrange(len(values)), chance.randrange(len(values))
+        values[first], values[second] = values[second], values[first]
         lines[at] = separator.join(values)
     return _bytes(lines)
 

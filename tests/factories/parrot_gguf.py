@@ -24,12 +24,12 @@ def write_parrot(path: Path, text: str, name: str = "parrot") -> Path:
     }
     bytes_ = {f"<0x{byte:02X}>": _BYTE for byte in range(256)}
     tokens = {**specials, **bytes_, "▁": _NORMAL, text.replace(" ", "▁"): _NORMAL}
-    end, said = 2, len(tokens) - 1
+    end, last = 2, len(tokens) - 1
     embeddings = np.zeros((len(tokens), _WIDTH), np.float32)
     embeddings[:, 0] = 1
-    embeddings[said] = np.eye(_WIDTH)[1]
+    embeddings[last] = np.eye(_WIDTH)[1]
     output = np.zeros_like(embeddings)
-    output[said, 0] = output[end, 1] = 1
+    output[last, 0] = output[end, 1] = 1
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)

@@ -178,11 +178,13 @@ class _Handler(BaseHTTPRequestHandler):
             template=asked.get("template", ""),
             system=asked.get("system", ""),
             parameters={
-                key: tuple(one) if isinstance(one, list) else one
-                for key, one in asked.get("parameters", {}).items()
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in asked.get("parameters", {}).items()
             },
             license=(licences,) if isinstance(licences, str) else tuple(licences),
-            messages=tuple((one["role"], one["content"]) for one in asked.get("messages", ())),
+            messages=tuple(
+                (message["role"], message["content"]) for message in asked.get("messages", ())
+            ),
         )
         before = {path.name for path in (self.ollama.store.root / "blobs").iterdir()}
         self.ollama.store.write_model(asked["model"], gguf, modelfile)
@@ -268,11 +270,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.ollama.slow:
             threading.Event().wait(self.ollama.slow)
         with LlamaModel(model.gguf, threads=1, context=options["num_ctx"]) as llama:
-            said = llama.generate(prompt, options["num_predict"], options["stop"])
-        told = {
-            "message": {"role": "assistant", "content": said.text},
+            generated = llama.generate(prompt, options["num_predict"], options["stop"])
+        body = {
+            "message": {"role": "assistant", "content": generated.text},
             "done": not self.ollama.unfinished,
         }
         return self._send(
-            answer | told | ({} if self.ollama.unfinished else {"done_reason": said.finish})
+            answer | body | ({} if self.ollama.unfinished else {"done_reason": generated.finish})
         )

@@ -12,11 +12,11 @@ from pathlib import Path
 
 def folder_of_programs() -> Path | None:
     """Where `initdb` and `pg_ctl` are, the newest release first."""
-    found = sorted(
+    releases = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda path: int(path.parts[-3])
     )
     on_path = shutil.which("pg_ctl")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
+    return releases[-1].parent if releases else Path(on_path).parent if on_path else None
 
 
 @contextmanager

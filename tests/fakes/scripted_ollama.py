@@ -246,9 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(ollama.pause)
         self._end()
         for call in ollama.calls:
-            said = {"role": "assistant", "content": "", "tool_calls": [{"function": call}]}
+            message = {"role": "assistant", "content": "", "tool_calls": [{"function": call}]}
             self._line(
-                {"model": body["model"], "created_at": STAMP, "message": said, "done": False}
+                {"model": body["model"], "created_at": STAMP, "message": message, "done": False}
             )
         if not ollama.unfinished:
             self._line(self._piece(body, chat, "") | end)
@@ -257,8 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def _piece(body, chat, text):
-        said = {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
-        return {"model": body["model"], "created_at": STAMP, **said}
+        content = (
+            {"message": {"role": "assistant", "content": text}} if chat else {"response": text}
+        )
+        return {"model": body["model"], "created_at": STAMP, **content}
 
     def _line(self, value):
         data = json.dumps(value).encode() + b"\n"

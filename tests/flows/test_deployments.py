@@ -59,8 +59,8 @@ class Server:
 
     def artifact_of(self, run):
         asked = {"artifacts": {"flow_run_id": {"any_": [run]}, "type": {"any_": ["markdown"]}}}
-        (found,) = self.api.post("/artifacts/filter", json=asked).raise_for_status().json()
-        return found["data"]
+        (artifact,) = self.api.post("/artifacts/filter", json=asked).raise_for_status().json()
+        return artifact["data"]
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_retrain_with_too_little_feedback_ends_well(server, dials):
 def test_train_ends_well_and_a_second_run_of_it_at_the_same_time_is_cancelled(server, dials):
     run = server.set_off("train", {"overrides": dials, "why": "the UI"})
     second = server.set_off("train", {"overrides": dials, "why": "the UI, impatient"})
-    states = [server.end_of(one, 900) for one in (run, second)]
+    states = [server.end_of(started, 900) for started in (run, second)]
     assert sorted(state["type"] for state in states) == ["CANCELLED", "COMPLETED"], states
     done = run if states[0]["type"] == "COMPLETED" else second
     assert "# stock-llm:v1" in server.artifact_of(done) and "| challenger |" in server.artifact_of(

@@ -145,7 +145,7 @@ def artifact(key):
         ).json()[0]["data"]
 
 
-def test_a_run_tells_what_it_did_and_the_next_finds_nothing_new(settings, stages, store):
+def test_a_run_reports_its_outcome_and_the_next_has_nothing_new(settings, stages, store):
     outcome = flows.train.train_with(settings, why="a test")
     assert (outcome.version, outcome.verdict, outcome.promoted, outcome.why) == (
         1,
@@ -191,7 +191,7 @@ def test_feedback_counts_as_taken_while_it_trains_and_is_given_back_when_that_fa
     assert store.unused(sample=False) == 1
 
 
-def test_two_at_once_become_one(settings, stages):
+def test_concurrent_runs_become_one(settings, stages):
     """The second is started while the first one trains."""
     ended = []
     training = threading.Event()
@@ -216,7 +216,7 @@ def test_two_at_once_become_one(settings, stages):
     assert ended[0] == ended[1]
 
 
-def test_retrain_says_how_much_is_missing_then_trains(settings, stages, store):
+def test_retrain_reports_how_much_is_missing_then_trains(settings, stages, store):
     settings = settings.model_copy(update={"retrain_after": 3})
     assert flows.retrain.retrain(overrides(settings) | {"retrain_after": 3}) is None
     assert artifact("retrain") == "3 feedback items are unused; 1 more are needed before a retrain."

@@ -58,12 +58,12 @@ def start(home: Path) -> subprocess.Popen[bytes]:
 
 def processes_of(home: Path) -> list[psutil.Process]:
     """All processes that were started for this home, the grandchildren too."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get("STOCK_LLM_HOME") == str(home):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def wait_until_gone(home: Path, seconds: float = 90) -> None:

@@ -38,7 +38,7 @@ def path(tmp_path):
     return path
 
 
-def test_what_the_user_says(path):
+def test_lines_of_the_user_are_read(path):
     known = load_instruments(path)
     assert known.aliases == {"US0378331005": "AAPL"}
     assert known.of("split") == [
@@ -52,7 +52,7 @@ def test_what_the_user_says(path):
     assert known.of("delisted")[0].price == 0
 
 
-def test_learning_keeps_every_character_of_the_user_and_is_not_news(path):
+def test_learnt_lines_leave_the_users_text_and_the_digest_unchanged(path):
     before, digest = load_instruments(path), user_lines_digest(path)
     learn(
         path,
@@ -133,7 +133,7 @@ def test_the_example_of_the_documentation(tmp_path):
         ("class,,AAPL,,,,shares", "row 2: 'SHARES' is no class"),
     ],
 )
-def test_a_mistake_is_told_with_its_row(path, line, message):
+def test_a_mistake_is_reported_with_its_row(path, line, message):
     path.write_text(",".join(COLUMNS) + "\n" + line + "\n")
     with pytest.raises(InputError, match=message):
         load_instruments(path)

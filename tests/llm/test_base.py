@@ -42,7 +42,7 @@ def test_four_bit_is_nf4_with_double_quantization_on_every_linear_layer(settings
     assert base.model.lm_head.weight.dtype == torch.float32
 
 
-def test_four_bit_and_plain_say_nearly_the_same(settings):
+def test_four_bit_and_plain_logits_are_nearly_the_same(settings):
     import torch
 
     profile = load_profile(settings.home, settings.profile)
@@ -52,9 +52,11 @@ def test_four_bit_and_plain_say_nearly_the_same(settings):
     ids = plain.tokenizer("[INST] How strong is the trend?[/INST]", return_tensors="pt").input_ids
 
     with torch.no_grad():
-        one, other = (base.model(input_ids=ids).logits.flatten() for base in (plain, four_bit))
-    assert not torch.equal(one, other)
-    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.95
+        plain_logits, four_bit_logits = (
+            base.model(input_ids=ids).logits.flatten() for base in (plain, four_bit)
+        )
+    assert not torch.equal(plain_logits, four_bit_logits)
+    assert torch.nn.functional.cosine_similarity(plain_logits, four_bit_logits, dim=0) > 0.95
 
 
 def test_the_digest_follows_the_files(settings, tmp_path):

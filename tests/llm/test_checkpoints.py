@@ -18,7 +18,7 @@ def test_the_newest_is_by_step_not_by_name(tmp_path):
     assert latest_checkpoint(tmp_path, "mine") == last
 
 
-def test_what_was_cut_short_changed_or_strange_is_not_believed(tmp_path):
+def test_incomplete_changed_or_foreign_checkpoints_are_not_used(tmp_path):
     good = checkpoint(tmp_path, 1)
     cut = checkpoint(tmp_path, 2)
     (cut / "weights").write_bytes(b"wei")

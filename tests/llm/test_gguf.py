@@ -79,7 +79,7 @@ def test_every_prompt_has_the_tokens_of_training(base, f16):
         check_prompts(rows, tokenizer(base), served, context=1024)
 
 
-def test_the_planted_trap_is_caught(base, tmp_path, monkeypatch):
+def test_a_planted_token_difference_is_caught(base, tmp_path, monkeypatch):
     """A conversion that makes `[INST]` an ordinary piece works, answers, and sees other tokens than training did."""
     monkeypatch.setattr(gguf, "_CONTROL", gguf._NORMAL)
     naive = tmp_path / "naive.gguf"
@@ -131,7 +131,7 @@ def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path)
         check_prompts(list(rows_of_all_skills(30, seed=4)), tokenizer(folder), served, context=1024)
 
 
-def test_the_file_says_what_it_is(f16, base):
+def test_the_file_has_its_metadata(f16, base):
     fields = GGUFReader(f16).fields
     config = json.loads((base / "config.json").read_text())
     assert fields["general.architecture"].contents() == "llama"

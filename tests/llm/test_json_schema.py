@@ -1,4 +1,4 @@
-"""Texts that are written under a schema are JSON that fits it; what cannot be kept is refused."""
+"""Texts that are written under a schema are JSON that fits it; an unsupported keyword is refused."""
 
 import contextlib
 import ctypes
@@ -26,7 +26,7 @@ NODE = {
     },
     "required": ["value", "next"],
 }
-KEPT = [
+SUPPORTED = [
     {},
     OBJECT,
     {"type": ["string", "null"]},
@@ -183,7 +183,7 @@ def vocabulary(tiny_base, tmp_path_factory):
     return Vocabulary(gguf)
 
 
-@pytest.mark.parametrize("schema", KEPT, ids=lambda schema: json.dumps(schema)[:60])
+@pytest.mark.parametrize("schema", SUPPORTED, ids=lambda schema: json.dumps(schema)[:60])
 def test_what_is_written_fits_the_schema(vocabulary, schema):
     validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
     chance = random.Random(1)
@@ -268,7 +268,7 @@ def test_limits_are_exact(schema, fitting, others):
         ),
     ],
 )
-def test_what_cannot_be_kept_is_refused_by_name(schema, text):
+def test_an_unsupported_keyword_is_refused_by_name(schema, text):
     with pytest.raises(SchemaError, match=re.escape(text)):
         compile_schema(schema)
 

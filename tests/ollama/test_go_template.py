@@ -100,7 +100,7 @@ def test_what_is_not_known_is_refused(template):
 
 
 @pytest.mark.parametrize(
-    ("template", "says"),
+    ("template", "message"),
     [
         ("a\n{{ .Prompt ", "template, line 2: unclosed action"),
         ("{{ if .Yes }}\n{{ with .Name }}", "template, line 2: not known here: 'with'"),
@@ -111,10 +111,10 @@ def test_what_is_not_known_is_refused(template):
         ("{{ end }}", "template, line 1: unexpected {{ end }}"),
     ],
 )
-def test_errors_name_the_line(template, says):
+def test_errors_name_the_line(template, message):
     with pytest.raises(TemplateError) as error:
         execute(parse(template), DATA)
-    assert str(error.value) == says
+    assert str(error.value) == message
 
 
 GO = r"""

@@ -62,7 +62,7 @@ def test_the_grammar_of_ollama():
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("SYSTEM x", "no FROM line"),
         ("FROM a\nFROM b", "row 2: a second FROM"),
@@ -90,10 +90,10 @@ def test_the_grammar_of_ollama():
         ("FROM a\nREQUIRES soon", "REQUIRES 'soon' is not a version"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_its_line(text, says):
+def test_an_invalid_line_is_refused_by_number(text, message):
     with pytest.raises(InputError) as error:
         parse_modelfile(text, "models/Modelfile")
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith("models/Modelfile")
 
 
@@ -144,10 +144,10 @@ def test_whatever_is_written_is_read_back(modelfile):
 
 def test_what_a_real_ollama_shows_is_read():
     exchanges = json.loads(RECORDED.read_text())
-    made = {
-        one["body"]["model"]: one["body"]
-        for one in exchanges
-        if one["request"] == "POST /api/create"
+    created = {
+        exchange["body"]["model"]: exchange["body"]
+        for exchange in exchanges
+        if exchange["request"] == "POST /api/create"
     }
     shown = 0
     for exchange in exchanges:
@@ -156,15 +156,15 @@ def test_what_a_real_ollama_shows_is_read():
             and exchange["status"] == 200
             and exchange["response"].endswith("}")
         ):
-            asked = made[exchange["body"]["model"]]
+            asked = created[exchange["body"]["model"]]
             if "adapters" in asked:
                 continue
             read = parse_modelfile(json.loads(exchange["response"])["modelfile"])
             assert read.template == asked.get("template", "{{ .Prompt }}")
             assert read.system == asked.get("system", "")
             assert {
-                key: list(one) if isinstance(one, tuple) else one
-                for key, one in read.parameters.items()
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in read.parameters.items()
             } == asked["parameters"]
             shown += 1
     assert shown >= 6

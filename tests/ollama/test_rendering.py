@@ -69,7 +69,7 @@ def test_a_template_of_one_exchange_is_executed_turn_by_turn():
 def recorded():
     """(title, template, system, messages, rendered) of every recorded request that asked for the rendered prompt."""
     created: dict[str, dict] = {}
-    found = []
+    requests = []
     for exchange in json.loads(RECORDED.read_text()):
         body = exchange["body"]
         if exchange["request"] == "POST /api/create":
@@ -82,8 +82,8 @@ def recorded():
             messages = body.get("messages") or [{"role": "user", "content": body["prompt"]}]
             system = body.get("system") or model.get("system", "")
             expected = json.loads(exchange["response"])["_debug_info"]["rendered_template"]
-            found.append((exchange["title"], template, system, messages, expected))
-    return found
+            requests.append((exchange["title"], template, system, messages, expected))
+    return requests
 
 
 def test_equals_what_a_real_ollama_rendered():

@@ -160,7 +160,7 @@ def test_a_version_is_not_overwritten(store, weights, tmp_path):
     assert store.write_model("m:v1", other, MODELFILE) != first
 
 
-def test_a_tag_moves_and_a_name_goes(store, weights, tmp_path):
+def test_a_tag_is_moved_and_a_name_is_deleted(store, weights, tmp_path):
     v1 = store.write_model("m:v1", weights, MODELFILE)
     v2 = store.write_model("m:v2", write_gguf(tmp_path / "2", seed=2), MODELFILE)
     store.tag("m:v1", "m")
@@ -257,7 +257,7 @@ def test_a_kill_leaves_the_old_model_whole(store, weights, tmp_path):
     assert number == 4  # config, weights, system, manifest
 
 
-def test_garbage_is_what_nobody_needs_and_old(store, weights):
+def test_garbage_is_unreferenced_and_old(store, weights):
     store.write_model("m:v1", weights, MODELFILE)
     needed = set((store.root / "blobs").iterdir())
     left = [
@@ -282,7 +282,7 @@ def test_garbage_is_what_nobody_needs_and_old(store, weights):
     assert store.verify() == []
 
 
-def test_a_reused_blob_is_young_again(store):
+def test_a_reused_blob_is_no_garbage(store):
     blob = store.put_blob(b"layer").path
     os.utime(blob, (0, 0))
     assert store.put_blob(b"layer").path == blob

@@ -18,10 +18,10 @@ SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 MODEL = "stock-llm:latest"
 
 
-def parrot(tmp_path, says):
+def parrot(tmp_path, answer):
     settings = load_settings(home=tmp_path, ollama_host="")
     shutil.copytree(SAMPLE, tmp_path / "data" / "sample", dirs_exist_ok=True)
-    gguf = write_parrot(tmp_path / "parrot.gguf", says)
+    gguf = write_parrot(tmp_path / "parrot.gguf", answer)
     parameters = {"num_ctx": 1024, "num_predict": 40, "stop": ("</s>",)}
     made = Modelfile(
         from_=f"./{gguf.name}",
@@ -86,7 +86,7 @@ def test_a_question_about_the_portfolio_gets_what_it_is_made_of(tmp_path, questi
     assert known_numbers(settings, "What is a portfolio?") == ""
 
 
-def test_a_portfolio_that_cannot_be_reviewed_is_said_so(tmp_path):
+def test_a_portfolio_that_cannot_be_reviewed_is_an_error(tmp_path):
     settings = parrot(tmp_path, "hello")
     trades = tmp_path / "data" / "sample" / "trades.csv"
     trades.write_text("date,symbol,side,quantity,price\n2024-03-01,KESTRO,BUY,3,239.5\n")
@@ -141,14 +141,14 @@ def test_every_answer_ends_with_the_disclaimer_in_the_language_of_the_question(
     )
 
 
-def test_numbers_that_the_model_was_not_given_are_told(tmp_path):
+def test_numbers_that_are_not_in_the_prompt_are_reported(tmp_path):
     assert ask(parrot(tmp_path, "worth 987654.32"), "Analyze KESTRO.", MODEL).invented == [
         "987654.32"
     ]
     assert ask(parrot(tmp_path, "above 70"), "Analyze KESTRO.", MODEL).invented == []
 
 
-def test_refusals_say_what_to_do(tmp_path):
+def test_refusals_name_the_remedy(tmp_path):
     settings = parrot(tmp_path, "hello")
     with pytest.raises(InputError, match="the question is empty"):
         ask(settings, "  ", MODEL)

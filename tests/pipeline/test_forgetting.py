@@ -87,7 +87,7 @@ def entries(settings):
     return pq.read_table(collect.fn(settings).trades).to_pylist()
 
 
-def test_feedback_is_gone_for_good(home, tmp_path):
+def test_forgotten_feedback_stays_deleted(home, tmp_path):
     version, dataset = registered(home)
     assert OWN.id in dataset.feedback_ids
     before = input_digest(home)
@@ -181,7 +181,7 @@ def test_a_version_that_is_registered_after_the_forgetting_is_tagged(home):
     assert json.loads(tags[registry.FORGOTTEN]) == ["feedback mine-1"]
 
 
-def test_what_learnt_nothing_from_it_is_not_marked(home):
+def test_versions_not_trained_with_it_are_not_marked(home):
     _, old = registered(home)
     forgetting.forget(home, "feedback", OWN.id)
     _, clean = registered(home, "two")
@@ -215,19 +215,19 @@ def test_a_kill_anywhere_is_made_good_by_the_same_command(home, monkeypatch, at)
     assert "was forgotten before; its marks are complete" in forgetting.summary(done, home)
 
 
-def test_what_nobody_knows_is_refused(home):
-    for kind, name, said in (
+def test_an_unknown_id_is_refused(home):
+    for kind, name, message in (
         ("feedback", "nobody", "there is no feedback 'nobody'"),
         ("trade", "T99999", "no trade 'T99999' was ever collected"),
         ("account", "DEMO-9999", "no trade of this account"),
         ("account", "", "no trade of this account"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             forgetting.forget(home, kind, name)
     assert not open_feedback(home).forgotten()
 
 
-def test_people_are_told_what_was_done_and_what_is_left(home):
+def test_the_summary_states_what_was_done_and_what_is_left(home):
     version, dataset = registered(home)
     text = forgetting.summary(forgetting.forget(home, "trade", "T00005"), home)
     assert text.splitlines()[:4] == [

@@ -64,13 +64,13 @@ class Bookshelf:
         table = pq.read_table(self.ledger, columns=["symbol", "isin", "name"])
         named = {tuple(row.values()) for row in table.to_pylist()}
         instrument = match_names(
-            [LedgerName(*one) for one in named], frozenset(), Instruments()
+            [LedgerName(*name) for name in named], frozenset(), Instruments()
         ).instrument
-        books = ValuationInputs(Instruments(), {})
+        inputs = ValuationInputs(Instruments(), {})
         positions.write_positions(
             self.ledger,
             instrument,
-            books,
+            inputs,
             self.folder / "positions.parquet",
             self.folder / "steps.parquet",
         )
@@ -235,7 +235,7 @@ def test_a_database_is_read_from_its_watermark_on(home):
     assert both.findings_count["suspect: duplicate"] == 1
 
 
-def test_import_shows_and_keeps(home, monkeypatch):
+def test_import_shows_and_stores_a_file(home, monkeypatch):
     monkeypatch.chdir(home)
     monkeypatch.setenv("STOCK_LLM_HOME", str(home))
     monkeypatch.setenv("STOCK_LLM_TRADES", "my/trades")
@@ -283,7 +283,7 @@ def test_the_same_trades_in_two_formats_are_suspects(home):
     assert (suspect.symbol, suspect.rows) == ("ABC", 1)
 
 
-def test_an_import_that_cannot_be_is_one_line(home):
+def test_an_impossible_import_is_an_error_of_one_line(home):
     (home / "what.csv").write_text("a,b\n1,2\n")
     for name, message in (
         ("none.csv", "no such file"),

@@ -46,22 +46,22 @@ def test_where_nothing_was_registered_nothing_is_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_versions_say_what_they_are(settings):
+def test_versions_have_their_scores_and_artifacts(settings):
     assert put(settings, "one", "two") == [1, 2]
-    two, one = registry.versions(settings)
-    assert (two.number, one.number) == (2, 1)
-    assert (two.aliases, one.aliases) == (("challenger",), ())
-    assert (one.verdict, one.profile, one.feedback, one.candidate, one.dataset) == (
+    second, first = registry.versions(settings)
+    assert (second.number, first.number) == (2, 1)
+    assert (second.aliases, first.aliases) == (("challenger",), ())
+    assert (first.verdict, first.profile, first.feedback, first.candidate, first.dataset) == (
         "promote",
         "tiny",
         2,
         "one",
         "dataset-one",
     )
-    assert one.scores == {"base": 0.2, "challenger": 0.7}
-    assert one.champion_then is None
-    assert one.gguf.read_bytes() == b"GGUFone"
-    assert registry.find(settings, "one") == one
+    assert first.scores == {"base": 0.2, "challenger": 0.7}
+    assert first.champion_then is None
+    assert first.gguf.read_bytes() == b"GGUFone"
+    assert registry.find(settings, "one") == first
     assert registry.find(settings, "three") is None
 
 
@@ -83,11 +83,11 @@ def test_a_moved_home_finds_its_files(settings, tmp_path):
     put(settings, "one")
     settings.home.rename(tmp_path / "moved home")
     moved = load_settings(home=tmp_path / "moved home")
-    found = registry.find(moved, "one")
-    assert found.gguf.is_relative_to(tmp_path / "moved home") and found.gguf.exists()
+    version = registry.find(moved, "one")
+    assert version.gguf.is_relative_to(tmp_path / "moved home") and version.gguf.exists()
 
 
-def test_a_file_that_is_no_registry_is_one_clear_line(tmp_path):
+def test_a_file_that_is_no_registry_is_an_error_of_one_line(tmp_path):
     (tmp_path / "mlflow").mkdir()
     (tmp_path / "mlflow" / "mlflow.db").write_text(
         "not a database, and longer than the header of one. " * 9

@@ -156,7 +156,7 @@ def test_whatever_is_new_makes_another_plan(judged, what):
 
 
 @pytest.mark.parametrize("what", ["gguf", "store", "record"])
-def test_a_result_that_is_gone_is_made_again(judged, what):
+def test_a_missing_result_is_made_again(judged, what):
     settings, outcome = judged
     if what == "gguf":
         (settings.home / "model.gguf").unlink()
@@ -181,7 +181,7 @@ def test_a_later_outcome_takes_the_place_of_the_earlier(judged):
     assert finished(settings).verdict == "promote"
 
 
-def test_without_inputs_it_says_what_is_missing(home):
+def test_without_inputs_the_error_names_what_is_missing(home):
     (home / "trades.csv").unlink()
     with pytest.raises(InputError, match="no trades"):
         finished(settings_of(home))

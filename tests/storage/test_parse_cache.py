@@ -55,12 +55,12 @@ def test_other_code_does_not():
     assert not any((PACKAGE / "gateway").is_relative_to(PACKAGE / parser) for parser in parsers)
 
 
-def test_pruning_does_not_mind_entries_that_another_run_deletes(tmp_path, monkeypatch):
+def test_pruning_ignores_entries_that_another_run_deletes(tmp_path, monkeypatch):
     for name in ("old.json", "gone.json", "used.json"):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (0, 0))
-    found = [*tmp_path.glob("*")]
-    monkeypatch.setattr(Path, "glob", lambda *_: iter(found))
+    paths = [*tmp_path.glob("*")]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(paths))
     (tmp_path / "gone.json").unlink()
     parse_cache.prune(tmp_path, [tmp_path / "used.parquet"])
     assert [path.name for path in tmp_path.iterdir()] == ["used.json"]

@@ -39,23 +39,28 @@ def test_is_small_and_every_candle_is_good():
     reading = candle_table.read_candles(files, COMMITTED)
     assert reading.rows_read == len(reading.table) == 12 * 1043
     assert reading.rejected == []
-    for one in candle_table.candles_by_symbol(reading.table):
-        assert one.day[0] == np.datetime64("2022-01-03")
-        assert one.day[-1] == np.datetime64("2025-12-31")
-        assert np.is_busday(one.day).all()
-        assert one.close.min() > 5
+    for candles in candle_table.candles_by_symbol(reading.table):
+        assert candles.day[0] == np.datetime64("2022-01-03")
+        assert candles.day[-1] == np.datetime64("2025-12-31")
+        assert np.is_busday(candles.day).all()
+        assert candles.close.min() > 5
 
 
 def test_predictability_is_what_the_readme_states():
-    found = market.measure_predictability(COMMITTED)
-    assert 0.50 <= found.regression <= 0.56
-    assert 0.34 <= found.majority <= 0.40
-    assert found.textbook < found.majority
-    assert min(found.shares.values()) > 0.28
+    predictability = market.measure_predictability(COMMITTED)
+    assert 0.50 <= predictability.regression <= 0.56
+    assert 0.34 <= predictability.majority <= 0.40
+    assert predictability.textbook < predictability.majority
+    assert min(predictability.shares.values()) > 0.28
     text = (COMMITTED / "README.md").read_text(encoding="utf-8")
-    for share in (found.regression, found.majority, found.textbook, *found.shares.values()):
+    for share in (
+        predictability.regression,
+        predictability.majority,
+        predictability.textbook,
+        *predictability.shares.values(),
+    ):
         assert f"{share:.1%}".replace("%", " %") in text
-    assert f"{found.rows:,} decisions" in text
+    assert f"{predictability.rows:,} decisions" in text
 
 
 def test_the_investor_trades_inside_the_candle_and_sells_only_what_is_held():
@@ -88,13 +93,15 @@ def test_the_habit_can_be_recognised():
     lines = (COMMITTED / "trades.csv").read_text(encoding="utf-8").splitlines()[1:]
     bought = [line.split(",") for line in lines if ",BUY," in line]
     rising, total, sessions, up = 0, 0, 0, 0
-    for one in candle_table.candles_by_symbol(reading.table):
-        series = situation.compute_indicators(one)
-        trends = [seen.trend if (seen := series.at(index)) else "" for index in range(len(one))]
-        sessions += len(one) - situation.WARM_UP
+    for candles in candle_table.candles_by_symbol(reading.table):
+        series = situation.compute_indicators(candles)
+        trends = [
+            point.trend if (point := series.at(index)) else "" for index in range(len(candles))
+        ]
+        sessions += len(candles) - situation.WARM_UP
         up += trends.count("UP")
         for _, when, symbol, *_ in bought:
-            if symbol == one.symbol:
+            if symbol == candles.symbol:
                 rising += trends[series.last_before(datetime.fromisoformat(when).date())] == "UP"
                 total += 1
     assert rising / total > 0.8

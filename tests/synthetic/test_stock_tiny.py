@@ -45,13 +45,15 @@ def test_the_corpus_is_these_bytes():
     assert corpus.fingerprint(stated["seed"]) == stated["corpus_sha256"]
 
 
-def test_no_document_names_what_is_the_users():
+def test_no_document_has_a_question_of_the_users_tasks():
     skills = (analyse, signal, explain, review, code)
     asked = [text for skill in skills for texts in skill.INSTRUCTIONS.values() for text in texts]
-    theirs = re.compile("|".join(re.sub(r"\\{\w+\\}", ".+", re.escape(text)) for text in asked))
+    user_questions = re.compile(
+        "|".join(re.sub(r"\\{\w+\\}", ".+", re.escape(text)) for text in asked)
+    )
     for text in corpus.documents(corpus.SEED, 0, 4000):
         assert not any(symbol in text for symbol in COMPANIES)
-        assert not any(theirs.fullmatch(line) for line in text.splitlines()), text
+        assert not any(user_questions.fullmatch(line) for line in text.splitlines()), text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -72,7 +74,7 @@ def _block_names():
     return random_situations.situation(Random(1)).lines()
 
 
-def test_situations_look_like_a_market():
+def test_situations_have_the_distribution_of_a_market():
     drawn = [random_situations.situation(Random(number)) for number in range(500)]
     assert all(
         seen.support <= seen.close <= seen.resistance and seen.band_low < seen.band_high
@@ -82,16 +84,19 @@ def test_situations_look_like_a_market():
     assert 0.05 < sum(not 30 <= seen.rsi14 <= 70 for seen in drawn) / 500 < 0.5
 
 
-def test_labelled_answers_parse_and_their_words_say_nothing():
+def test_labelled_answers_parse_and_their_trend_is_random():
     chance = Random(5)
     labels = ("trend", "recommendation", "confidence", "risks", "levels")
     situations = (random_situations.situation(chance) for _ in range(3000))
-    given = [(seen, dialogue.random_answer(seen, labels, chance, "en")) for seen in situations]
-    assert all(parse_answer(answer.text()) == answer for _, answer in given)
-    said = [(seen, answer) for seen, answer in given if answer.trend]
-    assert sum(seen.trend == answer.trend for seen, answer in said) / len(said) == pytest.approx(
-        1 / 3, abs=0.07
-    )
+    pairs = [
+        (situation, dialogue.random_answer(situation, labels, chance, "en"))
+        for situation in situations
+    ]
+    assert all(parse_answer(answer.text()) == answer for _, answer in pairs)
+    with_trend = [(situation, answer) for situation, answer in pairs if answer.trend]
+    assert sum(situation.trend == answer.trend for situation, answer in with_trend) / len(
+        with_trend
+    ) == pytest.approx(1 / 3, abs=0.07)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -111,21 +111,21 @@ def test_dates_of_every_form_come_back(seconds, form):
     moment = moment.replace(second=0 if "%S" not in form else moment.second)
     if "%H" not in form:
         moment = moment.replace(hour=0, minute=0)
-    found = read_dates(pa.array([moment.strftime(form)]), "DMY")
-    assert found.instant[0] == np.datetime64(moment.replace(tzinfo=None))
-    assert found.timed[0] == ("%H" in form)
+    parsed = read_dates(pa.array([moment.strftime(form)]), "DMY")
+    assert parsed.instant[0] == np.datetime64(moment.replace(tzinfo=None))
+    assert parsed.timed[0] == ("%H" in form)
 
 
 def test_an_hour_that_exists_twice_is_the_first_and_one_that_does_not_exist_moves_on():
     texts = pa.array(["2024-11-03 01:30", "2024-03-10 02:30", "2024-07-01 09:30 EDT", "2024-07-01"])
-    found = read_dates(texts, "", "America/New_York")
+    parsed = read_dates(texts, "", "America/New_York")
     utc = [
         datetime(2024, 11, 3, 5, 30, tzinfo=UTC),
         datetime(2024, 3, 10, 7, tzinfo=UTC),
         datetime(2024, 7, 1, 13, 30, tzinfo=UTC),
     ]
-    assert [one.astype(datetime).replace(tzinfo=UTC) for one in found.instant[:3]] == utc
-    assert (found.instant[3], bool(found.timed[3])) == (np.datetime64("2024-07-01"), False)
+    assert [instant.astype(datetime).replace(tzinfo=UTC) for instant in parsed.instant[:3]] == utc
+    assert (parsed.instant[3], bool(parsed.timed[3])) == (np.datetime64("2024-07-01"), False)
 
 
 @pytest.mark.parametrize(

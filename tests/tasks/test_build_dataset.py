@@ -168,7 +168,7 @@ def test_a_frozen_correction_about_a_drawn_row_takes_its_place(built, rows, tmp_
     }
 
 
-def test_too_short_a_history_says_what_is_missing(tmp_path):
+def test_the_error_for_too_short_a_history_names_what_is_missing(tmp_path):
     settings = home_with_sample(tmp_path).model_copy(update={"holdout_from": date(2025, 12, 30)})
     with pytest.raises(InputError, match="in the holdout that begins on 2025-12-30"):
         build_dataset.fn(settings, collect.fn(settings))

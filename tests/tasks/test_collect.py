@@ -57,7 +57,7 @@ def contents(history: History) -> dict[str, bytes]:
     }
 
 
-def test_every_row_is_kept_set_aside_or_counted(home):
+def test_every_row_is_stored_set_aside_or_counted(home):
     history = collect.fn(settings_of(home))
     assert history.rows_read == {"trades": 4, "candles": 10, "feedback": 0}
     assert history.rows_kept == {"trades": 2, "candles": 10, "feedback": 0}
@@ -185,7 +185,7 @@ def test_the_salt_is_made_once_for_the_owner_alone(home):
         ),
     ],
 )
-def test_what_stops_everything_says_where_and_what_to_do(home, break_it, message):
+def test_fatal_errors_name_the_place_and_the_remedy(home, break_it, message):
     break_it(home)
     with pytest.raises(InputError, match=message):
         collect.fn(settings_of(home))

@@ -97,10 +97,10 @@ def made(tmp_path):
     ]
     write_rows(rows, tmp_path / "holdout.jsonl")
 
-    def make(number, says=ROW.output, verdict="promote", champion=None):
+    def make(number, answer=ROW.output, verdict="promote", champion=None):
         folder = tmp_path / f"candidate{number}"
         folder.mkdir(exist_ok=True)
-        gguf = write_parrot(folder / "stock-llm.gguf", says, name=f"number {number}")
+        gguf = write_parrot(folder / "stock-llm.gguf", answer, name=f"number {number}")
         return (
             artifact(Dataset, holdout=tmp_path / "holdout.jsonl"),
             artifact(Candidate, folder=folder, gguf=gguf, gguf_sha256=file_sha256(gguf)),
@@ -190,27 +190,27 @@ NONSENSE = "Buy! To the moon."
 
 
 @pytest.mark.parametrize(
-    ("says", "fault"),
+    ("answer", "fault"),
     [
         (NONSENSE, "the answer is not in the format"),
         (UNGROUNDED, "numbers of the answer are not in the question"),
     ],
 )
-def test_a_failed_smoke_prompt_leaves_latest_and_champion(settings, made, registry, says, fault):
+def test_a_failed_smoke_prompt_leaves_latest_and_champion(settings, made, registry, answer, fault):
     assert ROW.output != UNGROUNDED
     publish(settings, made(1))
     before = latest(settings)
     with pytest.raises(PublishError) as error:
-        publish(settings, made(2, says=says, champion=1))
+        publish(settings, made(2, answer=answer, champion=1))
     assert str(error.value).startswith("stock-llm:v2 failed the smoke prompt (")
     assert fault in str(error.value)
-    assert says.splitlines()[0] in str(error.value)
+    assert answer.splitlines()[0] in str(error.value)
     assert (latest(settings), registry.champion(settings).number) == (before, 1)
     assert "stock-llm:v2" in store_of(settings).list_models()
 
 
 def test_a_rejected_version_may_fail_the_smoke_prompt(settings, made):
-    release = publish(settings, made(1, says=NONSENSE, verdict="reject"))
+    release = publish(settings, made(1, answer=NONSENSE, verdict="reject"))
     assert release.reasons == [
         "smoke prompt: the answer is not in the format",
         "the verdict is 'reject': stock-llm:latest stays",
@@ -275,7 +275,7 @@ def killed_in(work, monkeypatch, owner, name, number):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-def test_killed_anywhere_and_run_again(settings, made, registry, monkeypatch):
+def test_a_kill_at_any_step_is_repaired_by_the_next_run(settings, made, registry, monkeypatch):
     """Die at each rename (weights, manifest, Modelfile, latest, record) and before each of the two moves; then run again."""
     publish(settings, made(1))
     before = latest(settings)
@@ -305,7 +305,7 @@ def test_the_next_publication_makes_latest_follow_the_alias(settings, made, regi
     assert latest(settings) == store_of(settings).digest("stock-llm:v2")
 
 
-def test_a_champion_that_came_up_meanwhile_is_not_overthrown(settings, made, registry):
+def test_a_champion_that_was_promoted_meanwhile_is_not_replaced(settings, made, registry):
     publish(settings, made(1))
     publish(settings, made(2, champion=1))
     release = publish(settings, made(3, champion=1))

@@ -85,7 +85,7 @@ def test_the_dequantized_base_is_what_training_saw(trained):
     assert here == pytest.approx(there, rel=1e-3)
 
 
-def test_a_prompt_that_differs_or_does_not_fit_stops_everything(trained):
+def test_a_prompt_that_differs_or_does_not_fit_stops_quantize(trained):
     made = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
     tokens = quantize._tokenizer(trained.settings.path("models/tiny"))
     with LlamaModel(made.gguf, threads=1, context=1024) as model:
@@ -106,20 +106,20 @@ def test_a_prompt_that_differs_or_does_not_fit_stops_everything(trained):
         ({"merged": 1.0, "f16": float("nan"), "quantized": 1.0}, "f16"),
     ],
 )
-def test_a_step_that_loses_too_much_stops_everything(losses, step):
+def test_a_step_that_loses_too_much_stops_quantize(losses, step):
     with pytest.raises(ParityError, match=f"the {step} file loses"):
         quantize.check_losses(losses)
     quantize.check_losses({"merged": 1.0, "f16": 1.0, "quantized": 1.1})
 
 
-def test_a_disk_without_room_is_said_beforehand(trained, monkeypatch):
+def test_a_full_disk_is_reported_beforehand(trained, monkeypatch):
     profile = load_profile(trained.settings.home, trained.settings.profile)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(StockLLMError, match="Free some space and run again"):
         quantize._need_room(profile, trained.settings.path("models/tiny"), trained.settings.home)
 
 
-def test_what_lies_on_the_disk_is_never_more_than_what_was_asked_for(trained, monkeypatch):
+def test_no_more_disk_is_used_than_was_reserved(trained, monkeypatch):
     """The files are measured where all of them are there: when the quantized one has just been checked."""
     profile = load_profile(trained.settings.home, trained.settings.profile)
     seen = []

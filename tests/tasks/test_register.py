@@ -32,7 +32,7 @@ def models(client):
     return client.search_logged_models([client.get_experiment_by_name(EXPERIMENT).experiment_id])
 
 
-def test_a_version_leads_to_all_that_made_it(settings, client):
+def test_a_version_links_all_its_inputs(settings, client):
     given = line(settings.home)
     version = register.fn(settings, **vars(given))
     assert (version.number, version.digest) == (1, "one")
@@ -59,11 +59,11 @@ def test_a_version_leads_to_all_that_made_it(settings, client):
         "scorecard": "scorecard-one-promote", "holdout": "h",
     }  # fmt: skip
     assert tags["library.torch"] and tags["library.llama-cpp-python"]
-    logged = {found.tags[0].value: found.dataset for found in run.inputs.dataset_inputs}
-    assert {context: one.digest for context, one in logged.items()} == {
+    logged = {used.tags[0].value: used.dataset for used in run.inputs.dataset_inputs}
+    assert {context: used.digest for context, used in logged.items()} == {
         "training": "dataset-one", "evaluation": "h", "evaluation of corrections": "dataset-one",
     }  # fmt: skip
-    assert [json.loads(one.profile)["num_rows"] for one in logged.values()] == [10, 2, 0]
+    assert [json.loads(used.profile)["num_rows"] for used in logged.values()] == [10, 2, 0]
 
     names = {item.path: item.file_size for item in client.list_artifacts(version.run_id)}
     assert set(names) == {"holdout.md", "holdout.png", "dataset.md", "feedback_ids.txt"}
@@ -91,7 +91,7 @@ def test_a_version_leads_to_all_that_made_it(settings, client):
     )
 
 
-def test_twice_is_once(settings, client):
+def test_registering_twice_makes_one_version(settings, client):
     given = line(settings.home)
     assert register.fn(settings, **vars(given)) == register.fn(settings, **vars(given))
     assert len(runs(client)) == len(models(client)) == len(registry.versions(settings)) == 1
@@ -119,10 +119,10 @@ def test_killed_at_any_step_it_goes_on_and_ends_in_one_version(settings, client,
             register.fn(settings, **vars(given))
         version = register.fn(settings, **vars(given))
         assert version.number == number
-        assert [one.candidate for one in registry.versions(settings)].count(step) == 1
-        mine = [run for run in runs(client) if run.data.tags["candidate"] == step]
-        assert [run.info.status for run in mine] == ["FINISHED"]
-        assert mine[0].data.metrics["training/tokens"] == 900
+        assert [registered.candidate for registered in registry.versions(settings)].count(step) == 1
+        finished = [run for run in runs(client) if run.data.tags["candidate"] == step]
+        assert [run.info.status for run in finished] == ["FINISHED"]
+        assert finished[0].data.metrics["training/tokens"] == 900
         assert len(client.list_artifacts(version.run_id)) == 4
         assert [model.status for model in models(client) if model.tags["candidate"] == step] == [
             LoggedModelStatus.READY

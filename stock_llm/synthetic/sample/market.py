@@ -220,9 +220,9 @@ def measure_predictability(folder: Path) -> Predictability:
     )
 
 
-def _decisions(one: Candles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _decisions(candles: Candles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per session: the four features, the outcome in hindsight ("" where not over yet), RSI14."""
-    series = situation.compute_indicators(one)
+    series = situation.compute_indicators(candles)
     score = decision_point.outcomes(series)
     outcome = np.where(
         score > decision_point.THRESHOLD,
@@ -230,9 +230,9 @@ def _decisions(one: Candles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         np.where(score < -decision_point.THRESHOLD, "SELL", "HOLD"),
     )
     features = (
-        one.close / series.sma50 - 1,
+        candles.close / series.sma50 - 1,
         series.sma20 / series.sma50 - 1,
         series.rsi14,
-        (series.macd - series.macd_signal) / one.close,
+        (series.macd - series.macd_signal) / candles.close,
     )
     return np.stack(features, axis=1), np.where(np.isnan(score), "", outcome), series.rsi14
