@@ -1,8 +1,7 @@
 """A second checker of sentences about a situation, written from the sentences' meaning alone.
 
-It shares no code with `stock_llm/skills/`, so that both can be compared (`benchmarks/checker_agreement.py`). A sentence is
-false if it states a wrong number, side, distance, zone or trend of a named quantity. After "if" or "when" only numbers are
-checked. Numbers may be rounded to fewer digits than are known.
+It shares no code with `stock_llm/skills/`, so that both can be compared: `benchmarks/checker_agreement.py`. False is what states
+a wrong number, side, distance, zone or trend; rounding is right. After "if" or "when" only numbers are checked.
 """
 
 import re
@@ -14,18 +13,18 @@ from stock_llm.market.situation import Situation
 NAMES = {
     "band_high": r"(?:upper|higher) (?:bollinger )?band|(?:แถบ|ขอบ|กรอบ)บน",
     "band_low": r"lower (?:bollinger )?band|(?:แถบ|ขอบ|กรอบ)ล่าง",
-    "sma20": r"sma\s?20\b|(?:middle|mid) (?:bollinger )?band|แถบกลาง",
-    "sma50": r"sma\s?50\b",
+    "sma20": r"sma[\s-]?20\b|(?:middle|mid) (?:bollinger )?band|แถบกลาง",
+    "sma50": r"sma[\s-]?50\b",
     "bands": r"(?:bollinger )?bands?\b|(?:แถบ|กรอบ)(?:ราคา|โบลลินเจอร์)?",
-    "rsi14": r"rsi(?:\s?\(?14\)?(?![\d.]*\d))?",
+    "rsi14": r"rsi(?:[\s-]?\(?14\)?(?![\d.]*\d)|(?!-?\d))",
     "macd_signal": r"(?:macd )?signal(?: line)?(?: of (?:the )?macd)?|(?:เส้น)?สัญญาณ(?!ซื้อ|ขาย)(?:\s?ของ\s?macd)?",
     "macd": r"macd(?: line)?",
-    "atr14": r"atr(?:\s?\(?14\)?(?![\d.]*\d))?",
+    "atr14": r"atr(?:[\s-]?\(?14\)?(?![\d.]*\d)|(?!-?\d))",
+    "unknown": r"(?:sma|rsi|atr)-?\d+",
     "volume": r"(?:trading )?volume|(?:ปริมาณ|วอลุ่ม)(?:การ)?(?:ซื้อขาย)?",
     "support": r"support|แนวรับ",
     "resistance": r"resistance|แนวต้าน",
     "stop": r"stop(?:[ -]?loss)?|(?:จุด)?ตัดขาดทุน",
-    "cost": r"(?:average )?cost|ต้นทุน(?:เฉลี่ย)?",
     "average": r"(?<!moving )average|ค่าเฉลี่ย(?!เคลื่อนที่)",
     "close": r"\b(?:close|closing price|price|last price)\b(?! to\b)|ราคา(?:ปิด|ล่าสุด)?",
 }
@@ -40,7 +39,7 @@ ZONES = {
     "oversold": r"oversold|ขายมาก(?:เกินไป|เกิน)?",
     "neutral": r"neutral|เป็นกลาง",
 }
-NUMBER = r"(?<![A-Za-z\d.,])(?:(?<![\d%])[+\-−])?\d(?:[\d.,]*\d)?(?!\d*[-\s]?(?:day|session|วัน))"
+NUMBER = r"(?<![A-Za-z\d.,])(?:(?<![\d%])[+\-−])?\.?\d(?:[\d.,]*\d)?(?!\d*[-\s]?(?:day|session|วัน))"
 UNIT = r"\s?(?:(?P<share>%\s?(?:of|ของ))|(?P<percent>%|percent|เปอร์เซ็นต์)|(?P<times>x\b|×|times|เท่า))"  # fmt: skip
 KINDS = {key: kind for kind, keys in {"zone": ZONES, "name": NAMES, "relation": RELATIONS}.items() for key in keys}  # fmt: skip
 TOKEN = re.compile(
@@ -51,11 +50,8 @@ TOKEN = re.compile(
 CONDITION = re.compile(r"\b(if|when|once|unless|until)\b|\ba close (above|below)|หาก|ถ้า|เมื่อ(?!เทียบ)|จนกว่า|$", re.I)  # fmt: skip
 NOT = re.compile(r"(?:\bnot|n't|ไม่(?:ได้)?(?:อยู่)?)\s*(?:in |at |yet )?$", re.I)
 AND = re.compile(r"\band\b|และ|กับ", re.I)
-TREND = re.compile(
-    r"(?:\btrend|แนวโน้ม)(?:\s|:|is\b|เป็น|ของราคา)*(up|down|sideways|(?:ขา)?ขึ้น|(?:ขา)?ลง|ออกข้าง|ไซด์เวย์)|\b(up|down)-?trend", re.I
-)  # fmt: skip
-TRENDS = {"up": "UP", "ขึ้น": "UP", "down": "DOWN", "ลง": "DOWN"}
-PRICES = ("sma20", "sma50", "support", "resistance", "band_low", "band_high", "cost")
+TREND = re.compile(r"(?:\btrend|แนวโน้ม)(?:\s|:|is\b|เป็น|ของราคา)*(up|down|sideways|(?:ขา)?ขึ้น|(?:ขา)?ลง|ออกข้าง|ไซด์เวย์)|\b(up|down)-?trend", re.I)  # fmt: skip
+PRICES = ("sma20", "sma50", "support", "resistance", "band_low", "band_high")
 
 
 @dataclass
@@ -83,11 +79,11 @@ def _truths(sentence: str, situation: Situation) -> Iterator[bool]:
     """Whether each thing that the sentence states is true."""
     if trend := TREND.search(sentence):
         word = (trend[1] or trend[2]).lower().removeprefix("ขา")
-        yield TRENDS.get(word, "SIDEWAYS") == situation.trend
+        said = {"up": "UP", "ขึ้น": "UP", "down": "DOWN", "ลง": "DOWN"}.get(word, "SIDEWAYS")
+        yield said == situation.trend
     known = {name: [getattr(situation, name)] for name in NAMES if hasattr(situation, name)}
     known |= {"overbought": [70.0], "oversold": [30.0], "neutral": [30.0, 70.0]}
-    known |= {"bands": [situation.band_low, situation.band_high]}
-    known |= {"cost": [situation.position.cost]} if situation.position else {}
+    known |= {"bands": [situation.band_low, situation.band_high], "unknown": [float("nan")]}
     tokens = _tokens(sentence)
     known |= {each.text: [_number(each.numbers[0])] for each in tokens if each.text == "stop" and each.numbers}  # fmt: skip
     yield from _numbers(tokens, known)
@@ -122,13 +118,12 @@ def _numbers(tokens: list[Token], known: dict[str, list[float]]) -> Iterator[boo
         if then.kind == "percent" and not related and values and token.text in (*PRICES, "atr14"):
             ratio = values[0] / known["close"][0]
             gaps = [1 / ratio - 1, ratio - 1] if token.text in PRICES else [ratio]
-            signed = then.text[0] in "+-"
-            yield any(_same(then.text, 100 * (gap if signed else abs(gap))) for gap in gaps)
+            yield any(_distance(then.text, 100 * gap) for gap in gaps)
 
 
 def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]) -> Iterator[bool]:
     """Checks `A is above B`, `A is p% below B`, `A is p% of B`, `A is between B and C`, `RSI is overbought`."""
-    limit = next(CONDITION.finditer(sentence)).start()
+    limit = next(CONDITION.finditer(sentence)).start()  # behind it, sides are conditions
     rsi = known["rsi14"][0] if "rsi14" in [token.text for token in tokens] else None
     subjects: list[str] = []
     unread = 0  # tokens before this one are objects of a relation
@@ -139,8 +134,8 @@ def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]
             joined = before.kind == "name" and AND.search(sentence[before.end : token.start])
             subjects = [*subjects, token.text] if joined and index > unread else [token.text]
         elif token.kind == "zone" and rsi and token.start < limit and before.kind != "relation":
-            zone = "overbought" if rsi > 70 else "oversold" if rsi < 30 else "neutral"
-            yield (zone == token.text) == right
+            zones = {"overbought": rsi > 70, "oversold": rsi < 30, "neutral": 30 <= rsi <= 70}
+            yield zones[token.text] == right
         elif token.kind == "share" and before.kind != "relation" and after[:1]:
             unread = index + 2
             for whole in known.get(after[0].text, []):
@@ -149,9 +144,9 @@ def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]
         elif token.kind == "relation":
             objects = _objects(sentence, token, after)
             unread = index + 1 + len(objects)
-            amount, rest = before, tokens[unread : unread + 2]
-            if before.kind not in ("percent", "number"):
-                amount = rest[0] if rest and rest[-1].kind != "relation" else NOTHING
+            rest = tokens[unread : unread + 2]
+            behind = rest[0] if rest and rest[-1].kind != "relation" else NOTHING
+            amount = before if before.kind in ("percent", "number") else behind
             ranges = [known.get(each.text, [_number(each.text)] * (each.kind == "number")) for each in objects]  # fmt: skip
             if not objects and amount.kind == "percent" and "close" not in subjects:
                 ranges = [known["close"]]
@@ -162,7 +157,7 @@ def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]
 
 def _objects(sentence: str, relation: Token, after: list[Token]) -> list[Token]:
     """What a relation is to: the next name, zone or number; two that span a range or that "and" joins."""
-    things = [thing for thing in after[:2] if thing.kind in ("name", "zone", "number")]
+    things = [each for each in after[:2] if each.kind in ("name", "zone", "number")]
     if not things or things[0] is not after[0] or "," in sentence[relation.end : after[0].start]:
         return []
     joined = AND.search(sentence[after[0].end : things[-1].start]) and len(after) == 2
@@ -174,16 +169,16 @@ def _related(value: float, relation: str, ranges: list[list[float]], amount: Tok
     """Whether a value has this relation to all the ranges, at this distance if one is stated."""
     if relation == "inside":
         lowest, highest = min(map(min, ranges)), max(map(max, ranges))
-        return lowest == highest or lowest <= value <= highest
+        return sum(map(len, ranges)) == 1 or lowest <= value <= highest
     for edge in (max(each) if relation == "above" else min(each) for each in ranges):
-        gaps = [abs(value - edge)]
-        if amount.kind == "percent":
-            gaps = [100 * abs(value / edge - 1)] if edge else []
-            gaps += [100 * abs(edge / value - 1)] if value and relation == "away" else []
+        gaps = [value - edge]
+        if amount.kind == "percent" and value and edge:
+            gaps = [100 * (value / edge - 1), 100 * (edge / value - 1)][: 1 + (relation == "away")]
         stated = amount.kind in ("percent", "number")
-        right = value > edge if relation == "above" else value < edge
-        right = right or relation == "away" or (stated and value == edge)
-        if not right or (stated and not any(_same(amount.text.lstrip("+-"), gap) for gap in gaps)):
+        wrong = value <= edge if relation == "above" else value >= edge
+        if wrong and relation != "away" and not (stated and value == edge):
+            return False
+        if stated and not any(_distance(amount.text, gap) for gap in gaps):
             return False
     return True
 
@@ -191,9 +186,14 @@ def _related(value: float, relation: str, ranges: list[list[float]], amount: Tok
 def _number(text: str) -> float:
     """Not a number for digits like 93.67.1, which equals nothing."""
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text).replace("−", "-")
-    return float(text) if re.fullmatch(r"[+-]?\d+(\.\d+)?", text) else float("nan")
+    return float(text) if re.fullmatch(r"[+-]?(\d+|\d*\.\d+)", text) else float("nan")
 
 
 def _same(stated: str, value: float) -> bool:
     """Whether a stated number is the value, rounded to the digits that are stated."""
     return abs(_number(stated) - value) <= 0.5 * 10 ** -len(stated.partition(".")[2]) + 1e-9
+
+
+def _distance(stated: str, gap: float) -> bool:
+    """Whether a stated distance is the gap; one without a sign is that of either side."""
+    return _same(stated, gap if stated[0] in "+-−" else abs(gap))

@@ -1,14 +1,21 @@
 """The second checker of sentences, on examples made from what the sentences mean."""
 
+import importlib.util
+import json
+from pathlib import Path
+
 import pytest
+from factories.rows import rows_of_all_skills
 from fakes.second_checker import false_sentences
 
-from stock_llm.market.situation import Position, Situation
+from stock_llm.market.situation import Situation
+from stock_llm.skills.row import write_rows
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "checker_agreement.py"
 
 DOWN = Situation(
     symbol="ORCA", as_of="2025-03-03", close=93.67, sma20=95.10, sma50=97.80, rsi14=55.1, macd=-9.28, macd_signal=-10.10,
     atr14=2.31, band_low=90.10, band_high=99.20, volume=1.2, support=90.00, resistance=99.00,
-    position=Position(10, 95.00),
 )  # fmt: skip
 UP = Situation(
     symbol="ORCA", as_of="2025-03-03", close=0.9120, sma20=0.8500, sma50=0.8000, rsi14=75.3, macd=0.03, macd_signal=0.02,
@@ -43,8 +50,10 @@ TRUE_DOWN = [
     "Stop below support 90.00.",
     "Stop if the close is below support 90.00.",
     "A close above resistance 99.00 ends the decline.",
-    "Close 93.67 is 1.4% below the cost 95.00.",
     "Close 93.7 is about 4% below SMA50.",
+    "RSI-14 55.1 is neutral.",
+    "RSI 55.1 is neutral, and ATR (14) 2.31 is small.",
+    "Support 90.00 is -3.9% from the close.",
     "Close is close to its average.",
     "Other people may know more than this.",
     "On 2025-03-03 the news said nothing in 10 sessions.",
@@ -102,7 +111,13 @@ FALSE_DOWN = [
     "Stop 92.00 is below support 90.00.",
     "Close 93.67.1 is below SMA50.",
     "Close 93.6 is below SMA50.",
-    "Close 93.67 is 1.4% above the cost 95.00.",
+    "RSI16 55.1 is neutral.",
+    "Close 93.67 is below SMA200 97.80.",
+    "ATR14 2.31 is 2.5% of SMA50.",
+    "ATR14 2.31 is .5% of the close.",
+    "RSI14 55.1 is neutral, between 30 and 30.",
+    "Resistance 99.00 is -5.7% from the close.",
+    "Close 93.67 is 4.2 below SMA50 97.80.",
     "Trend: UP",
     "Levels: support 90.00, resistance 90.00",
     "MACD -9.28 ต่ำกว่าเส้นสัญญาณ -10.10",
@@ -168,3 +183,33 @@ def test_the_false_sentences_of_an_answer_are_told_apart():
         "MACD -9.28 is below its signal -10.10.",
         "Volume is 1.3x its average.",
     ]
+
+
+def test_the_benchmark_compares_the_newest_answers_of_the_candidate(tmp_path, monkeypatch, capsys):
+    rows = list(rows_of_all_skills(12))
+    holdout = tmp_path / "data" / "artifacts" / "dataset" / "one" / "holdout.jsonl"
+    items = tmp_path / "data" / "artifacts" / "scorecard" / "one" / "items.jsonl"
+    holdout.parent.mkdir(parents=True)
+    items.parent.mkdir(parents=True)
+    write_rows(rows, holdout)
+    answers = [
+        {"model": model, "id": row.id, "answer": row.output.replace("below", "above") if model == "challenger" else "- Close 1"}
+        for model in ("base", "challenger")
+        for row in rows
+    ]  # fmt: skip
+    items.write_text("\n".join(map(json.dumps, answers)), encoding="utf-8")
+    asked = [row for row in rows if row.skill in ("analyse", "signal")]
+    wrong = sum("below" in row.output for row in asked)
+    assert 0 < wrong < len(asked)
+
+    spec = importlib.util.spec_from_file_location("checker_agreement", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr("sys.argv", ["checker_agreement.py", str(tmp_path)])
+    module.main()
+    shown = capsys.readouterr().out
+    assert (
+        f"{len(asked)} answers; with a false sentence: first {wrong}, second {wrong}, both {wrong}"
+        in shown
+    )
+    assert f"agreement {len(asked)}/{len(asked)} = 100.0%" in shown
