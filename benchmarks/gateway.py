@@ -219,11 +219,11 @@ async def in_turns(
     """Both at a rate, in four turns each, so that what else the machine does meets both."""
     await at_rate(direct, rate, 1)
     await at_rate(through, rate, 2)
-    both = [Load([], 0, 0.0), Load([], 0, 0.0)]
+    loads = [Load([], 0, 0.0), Load([], 0, 0.0)]
     for turn in range(4):
         for which, target in sorted(enumerate((direct, through)), reverse=bool(turn % 2)):
-            both[which] += await at_rate(target, rate, seconds / 4)
-    return both[0], both[1]
+            loads[which] += await at_rate(target, rate, seconds / 4)
+    return loads[0], loads[1]
 
 
 def report(name: str, rate: float, direct: Load, through: Load) -> None:
@@ -320,9 +320,9 @@ def main() -> None:
         help="measure LiteLLM's proxy beside it, installed here",
     )
     given = arguments.parse_args()
-    backend, door = _free_port(), _free_port()
+    backend, port = _free_port(), _free_port()
     direct = Target(f"http://127.0.0.1:{backend}", "/api/chat", "mistral:7b")
-    through = Target(f"http://127.0.0.1:{door}", "/api/chat", "auto")
+    through = Target(f"http://127.0.0.1:{port}", "/api/chat", "auto")
     mock = [sys.executable, str(HERE / "mock_backends.py"), str(backend)]
     serve = [
         sys.executable,
@@ -330,7 +330,7 @@ def main() -> None:
         "from stock_llm.cli.main import main; main()",
         "serve",
         "--port",
-        str(door),
+        str(port),
     ]
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the start")
     with tempfile.TemporaryDirectory() as folder, running(mock, f"{direct.url}/api/version"):

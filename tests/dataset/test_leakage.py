@@ -173,12 +173,12 @@ def test_a_fill_that_knows_its_own_days_close(built, planted):
     fill = next(fill for fill in market.fills if fill.ref == row.source["ref"])
     series = market.series_of(row.symbol)
     place = series.last_before(fill.day + timedelta(days=1))
-    seen = series.at(place, market.held[row.symbol].before(fill.day))
+    situation = series.at(place, market.held[row.symbol].before(fill.day))
     knowing = replace(
         row,
-        as_of=seen.as_of,
-        input=seen.block(),
-        facts={"situation": vars(seen) | {"position": None}},
+        as_of=situation.as_of,
+        input=situation.block(),
+        facts={"situation": vars(situation) | {"position": None}},
     )
     with pytest.raises(LeakageError, match="know the day of their fill") as error:
         planted(train=[knowing])

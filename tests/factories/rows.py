@@ -42,22 +42,22 @@ def rows_of_all_skills(count: int, seed: int = 1) -> Iterator[Row]:
     """`count` rows, the skills in turn, one in four Thai."""
     chance = random.Random(seed)
     for number in range(count):
-        seen = situation(chance)
+        drawn = situation(chance)
         language = "th" if number % 4 == 3 else "en"
         record = DecisionPoint(
-            seen,
+            drawn,
             chance.choice(("BUY", "HOLD", "SELL")),
             "2024-01-01",
             "2024-01-10",
             {"kind": "day", "ref": str(number)},
         )
         trade = review.ClosedTrade(
-            seen, seen.close, seen.sma20 + 0.01, "2024-01-02", "2024-02-01", 30, str(number)
+            drawn, drawn.close, drawn.sma20 + 0.01, "2024-01-02", "2024-02-01", 30, str(number)
         )
         yield (
             analyse.row(record, BaseRates([]), language, number),
             signal.row(record, BaseRates([]), language, number),
-            explain.row(seen, chance.choice(list(explain.TEXTBOOK)), language, number),
+            explain.row(drawn, chance.choice(list(explain.TEXTBOOK)), language, number),
             review.row(trade, language, number),
             code.row(code.draw(str(number)), "2024-01-01", language, number),
         )[number % 5]

@@ -199,9 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
         statuses = ["parsing GGUF", "verifying conversion"]
         for layer in json.loads(manifest.read_bytes())["layers"]:
-            there = layer["digest"].replace(":", "-") in before
+            exists = layer["digest"].replace(":", "-") in before
             statuses.append(
-                f"{'using existing' if there else 'creating new'} layer {layer['digest']}"
+                f"{'using existing' if exists else 'creating new'} layer {layer['digest']}"
             )
         statuses += ["writing manifest", "success"]
         if not asked.get("stream", True):

@@ -178,12 +178,12 @@ def test_a_rejected_candidate_gives_its_feedback_back(settings, stages, store):
 def test_feedback_counts_as_taken_while_it_trains_and_is_given_back_when_that_fails(
     settings, stages, store
 ):
-    seen = []
-    stages.during = lambda: seen.append(store.unused(sample=False))
+    unused = []
+    stages.during = lambda: unused.append(store.unused(sample=False))
     stages.fails = ParityError("token 3 differs")
     with pytest.raises(ParityError):
         flows.train.train_with(settings, why="a test")
-    assert seen == [1]
+    assert unused == [1]
     assert store.unused(sample=False) == 3
     assert finished(settings) is None
     stages.fails = None

@@ -282,14 +282,14 @@ def test_postgresql(fills):
     source = DatabaseSource("warehouse", fills, query, watermark="changed")
     first = database_reader.read_query(source, _hash)
     assert first.imported.rows_kept == 25_000
-    one = min(first.imported.entries, key=lambda entry: entry.executed_at)
-    assert (one.kind, one.symbol, one.quantity, one.price) == (
+    entry = min(first.imported.entries, key=lambda entry: entry.executed_at)
+    assert (entry.kind, entry.symbol, entry.quantity, entry.price) == (
         "SELL",
         "S1",
         D("0.125"),
         D("100.25"),
     )
-    assert one.executed_at.isoformat() == "2024-01-15T14:31:00+00:00"
+    assert entry.executed_at.isoformat() == "2024-01-15T14:31:00+00:00"
     assert first.watermark.startswith("datetime:2026-12-08T16:00")
     assert database_reader.read_query(source, _hash, since=first.watermark).imported.rows_kept == 1
     with pytest.raises(InputError, match="nowhere") as caught:

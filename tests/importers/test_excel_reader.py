@@ -149,16 +149,16 @@ def test_a_row_is_named_with_its_worksheet(tmp_path):
     path = write_workbook(
         tmp_path / "etoro.xlsx", {"Account Activity": ETORO, "Dividends": dividends}
     )
-    found = engine.read_export(path, lambda account: account)
-    assert [(entry.source_file, entry.source_row, entry.isin) for entry in found.entries] == [
+    imported = engine.read_export(path, lambda account: account)
+    assert [(entry.source_file, entry.source_row, entry.isin) for entry in imported.entries] == [
         ("etoro.xlsx, Account Activity", 2, "US6541061031"),
         ("etoro.xlsx, Account Activity", 3, ""),
     ]
-    assert [(row.file, row.row, row.reason) for row in found.quarantined] == [
+    assert [(row.file, row.row, row.reason) for row in imported.quarantined] == [
         ("etoro.xlsx, Dividends", row, "the account activity has no such dividend")
         for row in (3, 4)
     ]
-    assert found.rows_read == 5 and found.file == "etoro.xlsx"
+    assert imported.rows_read == 5 and imported.file == "etoro.xlsx"
 
 
 def test_dividends_without_the_account_activity_are_events_of_their_own(tmp_path):
@@ -182,16 +182,16 @@ def test_differences_and_titles_of_a_second_worksheet_are_found_where_they_are(t
     first = [header, ["01/15/2024", "Buy", "ACME", "A", 10, 15, 0, -150]]
     second = [["Account 7 as of today"], [], header, ["01/16/2024", "Buy", "WREN", "W", 10, 15, 0, -153], ["01/17/2024", "Fly", "WREN", "W", 1, 1, 0, 1]]  # fmt: skip
     path = write_workbook(tmp_path / "two.xlsx", {"2023": first, "2024": second})
-    found = engine.read_export(path, lambda account: account)
-    assert [(off.file, off.row) for off in found.differences] == [("two.xlsx, 2024", 4)]
-    assert [(row.file, row.row) for row in found.skipped] == [("two.xlsx, 2024", 1)]
-    assert [(row.file, row.row) for row in found.quarantined] == [("two.xlsx, 2024", 5)]
-    (text,) = (finding.text for finding in difference_findings([cached(found)]))
+    imported = engine.read_export(path, lambda account: account)
+    assert [(off.file, off.row) for off in imported.differences] == [("two.xlsx, 2024", 4)]
+    assert [(row.file, row.row) for row in imported.skipped] == [("two.xlsx, 2024", 1)]
+    assert [(row.file, row.row) for row in imported.quarantined] == [("two.xlsx, 2024", 5)]
+    (text,) = (finding.text for finding in difference_findings([cached(imported)]))
     assert text.startswith("two.xlsx, 2024, row 4: the cash is -153")
 
 
-def cached(found: engine.Import) -> CachedParse:
-    return CachedParse(Path(), [], as_parse_result(found).facts, fresh=True)
+def cached(imported: engine.Import) -> CachedParse:
+    return CachedParse(Path(), [], as_parse_result(imported).facts, fresh=True)
 
 
 def test_the_name_of_the_file_does_not_matter(tmp_path):

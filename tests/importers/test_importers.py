@@ -564,15 +564,15 @@ def test_the_costs_of_an_order_go_with_its_largest_fill_whatever_the_order_of_th
         '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 4 @ 26,88 EUR",,EUR,"-107,52",EUR,"12,77",a1\n',
         '10-11-2023,17:10,10-11-2023,ACME,NL0000000001,"Koop 34 @ 26,88 EUR",,EUR,"-913,92",EUR,"926,69",a1\n',
     ]
-    both = [
+    orders = [
         sorted(
             (fill.quantity, fill.fee, fill.entry_id)
             for fill in entries(tmp_path, header + "".join(lines))
         )
         for lines in (rows, rows[::-1])
     ]
-    assert both[0] == both[1]
-    assert [fill[:2] for fill in both[0]] == [(4, 0), (34, 3)]
+    assert orders[0] == orders[1]
+    assert [fill[:2] for fill in orders[0]] == [(4, 0), (34, 3)]
 
 
 @pytest.mark.parametrize(

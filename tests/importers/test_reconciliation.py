@@ -226,8 +226,8 @@ def test_cash_in_another_currency_without_a_rate_is_reported(tmp_path):
         "Action,Time,ISIN,Ticker,Name,No. of shares,Price / share,Currency (Price / share),Total,Currency (Total),ID\n"
         "Market buy,2024-01-02 10:00:00,US0000000001,ACME,Acme,2,50.00,USD,80.00,GBP,E1\n"
     )
-    found = engine.read_export(path, lambda account: account)
-    (note,) = found.notes
-    assert found.unchecked == [2]
+    imported = engine.read_export(path, lambda account: account)
+    (note,) = imported.notes
+    assert imported.unchecked == [2]
     assert note.rule == "unchecked cash"
     assert "the cash of 1 rows is in another currency" in note.text

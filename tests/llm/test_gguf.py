@@ -58,7 +58,7 @@ def test_greedy_answers_are_the_same_tokens(base, f16):
         for row in rows_of_all_skills(3):
             text = render(messages(row.instruction, row.input))
             ids = torch.tensor([fast(text).input_ids])
-            there = model.generate(
+            generated = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=30,
@@ -66,7 +66,7 @@ def test_greedy_answers_are_the_same_tokens(base, f16):
                 pad_token_id=0,
             )
             expected = (
-                fast.decode(there[0, ids.shape[1] :], skip_special_tokens=False)
+                fast.decode(generated[0, ids.shape[1] :], skip_special_tokens=False)
                 .split("</s>")[0]
                 .strip()
             )

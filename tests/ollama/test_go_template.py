@@ -248,15 +248,16 @@ def test_random_templates_equal_real_go(real_go):
     draw = random.Random(7)
     templates = [drawn(draw) for _ in range(10_000)]
     expected = real_go(templates)
-    ours = [rendered(template) for template in templates]
+    renderings = [rendered(template) for template in templates]
     assert [
         pair
-        for pair in zip(templates, expected, ours, strict=True)
+        for pair in zip(templates, expected, renderings, strict=True)
         if pair[2] not in (pair[1], None)
     ] == []
     refused = sum(
-        mine is None and theirs is not None for mine, theirs in zip(ours, expected, strict=True)
+        rendering is None and go_rendering is not None
+        for rendering, go_rendering in zip(renderings, expected, strict=True)
     )
     assert refused < 0.1 * sum(
-        mine is not None for mine in ours
+        rendering is not None for rendering in renderings
     )  # what Go writes of records, and errors that it never reaches

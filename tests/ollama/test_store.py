@@ -146,9 +146,9 @@ def test_what_is_written_is_read_back(store, weights):
 def test_the_same_model_again_changes_nothing(store, weights):
     first = store.write_model("m:v1", weights, MODELFILE)
     manifest = store.root / "manifests/registry.ollama.ai/library/m/v1"
-    seen = manifest.stat().st_mtime_ns, manifest.stat().st_ino
+    stamp = manifest.stat().st_mtime_ns, manifest.stat().st_ino
     assert store.write_model("m:v1", weights, MODELFILE, replace=False) == first
-    assert (manifest.stat().st_mtime_ns, manifest.stat().st_ino) == seen
+    assert (manifest.stat().st_mtime_ns, manifest.stat().st_ino) == stamp
 
 
 def test_a_version_is_not_overwritten(store, weights, tmp_path):

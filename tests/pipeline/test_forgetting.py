@@ -153,11 +153,11 @@ def test_an_account_is_left_out_and_never_written(home):
 
 def test_the_next_run_is_not_nothing_new(home):
     before = run_digest(home, input_digest(home))
-    seen = {before}
+    digests = {before}
     for kind, name in (("feedback", OWN.id), ("trade", "T00007"), ("account", "SECOND-7")):
         forgetting.forget(home, kind, name)
-        seen.add(run_digest(home, input_digest(home)))
-    assert len(seen) == 4
+        digests.add(run_digest(home, input_digest(home)))
+    assert len(digests) == 4
 
 
 def test_marks_are_read_by_datasets_and_versions(home):

@@ -96,10 +96,10 @@ def test_a_hashed_id_leads_back_to_the_line_and_can_be_forgotten(built):
         for row in read_rows(dataset.train)
         if row.source["kind"] == "trade" and row.skill == "signal"
     )
-    found = provenance.find(
+    row_origins = provenance.find(
         settings.artifacts, private_folder(settings) / "history", row.id, (), hashed
     )
-    trade = next(origin for origin in found.origins if origin.what == "trade")
+    trade = next(origin for origin in row_origins.origins if origin.what == "trade")
     lines = (settings.home / "trades" / trade.file).read_text().splitlines()
     trade_id = lines[trade.rows[0] - 1].partition(",")[0]
     assert trade_id.startswith(ID) and row.source["ref"] == pseudonym(f"generic:{trade_id}", hashed)

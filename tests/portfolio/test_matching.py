@@ -58,9 +58,9 @@ def test_pairs(symbol, currency, expected):
 
 
 def test_an_isin_is_known_by_the_ticker_beside_it_elsewhere():
-    both = LedgerName("VWCE.DE", "IE00BK5BQT80", "Vanguard FTSE All-World")
-    assert meant(LedgerName("", "IE00BK5BQT80", ""), both) == "VWCE.DE"
-    assert meant(LedgerName("", "", "VANGUARD FTSE ALL WORLD"), both) == "VWCE.DE"
+    name = LedgerName("VWCE.DE", "IE00BK5BQT80", "Vanguard FTSE All-World")
+    assert meant(LedgerName("", "IE00BK5BQT80", ""), name) == "VWCE.DE"
+    assert meant(LedgerName("", "", "VANGUARD FTSE ALL WORLD"), name) == "VWCE.DE"
     assert meant(LedgerName("", "US88160R1014", "Tesla")) == "US88160R1014", (
         "candles may go by the ISIN"
     )

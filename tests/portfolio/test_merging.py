@@ -81,11 +81,11 @@ def test_the_order_of_files_changes_no_byte(tmp_path):
             {"entry_id": "generic:T2", "symbol": "OTHER"},
         ),
     ]
-    seen = set()
+    ledgers = set()
     for order in itertools.permutations(parts):
         merge_ledger(order, tmp_path / "ledger.parquet")
-        seen.add((tmp_path / "ledger.parquet").read_bytes())
-    assert len(seen) == 1
+        ledgers.add((tmp_path / "ledger.parquet").read_bytes())
+    assert len(ledgers) == 1
 
 
 def test_a_second_copy_under_another_name_leaves_the_digest(tmp_path):

@@ -77,11 +77,12 @@ def _block_names():
 def test_situations_have_the_distribution_of_a_market():
     drawn = [random_situations.situation(Random(number)) for number in range(500)]
     assert all(
-        seen.support <= seen.close <= seen.resistance and seen.band_low < seen.band_high
-        for seen in drawn
+        situation.support <= situation.close <= situation.resistance
+        and situation.band_low < situation.band_high
+        for situation in drawn
     )
-    assert {seen.trend for seen in drawn} == {"UP", "DOWN", "SIDEWAYS"}
-    assert 0.05 < sum(not 30 <= seen.rsi14 <= 70 for seen in drawn) / 500 < 0.5
+    assert {situation.trend for situation in drawn} == {"UP", "DOWN", "SIDEWAYS"}
+    assert 0.05 < sum(not 30 <= situation.rsi14 <= 70 for situation in drawn) / 500 < 0.5
 
 
 def test_labelled_answers_parse_and_their_trend_is_random():
@@ -176,15 +177,15 @@ def stock_tiny():
 
 def test_the_committed_weights_copy_numbers_and_write_both_languages(stock_tiny):
     model, tokenizer = stock_tiny
-    seen = random_situations.situation(Random("a situation of the tests"))
+    situation = random_situations.situation(Random("a situation of the tests"))
     texts = [
-        f"{seen.block()}\n\nIn words:\n- ATR14",
-        f"{seen.block()}\n\nสรุปเป็นคำพูด\n- ATR14",
+        f"{situation.block()}\n\nIn words:\n- ATR14",
+        f"{situation.block()}\n\nสรุปเป็นคำพูด\n- ATR14",
         "What is RSI?\n",
     ]
     english, thai, glossary = ability_tests.generate(model, tokenizer, texts, 40)
-    assert f"ATR14{english}".split("\n")[0] == statements.atr(seen, "en")
-    assert f"ATR14{thai}".split("\n")[0] == statements.atr(seen, "th")
+    assert f"ATR14{english}".split("\n")[0] == statements.atr(situation, "en")
+    assert f"ATR14{thai}".split("\n")[0] == statements.atr(situation, "th")
     assert "RSI" in glossary
 
 
