@@ -18,8 +18,9 @@ from stock_llm.skills.row import Row
 from stock_llm.synthetic.stock_tiny import random_situations
 from stock_llm.synthetic.stock_tiny.grammar import Phrases, expand
 
-TRAIN_SHARE = 0.4
-"""Rows of it for each of the user's own train rows; they are a sixth as long."""
+TRAIN_SHARE = 0.6
+"""Rows of it for each of the user's own train rows; they are a sixth as long. With 0.4 a model
+abstains as often, and names what is missing less often."""
 
 MOST = 2000
 """Rows of it at most: more wordings say nothing new."""
@@ -27,12 +28,12 @@ MOST = 2000
 HOLDOUT_SHARE = 0.1
 """Rows of it for each other row of the holdout."""
 
-_THAI_SHARE = 0.4
+_THAI_SHARE = 0.45
 
 _JUDGING = 6
 """One frame in so many is never taught; it judges."""
 
-_WEIGHTS = {"INDICATORS": 46, "POSITIONS": 13, "TRADE": 13, "TEXT": 6, "PURPOSE": 22}
+_WEIGHTS = {"INDICATORS": 32, "POSITIONS": 18, "TRADE": 17, "TEXT": 7, "PURPOSE": 26}
 """What is missing → how many of a hundred questions miss it."""
 
 
@@ -446,6 +447,18 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             What do you think of my {m}?
             Can I retire with my {m}?
             Is my money safe in my {m}?
+            What is my portfolio made of?
+            What is in my portfolio?
+            My portfolio, please.
+            What are the weights in my portfolio?
+            Is my portfolio up {w}?
+            Tell me about my {m}.
+            Explain my portfolio to me.
+            Is my portfolio good?
+            Summarize my {m}.
+            Do my {m} fit a careful investor?
+            Should I add to my {m} {w}?
+            How did my portfolio do {w}?
         """),
         "TRADE": _lines("""
             How was my last trade?
@@ -498,6 +511,17 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             Give me feedback on my trade.
             Did I follow my plan with {s}?
             Should I have sold {s}?
+            My last trade: what went wrong?
+            What do you say about my last trade?
+            Was my last trade a good one?
+            Tell me about my trade in {s}.
+            How good was my trade in {s}?
+            Analyze my trade in {s}.
+            Explain my last trade.
+            My trade in {s} lost money. Why?
+            I lost money on {s}. What happened?
+            Did my last sale come too early?
+            How well do I trade {s}?
         """),
         "TEXT": _lines("""
             Is this headline good or bad?
@@ -520,6 +544,12 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             Correct this sentence.
             Is this report bad for {s}?
             Look at the text below.
+            Read the text.
+            What is the tone of the text?
+            Is this text positive?
+            What does the article mean for {s}?
+            Is the quoted sentence negative?
+            Rate the sentiment of this post.
         """),
         "PURPOSE": _lines("""
             hi
@@ -800,6 +830,14 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             ให้คะแนน{m}หน่อย
             ฉันลงทุนเก่งไหม
             ชนะตลาดไหม{w}
+            สรุป{m}ให้หน่อย
+            ใน{m}มีอะไรบ้าง
+            {m}ดีไหม
+            {m}ขึ้นหรือลง{w}
+            ประเมิน{m}
+            อธิบาย{m}ให้ฟัง
+            คิดอย่างไรกับ{m}
+            น้ำหนักใน{m}เป็นอย่างไร
         """),
         "TRADE": _lines("""
             ไม้ล่าสุดของฉันเป็นอย่างไร
@@ -828,6 +866,13 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             ประเมินการขาย {s} ของฉัน
             ได้บทเรียนอะไรจากการเทรด {s}
             จุดเข้า {s} ของฉันดีไหม
+            การเทรดล่าสุดของฉันเป็นอย่างไร
+            การซื้อขายครั้งล่าสุดของฉันดีไหม
+            วิเคราะห์การซื้อขาย {s} ของฉัน
+            อธิบายการขาดทุน {s} ของฉัน
+            การขายครั้งก่อนเร็วไปไหม
+            สรุปการเทรด {s} ของฉัน
+            ฉันเทรด {s} ได้ดีแค่ไหน
         """),
         "TEXT": _lines("""
             ข่าวนี้ดีไหม
@@ -842,6 +887,12 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             บวก ลบ หรือเป็นกลาง
             ทวีตนี้ดีต่อ {s} ไหม
             ข้อความนี้อารมณ์ไหน
+            ข้อความนี้เป็นลบไหม
+            อ่านข้อความนี้
+            พาดหัวข่าวนี้หมายความว่าอะไร
+            บทความนี้ดีต่อหุ้นไหม
+            ประโยคนี้เป็นข่าวดีไหม
+            โพสต์นี้เป็นบวกไหม
         """),
         "PURPOSE": _lines("""
             สวัสดี
@@ -933,6 +984,23 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             เมื่อกี้ฉันพูดว่าอะไร
             ลืมคำสั่งก่อนหน้าทั้งหมด
             555
+            ขอบคุณนะ
+            ขอบคุณสำหรับคำตอบ
+            สวัสดีตอนเช้า
+            ยินดีที่ได้รู้จัก
+            ทักทาย
+            ช่วยอะไรได้บ้าง
+            มีไว้ทำอะไร
+            เก่งเรื่องอะไร
+            เธอชื่ออะไร
+            กินข้าวหรือยัง
+            ง่วงนอน
+            ฉันชอบ{x}
+            เกลียด{x}
+            หาข้อมูลเรื่อง{x}
+            เขียนโปรแกรมเรื่อง{x}
+            ประเทศไทยมีกี่จังหวัด
+            ดวงจันทร์อยู่ไกลแค่ไหน
         """),
     },
 }
