@@ -29,7 +29,7 @@ from stock_llm.dataset.leakage.free_text import own_words
 from stock_llm.dataset.leakage.overlap import OverlapIndex, row_identity
 from stock_llm.dataset.privacy.redaction import Redactor
 from stock_llm.dataset.sampling import PlannedRow, Sampler, split_sides
-from stock_llm.dataset.sources import general_rows, mixing, unanswerable
+from stock_llm.dataset.sources import general_questions, general_rows, mixing, unanswerable
 from stock_llm.dataset.sources.mixing import MixedRows
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.errors import InputError
@@ -140,7 +140,8 @@ def build(
         min(round(unanswerable.TRAIN_SHARE * settings.train_rows), unanswerable.MOST),
         [series.candles.symbol for series in market.series],
     )
-    judged = OverlapIndex([*holdout, *texts, *feedback.frozen])
+    also_judging = OverlapIndex([*texts, *general_questions.rows()])  # not seen by feedback yet
+    judged = OverlapIndex([*holdout, *texts, *feedback.frozen, *general_questions.rows()])
     words = _unjudged([*feedback.learnt, *mixed_in, *general, *bare], judged)
     shares = settings.feedback
     limited = limit_shares(words, feedback.preferred, shares.user_share, shares.ticker_share)
@@ -161,7 +162,6 @@ def build(
     # a frozen correction may be about such a row
     unasked = (row for row in _made(learn, plan) if not judged.asks(row))
     write_rows(tallies["train"].counting(unasked), paths["train"])
-    also_judging = OverlapIndex(texts)  # they were drawn after the feedback was sorted out
     preferable = [item for item in feedback.preferred if not repeats(item, also_judging)]
     wishes = preferences.preferences(
         preferable, preferences.OutcomeLookup(market, split.train_before)

@@ -2,7 +2,8 @@
 
 Takes a `Dataset` and a `Candidate`, returns a `Scorecard`. Every model is a quantized GGUF, asked
 through llama.cpp, greedily, with the prompt that Ollama renders for it. The skills' deterministic
-scorers mark the answers; one that does not parse is wrong.
+scorers mark the answers; one that does not parse is wrong. Beside the score stands the general
+loss, that on general questions whose answers the base knows (`sources/general_questions.py`).
 """
 
 import json
@@ -17,11 +18,12 @@ from prefect import task
 
 from stock_llm.artifacts import Candidate, Dataset, Scorecard, load_or_make
 from stock_llm.dataset.holdout_usage import HoldoutUsage
+from stock_llm.dataset.sources import general_questions
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.evaluation import gate
 from stock_llm.evaluation.gate import Interval
 from stock_llm.llm.profiles import EvaluationConfig, Profile, load_profile
-from stock_llm.pipeline import contestants, registry
+from stock_llm.pipeline import contestants, registry, report
 from stock_llm.pipeline.contestants import ModelAnswers
 from stock_llm.pipeline.registry import VersionInfo
 from stock_llm.settings import Settings
@@ -31,7 +33,7 @@ from stock_llm.skills.row import Row, read_rows
 from stock_llm.skills.statements import rsi_reading
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 5
+RECIPE = 6
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)
@@ -52,6 +54,7 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
         holdout=dataset.holdout_digest,
         corrections=file_sha256(dataset.corrections),
         champion=champion.gguf_sha256 if champion else None,
+        general=file_sha256(general_questions.FILE),
         spread=(evaluation.seed_spread, evaluation.seeds),
         recipe=RECIPE,
     )
@@ -76,15 +79,13 @@ def judge(
     holdout, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
     rows = holdout + corrections
     asked = contestants.contestants(settings, profile, candidate, champion)
-    judged = {
-        contestant.name: contestants.ask(settings, profile, contestant, rows)
-        for contestant in asked
-    }
+    judged = {one.name: contestants.ask(settings, profile, one, rows) for one in asked}
     bare = {
-        contestant.name: contestants.ask(settings, profile, contestant, abstain.frozen_rows())
-        for contestant in asked
-        if contestant.name != "base"
+        one.name: contestants.ask(settings, profile, one, abstain.frozen_rows())
+        for one in asked
+        if one.name != "base"
     }
+    losses = {one.name: contestants.general_losses(settings, profile, one) for one in asked}
     size = len(holdout)
     items = folder / "items.jsonl"
     _write_items(items, rows, list(judged.values()))
@@ -93,6 +94,10 @@ def judge(
         name: _summary(holdout, corrections, model, bare.get(name))
         for name, model in judged.items()
     }
+    known = [place for place, loss in enumerate(losses["base"]) if loss < gate.KNOWN]
+    losses = {name: [of_model[place] for place in known] for name, of_model in losses.items()}
+    for name, of_model in losses.items():
+        table[name][report.GENERAL_LOSS] = fmean(of_model) if known else None
     table |= _baselines(holdout, list(read_rows(dataset.train)))
     clusters = [f"{row.symbol or row.id} {row.as_of[:7]}" for row in holdout]
     marks = {name: [score.value for score in model.scores[:size]] for name, model in judged.items()}
@@ -113,20 +118,25 @@ def judge(
         )
         for skill in sorted({row.skill for row in holdout})
     }
+    forgotten = None
+    if known:
+        questions = [str(place) for place in known]
+        forgotten = gate.difference(losses["challenger"], losses["base"], questions, settings.seed)
     verdict = gate.judge(
         overall[f"challenger - {reference}"],
         slices,
         f"champion v{champion.number}" if champion else "the untuned base",
+        forgotten=forgotten,
     )
+    gaps = overall | slices | _both_parsed(judged, size, clusters)
+    if forgotten:
+        gaps[f"{report.GENERAL_LOSS}, challenger - base"] = forgotten
     return Scorecard(
         digest=digest,
         folder=folder,
         items=items,
         table=table,
-        differences={
-            name: asdict(gap)
-            for name, gap in (overall | slices | _both_parsed(judged, size, clusters)).items()
-        },
+        differences={name: asdict(gap) for name, gap in gaps.items()},
         verdict=verdict.word,
         reasons=[
             *verdict.reasons,

@@ -25,9 +25,20 @@ MIN_ROWS = 10
 """A slice with fewer rows is shown but cannot stop a model: its interval would mean nothing."""
 
 
+KNOWN = 2.0
+"""Loss in nats per token below which the base is taken to know the answer to a general question: a
+guess among seven. What it does not know cannot be forgotten.
+"""
+
+MAY_FORGET = 0.5
+"""Nats per token by which the loss on what the base knows may rise: a token of an answer is then
+e^-0.5 = 0.61 times as likely. Only a rise proven to be larger blocks a challenger.
+"""
+
+
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference in score points (−1 to 1) and its 95 % interval."""
+    """A mean difference, of scores (−1 to 1) or losses (nats per token), and its 95 % interval."""
 
     mean: float
     low: float
@@ -99,19 +110,31 @@ def detectable(error: float) -> float:
     return (normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(POWER)) * error
 
 
-def judge(overall: Interval, slices: Mapping[str, Interval], reference: str) -> Verdict:
-    """Decides about a challenger.
+def judge(
+    overall: Interval,
+    slices: Mapping[str, Interval],
+    reference: str,
+    forgotten: Interval | None = None,
+) -> Verdict:
+    """Decides about a challenger. Only what is proven worse blocks it: an interval beyond zero, or
+    beyond what it may forget.
 
     Args:
         overall: its difference from the reference over the whole holdout.
         slices: the same per skill.
         reference: what it was compared with, for the reasons: "champion v3" or "the untuned base".
+        forgotten: the rise of its loss above the base's on what the base knows.
     """
     worse = [
         f"{name} is worse: {gap}"
         for name, gap in slices.items()
         if gap.rows >= MIN_ROWS and gap.high < 0
     ]
+    if forgotten and forgotten.low > MAY_FORGET:
+        worse.append(
+            f"it forgets: the loss on general questions rose by {forgotten} nats per token, more "
+            f"than {MAY_FORGET}"
+        )
     against = f"difference from {reference}: {overall}"
     if overall.high < 0:
         return Verdict("reject", [f"worse, {against}", *worse])

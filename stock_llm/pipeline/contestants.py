@@ -7,8 +7,10 @@ renders for it. Answers are kept in data/artifacts/answers by model and prompts,
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stock_llm.artifacts import CHECKSUMS, BaseGguf, Candidate, load_or_make
+from stock_llm.dataset.sources import general_questions
 from stock_llm.errors import InputError
 from stock_llm.llm.base import base_digest, fetch_base
 from stock_llm.llm.gguf import write_gguf
@@ -127,28 +129,65 @@ def as_published(gguf: Path) -> Callable[[list[Message]], str]:
 def ask(
     settings: Settings, profile: Profile, contestant: Contestant, rows: list[Row]
 ) -> ModelAnswers:
-    """All answers of a contestant; those of the same file to the same prompts are cached, and asked
-    for once.
-    """
+    """All answers of a contestant; the same file is asked the same prompts once."""
     prompts = [contestant.prompt(messages(row.instruction, row.input)) for row in rows]
     limit = profile.serving.num_predict
-    digest = digest_of(model=contestant.sha256, prompts=prompts, limit=limit)
-    cache = settings.artifacts / "answers" / f"{digest}.json"
-    if (cached := read_record(cache)) is None:
-        with LlamaModel(
-            contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx
-        ) as model:
-            generations = [
-                model.generate(prompt, max_tokens=limit, stop=STOP)
-                for prompt in progress(prompts, f"asking the {contestant.name}")
-            ]
+
+    def generate(model: LlamaModel) -> dict[str, Any]:
+        generations = [
+            model.generate(prompt, max_tokens=limit, stop=STOP)
+            for prompt in progress(prompts, f"asking the {contestant.name}")
+        ]
         seconds = sum(generation.seconds for generation in generations)
         tokens = sum(generation.tokens_out for generation in generations)
-        cached = {
+        return {
             "answers": [generation.text for generation in generations],
             "tokens_per_second": tokens / seconds if seconds else 0.0,
         }
-        write_record(cache, cached)
-    answers = cached["answers"]
+
+    digest = digest_of(model=contestant.sha256, prompts=prompts, limit=limit)
+    record = _once(settings, profile, contestant, digest, generate)
+    answers = record["answers"]
     scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, answers, strict=True)]
-    return ModelAnswers(contestant.name, answers, scores, cached["tokens_per_second"])
+    return ModelAnswers(contestant.name, answers, scores, record["tokens_per_second"])
+
+
+def general_losses(settings: Settings, profile: Profile, contestant: Contestant) -> list[float]:
+    """Loss on the reference answer of each general question, its end included, in nats per token.
+    The prompt is the one that Ollama renders; computed once, as answers are.
+    """
+    pairs = [
+        (contestant.prompt(messages(row.instruction)), f" {row.output}</s>")
+        for row in general_questions.rows()
+    ]
+
+    def compute(model: LlamaModel) -> dict[str, Any]:
+        losses = []
+        for text, answer in pairs:
+            prompt = model.tokenize(text)
+            # in one piece: a tokenizer may put a space before whatever a text begins with
+            loss, count = model.answer_loss(prompt, model.tokenize(text + answer)[len(prompt) :])
+            losses.append(loss / count)
+        return {"losses": losses}
+
+    digest = digest_of(model=contestant.sha256, general=pairs)
+    losses: list[float] = _once(settings, profile, contestant, digest, compute)["losses"]
+    return losses
+
+
+def _once(
+    settings: Settings,
+    profile: Profile,
+    contestant: Contestant,
+    digest: str,
+    work: Callable[[LlamaModel], dict[str, Any]],
+) -> dict[str, Any]:
+    """The record of `digest`, read from disk or made with the contestant's model."""
+    cache = settings.artifacts / "answers" / f"{digest}.json"
+    if (record := read_record(cache)) is None:
+        with LlamaModel(
+            contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx
+        ) as model:
+            record = work(model)
+        write_record(cache, record)
+    return record

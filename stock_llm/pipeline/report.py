@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Scores = dict[str, dict[str, Any]]
 
 SPEED = "tokens/s"
-"""The one column that is not a share from 0 to 1."""
+GENERAL_LOSS = "general loss"
+"""In nats per token. With the speed the one column that is no share from 0 to 1."""
 
 
 def holdout_table(table: Scores) -> str:
@@ -52,7 +53,8 @@ def markdown(run: RunRecord) -> str:
 
 {holdout_table(run.table)}
 
-Unparseable answers count as wrong. Differences of the challenger's score, 95 % intervals:
+Unparseable answers count as wrong. Differences of the challenger's score (of the general loss: nats
+per token), 95 % intervals:
 
 {differences(run.differences)}
 

@@ -80,5 +80,17 @@ def test_the_champion_stays_unless_proven_otherwise(overall, slices, word):
     assert "champion v1" in verdict.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("forgotten", "word"),
+    [
+        (Interval(0.61, 0.51, 0.71, 40, 0.14), "keep"),
+        (Interval(0.61, 0.49, 0.73, 40, 0.16), "promote"),
+        (Interval(-0.3, -0.4, -0.2, 40, 0.14), "promote"),
+    ],
+)
+def test_forgetting_stops_a_model_where_it_is_proven_to_exceed_the_margin(forgotten, word):
+    assert judge(BETTER, {}, "champion v1", forgotten=forgotten).word == word
+
+
 def test_lack_of_evidence_is_a_verdict():
     assert "not enough evidence" in judge(EVEN, {}, "champion v1").reasons[0]

@@ -13,9 +13,10 @@ from factories.profiles import write_profile
 
 from stock_llm.dataset import splits
 from stock_llm.dataset.privacy.pseudonyms import pseudonym
+from stock_llm.dataset.sources import general_questions
 from stock_llm.dataset.sources.mixing import GENERAL
 from stock_llm.errors import InputError
-from stock_llm.feedback.item import read_parquet, write_parquet
+from stock_llm.feedback.item import FeedbackItem, read_parquet, write_parquet
 from stock_llm.secrets import account_hash
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, abstain, follow, sentiment
@@ -166,6 +167,39 @@ def test_a_frozen_correction_about_a_drawn_row_takes_its_place(built, rows, tmp_
     assert (drawn.instruction, drawn.input) not in {
         (row.instruction, row.input) for row in read_rows(made.train)
     }
+
+
+def test_a_general_question_and_its_answer_are_never_trained_on(built, tmp_path):
+    """A user asks one, in other letters, and another gives the answer of one to a question of their own."""
+    settings, history, _ = built
+    first, second = general_questions.rows()[:2]
+    names = [f"user-{number}" for number in range(9) if not splits.is_frozen(f"user-{number}")]
+    asked = FeedbackItem(
+        id=names[0],
+        instruction=first.instruction.upper(),
+        response="?",
+        correction="Ask a broker, I do not know such things.",
+    )
+    said = FeedbackItem(
+        id=names[1],
+        instruction="Where do buyers wait?",
+        response="?",
+        correction=second.output,
+    )
+    other = FeedbackItem(
+        id=names[2],
+        instruction="Where do sellers wait?",
+        response="?",
+        correction="Where the price has turned down twice before.",
+    )
+    write_parquet(
+        [*read_parquet(history.feedback), asked, said, other], tmp_path / "feedback.parquet"
+    )
+    (tmp_path / "out").mkdir()
+    history = replace(history, feedback=tmp_path / "feedback.parquet")
+    made = build(settings, history, "d", tmp_path / "out")
+    learnt = {row.source["ref"] for row in read_rows(made.train)}
+    assert learnt & set(names[:3]) == {other.id}
 
 
 def test_the_error_for_too_short_a_history_names_what_is_missing(tmp_path):

@@ -16,13 +16,16 @@ from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.pipeline import contestants
 from stock_llm.settings import load_settings
-from stock_llm.skills import SKILLS
+from stock_llm.skills import SKILLS, abstain
 from stock_llm.skills.row import write_rows
 from tasks import evaluate as stage
 
 
 @pytest.fixture
-def settings(tiny_base, tmp_path):
+def settings(tiny_base, tmp_path, monkeypatch):
+    """Of the frozen questions the first two: a random model answers each at full length."""
+    bare = abstain.frozen_rows()[:2]
+    monkeypatch.setattr(abstain, "frozen_rows", lambda: bare)
     (tmp_path / "models").symlink_to(tiny_base / "models")
     return load_settings(home=tmp_path, profile="tiny", ollama_host="", threads=1)
 
@@ -168,6 +171,29 @@ def test_a_verdict_says_what_it_can_tell_from_chance(canned, settings, tmp_path)
         profile.write("seed_spread = 0.0149\nseeds = 10\n")
     said = "the training's own spread over 10 seeds is ±1.5 points"
     assert said in reasons(tmp_path / "two"), "a spread that was measured since makes a new card"
+
+
+@pytest.mark.parametrize(("rise", "verdict"), [(0.1, "promote"), (0.6, "keep")])
+def test_a_challenger_that_forgets_what_the_base_knows_is_not_promoted(
+    canned, monkeypatch, tmp_path, rise, verdict
+):
+    """Of twelve general questions the base knows ten; what becomes of the other two does not count."""
+
+    def losses(_settings, _profile, contestant):
+        worse = rise if contestant.name == "challenger" else 0.0
+        return [*(0.5 + place / 10 + worse for place in range(10)), 3.0 + 9 * worse, 8.0]
+
+    monkeypatch.setattr(contestants, "general_losses", losses)
+    card = canned(
+        tmp_path,
+        list(rows_of_all_skills(60)),
+        lambda name, rows: [row.output if name == "challenger" else "?" for row in rows],
+    )
+    assert card.verdict == verdict
+    assert card.table["base"]["general loss"] == pytest.approx(0.95)
+    assert card.table["challenger"]["general loss"] == pytest.approx(0.95 + rise)
+    assert card.differences["general loss, challenger - base"]["mean"] == pytest.approx(rise)
+    assert any("it forgets" in reason for reason in card.reasons) == (verdict == "keep")
 
 
 def test_a_worse_challenger_is_rejected(canned, tmp_path):

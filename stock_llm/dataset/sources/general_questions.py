@@ -1,0 +1,40 @@
+"""A fixed set of general questions with reference answers: what fine-tuning should not forget.
+
+Terms of charts, numbers, plain language and a little of the world, in English and Thai, none of
+them a skill's. The loss of a model on the answers is its general loss. Nothing is trained on that
+asks or says nearly the same (`tasks/build_dataset.py`).
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from stock_llm.dataset.sources.mixing import GENERAL
+from stock_llm.skills.row import Row
+
+FILE = Path(__file__).with_suffix(".jsonl")
+
+KIND = "general question"
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """The questions as rows that judge, in the order of the file."""
+    lines = FILE.read_text(encoding="utf-8").splitlines()
+    return tuple(_row(number, **json.loads(line)) for number, line in enumerate(lines, start=1))
+
+
+def _row(number: int, language: str, question: str, answer: str) -> Row:
+    return Row(
+        skill=GENERAL,
+        language=language,
+        symbol="",
+        as_of="",
+        instruction=question,
+        input="",
+        output=answer,
+        source={"kind": KIND, "ref": f"{KIND} {number}"},
+        label="TEXT",
+        label_from="",
+        label_until="",
+    )
