@@ -14,7 +14,7 @@ judged and served with the version that it was trained with.
 
 from typing import Literal, TypedDict
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2
 
 SYSTEM = "You are stock-llm, a stock analyst. Use only the numbers given."
 """Modelfile SYSTEM, and the first message of every training row."""

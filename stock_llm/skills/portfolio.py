@@ -87,6 +87,17 @@ class Portfolio:
         """Share of the value, in percent."""
         return format_ratio(sum(holding.value for holding in held), self.value)
 
+    def _extremes(self) -> tuple[str, str]:
+        """Symbol and return of the worst and of the best holding that is listed."""
+        listed = sorted(
+            self.held[:SHOWN], key=lambda holding: (holding.close / holding.cost, holding.symbol)
+        )
+        worst, best = (
+            f"{holding.symbol} {format_percent(holding.close, holding.cost)}"
+            for holding in (listed[0], listed[-1])
+        )
+        return worst, best
+
     def lines(self) -> dict[str, str]:
         """Name → the text after the colon, in the order of the block."""
         shown = {
@@ -100,7 +111,10 @@ class Portfolio:
         }
         if rest := self.held[SHOWN:]:
             shown["Others"] = self.weight(*rest)
+        worst, best = self._extremes()
         return shown | {
+            "Best": best,
+            "Worst": worst,
             "Return": self.result,
             "Largest two": self.weight(*self.held[:2]),
             "Equal holdings": f"{self.equal_holdings:.1f}",
@@ -121,32 +135,21 @@ def portfolio_of(as_of: str, held: list[PortfolioHolding]) -> Portfolio | None:
 
 def answer(portfolio: Portfolio, language: Language) -> SkillAnswer:
     """The answer to train on; every number is one of the block."""
-    largest = portfolio.held[0]
-    listed = sorted(
-        portfolio.held[:SHOWN], key=lambda holding: (holding.close / holding.cost, holding.symbol)
-    )
-    worst, best = (
-        (holding.symbol, format_percent(holding.close, holding.cost))
-        for holding in (listed[0], listed[-1])
-    )
-    weight, both, equal = (
-        portfolio.weight(largest),
-        portfolio.weight(*portfolio.held[:2]),
-        f"{portfolio.equal_holdings:.1f}",
-    )
-    gained, size = portfolio.result.startswith("+"), portfolio.result.lstrip("+-")
+    largest, shown = portfolio.held[0], portfolio.lines()
+    weight, both, equal = portfolio.weight(largest), shown["Largest two"], shown["Equal holdings"]
+    gained = portfolio.result.startswith("+")
     if language == "th":
         insights = (
             f"{largest.symbol} ใหญ่ที่สุด {weight} ของมูลค่า",
-            f"พอร์ต{'กำไร' if gained else 'ขาดทุน'} {size}",
-            f"ดีที่สุด {best[0]} {best[1]} แย่ที่สุด {worst[0]} {worst[1]}",
+            f"ผลตอบแทน {portfolio.result} พอร์ต{'กำไร' if gained else 'ขาดทุน'}",
+            f"ดีที่สุด {shown['Best']} แย่ที่สุด {shown['Worst']}",
         )
         risks: tuple[str, ...] = (f"สองตัวใหญ่สุดรวม {both} กระจายเท่ากับหุ้น {equal} ตัวเท่า ๆ กัน",)
     else:
         insights = (
             f"{largest.symbol} is the largest holding, {weight} of the value.",
-            f"The portfolio has {'gained' if gained else 'lost'} {size}.",
-            f"Best is {best[0]} {best[1]}, worst is {worst[0]} {worst[1]}.",
+            f"The return is {portfolio.result}, a {'gain' if gained else 'loss'}.",
+            f"Best is {shown['Best']}, worst is {shown['Worst']}.",
         )
         risks = (f"The largest two make up {both}; it is spread like {equal} equal holdings.",)
     return SkillAnswer(

@@ -72,14 +72,14 @@ class ClosedTrade:
 
 def answer(trade: ClosedTrade, language: Language) -> SkillAnswer:
     """The answer to train on: the trade's result in computed sentences."""
-    size = trade.result.lstrip("+-")
+    with_trend = trade.entry.close > trade.entry.sma50
     if language == "th":
-        came = f"{'กำไร' if trade.gained else 'ขาดทุน'} {size} ใน {trade.days} วัน"
-        way = "ซื้อตามแนวโน้ม" if trade.entry.close > trade.entry.sma50 else "ซื้อสวนแนวโน้ม"
+        came = f"ผลตอบแทน {trade.result} ใน {trade.days} วัน {'กำไร' if trade.gained else 'ขาดทุน'}"
+        way = "ซื้อตามแนวโน้ม" if with_trend else "ซื้อสวนแนวโน้ม"
     else:
-        came = f"The trade {'gained' if trade.gained else 'lost'} {size} in {trade.days} days."
-        side = "with" if trade.entry.close > trade.entry.sma50 else "against"
-        way = f"It was bought {side} the trend."
+        word = "gain" if trade.gained else "loss"
+        came = f"The return is {trade.result} in {trade.days} days, a {word}."
+        way = f"It was bought {'with' if with_trend else 'against'} the trend."
     return SkillAnswer(
         language=language,
         outcome="GAIN" if trade.gained else "LOSS",

@@ -26,11 +26,21 @@ def sma20(s: Situation, language: Language) -> str:
 
 
 def _distance(name: str, value: float, s: Situation, language: Language) -> str:
-    away, above = format_percent(s.close, value).lstrip("+-"), s.close > value
-    close, level = format_price(s.close), format_price(value)
+    """The block's line first, its sign included: the side then follows from a sign just read."""
+    line = f"{name} {format_price(value)} ({format_percent(s.close, value)})"
+    side, close = _side(s.close, value, language), format_price(s.close)
     if language == "th":
-        return f"ราคาปิด {close} {'สูงกว่า' if above else 'ต่ำกว่า'} {name} {level} อยู่ {away}"
-    return f"Close {close} is {away} {'above' if above else 'below'} {name} {level}."
+        return f"{line}: ราคาปิด {close} {side} {name}"
+    return f"{line}: the close {close} is {side} {name}."
+
+
+def _side(value: float, other: float, language: Language) -> str:
+    place = (value > other) - (value < other)
+    words: dict[Language, tuple[str, str, str]] = {
+        "en": ("at", "above", "below"),
+        "th": ("เท่ากับ", "สูงกว่า", "ต่ำกว่า"),
+    }
+    return words[language][place]
 
 
 def rsi(s: Situation, language: Language) -> str:
@@ -50,10 +60,12 @@ def rsi(s: Situation, language: Language) -> str:
 
 
 def macd(s: Situation, language: Language) -> str:
-    above = s.macd > s.macd_signal
-    if language == "th":
-        return f"MACD {s.macd:.2f} {'สูงกว่า' if above else 'ต่ำกว่า'}เส้นสัญญาณ {s.macd_signal:.2f}"
-    return f"MACD {s.macd:.2f} is {'above' if above else 'below'} its signal {s.macd_signal:.2f}."
+    line, side = f"MACD {s.lines()['MACD']}", _side(s.macd, s.macd_signal, language)
+    return (
+        f"{line}: MACD {side}เส้นสัญญาณ"
+        if language == "th"
+        else f"{line}: MACD is {side} its signal."
+    )
 
 
 def bands(s: Situation, language: Language) -> str:

@@ -139,7 +139,7 @@ def test_every_changed_sentence_about_a_portfolio_costs(held, language):
     row = portfolio.row(portfolio.portfolio_of("2025-03-14", held), language, 0)
     assert portfolio.score(row, row.output).value == 1.0
     said = parse_answer(row.output)
-    moved = {"gained": "lost", "lost": "gained", "กำไร": "ขาดทุน", "ขาดทุน": "กำไร"}
+    moved = {"gain": "loss", "loss": "gain", "กำไร": "ขาดทุน", "ขาดทุน": "กำไร"}
     word = next(word for word in moved if word in said.insights[1])
     best = said.insights[2]
     swapped = best.translate(str.maketrans("+-", "-+"))
@@ -163,7 +163,7 @@ def test_a_return_is_not_found_inside_another_number():
     ]
     row = portfolio.row(portfolio.portfolio_of("2025-03-14", held), "en", 0)
     assert "12.0%" in row.input
-    silent = row.output.replace("The portfolio has gained 2.0%.", "Nothing to say.")
+    silent = row.output.replace("The return is +2.0%, a gain.", "Nothing to say.")
     assert silent != row.output
     assert portfolio.score(row, silent).checks["told"] == 0.5
 

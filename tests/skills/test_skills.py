@@ -115,8 +115,8 @@ def test_a_situation_survives_the_row(situation):
         ("Trend: UP", "Trend: DOWN", "trend"),
         ("support 98.40", "support 98.50", "levels"),
         ("ATR14 2.10", "ATR14 3.10", "grounded"),
-        ("is 5.1% above SMA50", "is 5.1% below SMA50", "truth"),
-        ("MACD 0.84 is above its signal", "MACD 0.84 is below its signal", "truth"),
+        ("104.20 is above SMA50", "104.20 is below SMA50", "truth"),
+        ("MACD is above its signal", "MACD is below its signal", "truth"),
     ],
 )
 def test_each_mistake_costs_its_mark(right, wrong, check):
@@ -165,6 +165,8 @@ def test_a_portfolio_is_computed_from_its_positions():
         "WREN": "9.4%, 50.00 to 45.00 (-10.0%)",
         "AB1": "3.4%, 30.00 to 33.00 (+10.0%)",
         "Return": "+7.4%",  # on 3804 + 500 + 150
+        "Best": "AB1 +10.0%",
+        "Worst": "WREN -10.0%",
         "Largest two": "96.6%",
         "Equal holdings": "1.3",
     }
@@ -185,7 +187,7 @@ def test_a_portfolio_is_computed_from_its_positions():
         ("Outcome: GAIN", "Outcome: LOSS", "outcome"),
         ("Concentration: HIGH", "Concentration: LOW", "concentration"),
         ("ORCA is the largest", "WREN is the largest", "told"),
-        ("gained 7.4%", "gained 7.5%", "grounded"),
+        ("+7.4%, a gain", "+7.5%, a gain", "grounded"),
         ("worst is WREN -10.0%", "worst is WREN +9.6%", "truth"),
     ],
 )

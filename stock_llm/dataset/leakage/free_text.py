@@ -16,6 +16,7 @@ from stock_llm.skills import (
     SKILLS,
     analyse,
     code,
+    earlier_statements,
     explain,
     follow,
     portfolio,
@@ -104,6 +105,7 @@ def _templates() -> frozenset[str]:
         statements.sma50, statements.sma20, statements.rsi, statements.macd, statements.bands,
         statements.volume, statements.atr, statements.resistance, statements.support,
         statements.stop,
+        earlier_statements.sma50, earlier_statements.sma20, earlier_statements.macd,
     )  # fmt: skip
     sentences = {
         sentence(seen, language)
@@ -129,7 +131,7 @@ def _templates() -> frozenset[str]:
             sentences.update(
                 portfolio.answer(portfolio.Portfolio("2025-01-01", held), language).bullets
             )
-    return frozenset(map(normalised, sentences))
+    return frozenset(map(normalised, [*sentences, *earlier_statements.OTHERS]))
 
 
 def question(row: Row) -> str:

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 from stock_llm.evaluation.answers import Language
 from stock_llm.llm import prompts
 from stock_llm.market.situation import format_price
-from stock_llm.skills import SKILLS, analyse, code, explain, review, signal, statements
+from stock_llm.skills import (
+    SKILLS,
+    analyse,
+    code,
+    earlier_statements,
+    explain,
+    review,
+    signal,
+    statements,
+)
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import Row
 from stock_llm.synthetic.stock_tiny import random_situations
@@ -93,7 +102,8 @@ def _questions(chance: Random) -> Iterator[Question]:
                 (sentence.removeprefix(start).strip().rstrip("."),),
             )
         sides = [
-            fact(seen, _as_language(language)) for fact in (statements.sma20, statements.sma50)
+            fact(seen, _as_language(language))
+            for fact in (earlier_statements.sma20, earlier_statements.sma50)
         ]
         start = (
             f"Close {format_price(seen.close)}"
