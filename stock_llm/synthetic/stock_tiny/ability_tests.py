@@ -16,7 +16,6 @@ from stock_llm.skills import (
     SKILLS,
     analyse,
     code,
-    earlier_statements,
     explain,
     review,
     signal,
@@ -101,17 +100,11 @@ def _questions(chance: Random) -> Iterator[Question]:
                 block + start,
                 (sentence.removeprefix(start).strip().rstrip("."),),
             )
-        sides = [
-            fact(seen, _as_language(language))
-            for fact in (earlier_statements.sma20, earlier_statements.sma50)
-        ]
-        start = (
-            f"Close {format_price(seen.close)}"
-            if language == "en"
-            else f"ราคาปิด {format_price(seen.close)}"
-        )
-        rights = tuple(sentence.removeprefix(start).strip().rstrip(".") for sentence in sides)
-        yield Question(f"block close and average {language}", block + start, rights)
+        for name, fact in (("average", statements.sma50), ("macd", statements.macd)):
+            sentence = fact(seen, _as_language(language))
+            start, _, end = sentence.partition(" (")
+            right = f"({end}".rstrip(".")
+            yield Question(f"side of {name} {language}", block + start, (right,))
     yield Question("copy symbol", f"Repeat: {seen.symbol}\n", (seen.symbol,))
     yield Question(
         "copy price",

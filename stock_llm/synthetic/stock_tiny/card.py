@@ -1,26 +1,31 @@
 """Writes the model card of stock-tiny: what it is, how it was trained, what was measured."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stock_llm.synthetic.stock_tiny import corpus
 
 _KINDS = {
-    "note": "blocks of indicator values and true sentences about them",
-    "drill": "numbers: copying, comparing, percent, thresholds, dates",
-    "story": "market reports, company news, small stories",
-    "entry": "glossary of charts and markets",
-    "script": "small Python functions",
-    "chat": "questions and answers",
-    "instruct": "requests in the product's instruct format, other than the product's own",
+    "indicator_notes.note": "blocks of indicator values and true sentences about them",
+    "holding_notes.note": "tables of a portfolio or a trade and true sentences about them",
+    "arithmetic.drill": "numbers: copying, comparing, percent, thresholds, dates",
+    "prose.story": "market reports, company news, small stories",
+    "glossary.entry": "glossary of charts and markets",
+    "python_snippets.script": "small Python functions",
+    "dialogue.chat": "questions and answers",
+    "dialogue.instruct": "requests in the product's instruct format, other than the product's own",
 }
+
+
+def _name(make: Callable[..., str]) -> str:
+    return f"{make.__module__.rpartition('.')[2]}.{make.__name__}"
 
 
 def card(facts: Mapping[str, Any], samples: Mapping[str, str]) -> str:
     """README.md of the model's folder."""
     shape = facts["shape"]
     shares = "\n".join(
-        f"| {_KINDS[make.__name__]} | {share:.0%} |" for make, share in corpus.SHARES.items()
+        f"| {_KINDS[_name(make)]} | {share:.0%} |" for make, share in corpus.SHARES.items()
     )
     abilities = "\n".join(f"| {name} | {share:.0%} |" for name, share in facts["abilities"].items())
     shown = "\n\n".join(

@@ -13,6 +13,7 @@ from stock_llm.synthetic.stock_tiny import (
     arithmetic,
     dialogue,
     glossary,
+    holding_notes,
     indicator_notes,
     prose,
     python_snippets,
@@ -27,8 +28,9 @@ THAI_SHARE = 0.28
 
 SHARES: dict[Callable[[Random, Language], str], float] = {
     indicator_notes.note: 0.28,
-    arithmetic.drill: 0.22,
-    prose.story: 0.11,
+    holding_notes.note: 0.08,
+    arithmetic.drill: 0.18,
+    prose.story: 0.07,
     glossary.entry: 0.08,
     python_snippets.script: 0.08,
     dialogue.chat: 0.08,

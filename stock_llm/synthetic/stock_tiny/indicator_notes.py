@@ -10,15 +10,15 @@ from random import Random
 
 from stock_llm.evaluation.answers import Language
 from stock_llm.market.situation import Situation, format_percent, format_price, format_ratio
-from stock_llm.skills import earlier_statements, statements
+from stock_llm.skills import statements
 from stock_llm.synthetic.stock_tiny import random_situations
 from stock_llm.synthetic.stock_tiny.grammar import expand
 
 LINES = {
-    earlier_statements.sma50: "SMA50",
-    earlier_statements.sma20: "SMA20",
+    statements.sma50: "SMA50",
+    statements.sma20: "SMA20",
     statements.rsi: "RSI14",
-    earlier_statements.macd: "MACD",
+    statements.macd: "MACD",
     statements.bands: "Bands",
     statements.volume: "Volume",
     statements.atr: "ATR14",
