@@ -133,7 +133,7 @@ def ours(base: Any, examples: list[Any], home: Path, seed: int) -> Callable[[], 
     from stock_llm.llm.trainer import make_trainer
     from tasks.finetune import schedule
 
-    plan = schedule(examples, [1.0] * len(examples), profile(), seed)
+    plan = schedule(examples, [1.0] * len(examples), [""] * len(examples), profile(), seed)
     return make_trainer(base, profile(), examples, plan, home / "checkpoints", "bench", seed).train
 
 

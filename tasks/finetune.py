@@ -30,7 +30,7 @@ from stock_llm.storage.checksums import digest_of
 if TYPE_CHECKING:
     from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule
 
-RECIPE = 2
+RECIPE = 3
 """Raised whenever this file trains another adapter from the same rows."""
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
@@ -85,7 +85,8 @@ def train(
         raise InputError("there are no rows to train on", file=dataset.train)
     examples = tokenized(rows, base.tokenizer, profile.training.max_tokens, dataset.train)
     weights = [row.weight for row in rows]
-    plan = schedule(examples, weights, profile, settings.seed)
+    kinds = [f"{row.skill} {row.language}" for row in rows]
+    plan = schedule(examples, weights, kinds, profile, settings.seed)
 
     import torch
 
@@ -170,16 +171,23 @@ def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> l
 
 
 def schedule(
-    examples: list["TokenizedRow"], weights: list[float], profile: Profile, seed: int
+    examples: list["TokenizedRow"],
+    weights: list[float],
+    kinds: list[str],
+    profile: Profile,
+    seed: int,
 ) -> "TrainingSchedule":
     """Which rows are seen when: fixed by the seed before training starts, so that a resumed
     training cannot see others.
 
-    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times. The
-    rows of a step are drawn at
-    random: were they of like length, a step would hold one skill, and two skills that differ in a
-    word of the question would not be told apart. A step's rows go through the model in equal parts
-    of like length, as many as `TOKENS_AT_ONCE` asks for.
+    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times.
+    Rows of a kind are shuffled and spread evenly, so that every stretch of an epoch holds each kind
+    in its share: were a step of one skill, two skills that differ in a word of the question would
+    not be told apart. A step's rows go through the model in equal parts of like length, as many as
+    `TOKENS_AT_ONCE` asks for.
+
+    Args:
+        kinds: of each row, its skill and language.
 
     Raises:
         InputError: the weights leave no row.
@@ -194,7 +202,7 @@ def schedule(
             for index, weight in enumerate(weights)
             for _ in range(math.floor(weight) + (chance.random() < weight - math.floor(weight)))
         ]
-        chance.shuffle(seen)
+        seen = _spread(seen, kinds, chance)
         order += seen[: round(len(seen) * min(1.0, profile.training.epochs - epoch))]
     if not order:
         raise InputError("the weights of the rows leave none to train on")
@@ -216,6 +224,19 @@ def schedule(
         chance.shuffle(groups)
         sorted_order += [index for group in groups for index in group] + by_length[:short]
     return TrainingSchedule(sorted_order, rows, profile.training.accumulate * batch // rows)
+
+
+def _spread(indices: list[int], kinds: list[str], chance: random.Random) -> list[int]:
+    """The rows in random order, each kind at even distances."""
+    groups: dict[str, list[int]] = {}
+    for index in indices:
+        groups.setdefault(kinds[index], []).append(index)
+    placed = []
+    for group in groups.values():
+        chance.shuffle(group)
+        start = chance.random()
+        placed += [((start + place) / len(group), index) for place, index in enumerate(group)]
+    return [index for _, index in sorted(placed)]
 
 
 def _versions() -> dict[str, str]:

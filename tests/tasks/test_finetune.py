@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ ROWS = [
     for row in rows_of_all_skills(48)
     if row.skill != "code"
 ]
+KINDS = [f"{row.skill} {row.language}" for row in ROWS]
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_only_answers_are_learnt(home, tokenizer):
 
     profile = load_profile(home.home, home.profile)
     examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
-    plan = finetune.schedule(examples, [1.0] * len(ROWS), profile, home.seed)
+    plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, home.seed)
     trainer = make_trainer(
         load_base(profile, home.home, four_bit=True),
         profile,
@@ -183,20 +185,33 @@ def test_weights_repeat_rows_and_nothing_else_decides_the_order(home, tokenizer)
     examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
     weights = [1.0, 3.0, 0.0, 2.5] + [1.0] * (len(ROWS) - 4)
 
-    plan = finetune.schedule(examples, weights, profile, seed=7)
+    plan = finetune.schedule(examples, weights, KINDS, profile, seed=7)
     seen = Counter(plan.order)
     assert (seen[0], seen[1], seen[2]) == (20, 60, 0)
     assert 40 < seen[3] < 60
-    assert plan == finetune.schedule(examples, weights, profile, seed=7)
-    assert plan.order != finetune.schedule(examples, weights, profile, seed=8).order
+    assert plan == finetune.schedule(examples, weights, KINDS, profile, seed=7)
+    assert plan.order != finetune.schedule(examples, weights, KINDS, profile, seed=8).order
     with pytest.raises(InputError, match="none to train on"):
-        finetune.schedule(examples, [0.0] * len(ROWS), profile, seed=7)
+        finetune.schedule(examples, [0.0] * len(ROWS), KINDS, profile, seed=7)
+
+
+def test_every_stretch_of_an_epoch_holds_each_kind_in_its_share(home, tokenizer):
+    profile = load_profile(home.home, home.profile)
+    examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
+    kinds = ["common"] * (len(ROWS) - 4) + ["rare"] * 4
+    step = profile.training.batch * profile.training.accumulate
+    for seed in range(5):
+        plan = finetune.schedule(examples, [1.0] * len(ROWS), kinds, profile, seed)
+        order = plan.order[: len(ROWS) // step * step]
+        rare = [place for place, index in enumerate(order) if kinds[index] == "rare"]
+        gaps = [after - before for before, after in itertools.pairwise(rare)]
+        assert max(gaps) <= len(ROWS) // 4 + 2 * step
 
 
 def test_rows_of_like_length_stand_together_and_steps_keep_their_size(home, tokenizer):
     profile = load_profile(home.home, home.profile)
     examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
-    plan = finetune.schedule(examples, [1.0] * len(ROWS), profile, seed=7)
+    plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, seed=7)
     lengths = [len(examples[index].ids) for index in plan.order]
     groups = [lengths[start : start + plan.batch] for start in range(0, len(lengths), plan.batch)]
     assert sum(len(group) * max(group) for group in groups) < 1.15 * sum(lengths)
