@@ -18,8 +18,8 @@ from seeds import measure
 
 VARIANTS = {
     "as it is": [],
-    "learning rate × 2": ["learning_rate=4e-3"],
-    "learning rate ÷ 2": ["learning_rate=1e-3"],
+    "learning rate × 2": ["learning_rate=6e-3"],
+    "learning rate ÷ 2": ["learning_rate=1.5e-3"],
     "half the passes": ["epochs=1"],
     "twice the rows in a step": ["accumulate=2"],
     "rank 8": ["rank=8", "alpha=16"],
@@ -28,7 +28,9 @@ METRICS = ("score", "false answers", "signal accuracy", "parsed", "seconds")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("seeds", type=int, nargs="?", default=3)
     parser.add_argument("--folder", type=Path, default=Path("build/seeds"))
     given = parser.parse_args()
