@@ -12,18 +12,14 @@ import re
 import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, time
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from stock_llm.errors import InputError
-from stock_llm.importers.format_spec import Format, Header, best_format
-from stock_llm.importers.table_reader import Sheet, Workbook
+from stock_llm.importers.format_spec import Format, best_format
+from stock_llm.importers.table_reader import Record, Workbook, header_of, sheet_of
 
 _FLEX = {
     "Trades": ("Trade",),
@@ -91,18 +87,6 @@ _PASSIVE = frozenset(
 _ZONED = re.compile(r"^(?P<time>\d.*\d\d:?\d\d:?\d\d) (?P<zone>(?![AP]M$)[A-Z]{2,5})$")
 
 
-@dataclass(frozen=True)
-class _Record:
-    """A record; `wrong` says why it cannot be read, `skip` why it holds no event."""
-
-    number: int
-    values: dict[str, str]
-    raw: str
-    wrong: str = ""
-    section: str = ""
-    skip: str = ""
-
-
 def is_document(text: str) -> bool:
     """Whether a text begins like JSON or XML."""
     return text.lstrip()[:1] in ("{", "[", "<")
@@ -115,7 +99,7 @@ def identify_document(text: str, formats: Sequence[Format], path: Path) -> Forma
         InputError: it is neither JSON nor XML.
     """
     content, records = _records(text, formats, path)
-    matches = (best_format(formats, _header(group), content) for group in _by_section(records))
+    matches = (best_format(formats, header_of(group), content) for group in _by_section(records))
     return next((form for form in matches if form), None)
 
 
@@ -133,7 +117,7 @@ def read_document(text: str, formats: Sequence[Format], path: Path, name: str) -
         elif record.skip:
             workbook.skip(record.number, record.skip, record.raw)
     for group in _by_section(records):
-        header = _header(group)
+        header = header_of(group)
         form = best_format(formats, header, content)
         if form is None and not group[0].section:
             raise InputError(
@@ -145,33 +129,22 @@ def read_document(text: str, formats: Sequence[Format], path: Path, name: str) -
                     record.number, f"nothing of the section {record.section} is known", record.raw
                 )
             continue
-        columns = [
-            pa.chunked_array([[record.values.get(cell, "") for record in group]], pa.string())
-            for cell in header.cells
-        ]
-        raw = {record.number: record.raw for record in group}
-        workbook.sheets.append(
-            Sheet(form, header, columns, np.array(list(raw), np.int64), raw.__getitem__)
-        )
+        workbook.sheets.append(sheet_of(group, form))
     if not workbook.sheets:
         raise InputError("the document has no records", file=path, remedy="Export it again")
     return workbook
 
 
-def _by_section(records: Sequence[_Record]) -> list[list[_Record]]:
+def _by_section(records: Sequence[Record]) -> list[list[Record]]:
     """The records that can be read and hold events, by their section."""
-    groups: dict[str, list[_Record]] = {}
+    groups: dict[str, list[Record]] = {}
     for record in records:
         if not record.wrong and not record.skip:
             groups.setdefault(record.section, []).append(record)
     return list(groups.values())
 
 
-def _header(records: Sequence[_Record]) -> Header:
-    return Header(dict.fromkeys(name for record in records for name in record.values))
-
-
-def _records(text: str, formats: Sequence[Format], path: Path) -> tuple[str, list[_Record]]:
+def _records(text: str, formats: Sequence[Format], path: Path) -> tuple[str, list[Record]]:
     text = text.lstrip()
     if text.startswith("<"):
         return "xml", list(_flex(text, path))
@@ -182,7 +155,7 @@ def _records(text: str, formats: Sequence[Format], path: Path) -> tuple[str, lis
     return "json", list(_json(document, formats, path))
 
 
-def _json(document: Any, formats: Sequence[Format], path: Path) -> Iterator[_Record]:
+def _json(document: Any, formats: Sequence[Format], path: Path) -> Iterator[Record]:
     """The list of records at the top or one level below; of several one that a format knows, of
     these the longest."""
     lists = [document] if isinstance(document, list) else []
@@ -196,16 +169,16 @@ def _json(document: Any, formats: Sequence[Format], path: Path) -> Iterator[_Rec
     known = [
         items
         for items in lists
-        if len(lists) > 1 and best_format(formats, _header(_numbered(items)), "json")
+        if len(lists) > 1 and best_format(formats, header_of(_numbered(items)), "json")
     ]
     yield from _numbered(max(known or lists, key=len))
 
 
-def _numbered(items: Sequence[Any]) -> list[_Record]:
+def _numbered(items: Sequence[Any]) -> list[Record]:
     return [
-        _Record(number, dict(_flat(item, "")), json.dumps(item, ensure_ascii=False)[:2000])
+        Record(number, dict(_flat(item, "")), json.dumps(item, ensure_ascii=False)[:2000])
         if isinstance(item, dict)
-        else _Record(number, {}, json.dumps(item, ensure_ascii=False)[:2000], "not a record")
+        else Record(number, {}, json.dumps(item, ensure_ascii=False)[:2000], "not a record")
         for number, item in enumerate(_with_legs(items), start=1)
     ]
 
@@ -227,7 +200,7 @@ def _flat(record: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield f"{prefix}{key}", "" if value is None else str(value)
 
 
-def _flex(text: str, path: Path) -> Iterator[_Record]:
+def _flex(text: str, path: Path) -> Iterator[Record]:
     """Trades, cash and corporate actions of a Flex query, each element checked by ibflex."""
     from ibflex import parser
 
@@ -259,22 +232,22 @@ def _flex(text: str, path: Path) -> Iterator[_Record]:
                     try:
                         parsed = parser.parse_data_element(element)
                     except Exception as error:  # ibflex raises whatever its converters do
-                        yield _Record(
+                        yield Record(
                             number, {}, raw, f"not a Flex {element.tag}: {error}"[:200], section.tag
                         )
                         continue
                 if parsed is not None:
-                    yield _Record(number, dict(_attributes(parsed, zones)), raw, "", section.tag)
+                    yield Record(number, dict(_attributes(parsed, zones)), raw, "", section.tag)
 
 
-def _other(number: int, section: str, tag: str, raw: str) -> _Record:
+def _other(number: int, section: str, tag: str, raw: str) -> Record:
     """An element that is no event, or one that nothing reads: the latter may be money."""
     if section in _PASSIVE:
         reason = f"the section {section} states holdings, totals or notes, no transactions"
-        return _Record(number, {}, raw, skip=reason)
+        return Record(number, {}, raw, skip=reason)
     if section in _FLEX and tag in _REPEATED:
-        return _Record(number, {}, raw, skip=f"{section}/{tag} repeats the trades beside it")
-    return _Record(number, {}, raw, f"nothing reads {section}/{tag} of a Flex query")
+        return Record(number, {}, raw, skip=f"{section}/{tag} repeats the trades beside it")
+    return Record(number, {}, raw, f"nothing reads {section}/{tag} of a Flex query")
 
 
 def _without_zones(element: ElementTree.Element) -> dict[str, str]:

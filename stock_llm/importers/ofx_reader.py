@@ -10,15 +10,11 @@ import html
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-
 from stock_llm.errors import InputError
-from stock_llm.importers.format_spec import Format, Header, best_format
-from stock_llm.importers.table_reader import Sheet, Workbook
+from stock_llm.importers.format_spec import Format, best_format
+from stock_llm.importers.table_reader import Record, Workbook, header_of, sheet_of
 
 _STATEMENTS = ("INVSTMTRS", "STMTRS", "CCSTMTRS")
 _INSTANT = re.compile(
@@ -26,13 +22,6 @@ _INSTANT = re.compile(
 )
 _NO_TIME = ("000000", "120000")
 """Times that stand for a day without one."""
-
-
-@dataclass(frozen=True)
-class _Record:
-    number: int
-    values: dict[str, str]
-    raw: str
 
 
 def is_ofx(text: str) -> bool:
@@ -49,7 +38,7 @@ def identify_statement(text: str, formats: Sequence[Format], path: Path) -> Form
     """
     groups = _groups(text, path)
     return next(
-        (form for group in groups if (form := best_format(formats, _header(group), "ofx"))), None
+        (form for group in groups if (form := best_format(formats, header_of(group), "ofx"))), None
     )
 
 
@@ -61,27 +50,17 @@ def read_statement(text: str, formats: Sequence[Format], path: Path, name: str) 
     """
     workbook = Workbook(name)
     for group in _groups(text, path):
-        header = _header(group)
+        header = header_of(group)
         form = best_format(formats, header, "ofx")
         if form is None:
             raise InputError(
                 f"no format knows these fields: {', '.join(header.cells)[:200]}", file=path
             )
-        columns = [
-            pa.chunked_array([[record.values.get(cell, "") for record in group]], pa.string())
-            for cell in header.cells
-        ]
-        raw = {record.number: record.raw for record in group}
-        rows = np.array([record.number for record in group], np.int64)
-        workbook.sheets.append(Sheet(form, header, columns, rows, raw.__getitem__))
+        workbook.sheets.append(sheet_of(group, form))
     return workbook
 
 
-def _header(records: Sequence[_Record]) -> Header:
-    return Header(dict.fromkeys(name for record in records for name in record.values))
-
-
-def _groups(text: str, path: Path) -> list[list[_Record]]:
+def _groups(text: str, path: Path) -> list[list[Record]]:
     """Investment transactions, then those of cash."""
     records = list(_records(_root(text, path)))
     if not records:
@@ -115,7 +94,7 @@ def _root(text: str, path: Path) -> ElementTree.Element:
         ) from None
 
 
-def _records(root: ElementTree.Element) -> Iterator[_Record]:
+def _records(root: ElementTree.Element) -> Iterator[Record]:
     securities = {
         identity: security
         for info in root.iter("SECLIST")
@@ -141,7 +120,7 @@ def _records(root: ElementTree.Element) -> Iterator[_Record]:
             )
             for kind in kinds:
                 number += 1
-                yield _Record(number, {"KIND": kind, **common, **values}, raw)
+                yield Record(number, {"KIND": kind, **common, **values}, raw)
 
 
 def _transactions(statement: ElementTree.Element) -> Iterator[ElementTree.Element]:

@@ -77,6 +77,34 @@ class Sheet:
         return replace(self, header=header, columns=columns, rows=self.rows[places])
 
 
+@dataclass(frozen=True)
+class Record:
+    """A record of a document; `wrong` says why it cannot be read, `skip` why it holds no event."""
+
+    number: int
+    values: dict[str, str]
+    raw: str
+    wrong: str = ""
+    section: str = ""
+    skip: str = ""
+
+
+def header_of(records: Sequence[Record]) -> Header:
+    """Returns the names of all values, in the order in which they come."""
+    return Header(dict.fromkeys(name for record in records for name in record.values))
+
+
+def sheet_of(records: Sequence[Record], form: Format) -> Sheet:
+    """Returns records as a table; empty texts where one has no such value."""
+    header = header_of(records)
+    columns = [
+        pa.chunked_array([[record.values.get(cell, "") for record in records]], pa.string())
+        for cell in header.cells
+    ]
+    raw = {record.number: record.raw for record in records}
+    return Sheet(form, header, columns, np.array(list(raw), np.int64), raw.__getitem__)
+
+
 @dataclass
 class Workbook:
     """What a file holds: its sheets, and the rows that are not in them.

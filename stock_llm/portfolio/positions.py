@@ -125,9 +125,9 @@ def write_positions(
             pending += valuation.steps
             summary.findings += valuation.findings
             if len(pending) >= parquet.BATCH_ROWS:
-                yield _batch(pending)
+                yield parquet.records_batch(pending, STEP_SCHEMA)
                 pending = []
-        yield _batch(pending)
+        yield parquet.records_batch(pending, STEP_SCHEMA)
 
     with localcontext(prec=50):
         summary.steps = parquet.write_batches(step_batches(), STEP_SCHEMA, steps)
@@ -136,14 +136,6 @@ def write_positions(
     summary.positions = parquet.write_batches(table.to_batches(), POSITION_SCHEMA, positions)
     summary.findings += [_no_rate(code, count, inputs.base) for code, count in missing.items()]
     return summary
-
-
-def _batch(rows: list[StepRow]) -> pa.RecordBatch:
-    columns = zip(*rows, strict=True) if rows else [()] * len(STEP_SCHEMA)
-    arrays = [
-        pa.array(column, item.type) for column, item in zip(columns, STEP_SCHEMA, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=STEP_SCHEMA)
 
 
 def names_table(instrument: Mapping[Name, str]) -> pa.Table:

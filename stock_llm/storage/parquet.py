@@ -5,7 +5,7 @@ rows alone, to the byte.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +81,12 @@ def write_batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Pa
 
 def write_records(records: Iterable[tuple[object, ...]], schema: pa.Schema, path: Path) -> None:
     """Write tuples, which have the fields of `schema` in its order."""
-    rows = list(records)
+    table = pa.Table.from_batches([records_batch(list(records), schema)])
+    pq.write_table(table, path, compression="zstd")
+
+
+def records_batch(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    """Return tuples, which have the fields of `schema` in its order, as a batch."""
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     arrays = [pa.array(column, item.type) for column, item in zip(columns, schema, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
