@@ -31,6 +31,9 @@ from stock_llm.skills.row import read_rows
 
 A = TypeVar("A", History, Dataset)
 
+_PART = r":(?:in|coin|(?:fee|tax|interest)\d+)$"
+"""What the id of a further entry of a trade ends with: another asset, a charge."""
+
 
 @dataclass(frozen=True)
 class ForgetResult:
@@ -87,17 +90,20 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
 
 
 def drop_forgotten(ledger: Path, forgotten: ForgottenMarks) -> int:
-    """Takes the trades and accounts that are to be forgotten out of a ledger's file; returns how
-    many entries that were."""
+    """Takes the trades and accounts that are to be forgotten out of a ledger's file, each trade
+    with all of its entries; returns how many rows of exports that were."""
     if not forgotten:
         return 0
     table = pq.read_table(ledger)
+    trades = pa.array(sorted(forgotten.trade), pa.string())
+    of_trade = pc.replace_substring_regex(table["entry_id"], _PART, "")
     gone = pc.or_(
-        pc.is_in(table["entry_id"], pa.array(sorted(forgotten.trade), pa.string())),
+        pc.or_(pc.is_in(table["entry_id"], trades), pc.is_in(of_trade, trades)),
         pc.is_in(table["account"], pa.array(sorted(forgotten.account), pa.string())),
     )
     pq.write_table(table.filter(pc.invert(gone)), ledger, compression="zstd")
-    return int(pc.sum(gone, min_count=0).as_py())
+    rows = table.filter(gone).group_by(["source_file", "source_row"]).aggregate([])
+    return len(rows)
 
 
 def summary(done: ForgetResult, settings: Settings) -> str:

@@ -139,6 +139,27 @@ def test_a_trade_is_left_out_under_either_name(home):
     assert all(row.source["ref"] != gone for row in read_rows(rebuilt.train))
 
 
+def test_a_trade_is_forgotten_with_all_of_its_entries(home):
+    folder = home.path("mine")
+    folder.mkdir()
+    shutil.copy(home.path("data/sample/trades.csv"), folder)
+    (folder / "coins.csv").write_text(
+        "order_id,trade_id,create_time_utc,symbol,side,traded_price,traded_quantity,fee,fee_currency\n"
+        "1,C7,2024-03-01 10:00:00,ETH_BTC,BUY,0.05,2,0.001,CRO\n"
+    )
+    load = load_settings(home=home.home, trades=folder, candles=home.candles)
+    of_coins = [entry for entry in entries(load) if entry["source_format"] == "cryptocom-exchange"]
+    assert sorted(entry["entry_id"].partition(":")[2] for entry in of_coins) == [
+        "C7",
+        "C7:coin",
+        "C7:fee0",
+    ]
+    forgetting.forget(load, "trade", "C7")
+    after = collect.fn(load)
+    assert after.rows_forgotten["trades"] == 1
+    assert "cryptocom-exchange" not in {entry["source_format"] for entry in entries(load)}
+
+
 def test_an_account_is_left_out_and_never_written(home):
     registered(home)
     done = forgetting.forget(home, "account", "SECOND-7")
