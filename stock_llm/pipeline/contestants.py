@@ -4,17 +4,18 @@ Every one is a quantized GGUF, asked through llama.cpp, greedily, with the promp
 renders for it. Answers are kept in data/artifacts/answers by model and prompts, and asked for once.
 """
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from stock_llm.artifacts import CHECKSUMS, BaseGguf, Candidate, load_or_make
 from stock_llm.dataset.sources import general_questions
 from stock_llm.errors import InputError
 from stock_llm.llm.base import base_digest, fetch_base
 from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.llama_cpp import Generation, LlamaModel, useful_threads
 from stock_llm.llm.profiles import Profile
 from stock_llm.llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
 from stock_llm.llm.quantization import quantize_gguf
@@ -132,24 +133,50 @@ def ask(
     """All answers of a contestant; the same file is asked the same prompts once."""
     prompts = [contestant.prompt(messages(row.instruction, row.input)) for row in rows]
     limit = profile.serving.num_predict
-
-    def generate(model: LlamaModel) -> dict[str, Any]:
-        generations = [
-            model.generate(prompt, max_tokens=limit, stop=STOP)
-            for prompt in progress(prompts, f"asking the {contestant.name}")
-        ]
+    digest = digest_of(model=contestant.sha256, prompts=prompts, limit=limit)
+    cache = _cache(settings, digest)
+    if (record := read_record(cache)) is None:
+        generations = _generate(settings, profile, contestant, prompts)
         seconds = sum(generation.seconds for generation in generations)
         tokens = sum(generation.tokens_out for generation in generations)
-        return {
+        record = {
             "answers": [generation.text for generation in generations],
             "tokens_per_second": tokens / seconds if seconds else 0.0,
         }
-
-    digest = digest_of(model=contestant.sha256, prompts=prompts, limit=limit)
-    record = _once(settings, profile, contestant, digest, generate)
+        write_record(cache, record)
     answers = record["answers"]
     scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, answers, strict=True)]
     return ModelAnswers(contestant.name, answers, scores, record["tokens_per_second"])
+
+
+def _generate(
+    settings: Settings, profile: Profile, contestant: Contestant, prompts: list[str]
+) -> list[Generation]:
+    """The answers to the prompts. A model that cannot use all threads is loaded several times, and
+    each copy answers its share.
+    """
+    copies = settings.threads // useful_threads(contestant.gguf, settings.threads)
+    interrupted = threading.Event()
+
+    def answer(share: list[str], watched: bool) -> list[Generation]:
+        shown = progress(share, f"asking the {contestant.name}") if watched else share
+        with _loaded(settings, profile, contestant) as model:
+            return [
+                model.generate(prompt, max_tokens=profile.serving.num_predict, stop=STOP)
+                for prompt in shown
+                if not interrupted.is_set()
+            ]
+
+    with ThreadPoolExecutor(copies) as pool:
+        shares = [
+            pool.submit(answer, prompts[first::copies], first == 0) for first in range(copies)
+        ]
+        try:
+            answers = [share.result() for share in shares]
+        except BaseException:
+            interrupted.set()
+            raise
+    return [answers[place % copies][place // copies] for place in range(len(prompts))]
 
 
 def general_losses(settings: Settings, profile: Profile, contestant: Contestant) -> list[float]:
@@ -160,34 +187,25 @@ def general_losses(settings: Settings, profile: Profile, contestant: Contestant)
         (contestant.prompt(messages(row.instruction)), f" {row.output}</s>")
         for row in general_questions.rows()
     ]
-
-    def compute(model: LlamaModel) -> dict[str, Any]:
-        losses = []
-        for text, answer in pairs:
-            prompt = model.tokenize(text)
-            # in one piece: a tokenizer may put a space before whatever a text begins with
-            loss, count = model.answer_loss(prompt, model.tokenize(text + answer)[len(prompt) :])
-            losses.append(loss / count)
-        return {"losses": losses}
-
-    digest = digest_of(model=contestant.sha256, general=pairs)
-    losses: list[float] = _once(settings, profile, contestant, digest, compute)["losses"]
-    return losses
-
-
-def _once(
-    settings: Settings,
-    profile: Profile,
-    contestant: Contestant,
-    digest: str,
-    work: Callable[[LlamaModel], dict[str, Any]],
-) -> dict[str, Any]:
-    """The record of `digest`, read from disk or made with the contestant's model."""
-    cache = settings.artifacts / "answers" / f"{digest}.json"
+    cache = _cache(settings, digest_of(model=contestant.sha256, general=pairs))
     if (record := read_record(cache)) is None:
-        with LlamaModel(
-            contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx
-        ) as model:
-            record = work(model)
+        losses = []
+        with _loaded(settings, profile, contestant) as model:
+            for text, answer in pairs:
+                prompt = model.tokenize(text)
+                # in one piece: a tokenizer may put a space before whatever a text begins with
+                tokens = model.tokenize(text + answer)[len(prompt) :]
+                loss, count = model.answer_loss(prompt, tokens)
+                losses.append(loss / count)
+        record = {"losses": losses}
         write_record(cache, record)
-    return record
+    known: list[float] = record["losses"]
+    return known
+
+
+def _loaded(settings: Settings, profile: Profile, contestant: Contestant) -> LlamaModel:
+    return LlamaModel(contestant.gguf, threads=settings.threads, context=profile.serving.num_ctx)
+
+
+def _cache(settings: Settings, digest: str) -> Path:
+    return settings.artifacts / "answers" / f"{digest}.json"

@@ -1,6 +1,7 @@
 """Judging with real GGUFs of a tiny random model: the same code that judges a 7B, on answers that are all nonsense; and with
 canned answers, where the marks can be counted by hand."""
 
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +12,7 @@ from factories.rows import rows_of_all_skills
 
 from stock_llm.artifacts import Candidate, Dataset
 from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, messages, render
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.modelfile import Modelfile
@@ -107,6 +109,29 @@ def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, m
         stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf)).table
         == first.table
     )
+
+
+def test_copies_of_a_small_model_answer_what_one_answers(settings, gguf, monkeypatch):
+    """Three threads are three copies of it, each with a third of the questions."""
+    profile = stage.load_profile(settings.home, settings.profile)
+    asked = contestants.Contestant("challenger", gguf, "0", render)
+    prompts = [
+        render(messages(row.instruction, row.input))
+        for row in itertools.islice(rows_of_all_skills(9), 7)
+    ]
+    loaded = []
+    monkeypatch.setattr(
+        contestants,
+        "LlamaModel",
+        lambda *given, **how: loaded.append(how) or LlamaModel(*given, **how),
+    )
+    answers = []
+    for threads in (1, 3):
+        several = settings.model_copy(update={"threads": threads})
+        generations = contestants._generate(several, profile, asked, prompts)
+        answers.append([(generation.tokens_in, generation.text) for generation in generations])
+    assert answers[0] == answers[1] and len(set(answers[0])) > 1
+    assert len(loaded) == 1 + 3
 
 
 def answered(name, holdout, texts):

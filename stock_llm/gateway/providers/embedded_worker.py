@@ -30,11 +30,6 @@ from stock_llm.ollama.rendering import render
 _OVERHEAD = 96 * 2**20
 """Bytes that Python and llama.cpp's library need besides weights and context."""
 
-_BYTES_PER_THREAD = 64 * 2**20
-"""Bytes of weights for each thread. Threads wait for each other, spinning, at every layer: beside
-other busy processes on two cores a model of 8 MB took 17 s for an answer with two threads and 0.06
-s with one."""
-
 _MAX_TOKEN_BYTES = 256
 """More than any token of a vocabulary has: a prompt that is longer than its context times this does
 not fit."""
@@ -203,8 +198,7 @@ class _Memory:
             raise StockLLMError(f"{gguf.name} is larger than {limit}; raise embedded_megabytes")
         used = int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_DATA, (used + room + _OVERHEAD, resource.RLIM_INFINITY))
-        threads = min(self._threads, 1 + gguf.stat().st_size // _BYTES_PER_THREAD)
-        self._model = LlamaModel(gguf, threads=threads, context=context)
+        self._model = LlamaModel(gguf, threads=self._threads, context=context)
         self._key = (gguf, context)
         return self._model
 
