@@ -122,15 +122,19 @@ def judge(
     if known:
         questions = [str(place) for place in known]
         forgotten = gate.difference(losses["challenger"], losses["base"], questions, settings.seed)
+    false = _false_answers(judged["challenger"], judged[reference], clusters, settings.seed)
     verdict = gate.judge(
         overall[f"challenger - {reference}"],
         slices,
         f"champion v{champion.number}" if champion else "the untuned base",
         forgotten=forgotten,
+        false=false,
     )
     gaps = overall | slices | _both_parsed(judged, size, clusters)
     if forgotten:
         gaps[f"{report.GENERAL_LOSS}, challenger - base"] = forgotten
+    if false:
+        gaps[f"false answers, challenger - {reference}"] = false
     return Scorecard(
         digest=digest,
         folder=folder,
@@ -187,13 +191,16 @@ def _caveats(
 def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for model in judged:
-            for row, answer, score in zip(rows, model.answers, model.scores, strict=True):
+            for row, answer, score, false in zip(
+                rows, model.answers, model.scores, model.false, strict=True
+            ):
                 item = {
                     "model": model.name,
                     "id": row.id,
                     "skill": row.skill,
                     "label": row.label,
                     "answer": answer,
+                    "false": false,
                     **asdict(score),
                 }
                 stream.write(json.dumps(item, ensure_ascii=False, sort_keys=True) + "\n")
@@ -223,9 +230,11 @@ def _summary(
         for row, answer in zip(holdout, model.answers, strict=False)
         if row.skill != abstain.NAME
     ]
+    stating = [bool(false) for false in model.false[:size] if false is not None]
     return {
         "score": fmean(score.value for score in scores),
         "parsed": fmean(score.parsed for score in scores),
+        "false answers": fmean(stating) if stating else None,
         "signal accuracy": fmean(hits) if hits else None,
         "follows corrections": fmean(score.value for score in model.scores[size:])
         if corrections
@@ -264,21 +273,48 @@ def _both_parsed(
     that is not format.
     """
     gaps = {}
-    challenger = judged["challenger"].scores[:size]
+    challenger = judged["challenger"]
     for name, model in judged.items():
-        both = [
-            index
-            for index in range(size)
-            if challenger[index].parsed and model.scores[index].parsed
-        ]
+        both = _both(challenger, model, size)
         if name != "challenger" and both:
             mine, theirs = (
-                [scores[index].value for index in both] for scores in (challenger, model.scores)
+                [scores[index].value for index in both]
+                for scores in (challenger.scores, model.scores)
             )
             gaps[f"challenger - {name}, both parsed"] = gate.difference(
                 mine, theirs, [clusters[index] for index in both]
             )
     return gaps
+
+
+def _both(challenger: ModelAnswers, other: ModelAnswers, size: int) -> list[int]:
+    """The rows of the holdout that both answered in the format."""
+    return [
+        index
+        for index in range(size)
+        if challenger.scores[index].parsed and other.scores[index].parsed
+    ]
+
+
+def _false_answers(
+    challenger: ModelAnswers, other: ModelAnswers, clusters: list[str], seed: int
+) -> Interval | None:
+    """The difference in the share of answers with a false sentence, among the questions that both
+    answered in the format; None where there are none.
+
+    An answer in no format states little: a base that only babbles would be the most truthful.
+    """
+    both = [
+        index
+        for index in _both(challenger, other, len(clusters))
+        if challenger.false[index] is not None
+    ]
+    if not both:
+        return None
+    mine, theirs = (
+        [float(bool(model.false[index])) for index in both] for model in (challenger, other)
+    )
+    return gate.difference(mine, theirs, [clusters[index] for index in both], seed)
 
 
 def _only(values: Sequence[Any], rows: list[Row], skill: str) -> list[Any]:

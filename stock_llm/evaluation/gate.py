@@ -115,6 +115,7 @@ def judge(
     slices: Mapping[str, Interval],
     reference: str,
     forgotten: Interval | None = None,
+    false: Interval | None = None,
 ) -> Verdict:
     """Decides about a challenger. Only what is proven worse blocks it: an interval beyond zero, or
     beyond what it may forget.
@@ -124,6 +125,7 @@ def judge(
         slices: the same per skill.
         reference: what it was compared with, for the reasons: "champion v3" or "the untuned base".
         forgotten: the rise of its loss above the base's on what the base knows.
+        false: the difference in the share of answers with a false sentence.
     """
     worse = [
         f"{name} is worse: {gap}"
@@ -135,6 +137,8 @@ def judge(
             f"it forgets: the loss on general questions rose by {forgotten} nats per token, more "
             f"than {MAY_FORGET}"
         )
+    if false and false.rows >= MIN_ROWS and false.low > 0:
+        worse.append(f"more answers have a false sentence: {false}")
     against = f"difference from {reference}: {overall}"
     if overall.high < 0:
         return Verdict("reject", [f"worse, {against}", *worse])

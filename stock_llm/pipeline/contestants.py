@@ -33,6 +33,7 @@ from stock_llm.storage.checksums import (
     read_record,
     write_record,
 )
+from stock_llm.truth.verdicts import false_sentences
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,16 @@ class Contestant:
 
 @dataclass(frozen=True)
 class ModelAnswers:
-    """One model's answers to the same rows, in their order."""
+    """One model's answers to the same rows, in their order.
+
+    Attributes:
+        false: the false sentences of each; None where the skill's answers state nothing.
+    """
 
     name: str
     answers: list[str]
     scores: list[Score]
+    false: list[list[str] | None]
     tokens_per_second: float
 
 
@@ -146,7 +152,8 @@ def ask(
         write_record(cache, record)
     answers = record["answers"]
     scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, answers, strict=True)]
-    return ModelAnswers(contestant.name, answers, scores, record["tokens_per_second"])
+    false = [false_sentences(row, text) for row, text in zip(rows, answers, strict=True)]
+    return ModelAnswers(contestant.name, answers, scores, false, record["tokens_per_second"])
 
 
 def _generate(

@@ -4,7 +4,6 @@ and resistance."""
 from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.market.situation import Situation, format_price
 from stock_llm.skills import statements
-from stock_llm.skills.claims import find_claims
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.decision_rows import (
     brier,
@@ -14,6 +13,7 @@ from stock_llm.skills.decision_rows import (
     recommendation_row,
     situation_of,
 )
+from stock_llm.skills.decision_rows import situation_checker as checker
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "analyse"
@@ -63,7 +63,7 @@ def score(row: Row, text: str) -> Score:
     if given is None:
         return UNPARSED
     situation = situation_of(row)
-    sentences = check_sentences(given.bullets, row, lambda piece: find_claims(piece, situation))
+    sentences = check_sentences(given.bullets, row, checker(row))
     right = given.recommendation == row.label
     return mean_of(
         given.recommendation,

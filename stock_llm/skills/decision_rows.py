@@ -1,13 +1,13 @@
 """What skills share: building the row of a decision point, and checking an answer's sentences."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from stock_llm.evaluation.answers import AnswerError, Language, SkillAnswer, parse_answer
 from stock_llm.market.situation import Position, Situation
 from stock_llm.skills import statements
-from stock_llm.skills.claims import Claim
+from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import Row
 
@@ -81,6 +81,37 @@ def parse_complete(text: str, *lines: str) -> SkillAnswer | None:
 
 
 @dataclass(frozen=True)
+class Checker:
+    """What the sentences of an answer to one question are held against.
+
+    Attributes:
+        find_claims: sentence → what it claims, and whether that holds.
+        dotted: symbols that end in a full stop, which ends no sentence.
+    """
+
+    find_claims: Callable[[str], list[Claim]]
+    dotted: tuple[str, ...] = ()
+
+
+def situation_checker(row: Row) -> Checker:
+    """Holds sentences against the situation in a row's facts."""
+    situation = situation_of(row)
+    return Checker(lambda piece: find_claims(piece, situation))
+
+
+def check_claims(
+    bullets: Iterable[str], source: str, checker: Checker
+) -> Iterator[tuple[str, list[Claim]]]:
+    """Each sentence of the bullets with its claims; a line that is copied from `source` whole has
+    none."""
+    lines = f"\n{source}\n"
+    for bullet in bullets:
+        for piece in statements.pieces(bullet, checker.dotted):
+            copied = f"\n{piece.rstrip('.')}\n" in lines
+            yield piece, [] if copied else checker.find_claims(piece)
+
+
+@dataclass(frozen=True)
 class SentenceCheck:
     """How an answer's sentences were checked.
 
@@ -93,21 +124,15 @@ class SentenceCheck:
     stated: frozenset[str]
 
 
-def check_sentences(
-    bullets: Iterable[str], row: Row, claimed: Callable[[str], list[Claim]]
-) -> SentenceCheck:
-    """The sentences of an answer's bullets held against `claimed`; a line that is copied from the
-    input whole is no sentence."""
-    lines = f"\n{row.input}\n"
+def check_sentences(bullets: Iterable[str], row: Row, checker: Checker) -> SentenceCheck:
+    """The sentences of an answer's bullets, checked and counted."""
     right, count = 0, 0
     stated: set[str] = set()
-    for bullet in bullets:
-        for piece in statements.pieces(bullet):
-            count += 1
-            claims = [] if f"\n{piece.rstrip('.')}\n" in lines else claimed(piece)
-            if statements.all_claims_hold(claims):
-                right += 1
-                stated.update(claim.about for claim in claims if claim.value)
+    for _, claims in check_claims(bullets, row.input, checker):
+        count += 1
+        if statements.all_claims_hold(claims):
+            right += 1
+            stated.update(claim.about for claim in claims if claim.value)
     return SentenceCheck(right / count if count else 0.0, frozenset(stated))
 
 

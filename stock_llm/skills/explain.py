@@ -9,6 +9,7 @@ from stock_llm.market.situation import Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.decision_rows import (
+    Checker,
     check_sentences,
     facts,
     grounded,
@@ -126,25 +127,31 @@ def row(situation: Situation, indicator: str, language: Language, phrasing: int)
     )
 
 
-def score(row: Row, text: str) -> Score:
-    """Scores an answer by the textbook's reading, grounded numbers, true sentences, the indicator's
-    value stated, the language.
+def checker(row: Row) -> Checker:
+    """Holds sentences against the row's situation.
 
     What the reading means can only be checked in the textbook's own words, and then it has to be
     the meaning of this reading.
     """
-    given = parse_complete(text, "reading", "insights")
-    if given is None:
-        return UNPARSED
     situation, book = situation_of(row), TEXTBOOK[row.facts["indicator"]]
     meanings = {text: reading for reading, texts in book.meaning.items() for text in texts.values()}
 
-    def claimed(piece: str) -> list[Claim]:
+    def claims(piece: str) -> list[Claim]:
         if piece in meanings:
             return [Claim("meaning", meanings[piece] == row.label)]
         return find_claims(piece, situation)
 
-    sentences = check_sentences(given.bullets, row, claimed)
+    return Checker(claims)
+
+
+def score(row: Row, text: str) -> Score:
+    """Scores an answer by the textbook's reading, grounded numbers, true sentences, the indicator's
+    value stated, the language."""
+    given = parse_complete(text, "reading", "insights")
+    if given is None:
+        return UNPARSED
+    book = TEXTBOOK[row.facts["indicator"]]
+    sentences = check_sentences(given.bullets, row, checker(row))
     return mean_of(
         given.reading,
         reading=float(given.reading == row.label),

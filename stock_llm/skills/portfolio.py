@@ -15,7 +15,13 @@ from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.evaluation.numbers_in_text import TextNumber, find_numbers
 from stock_llm.market.situation import format_percent, format_price, format_ratio
 from stock_llm.skills.claims import Claim
-from stock_llm.skills.decision_rows import check_sentences, grounded, parse_complete, pick_wording
+from stock_llm.skills.decision_rows import (
+    Checker,
+    check_sentences,
+    grounded,
+    parse_complete,
+    pick_wording,
+)
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "portfolio"
@@ -184,18 +190,29 @@ def facts(portfolio: Portfolio) -> dict[str, Any]:
     return {"held": [asdict(holding) for holding in portfolio.held]}
 
 
+def _portfolio_of(row: Row) -> Portfolio:
+    """The portfolio in a row's facts."""
+    return Portfolio(row.as_of, tuple(PortfolioHolding(**holding) for holding in row.facts["held"]))
+
+
+def checker(row: Row) -> Checker:
+    """Holds sentences against the row's portfolio."""
+    portfolio = _portfolio_of(row)
+    listed = (holding.symbol for holding in portfolio.held[:SHOWN])
+    return Checker(
+        lambda piece: claimed(piece, portfolio),
+        tuple(symbol for symbol in listed if symbol.endswith(".")),
+    )
+
+
 def score(row: Row, text: str) -> Score:
     """Scores an answer by gain or loss, concentration, largest holding and return stated, grounded
     numbers, true sentences, the language."""
     given = parse_complete(text, "outcome", "concentration", "insights")
     if given is None:
         return UNPARSED
-    portfolio = Portfolio(
-        row.as_of, tuple(PortfolioHolding(**holding) for holding in row.facts["held"])
-    )
-    sentences = check_sentences(
-        _undotted(given.bullets, portfolio), row, lambda piece: claimed(piece, portfolio)
-    )
+    portfolio = _portfolio_of(row)
+    sentences = check_sentences(given.bullets, row, checker(row))
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == ("GAIN" if portfolio.result.startswith("+") else "LOSS")),
@@ -205,18 +222,6 @@ def score(row: Row, text: str) -> Score:
         truth=sentences.truth,
         language=float(given.language == row.language),
     )
-
-
-_DOT = "\u2024"
-"""Stands for a symbol's last full stop (BP.), which ends no sentence."""
-
-
-def _undotted(bullets: tuple[str, ...], portfolio: Portfolio) -> list[str]:
-    dotted = [holding.symbol for holding in portfolio.held[:SHOWN] if holding.symbol.endswith(".")]
-    undotted = list(bullets)
-    for symbol in dotted:
-        undotted = [bullet.replace(f"{symbol} ", f"{symbol[:-1]}{_DOT} ") for bullet in undotted]
-    return undotted
 
 
 _WORD = re.compile(r"[^\s,;:()฀-๿]+")
@@ -293,8 +298,7 @@ def _parts(piece: str, portfolio: Portfolio) -> list[_Part]:
     held = {holding.symbol: holding for holding in portfolio.held[:SHOWN]}
     parts, start, holding = [], 0, None
     for match in _WORD.finditer(piece):
-        word = match[0].replace(_DOT, ".")
-        if other := held.get(word) or held.get(word.rstrip(".")):
+        if other := held.get(match[0]) or held.get(match[0].rstrip(".")):
             parts.append(_Part(holding, piece[start : match.start()].lower()))
             start, holding = match.end(), other
     return [*parts, _Part(holding, piece[start:].lower())]

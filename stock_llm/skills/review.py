@@ -9,6 +9,7 @@ from stock_llm.market.situation import Situation, format_percent, format_price
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.decision_rows import (
+    Checker,
     check_sentences,
     facts,
     grounded,
@@ -143,14 +144,19 @@ def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
     return claimed
 
 
+def checker(row: Row) -> Checker:
+    """Holds sentences against the row's trade."""
+    entry = situation_of(row)
+    return Checker(lambda piece: claimed(piece, row, entry))
+
+
 def score(row: Row, text: str) -> Score:
     """Scores an answer by gain or loss, its size and length stated (half each), grounded numbers,
     true sentences, the language."""
     given = parse_complete(text, "outcome", "insights")
     if given is None:
         return UNPARSED
-    entry = situation_of(row)
-    sentences = check_sentences(given.bullets, row, lambda piece: claimed(piece, row, entry))
+    sentences = check_sentences(given.bullets, row, checker(row))
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == row.label),

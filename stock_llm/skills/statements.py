@@ -126,9 +126,19 @@ def stop(s: Situation, language: Language) -> str:
 _PIECE = re.compile(r"(?<=[.;!?])\s+|\n")
 
 
-def pieces(text: str) -> list[str]:
-    """The sentences of a text; a semicolon ends one too."""
-    return [piece for piece in _PIECE.split(text) if piece]
+_DOT = "\u2024"
+"""Stands for a full stop that ends no sentence while a text is split."""
+
+
+def pieces(text: str, names: Iterable[str] = ()) -> list[str]:
+    """The sentences of a text; a semicolon ends one too.
+
+    Args:
+        names: those that end in a full stop, such as BP., which ends no sentence.
+    """
+    for name in names:
+        text = text.replace(f"{name} ", f"{name[:-1]}{_DOT} ")
+    return [piece.replace(_DOT, ".") for piece in _PIECE.split(text) if piece]
 
 
 def numbers(text: str) -> list[str]:

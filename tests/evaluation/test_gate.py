@@ -92,5 +92,19 @@ def test_forgetting_stops_a_model_where_it_is_proven_to_exceed_the_margin(forgot
     assert judge(BETTER, {}, "champion v1", forgotten=forgotten).word == word
 
 
+@pytest.mark.parametrize(
+    ("false", "word"),
+    [
+        (BETTER, "keep"),
+        (EVEN, "promote"),
+        (WORSE, "promote"),
+        (Interval(0.2, 0.1, 0.3, 5, 0.1), "promote"),
+        (None, "promote"),
+    ],
+)
+def test_more_false_answers_stop_a_model_only_where_they_are_proven(false, word):
+    assert judge(BETTER, {}, "champion v1", false=false).word == word
+
+
 def test_lack_of_evidence_is_a_verdict():
     assert "not enough evidence" in judge(EVEN, {}, "champion v1").reasons[0]

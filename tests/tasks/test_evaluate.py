@@ -20,6 +20,7 @@ from stock_llm.pipeline import contestants
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, abstain
 from stock_llm.skills.row import write_rows
+from stock_llm.truth.verdicts import false_sentences
 from tasks import evaluate as stage
 
 
@@ -136,7 +137,8 @@ def test_copies_of_a_small_model_answer_what_one_answers(settings, gguf, monkeyp
 
 def answered(name, holdout, texts):
     scores = [SKILLS[row.skill].score(row, text) for row, text in zip(holdout, texts, strict=True)]
-    return stage.ModelAnswers(name, texts, scores, 1.0)
+    false = [false_sentences(row, text) for row, text in zip(holdout, texts, strict=True)]
+    return stage.ModelAnswers(name, texts, scores, false, 1.0)
 
 
 @pytest.fixture
@@ -219,6 +221,39 @@ def test_a_challenger_that_forgets_what_the_base_knows_is_not_promoted(
     assert card.table["challenger"]["general loss"] == pytest.approx(0.95 + rise)
     assert card.differences["general loss, challenger - base"]["mean"] == pytest.approx(rise)
     assert any("it forgets" in reason for reason in card.reasons) == (verdict == "keep")
+
+
+def test_a_challenger_that_says_more_that_is_false_is_not_promoted(canned, tmp_path):
+    """It gains by code alone; elsewhere both have the same score, one by a false value, the other by a value of nothing."""
+    holdout = [row for row in rows_of_all_skills(60) if row.skill in ("code", *stage.DECISIONS)]
+
+    def answers(name, rows):
+        mine = name == "challenger"
+        return [
+            row.output.replace("ATR14 ", "ATR14 9" if mine else "It is 9")
+            if row.skill != "code"
+            else row.output
+            if mine
+            else "?"
+            for row in rows
+        ]
+
+    card = canned(tmp_path, holdout, answers)
+    assert card.table["challenger"]["score"] > card.table["base"]["score"]
+    assert (card.table["challenger"]["false answers"], card.table["base"]["false answers"]) == (
+        1,
+        0,
+    )
+    assert card.differences["false answers, challenger - base"]["low"] > 0
+    assert card.verdict == "keep"
+    assert card.reasons[1].startswith("more answers have a false sentence: +1.000")
+    items = [json.loads(line) for line in card.items.read_text().splitlines()]
+    assert [item["false"] for item in items if item["skill"] == "code"] == [None] * 24
+    assert all(
+        "ATR14 9" in item["false"][0]
+        for item in items
+        if item["model"] == "challenger" and item["false"]
+    )
 
 
 def test_a_worse_challenger_is_rejected(canned, tmp_path):

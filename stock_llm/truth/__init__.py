@@ -1,0 +1,1 @@
+"""Which sentences of an answer are true of the numbers that were asked about."""
