@@ -126,6 +126,12 @@ class Settings(BaseSettings):
     folder.
     """
 
+    true_sentences: bool = True
+    """Whether `stock-llm ask` leaves a model that it runs itself the choice among the true
+    sentences about the numbers of the question, and no other words. An Ollama server takes no such
+    grammar.
+    """
+
     threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     """CPU threads for training and generation."""
 

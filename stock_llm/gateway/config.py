@@ -89,6 +89,10 @@ class GatewaySettings(BaseModel):
     embedded: bool = True
     """Whether the gateway itself runs the published model when no Ollama answers."""
 
+    true_sentences: bool = True
+    """Whether a model that the gateway itself runs may only choose among the true sentences where
+    a question ends with numbers as `stock-llm ask` shows them."""
+
     embedded_megabytes: int = Field(default=4096, ge=64)
     """The largest model, context included, that the gateway runs itself."""
 

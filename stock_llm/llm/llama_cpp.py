@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from stock_llm.errors import MissingExtra, StockLLMError
-from stock_llm.llm.json_schema import make_tokenizer
+from stock_llm.llm.grammar import make_tokenizer
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,19 @@ class LlamaModel:
             raise StockLLMError(f"llama.cpp needs {-count} tokens for a text of {len(raw)} bytes")
         return list(room[:count])
 
-    def generate(self, prompt: str, max_tokens: int, stop: Sequence[str] = ()) -> Generation:
-        """The greedy answer to a rendered prompt (without BOS, which is added).
+    def generate(
+        self,
+        prompt: str,
+        max_tokens: int,
+        stop: Sequence[str] = (),
+        pick: Callable[[], list[int]] | None = None,
+    ) -> Generation:
+        """The answer to a rendered prompt (without BOS, which is added), greedy without `pick`.
 
         Raises:
             StockLLMError: the prompt does not fit into the context. It is never cut.
         """
-        pieces = self.pieces(prompt, max_tokens, stop)
+        pieces = self.pieces(prompt, max_tokens, stop, pick)
         while True:
             try:
                 next(pieces)
@@ -185,32 +191,37 @@ class LlamaModel:
         prompt: str,
         max_tokens: int,
         stop: Sequence[str] = (),
-        pick: Callable[[], int] | None = None,
+        pick: Callable[[], list[int]] | None = None,
     ) -> Generator[str, None, Generation]:
         """The same in pieces as they come; together they are the text of the `Generation` that it
         returns at the end.
 
         Args:
-            pick: chooses the next token where it is not to be the most likely one; see
-                `llama_sampler.Sampler`.
+            pick: chooses the next token where it is not to be the most likely one, and those that
+                must follow it; see `sampler.Sampler`.
 
         Raises:
             StockLLMError: the prompt does not fit into the context.
         """
         started = time.perf_counter()
         tokens = self.tokenize(prompt)
-        room = self._size - len(tokens)
-        if room < 1:
+        given_tokens = len(tokens)
+        limit = min(max_tokens, self._size - given_tokens)
+        if given_tokens >= self._size:
             raise StockLLMError(
-                f"the prompt has {len(tokens)} tokens, the context only {self._size}"
+                f"the prompt has {given_tokens} tokens, the context only {self._size}"
             )
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         text = ""
         count = given = 0
         finish = "length"
-        logits = self._next_logits(tokens)
-        while count < min(max_tokens, room):
-            token = int(logits.argmax()) if pick is None else pick()
+        chosen: list[int] = []
+        while count < limit:
+            if not chosen:
+                logits = self._next_logits(tokens)
+                chosen = [int(logits.argmax())] if pick is None else pick()
+            token = chosen.pop(0)
+            tokens.append(token)
             count += 1
             if self._llama.llama_vocab_is_eog(self._vocabulary, token):
                 finish = "stop"
@@ -225,12 +236,10 @@ class LlamaModel:
             if (sure := len(_certain(text, stop).strip())) > given:
                 yield text.lstrip()[given:sure]
                 given = sure
-            if count < min(max_tokens, room):
-                logits = self._next_logits([*self._seen, token])
         text = (text + decoder.decode(b"", final=True)).strip()
         if text[given:]:
             yield text[given:]
-        return Generation(text, len(tokens), count, time.perf_counter() - started, finish)
+        return Generation(text, given_tokens, count, time.perf_counter() - started, finish)
 
     def answer_loss(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, int]:
         """Summed negative log likelihood in nats of `answer` after `prompt`, and the number of its
@@ -258,7 +267,7 @@ class LlamaModel:
             shared += 1
         self._forget(shared)
         self._decode(tokens[shared:], [len(tokens) - shared - 1], start=shared)
-        self._seen = tokens
+        self._seen = tokens.copy()
         return self._logits(len(tokens) - shared - 1)
 
     def _forget(self, start: int) -> None:

@@ -1,5 +1,5 @@
-"""Picks the next token with llama.cpp's own samplers (temperature, nucleus, seed), under a JSON
-schema where there is one.
+"""Picks the next tokens with llama.cpp's own samplers (temperature, nucleus, seed), under a grammar
+where there is one.
 
 The defaults are Ollama's.
 """
@@ -7,7 +7,7 @@ The defaults are Ollama's.
 from collections.abc import Mapping
 from typing import Any
 
-from stock_llm.llm.json_schema import SchemaConstraint
+from stock_llm.llm.grammar import GrammarConstraint
 from stock_llm.llm.llama_cpp import LlamaModel
 
 _PENALTIES = {"repeat_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
@@ -41,21 +41,17 @@ class Sampler:
 
     Args:
         options: Ollama's names and values.
-        schema: a JSON schema for the text, `{}` for any JSON object; None: any text.
+        grammar: of the text, see `grammar.GrammarConstraint`; empty: any text.
 
     Raises:
-        SchemaError: it is no JSON schema, or asks for what cannot be kept.
+        GrammarError: it is wrong.
     """
 
-    def __init__(
-        self, model: LlamaModel, options: Mapping[str, Any], schema: Mapping[str, Any] | None
-    ):
+    def __init__(self, model: LlamaModel, options: Mapping[str, Any], grammar: str = ""):
         import llama_cpp
 
         self._model = model
-        self._constraint = (
-            None if schema is None else SchemaConstraint(model.grammar_tokenizer, schema)
-        )
+        self._constraint = GrammarConstraint(model.grammar_tokenizer, grammar) if grammar else None
         self._llama: Any = llama_cpp
         self._chain = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
@@ -92,15 +88,21 @@ class Sampler:
     def __exit__(self, *_: object) -> None:
         self._llama.llama_sampler_free(self._chain)
 
-    def pick(self) -> int:
-        """The next token after the last one that the model was given; the sampler takes it as
-        generated."""
-        if self._constraint is not None:
-            self._constraint.mask(self._model.last_logits)
-        token = int(self._llama.llama_sampler_sample(self._chain, self._model.context, -1))
-        if self._constraint is not None:
-            self._constraint.accept(token)
-        return token
+    def pick(self) -> list[int]:
+        """The next token after the last one that the model was given, and those that the grammar
+        lets follow it alone; the sampler takes them as generated."""
+        if self._constraint is None:
+            return [self._sample()]
+        self._constraint.mask(self._model.last_logits)
+        token = self._sample()
+        self._constraint.accept(token)
+        forced = self._constraint.accept_forced()
+        for follower in forced:
+            self._llama.llama_sampler_accept(self._chain, follower)
+        return [token, *forced]
+
+    def _sample(self) -> int:
+        return int(self._llama.llama_sampler_sample(self._chain, self._model.context, -1))
 
     def _add(self, sampler: Any) -> None:
         self._llama.llama_sampler_chain_add(self._chain, sampler)

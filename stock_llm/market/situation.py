@@ -5,6 +5,8 @@ input. Percentages are computed from the printed values, so that a reader, or th
 compute them again. Training and serving use the same code.
 """
 
+import math
+import re
 from dataclasses import dataclass
 from datetime import date
 
@@ -104,6 +106,48 @@ class Situation:
         return "\n".join(
             f"{name}: {text}" for name, text in self.lines().items() if not names or name in names
         )
+
+
+_PRINTED = {
+    "Close": ("close",),
+    "SMA20": ("sma20",),
+    "SMA50": ("sma50",),
+    "RSI14": ("rsi14",),
+    "MACD": ("macd", "macd_signal"),
+    "ATR14": ("atr14",),
+    "Bands": ("band_low", "band_high"),
+    "Volume": ("volume",),
+    "Support": ("support",),
+    "Resistance": ("resistance",),
+}
+"""Line of a block → the attributes that it begins with."""
+_FIGURE = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+
+
+def read_lines(block: str) -> dict[str, str]:
+    """Name → the text after the colon."""
+    return {name: text for name, _, text in (line.partition(": ") for line in block.split("\n"))}
+
+
+def read_situation(block: str) -> Situation | None:
+    """Reads back a block, whole or some of its lines; what those do not tell is NaN.
+
+    None for a text that is not, to the letter, what `Situation.block` writes.
+    """
+    lines = read_lines(block)
+    values = {name: math.nan for names in _PRINTED.values() for name in names}
+    for line, names in _PRINTED.items():
+        figures = map(float, _FIGURE.findall(lines.get(line, "")))
+        values |= dict(zip(names, figures, strict=False))
+    held = [float(figure) for figure in _FIGURE.findall(lines.get("Position", ""))]
+    position = Position(held[0], held[1]) if len(held) > 1 else None
+    situation = Situation(
+        lines.get("Symbol", ""), lines.get("Date", ""), **values, position=position
+    )
+    try:
+        return situation if situation.block(*lines) == block else None
+    except ZeroDivisionError:  # a price of 0, to which nothing is above or below in percent
+        return None
 
 
 def format_price(value: float) -> str:

@@ -7,12 +7,14 @@ published.
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stock_llm.errors import PublishError
 from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.sampler import Sampler
 from stock_llm.ollama import rendering
 from stock_llm.ollama.client import ChatReply, OllamaServer, connect
 from stock_llm.ollama.modelfile import Modelfile
@@ -21,6 +23,8 @@ from stock_llm.ollama.store import OllamaStore
 MODEL = "stock-llm"
 LATEST = f"{MODEL}:latest"
 _STAGING = f"{MODEL}:staging"
+
+_GREEDY = {"temperature": 0.0}
 
 DEFAULT_CONTEXT = 4096
 """Tokens, where the Modelfile names none: what Ollama takes on a machine without a GPU."""
@@ -64,10 +68,14 @@ class StoreTarget:
         self.store.tag(source, target)
 
     def ask(
-        self, name: str, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+        self,
+        name: str,
+        messages: Sequence[Mapping[str, str]],
+        seconds: float | None = None,
+        grammar: str = "",
     ) -> ChatReply:
-        """The answer to a conversation; `seconds` cannot cut short what runs in this process, the
-        reply says what it took.
+        """The answer to a conversation, within a grammar where there is one; `seconds` cannot cut
+        short what runs in this process, the reply says what it took.
 
         Raises:
             PublishError: there is no such model.
@@ -79,9 +87,15 @@ class StoreTarget:
             parameters.get("num_ctx", DEFAULT_CONTEXT),
             parameters.get("num_predict", -1),
         )
-        with LlamaModel(stored.gguf, threads=self.threads, context=context) as model:
+        with (
+            LlamaModel(stored.gguf, threads=self.threads, context=context) as model,
+            Sampler(model, _GREEDY, grammar) if grammar else nullcontext() as sampler,
+        ):
             generation = model.generate(
-                prompt, max_tokens=limit if limit > 0 else context, stop=parameters.get("stop", ())
+                prompt,
+                max_tokens=limit if limit > 0 else context,
+                stop=parameters.get("stop", ()),
+                pick=sampler.pick if sampler else None,
             )
         return ChatReply(
             prompt,
@@ -138,9 +152,13 @@ class ServerTarget:
         self.server.tag(source, target)
 
     def ask(
-        self, name: str, messages: Sequence[Mapping[str, str]], seconds: float | None = None
+        self,
+        name: str,
+        messages: Sequence[Mapping[str, str]],
+        seconds: float | None = None,
+        grammar: str = "",  # noqa: ARG002
     ) -> ChatReply:
-        """The answer to a conversation, unfinished after `seconds`.
+        """The answer to a conversation, unfinished after `seconds`; a server takes no grammar.
 
         Raises:
             PublishError: there is no such model, or the server refuses.

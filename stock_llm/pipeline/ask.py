@@ -2,9 +2,10 @@
 
 A question that names a symbol of the candles gets the numbers of that symbol, one about a trade of
 the user's own the last closed one, one about their portfolio what it is made of; any other goes
-verbatim. The answer comes with the prompt that the
-model saw and with the numbers that it was not given. The prompt is rendered from what was
-published, as for every other client.
+verbatim. The answer comes with the prompt that the model saw and with the numbers that it was not
+given. Where the model runs here, it can only write sentences that are true of its numbers
+(`truth/answer_grammar.py`). The prompt is rendered from what was published, as for every other
+client.
 """
 
 import re
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from stock_llm.dataset.decisions import STALE_DAYS, Market
 from stock_llm.errors import InputError
-from stock_llm.evaluation.answers import DISCLAIMER, Language
+from stock_llm.evaluation.answers import DISCLAIMER
 from stock_llm.evaluation.numbers_in_text import ungrounded_numbers
 from stock_llm.llm.prompts import user_text
 from stock_llm.market.candles import candle_table
@@ -24,6 +25,7 @@ from stock_llm.pipeline import history
 from stock_llm.portfolio import holdings
 from stock_llm.settings import Settings
 from stock_llm.skills.explain import TEXTBOOK
+from stock_llm.truth.answer_grammar import language_of, true_answers
 
 PORTFOLIO_QUESTION = re.compile(
     r"\bmy (?:whole |entire |current )?(?:portfolio|holdings|positions|stocks|investments)\b|พอร์ต",
@@ -67,9 +69,14 @@ def ask(settings: Settings, text: str, model: str) -> AskResult:
             remedy='Try: stock-llm ask "Analyze …" with one of your symbols',
         )
     context = known_numbers(settings, text)
+    question = user_text(text.strip(), context)
     reply = publish_target(
         settings.ollama_host, settings.path(settings.ollama_store), settings.threads
-    ).ask(model, [{"role": "user", "content": user_text(text.strip(), context)}])
+    ).ask(
+        model,
+        [{"role": "user", "content": question}],
+        grammar=true_answers(question) if settings.true_sentences else "",
+    )
     invented = ungrounded_numbers(reply.text, context) if context else []
     return AskResult(
         reply.prompt,
@@ -127,7 +134,7 @@ def _portfolio(settings: Settings) -> str:
             f"all in one currency, with candles of the last {STALE_DAYS} days",
             remedy="stock-llm positions shows what is held",
         )
-    return portfolio.block()
+    return portfolio.view.block()
 
 
 def _last_trade(settings: Settings, symbol: str | None) -> str:
@@ -148,8 +155,7 @@ def _last_trade(settings: Settings, symbol: str | None) -> str:
 def _with_disclaimer(answer: str, question: str) -> str:
     if any(answer.rstrip().endswith(text) for text in DISCLAIMER.values()):
         return answer
-    language: Language = "th" if re.search(r"[\u0e00-\u0e7f]", question) else "en"
-    return f"{answer.rstrip()}\n{DISCLAIMER[language]}"
+    return f"{answer.rstrip()}\n{DISCLAIMER[language_of(question)]}"
 
 
 def _unexplained(numbers: list[str], answer: str) -> list[str]:

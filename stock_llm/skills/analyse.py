@@ -6,14 +6,15 @@ from stock_llm.market.situation import Situation, format_price
 from stock_llm.skills import statements
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.decision_rows import (
+    Subject,
     brier,
     check_sentences,
     grounded,
     parse_complete,
     recommendation_row,
     situation_of,
+    situation_subject,
 )
-from stock_llm.skills.decision_rows import situation_checker as checker
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "analyse"
@@ -53,6 +54,11 @@ def row(decision: DecisionPoint, base_rates: BaseRates, language: Language, phra
     )
 
 
+def subject(row: Row) -> Subject:
+    """What the row's question is about."""
+    return situation_subject(situation_of(row), row.input, answer)
+
+
 def score(row: Row, text: str) -> Score:
     """Scores an answer by the outcome's recommendation, trend, both levels, a named value stated,
     grounded numbers, true sentences, language.
@@ -63,7 +69,7 @@ def score(row: Row, text: str) -> Score:
     if given is None:
         return UNPARSED
     situation = situation_of(row)
-    sentences = check_sentences(given.bullets, row, checker(row))
+    sentences = check_sentences(given.bullets, subject(row))
     right = given.recommendation == row.label
     return mean_of(
         given.recommendation,

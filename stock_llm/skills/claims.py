@@ -7,6 +7,7 @@ below support") is no claim. A quantity behind "above" belongs to it, any other 
 what follows.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,11 +25,13 @@ class Claim:
         about: the situation's attribute, "bands" for both of them.
         holds: whether it is so.
         value: whether it states the attribute's value.
+        other: what it is held against, where that is another quantity.
     """
 
     about: str
     holds: bool
     value: bool = False
+    other: str = ""
 
 
 _LENGTH = r"(?!\d|\.\d)"
@@ -81,7 +84,7 @@ _TO_OBJECT = re.compile(
 
 
 def find_claims(sentence: str, s: Situation) -> list[Claim]:
-    """Finds the claims of one sentence, in no order."""
+    """Finds the claims of one sentence, in no order; none about what is NaN in the situation."""
     return _Reader(sentence.lower(), s).read()
 
 
@@ -160,11 +163,12 @@ class _Reader:
         none."""
         if self.verb in ("up", "down"):
             if self.subject and "bands" not in (self.subject, other) and other != self.subject:
-                self._compare(self._value(other))
+                self._compare(self._value(other), other)
             return True
         if self.verb in ("inside", "outside") and other == "bands" != self.subject:
-            inside = self.s.band_low <= self._value(self.subject or "close") <= self.s.band_high
-            self._say("bands", inside == (self.verb == "inside"), self.denied)
+            subject = self.subject or "close"
+            inside = self.s.band_low <= self._value(subject) <= self.s.band_high
+            self._say("bands", inside == (self.verb == "inside"), self.denied, subject)
             return True
         return False
 
@@ -198,7 +202,8 @@ class _Reader:
                 else self._value(self.valued)
             )
             holds = (number.value == expected) != self.no
-            self.claims.append(Claim(self.valued, holds, value=not self.no))
+            if self._is_known(self.valued):
+                self.claims.append(Claim(self.valued, holds, value=not self.no))
             self.bound, self.valued_at, self.no = self.bound + 1, end, False
             if self.valued != "bands" or self.bound > 1:
                 self.valued = ""
@@ -206,30 +211,35 @@ class _Reader:
     def _reaches(self, start: int) -> bool:
         return _TO_OBJECT.fullmatch(self.text, self.verb_at, start) is not None
 
-    def _compare(self, other: float) -> None:
+    def _compare(self, other: float, name: str = "") -> None:
         """A side; equality is on both."""
         mine = self._value(self.subject)
         if mine == other:
-            self._say(self.subject, True, False)
+            self._say(self.subject, True, False, name)
         else:
-            self._say(self.subject, (mine > other) == (self.verb == "up"), self.denied)
+            self._say(self.subject, (mine > other) == (self.verb == "up"), self.denied, name)
 
     def _share(self, share: TextNumber, in_place: bool) -> None:
         """A percentage is the distance or share of one of the pairs that are named, else of a
         quantity from the close."""
         named = set(self.named) | ({"close"} if len(set(self.named)) == 1 else set())
-        known = [text(self.s) for pair, text in _SHARES.items() if named.issuperset(pair)]
+        pairs = [pair for pair in _SHARES if named.issuperset(pair)]
+        known = {pair: _SHARES[pair](self.s) for pair in pairs if all(map(self._is_known, pair))}
         if known:
             written = str(share)
-            self._say(
-                self.named[0], any(written in (text, text.lstrip("+-")) for text in known), False
-            )
-        elif in_place:
+            holds = any(written in (text, text.lstrip("+-")) for text in known.values())
+            about, other = next(iter(known))
+            self._say(about, holds, False, other)
+        elif in_place and not pairs:
             self._say(self.named[-1], False, False)
 
-    def _say(self, about: str, holds: bool, denied: bool) -> None:
-        if not self.unsure:
-            self.claims.append(Claim(about, holds != denied))
+    def _say(self, about: str, holds: bool, denied: bool, other: str = "") -> None:
+        if not self.unsure and self._is_known(about) and self._is_known(other):
+            self.claims.append(Claim(about, holds != denied, other=other))
+
+    def _is_known(self, name: str) -> bool:
+        names = ("band_low", "band_high") if name == "bands" else (name,) if name else ()
+        return not any(math.isnan(self._value(known)) for known in names)
 
     def _value(self, name: str) -> float:
         return float(getattr(self.s, name))

@@ -10,6 +10,7 @@ from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import Row
+from stock_llm.skills.statements import Statement
 
 
 def decision_row(skill: str, instruction: str, answer: SkillAnswer, decision: DecisionPoint) -> Row:
@@ -81,34 +82,50 @@ def parse_complete(text: str, *lines: str) -> SkillAnswer | None:
 
 
 @dataclass(frozen=True)
-class Checker:
-    """What the sentences of an answer to one question are held against.
+class Subject:
+    """What a question is about, and what is true of it.
 
     Attributes:
+        source: the block that the question shows.
         find_claims: sentence → what it claims, and whether that holds.
+        statements: language → the true sentences.
+        answers: language → an answer of each form that suits, made of such sentences.
         dotted: symbols that end in a full stop, which ends no sentence.
     """
 
+    source: str
     find_claims: Callable[[str], list[Claim]]
+    statements: Callable[[Language], list[Statement]]
+    answers: Callable[[Language], list[SkillAnswer]]
     dotted: tuple[str, ...] = ()
 
 
-def situation_checker(row: Row) -> Checker:
-    """Holds sentences against the situation in a row's facts."""
-    situation = situation_of(row)
-    return Checker(lambda piece: find_claims(piece, situation))
+def situation_subject(
+    situation: Situation,
+    source: str,
+    *answers: Callable[[Situation, str, int, Language], SkillAnswer],
+) -> Subject:
+    """A stock at a close.
+
+    Args:
+        answers: the skills' own, whose recommendation and confidence are not looked at.
+    """
+    return Subject(
+        source,
+        lambda piece: find_claims(piece, situation),
+        lambda language: statements.true_statements(situation, language),
+        lambda language: [answer(situation, "HOLD", 50, language) for answer in answers],
+    )
 
 
-def check_claims(
-    bullets: Iterable[str], source: str, checker: Checker
-) -> Iterator[tuple[str, list[Claim]]]:
-    """Each sentence of the bullets with its claims; a line that is copied from `source` whole has
+def check_claims(bullets: Iterable[str], subject: Subject) -> Iterator[tuple[str, list[Claim]]]:
+    """Each sentence of the bullets with its claims; a line that is copied from the block whole has
     none."""
-    lines = f"\n{source}\n"
+    lines = f"\n{subject.source}\n"
     for bullet in bullets:
-        for piece in statements.pieces(bullet, checker.dotted):
+        for piece in statements.pieces(bullet, subject.dotted):
             copied = f"\n{piece.rstrip('.')}\n" in lines
-            yield piece, [] if copied else checker.find_claims(piece)
+            yield piece, [] if copied else subject.find_claims(piece)
 
 
 @dataclass(frozen=True)
@@ -124,11 +141,11 @@ class SentenceCheck:
     stated: frozenset[str]
 
 
-def check_sentences(bullets: Iterable[str], row: Row, checker: Checker) -> SentenceCheck:
+def check_sentences(bullets: Iterable[str], subject: Subject) -> SentenceCheck:
     """The sentences of an answer's bullets, checked and counted."""
     right, count = 0, 0
     stated: set[str] = set()
-    for _, claims in check_claims(bullets, row.input, checker):
+    for _, claims in check_claims(bullets, subject):
         count += 1
         if statements.all_claims_hold(claims):
             right += 1

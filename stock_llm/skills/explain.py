@@ -9,7 +9,7 @@ from stock_llm.market.situation import Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.decision_rows import (
-    Checker,
+    Subject,
     check_sentences,
     facts,
     grounded,
@@ -18,6 +18,7 @@ from stock_llm.skills.decision_rows import (
     situation_of,
 )
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
+from stock_llm.skills.statements import Statement
 
 NAME = "explain"
 
@@ -127,21 +128,31 @@ def row(situation: Situation, indicator: str, language: Language, phrasing: int)
     )
 
 
-def checker(row: Row) -> Checker:
-    """Holds sentences against the row's situation.
+def subject(row: Row) -> Subject:
+    """What the row's question is about."""
+    return subject_of(situation_of(row), row.facts["indicator"], row.input)
+
+
+def subject_of(situation: Situation, indicator: str, source: str) -> Subject:
+    """One indicator of a stock.
 
     What the reading means can only be checked in the textbook's own words, and then it has to be
     the meaning of this reading.
     """
-    situation, book = situation_of(row), TEXTBOOK[row.facts["indicator"]]
-    meanings = {text: reading for reading, texts in book.meaning.items() for text in texts.values()}
+    book = TEXTBOOK[indicator]
+    meaning = book.meaning[book.reading(situation)]
+    others = {text for texts in book.meaning.values() for text in texts.values()}
 
     def claims(piece: str) -> list[Claim]:
-        if piece in meanings:
-            return [Claim("meaning", meanings[piece] == row.label)]
+        if piece in others:
+            return [Claim("meaning", piece in meaning.values())]
         return find_claims(piece, situation)
 
-    return Checker(claims)
+    def true(language: Language) -> list[Statement]:
+        told = statements.true_statements(situation, language)
+        return [*told, Statement(meaning[language], frozenset({"meaning"}))]
+
+    return Subject(source, claims, true, lambda language: [answer(situation, indicator, language)])
 
 
 def score(row: Row, text: str) -> Score:
@@ -151,7 +162,7 @@ def score(row: Row, text: str) -> Score:
     if given is None:
         return UNPARSED
     book = TEXTBOOK[row.facts["indicator"]]
-    sentences = check_sentences(given.bullets, row, checker(row))
+    sentences = check_sentences(given.bullets, subject(row))
     return mean_of(
         given.reading,
         reading=float(given.reading == row.label),

@@ -3,26 +3,26 @@ holding.
 
 Everything is computed from the positions; shares of the value are shown, amounts of money are not.
 Concentration follows a rule, and the row says so (source kind "positions", label by
-`Portfolio.concentration`).
+`PortfolioView.concentration`).
 """
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.evaluation.numbers_in_text import TextNumber, find_numbers
-from stock_llm.market.situation import format_percent, format_price, format_ratio
+from stock_llm.market.situation import format_percent, format_price, format_ratio, read_lines
 from stock_llm.skills.claims import Claim
 from stock_llm.skills.decision_rows import (
-    Checker,
+    Subject,
     check_sentences,
     grounded,
     parse_complete,
     pick_wording,
 )
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
+from stock_llm.skills.statements import Statement
 
 NAME = "portfolio"
 
@@ -78,57 +78,126 @@ class Portfolio:
         weights (Hirschman 1964)."""
         return round(1 / sum((holding.value / self.value) ** 2 for holding in self.held), 1)
 
-    @property
-    def concentration(self) -> str:
-        """HIGH below 2.5 equal holdings, LOW from 5 on, else MODERATE."""
-        return (
-            "HIGH"
-            if self.equal_holdings < 2.5
-            else "LOW"
-            if self.equal_holdings >= 5
-            else "MODERATE"
-        )
-
     def weight(self, *held: PortfolioHolding) -> str:
         """Share of the value, in percent."""
         return format_ratio(sum(holding.value for holding in held), self.value)
 
-    def _extremes(self) -> tuple[str, str]:
-        """Symbol and return of the worst and of the best holding that is listed."""
-        listed = sorted(
-            self.held[:SHOWN], key=lambda holding: (holding.close / holding.cost, holding.symbol)
-        )
-        worst, best = (
-            f"{holding.symbol} {format_percent(holding.close, holding.cost)}"
-            for holding in (listed[0], listed[-1])
-        )
-        return worst, best
-
-    def lines(self) -> dict[str, str]:
-        """Name → the text after the colon, in the order of the block."""
-        shown = {
-            "Portfolio": self.as_of,
-            "Holdings": str(len(self.held)),
-            **{
-                holding.symbol: f"{self.weight(holding)}, {format_price(holding.cost)} to "
-                f"{format_price(holding.close)} ({format_percent(holding.close, holding.cost)})"
+    @property
+    def view(self) -> "PortfolioView":
+        """What is shown of it."""
+        return PortfolioView(
+            as_of=self.as_of,
+            count=len(self.held),
+            held=tuple(
+                ShownHolding(holding.symbol, self.weight(holding), holding.cost, holding.close)
                 for holding in self.held[:SHOWN]
-            },
-        }
-        if rest := self.held[SHOWN:]:
-            shown["Others"] = self.weight(*rest)
-        worst, best = self._extremes()
-        return shown | {
-            "Best": best,
-            "Worst": worst,
-            "Return": self.result,
-            "Largest two": self.weight(*self.held[:2]),
-            "Equal holdings": f"{self.equal_holdings:.1f}",
-        }
+            ),
+            others=self.weight(*rest) if (rest := self.held[SHOWN:]) else "",
+            result=self.result,
+            both=self.weight(*self.held[:2]),
+            equal=f"{self.equal_holdings:.1f}",
+        )
+
+
+@dataclass(frozen=True)
+class ShownHolding:
+    """A holding as it is shown: its share of the value in percent, prices of a unit."""
+
+    symbol: str
+    weight: str
+    cost: float
+    close: float
+
+    @property
+    def change(self) -> str:
+        """Return in percent, signed."""
+        return format_percent(self.close, self.cost)
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.change}"
+
+
+@dataclass(frozen=True)
+class PortfolioView:
+    """A portfolio as it is shown, in percent.
+
+    Attributes:
+        count: how many holdings there are.
+        held: the largest of them.
+        others: share of the rest; empty where there is none.
+        result: return of the whole, signed.
+        both: share of the largest two.
+        equal: how many holdings of equal size would be spread as widely.
+    """
+
+    as_of: str
+    count: int
+    held: tuple[ShownHolding, ...]
+    others: str
+    result: str
+    both: str
+    equal: str
+
+    @property
+    def gained(self) -> bool:
+        return self.result.startswith("+")
+
+    @property
+    def concentration(self) -> str:
+        """HIGH below 2.5 equal holdings, LOW from 5 on, else MODERATE."""
+        equal = float(self.equal)
+        return "HIGH" if equal < 2.5 else "LOW" if equal >= 5 else "MODERATE"
+
+    @property
+    def best(self) -> ShownHolding:
+        return max(self.held, key=lambda holding: (holding.close / holding.cost, holding.symbol))
+
+    @property
+    def worst(self) -> ShownHolding:
+        return min(self.held, key=lambda holding: (holding.close / holding.cost, holding.symbol))
 
     def block(self) -> str:
         """The row's input."""
-        return "\n".join(f"{name}: {text}" for name, text in self.lines().items())
+        lines = [
+            f"Portfolio: {self.as_of}",
+            f"Holdings: {self.count}",
+            *(
+                f"{holding.symbol}: {holding.weight}, {format_price(holding.cost)} to "
+                f"{format_price(holding.close)} ({holding.change})"
+                for holding in self.held
+            ),
+            *([f"Others: {self.others}"] if self.others else []),
+            f"Best: {self.best}",
+            f"Worst: {self.worst}",
+            f"Return: {self.result}",
+            f"Largest two: {self.both}",
+            f"Equal holdings: {self.equal}",
+        ]
+        return "\n".join(lines)
+
+
+_HOLDING = re.compile(r"^(.+): (\S+), (\d+\.\d+) to (\d+\.\d+) \(", re.MULTILINE)
+
+
+def read_portfolio(block: str) -> PortfolioView | None:
+    """Reads back a block; None for any other text."""
+    lines = read_lines(block)
+    try:
+        view = PortfolioView(
+            as_of=lines["Portfolio"],
+            count=int(lines["Holdings"]),
+            held=tuple(
+                ShownHolding(symbol, weight, float(cost), float(close))
+                for symbol, weight, cost, close in _HOLDING.findall(block)
+            ),
+            others=lines.get("Others", ""),
+            result=lines["Return"],
+            both=lines["Largest two"],
+            equal=lines["Equal holdings"],
+        )
+        return view if view.held and view.block() == block else None
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
 
 
 def portfolio_of(as_of: str, held: list[PortfolioHolding]) -> Portfolio | None:
@@ -139,32 +208,59 @@ def portfolio_of(as_of: str, held: list[PortfolioHolding]) -> Portfolio | None:
     return portfolio if held and portfolio.result != "+0.0%" else None
 
 
-def answer(portfolio: Portfolio, language: Language) -> SkillAnswer:
+def answer(view: PortfolioView, language: Language) -> SkillAnswer:
     """The answer to train on; every number is one of the block."""
-    largest, shown = portfolio.held[0], portfolio.lines()
-    weight, both, equal = portfolio.weight(largest), shown["Largest two"], shown["Equal holdings"]
-    gained = portfolio.result.startswith("+")
-    if language == "th":
-        insights = (
-            f"{largest.symbol} ใหญ่ที่สุด {weight} ของมูลค่า",
-            f"ผลตอบแทน {portfolio.result} พอร์ต{'กำไร' if gained else 'ขาดทุน'}",
-            f"ดีที่สุด {shown['Best']} แย่ที่สุด {shown['Worst']}",
-        )
-        risks: tuple[str, ...] = (f"สองตัวใหญ่สุดรวม {both} กระจายเท่ากับหุ้น {equal} ตัวเท่า ๆ กัน",)
-    else:
-        insights = (
-            f"{largest.symbol} is the largest holding, {weight} of the value.",
-            f"The return is {portfolio.result}, a {'gain' if gained else 'loss'}.",
-            f"Best is {shown['Best']}, worst is {shown['Worst']}.",
-        )
-        risks = (f"The largest two make up {both}; it is spread like {equal} equal holdings.",)
     return SkillAnswer(
         language=language,
-        outcome="GAIN" if gained else "LOSS",
-        concentration=portfolio.concentration,
-        insights=insights,
-        risks=risks,
+        outcome="GAIN" if view.gained else "LOSS",
+        concentration=view.concentration,
+        insights=(_largest(view, language), _came(view, language), _extremes(view, language)),
+        risks=(_spread(view, language),),
     )
+
+
+def _largest(view: PortfolioView, language: Language) -> str:
+    largest = view.held[0]
+    if language == "th":
+        return f"{largest.symbol} ใหญ่ที่สุด {largest.weight} ของมูลค่า"
+    return f"{largest.symbol} is the largest holding, {largest.weight} of the value."
+
+
+def _came(view: PortfolioView, language: Language) -> str:
+    if language == "th":
+        return f"ผลตอบแทน {view.result} พอร์ต{'กำไร' if view.gained else 'ขาดทุน'}"
+    return f"The return is {view.result}, a {'gain' if view.gained else 'loss'}."
+
+
+def _extremes(view: PortfolioView, language: Language) -> str:
+    if language == "th":
+        return f"ดีที่สุด {view.best} แย่ที่สุด {view.worst}"
+    return f"Best is {view.best}, worst is {view.worst}."
+
+
+def _spread(view: PortfolioView, language: Language) -> str:
+    if language == "th":
+        return f"สองตัวใหญ่สุดรวม {view.both} กระจายเท่ากับหุ้น {view.equal} ตัวเท่า ๆ กัน"
+    return f"The largest two make up {view.both}; it is spread like {view.equal} equal holdings."
+
+
+def _holding(holding: ShownHolding, language: Language) -> str:
+    if language == "th":
+        return f"{holding.symbol} {holding.weight} ของมูลค่า {holding.change}"
+    return f"{holding.symbol} is {holding.weight} of the value, {holding.change}."
+
+
+def _statements(view: PortfolioView, language: Language) -> list[Statement]:
+    return [
+        Statement(_largest(view, language), frozenset({"largest"})),
+        Statement(_came(view, language), frozenset({"result"})),
+        Statement(_extremes(view, language), frozenset({"best", "worst"})),
+        Statement(_spread(view, language), frozenset({"two", "equal"})),
+        *(
+            Statement(_holding(holding, language), frozenset({holding.symbol}))
+            for holding in view.held
+        ),
+    ]
 
 
 def row(portfolio: Portfolio, language: Language, phrasing: int) -> Row:
@@ -175,33 +271,30 @@ def row(portfolio: Portfolio, language: Language, phrasing: int) -> Row:
         symbol="",
         as_of=portfolio.as_of,
         instruction=pick_wording(INSTRUCTIONS[language], phrasing),
-        input=portfolio.block(),
-        output=answer(portfolio, language).text(),
+        input=portfolio.view.block(),
+        output=answer(portfolio.view, language).text(),
         source={"kind": "positions", "ref": f"portfolio {portfolio.as_of}"},
-        label=portfolio.concentration,
+        label=portfolio.view.concentration,
         label_from=portfolio.as_of,
         label_until=portfolio.as_of,
-        facts=facts(portfolio),
     )
 
 
-def facts(portfolio: Portfolio) -> dict[str, Any]:
-    """The positions as JSON values, so that the scorer can compute everything again."""
-    return {"held": [asdict(holding) for holding in portfolio.held]}
+def subject(row: Row) -> Subject:
+    """What the row's question is about."""
+    view = read_portfolio(row.input)
+    assert view, f"{row.id} has no block of a portfolio"
+    return subject_of(view, row.input)
 
 
-def _portfolio_of(row: Row) -> Portfolio:
-    """The portfolio in a row's facts."""
-    return Portfolio(row.as_of, tuple(PortfolioHolding(**holding) for holding in row.facts["held"]))
-
-
-def checker(row: Row) -> Checker:
-    """Holds sentences against the row's portfolio."""
-    portfolio = _portfolio_of(row)
-    listed = (holding.symbol for holding in portfolio.held[:SHOWN])
-    return Checker(
-        lambda piece: claimed(piece, portfolio),
-        tuple(symbol for symbol in listed if symbol.endswith(".")),
+def subject_of(view: PortfolioView, source: str) -> Subject:
+    """A portfolio."""
+    return Subject(
+        source,
+        lambda piece: claimed(piece, view),
+        lambda language: _statements(view, language),
+        lambda language: [answer(view, language)],
+        tuple(holding.symbol for holding in view.held if holding.symbol.endswith(".")),
     )
 
 
@@ -211,12 +304,13 @@ def score(row: Row, text: str) -> Score:
     given = parse_complete(text, "outcome", "concentration", "insights")
     if given is None:
         return UNPARSED
-    portfolio = _portfolio_of(row)
-    sentences = check_sentences(given.bullets, row, checker(row))
+    about = subject(row)
+    (right,) = about.answers("en")
+    sentences = check_sentences(given.bullets, about)
     return mean_of(
         given.outcome,
-        outcome=float(given.outcome == ("GAIN" if portfolio.result.startswith("+") else "LOSS")),
-        concentration=float(given.concentration == portfolio.concentration),
+        outcome=float(given.outcome == right.outcome),
+        concentration=float(given.concentration == right.concentration),
         told=len(sentences.stated & {"largest", "result"}) / 2,
         grounded=grounded(given, row.input, sentences),
         truth=sentences.truth,
@@ -244,7 +338,7 @@ class _Part:
     """The words of a sentence from a holding's symbol to the next; those before the first have
     none."""
 
-    holding: PortfolioHolding | None
+    holding: ShownHolding | None
     text: str
 
     @cached_property
@@ -254,7 +348,7 @@ class _Part:
         return None if match is None else bool(match["gain"]) != bool(match["no"])
 
 
-def claimed(piece: str, portfolio: Portfolio) -> list[Claim]:
+def claimed(piece: str, view: PortfolioView) -> list[Claim]:
     """What a sentence claims about a portfolio.
 
     A number belongs to the symbol before it, else to the one after it; without a symbol to the
@@ -264,29 +358,30 @@ def claimed(piece: str, portfolio: Portfolio) -> list[Claim]:
     """
     claims: list[Claim] = []
     if equal := _EQUAL.search(piece):
-        claims.append(Claim("equal", equal[1] == f"{portfolio.equal_holdings:.1f}", value=True))
+        claims.append(Claim("equal", equal[1] == view.equal, value=True))
         piece = piece[: equal.start()] + piece[equal.end() :]
-    parts = _parts(piece, portfolio)
-    both = portfolio.weight(*portfolio.held[:2]) if _TWO.search(piece.lower()) else ""
+    parts = _parts(piece, view)
+    both = view.both if _TWO.search(piece.lower()) else ""
     for number, part in enumerate(parts):
         later = parts[number + 1].holding if number + 1 < len(parts) else None
         for match in _RANK.finditer(part.text):
             about = later if later and _NEXT.fullmatch(part.text, match.end()) else part.holding
             if about:
-                claims.append(Claim("rank", _ranks(about, match.lastgroup or "", portfolio)))
+                rank = match.lastgroup or ""
+                claims.append(Claim("rank", _ranks(about, rank, view), other=rank))
         owner = part.holding or (later if part.gained is None else None)
         if part.gained is not None:
-            change = format_percent(owner.close, owner.cost) if owner else portfolio.result
-            claims.append(Claim("outcome", part.gained == change.startswith("+")))
+            change, whose = (owner.change, owner.symbol) if owner else (view.result, "result")
+            claims.append(Claim("outcome", part.gained == change.startswith("+"), other=whose))
         for figure in find_numbers(part.text):
             if both and str(figure) == both:
                 claims.append(Claim("two", True, value=True))
             elif owner:
-                claims.append(_of_holding(figure, owner, part.gained, portfolio))
+                claims.append(_of_holding(figure, owner, part.gained, view))
             elif part.gained is not None or _RETURN.search(part.text):
                 known = (
-                    portfolio.result,
-                    portfolio.result.lstrip("+-") if part.gained is not None else "",
+                    view.result,
+                    view.result.lstrip("+-") if part.gained is not None else "",
                 )
                 claims.append(Claim("result", str(figure) in known, value=True))
             elif both and figure.unit == "%":
@@ -294,9 +389,10 @@ def claimed(piece: str, portfolio: Portfolio) -> list[Claim]:
     return claims
 
 
-def _parts(piece: str, portfolio: Portfolio) -> list[_Part]:
-    held = {holding.symbol: holding for holding in portfolio.held[:SHOWN]}
-    parts, start, holding = [], 0, None
+def _parts(piece: str, view: PortfolioView) -> list[_Part]:
+    held = {holding.symbol: holding for holding in view.held}
+    parts: list[_Part] = []
+    start, holding = 0, None
     for match in _WORD.finditer(piece):
         if other := held.get(match[0]) or held.get(match[0].rstrip(".")):
             parts.append(_Part(holding, piece[start : match.start()].lower()))
@@ -304,26 +400,20 @@ def _parts(piece: str, portfolio: Portfolio) -> list[_Part]:
     return [*parts, _Part(holding, piece[start:].lower())]
 
 
-def _ranks(holding: PortfolioHolding, rank: str, portfolio: Portfolio) -> bool:
+def _ranks(holding: ShownHolding, rank: str, view: PortfolioView) -> bool:
     """Whether a holding is the largest, or has the best or worst return of those listed; as
     printed, so that ties are both."""
     if rank == "largest":
-        return portfolio.weight(holding) == portfolio.weight(portfolio.held[0])
-    first = (max if rank == "best" else min)(
-        portfolio.held[:SHOWN], key=lambda other: other.close / other.cost
-    )
-    return format_percent(holding.close, holding.cost) == format_percent(first.close, first.cost)
+        return holding.weight == view.held[0].weight
+    return holding.change == (view.best if rank == "best" else view.worst).change
 
 
 def _of_holding(
-    figure: TextNumber, holding: PortfolioHolding, gained: bool | None, portfolio: Portfolio
+    figure: TextNumber, holding: ShownHolding, gained: bool | None, view: PortfolioView
 ) -> Claim:
-    change, weight = format_percent(holding.close, holding.cost), portfolio.weight(holding)
-    written = str(figure)
-    if written == weight and gained is None:
-        return Claim(
-            "largest" if holding is portfolio.held[0] else holding.symbol, True, value=True
-        )
+    change, written = holding.change, str(figure)
+    if written == holding.weight and gained is None:
+        return Claim("largest" if holding is view.held[0] else holding.symbol, True, value=True)
     known = (
         (change, format_price(holding.cost), format_price(holding.close))
         if gained is None

@@ -1,15 +1,21 @@
 """Review of the user's own closed trade: what came of it, and how it was entered."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stock_llm.evaluation.answers import Language, SkillAnswer
 from stock_llm.evaluation.numbers_in_text import find_numbers
-from stock_llm.market.situation import Situation, format_percent, format_price
+from stock_llm.market.situation import (
+    Situation,
+    format_percent,
+    format_price,
+    read_lines,
+    read_situation,
+)
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.decision_rows import (
-    Checker,
+    Subject,
     check_sentences,
     facts,
     grounded,
@@ -18,6 +24,7 @@ from stock_llm.skills.decision_rows import (
     situation_of,
 )
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
+from stock_llm.skills.statements import Statement
 
 NAME = "review"
 
@@ -66,27 +73,56 @@ class ClosedTrade:
                 f"Sold: {self.closed} at {format_price(self.sold)}",
                 f"Held: {self.days} days",
                 f"Return: {self.result}",
-                *(f"Entry {name}: {entry[name]}" for name in ("Close", "SMA50", "RSI14")),
+                *(f"Entry {name}: {entry[name]}" for name in _ENTRY),
             )
         )
 
 
+_ENTRY = ("Close", "SMA50", "RSI14")
+_FILLS = re.compile(r"Bought: (.*) at (\S+)\nSold: (.*) at (\S+)\nHeld: (\d+) days\n")
+
+
+def read_trade(block: str) -> ClosedTrade | None:
+    """Reads back a block; of the entry it knows close, SMA50 and RSI14. None for any other text."""
+    lines, fills = read_lines(block), _FILLS.search(block)
+    shown = {
+        "Symbol": lines.get("Symbol"),
+        "Date": "",
+        **{name: lines.get(f"Entry {name}") for name in _ENTRY},
+    }
+    entry = read_situation("\n".join(f"{name}: {text}" for name, text in shown.items()))
+    if not entry or not fills:
+        return None
+    opened, bought, closed, sold, days = fills.groups()
+    try:
+        trade = ClosedTrade(entry, float(bought), float(sold), opened, closed, int(days), ref="")
+        return trade if trade.block() == block else None
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
 def answer(trade: ClosedTrade, language: Language) -> SkillAnswer:
     """The answer to train on: the trade's result in computed sentences."""
-    with_trend = trade.entry.close > trade.entry.sma50
-    if language == "th":
-        came = f"ผลตอบแทน {trade.result} ใน {trade.days} วัน {'กำไร' if trade.gained else 'ขาดทุน'}"
-        way = "ซื้อตามแนวโน้ม" if with_trend else "ซื้อสวนแนวโน้ม"
-    else:
-        word = "gain" if trade.gained else "loss"
-        came = f"The return is {trade.result} in {trade.days} days, a {word}."
-        way = f"It was bought {'with' if with_trend else 'against'} the trend."
     return SkillAnswer(
         language=language,
         outcome="GAIN" if trade.gained else "LOSS",
-        insights=(came, statements.rsi(trade.entry, language)),
-        risks=(way,),
+        insights=(_came(trade, language), statements.rsi(trade.entry, language)),
+        risks=(_way(trade, language),),
     )
+
+
+def _came(trade: ClosedTrade, language: Language) -> str:
+    if language == "th":
+        return f"ผลตอบแทน {trade.result} ใน {trade.days} วัน {'กำไร' if trade.gained else 'ขาดทุน'}"
+    word = "gain" if trade.gained else "loss"
+    return f"The return is {trade.result} in {trade.days} days, a {word}."
+
+
+def _way(trade: ClosedTrade, language: Language) -> str:
+    follows = trade.entry.close > trade.entry.sma50
+    if language == "th":
+        return "ซื้อตามแนวโน้ม" if follows else "ซื้อสวนแนวโน้ม"
+    return f"It was bought {'with' if follows else 'against'} the trend."
 
 
 def row(trade: ClosedTrade, language: Language, phrasing: int) -> Row:
@@ -104,7 +140,7 @@ def row(trade: ClosedTrade, language: Language, phrasing: int) -> Row:
         label=taught.outcome or "",
         label_from=trade.opened,
         label_until=trade.closed,
-        facts=facts(trade.entry) | {"result": trade.result.lstrip("+-"), "days": str(trade.days)},
+        facts=facts(trade.entry),
     )
 
 
@@ -116,38 +152,52 @@ _TOLD = re.compile(
 _RETURN = re.compile(r"\breturn|ผลตอบแทน")
 
 
-def claimed(piece: str, row: Row, entry: Situation) -> list[Claim]:
+def claimed(piece: str, trade: ClosedTrade) -> list[Claim]:
     """What a sentence claims about the trade and its entry.
 
     "result" is the return, told by a sign, or by a word such as "lost"; "days" how long it was
-    held. Facts of the row know both.
+    held.
     """
-    claimed, low = find_claims(piece, entry), piece.lower()
+    claimed, low = find_claims(piece, trade.entry), piece.lower()
     gain: bool | None = None
     for match in _TOLD.finditer(low):
         if match.lastgroup in ("gain", "loss"):
             gain = (match.lastgroup == "gain") != bool(match["no"])
-            claimed.append(Claim("outcome", gain == (row.label == "GAIN")))
+            claimed.append(Claim("outcome", gain == trade.gained))
         else:
-            way = match.lastgroup == ("with" if entry.close > entry.sma50 else "against")
+            way = match.lastgroup == (
+                "with" if trade.entry.close > trade.entry.sma50 else "against"
+            )
             claimed.append(Claim("way", way != bool(match["no"])))
     for number in find_numbers(piece):
         if number.unit == "day":
-            claimed.append(Claim("days", number.digits == row.facts["days"], value=True))
+            claimed.append(Claim("days", number.digits == str(trade.days), value=True))
         elif number.unit == "%" and (gain is not None or _RETURN.search(low)):
-            signed = number.sign == ("+" if row.label == "GAIN" else "-") or (
-                not number.sign and gain is not None
-            )
-            claimed.append(
-                Claim("result", signed and f"{number.digits}%" == row.facts["result"], value=True)
-            )
+            signed = number.sign == trade.result[0] or (not number.sign and gain is not None)
+            right = signed and f"{number.digits}%" == trade.result[1:]
+            claimed.append(Claim("result", right, value=True))
     return claimed
 
 
-def checker(row: Row) -> Checker:
-    """Holds sentences against the row's trade."""
-    entry = situation_of(row)
-    return Checker(lambda piece: claimed(piece, row, entry))
+def subject(row: Row) -> Subject:
+    """What the row's question is about."""
+    trade = read_trade(row.input)
+    assert trade, f"{row.id} has no block of a trade"
+    return subject_of(replace(trade, entry=situation_of(row)), row.input)
+
+
+def subject_of(trade: ClosedTrade, source: str) -> Subject:
+    """A closed trade."""
+    return Subject(
+        source,
+        lambda piece: claimed(piece, trade),
+        lambda language: [
+            Statement(_came(trade, language), frozenset({"outcome", "result", "days"})),
+            Statement(_way(trade, language), frozenset({"way"})),
+            *statements.true_statements(trade.entry, language),
+        ],
+        lambda language: [answer(trade, language)],
+    )
 
 
 def score(row: Row, text: str) -> Score:
@@ -156,7 +206,7 @@ def score(row: Row, text: str) -> Score:
     given = parse_complete(text, "outcome", "insights")
     if given is None:
         return UNPARSED
-    sentences = check_sentences(given.bullets, row, checker(row))
+    sentences = check_sentences(given.bullets, subject(row))
     return mean_of(
         given.outcome,
         outcome=float(given.outcome == row.label),

@@ -5,13 +5,15 @@ from stock_llm.market.situation import Situation
 from stock_llm.skills import statements
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.decision_rows import (
+    Subject,
     brier,
     check_sentences,
     grounded,
     parse_complete,
     recommendation_row,
+    situation_of,
+    situation_subject,
 )
-from stock_llm.skills.decision_rows import situation_checker as checker
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 
 NAME = "signal"
@@ -50,6 +52,11 @@ def row(decision: DecisionPoint, base_rates: BaseRates, language: Language, phra
     )
 
 
+def subject(row: Row) -> Subject:
+    """What the row's question is about."""
+    return situation_subject(situation_of(row), row.input, answer)
+
+
 def score(row: Row, text: str) -> Score:
     """Scores an answer by the outcome's recommendation, a named value stated, grounded numbers,
     true sentences, the language of the question.
@@ -59,7 +66,7 @@ def score(row: Row, text: str) -> Score:
     given = parse_complete(text, "recommendation", "confidence", "insights")
     if given is None:
         return UNPARSED
-    sentences = check_sentences(given.bullets, row, checker(row))
+    sentences = check_sentences(given.bullets, subject(row))
     right = given.recommendation == row.label
     return mean_of(
         given.recommendation,

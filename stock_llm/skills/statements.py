@@ -6,8 +6,10 @@ or is computed from it. The check works on any wording: `grounded` looks the num
 against their values (stock_llm/skills/claims.py). Does not know which answer is right.
 """
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from stock_llm.evaluation.answers import Language
 from stock_llm.evaluation.numbers_in_text import find_numbers
@@ -15,6 +17,14 @@ from stock_llm.evaluation.numbers_in_text import grounded as grounded
 from stock_llm.market.situation import Situation, format_percent, format_price, format_ratio
 from stock_llm.skills.claims import Claim, find_claims
 from stock_llm.skills.claims import rsi_reading as rsi_reading
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A true sentence, and the quantities that it tells of."""
+
+    text: str
+    about: frozenset[str]
 
 
 def sma50(s: Situation, language: Language) -> str:
@@ -121,6 +131,30 @@ def stop(s: Situation, language: Language) -> str:
         if language == "th"
         else f"Stop below support {format_price(s.support)}."
     )
+
+
+_BUILDERS: dict[Callable[[Situation, Language], str], tuple[str, ...]] = {
+    sma50: ("close", "sma50"),
+    sma20: ("close", "sma20"),
+    rsi: ("rsi14",),
+    macd: ("macd", "macd_signal"),
+    bands: ("close", "band_low", "band_high"),
+    volume: ("volume",),
+    resistance: ("resistance", "close"),
+    support: ("support", "close"),
+    stop: ("support",),
+    atr: ("atr14", "close"),
+}
+"""Builder of a sentence → the attributes that it needs."""
+
+
+def true_statements(s: Situation, language: Language) -> list[Statement]:
+    """All sentences above, apart from those that need what is NaN."""
+    return [
+        Statement(build(s, language), frozenset(names) | ({"bands"} if build is bands else set()))
+        for build, names in _BUILDERS.items()
+        if not any(math.isnan(getattr(s, name)) for name in names)
+    ]
 
 
 _PIECE = re.compile(r"(?<=[.;!?])\s+|\n")

@@ -190,4 +190,6 @@ def test_other_amounts_show_the_same_shares(scale):
     )
     for day in reference.days[::7]:
         portfolio, scaled_portfolio = reference.portfolio(day), scaled.portfolio(day)
-        assert (portfolio and portfolio.block()) == (scaled_portfolio and scaled_portfolio.block())
+        assert (portfolio and portfolio.view.block()) == (
+            scaled_portfolio and scaled_portfolio.view.block()
+        )

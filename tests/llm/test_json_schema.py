@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.json_schema import SchemaConstraint, SchemaError, compile_schema, make_tokenizer
+from stock_llm.llm.grammar import GrammarConstraint, make_tokenizer
+from stock_llm.llm.json_schema import SchemaError, compile_schema
 from stock_llm.llm.prompts import CHAT_TEMPLATE
 
 OBJECT = {"type": "object"}
@@ -123,7 +124,7 @@ class Vocabulary:
         return room.raw[:size]
 
     def constraint(self, schema):
-        return SchemaConstraint(self._tokenizer, schema)
+        return GrammarConstraint(self._tokenizer, compile_schema(schema))
 
     def allowed(self, constraint) -> list[int]:
         """The tokens that may come next."""
@@ -164,7 +165,7 @@ BYTES = LLTokenizer(TokenizerWrapper(Bytes()))
 
 def takes(schema, text: str) -> bool:
     """Whether a schema lets this text be written, byte by byte."""
-    constraint = SchemaConstraint(BYTES, schema)
+    constraint = GrammarConstraint(BYTES, compile_schema(schema))
     for token in [*text.encode(), Bytes.eos_token_id]:
         logits = np.zeros(257, np.float32)
         constraint.mask(logits)

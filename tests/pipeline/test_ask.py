@@ -7,22 +7,24 @@ import pytest
 from factories.parrot_gguf import write_parrot
 
 from stock_llm.errors import InputError, PublishError
-from stock_llm.evaluation.answers import DISCLAIMER
+from stock_llm.evaluation.answers import DISCLAIMER, parse_answer
 from stock_llm.llm import prompts
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.ask import ask, known_numbers
 from stock_llm.settings import load_settings
+from stock_llm.truth.subjects import read_subject
+from stock_llm.truth.verdicts import sentence_verdicts
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 MODEL = "stock-llm:latest"
 
 
-def parrot(tmp_path, answer):
-    settings = load_settings(home=tmp_path, ollama_host="")
+def parrot(tmp_path, answer, **options):
+    settings = load_settings(home=tmp_path, ollama_host="", **options)
     shutil.copytree(SAMPLE, tmp_path / "data" / "sample", dirs_exist_ok=True)
     gguf = write_parrot(tmp_path / "parrot.gguf", answer)
-    parameters = {"num_ctx": 1024, "num_predict": 40, "stop": ("</s>",)}
+    parameters = {"num_ctx": 1024, "num_predict": 400, "stop": ("</s>",)}
     made = Modelfile(
         from_=f"./{gguf.name}",
         template=prompts.GO_TEMPLATE,
@@ -142,10 +144,25 @@ def test_every_answer_ends_with_the_disclaimer_in_the_language_of_the_question(
 
 
 def test_numbers_that_are_not_in_the_prompt_are_reported(tmp_path):
-    assert ask(parrot(tmp_path, "worth 987654.32"), "Analyze KESTRO.", MODEL).invented == [
-        "987654.32"
-    ]
-    assert ask(parrot(tmp_path, "above 70"), "Analyze KESTRO.", MODEL).invented == []
+    for answer, invented in (("worth 987654.32", ["987654.32"]), ("above 70", [])):
+        settings = parrot(tmp_path, answer, true_sentences=False)
+        assert ask(settings, "Analyze KESTRO.", MODEL).invented == invented
+
+
+@pytest.mark.parametrize(
+    "question", ["Analyze KESTRO.", "ควรซื้อ ถือ หรือขาย KESTRO", "Explain MACD of KESTRO."]
+)
+def test_no_model_can_write_a_false_sentence_about_known_numbers(tmp_path, question):
+    """The parrot wants to say something else, and has no way to."""
+    settings = parrot(tmp_path, "Close 1.23 is 99.9% above SMA50 0.50.")
+    answer = ask(settings, question, MODEL)
+    given = parse_answer(answer.text)
+    assert given.language == ("th" if "ค" in question else "en")
+    subject = read_subject(f"{question}\n\n{known_numbers(settings, question)}")
+    judged = sentence_verdicts(answer.text, subject, given.language)
+    assert len(judged) == len(given.bullets) > 0
+    assert {verdict.verdict for verdict in judged} <= {"true", "unchecked"}
+    assert answer.invented == []
 
 
 def test_refusals_name_the_remedy(tmp_path):

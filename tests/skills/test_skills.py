@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stock_llm.evaluation.answers import LANGUAGES, parse_answer
 from stock_llm.feedback.item import FeedbackItem
-from stock_llm.market.situation import Position, Situation
+from stock_llm.market.situation import Position, Situation, read_lines
 from stock_llm.skills import (
     SKILLS,
     analyse,
@@ -158,7 +158,7 @@ def test_every_portfolio_is_reviewed_truthfully(held, language):
 
 def test_a_portfolio_is_computed_from_its_positions():
     found = portfolio.portfolio_of("2025-03-14", HELD)
-    assert found.lines() == {
+    assert read_lines(found.view.block()) == {
         "Portfolio": "2025-03-14",
         "Holdings": "3",
         "ORCA": "87.1%, 95.10 to 104.20 (+9.6%)",  # 4168 of 4783
@@ -170,12 +170,12 @@ def test_a_portfolio_is_computed_from_its_positions():
         "Largest two": "96.6%",
         "Equal holdings": "1.3",
     }
-    assert found.concentration == "HIGH"
+    assert found.view.concentration == "HIGH"
     even = [portfolio.PortfolioHolding(name, 1.0, 10.0, 11.0) for name in "ABCDE"]
-    assert portfolio.portfolio_of("2025-03-14", even).concentration == "LOW"
-    assert portfolio.portfolio_of("2025-03-14", even[:3]).concentration == "MODERATE"
+    assert portfolio.portfolio_of("2025-03-14", even).view.concentration == "LOW"
+    assert portfolio.portfolio_of("2025-03-14", even[:3]).view.concentration == "MODERATE"
     alone = portfolio.portfolio_of("2025-03-14", HELD[:1])
-    assert alone.concentration == "HIGH"
+    assert alone.view.concentration == "HIGH"
     row = portfolio.row(alone, "en", 0)
     assert portfolio.score(row, row.output).value == 1.0
     assert portfolio.portfolio_of("2025-03-14", []) is None

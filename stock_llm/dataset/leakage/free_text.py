@@ -129,7 +129,7 @@ def _templates() -> frozenset[str]:
                 portfolio.PortfolioHolding("X", 1.0, 100.0, price),
             )
             sentences.update(
-                portfolio.answer(portfolio.Portfolio("2025-01-01", held), language).bullets
+                portfolio.answer(portfolio.Portfolio("2025-01-01", held).view, language).bullets
             )
     return frozenset(map(normalised, [*sentences, *earlier_statements.OTHERS]))
 

@@ -31,6 +31,7 @@ from stock_llm.gateway.providers.ollama_codec import GENERATE
 from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
 from stock_llm.ollama.rendering import takes_tools
 from stock_llm.ollama.store import OllamaStore, StoredModel
+from stock_llm.truth.answer_grammar import true_answers
 
 _DEFAULT_TOKENS = 128
 """Tokens of an answer where neither the request nor the model says."""
@@ -64,6 +65,8 @@ class EmbeddedProvider:
         megabytes: largest model, context included.
         minutes: how long an idle model stays in memory where the request does not say
             (`keep_alive`).
+        true_sentences: whether an answer about numbers that are known may only say what is true of
+            them.
         limit: shared by everything that generates on this machine.
     """
 
@@ -80,11 +83,13 @@ class EmbeddedProvider:
         megabytes: int,
         minutes: float,
         limit: ConcurrencyLimit,
+        true_sentences: bool = True,
     ):
         self.store = store
         self.models: tuple[str, ...] = ()
         self._arguments = (str(threads), str(megabytes))
         self._idle_seconds, self._limit = minutes * 60, limit
+        self._true_sentences = true_sentences
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -192,8 +197,14 @@ class EmbeddedProvider:
             "asked_context": "num_ctx" in request.options.extra,
             "options": {name: value for name, value in options.items() if name != "stop"},
             "schema": {} if request.format == "json" else request.format,
+            "grammar": self._grammar(turns),
         }
         return question, model
+
+    def _grammar(self, turns: list[dict[str, str]]) -> str:
+        """Of the true answers to the last turn; empty where any words may come."""
+        asked = bool(turns) and turns[-1]["role"] == "user"
+        return true_answers(turns[-1]["content"]) if asked and self._true_sentences else ""
 
     def _check_fields(
         self, request: ChatRequest, generate: Mapping[str, Any], model: StoredModel

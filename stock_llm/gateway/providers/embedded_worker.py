@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from stock_llm.errors import StockLLMError
-from stock_llm.llm.json_schema import SchemaError
+from stock_llm.llm.grammar import GrammarError
+from stock_llm.llm.json_schema import compile_schema
 from stock_llm.llm.llama_cpp import Generation, LlamaModel
 from stock_llm.llm.sampler import Sampler, is_greedy
 from stock_llm.ollama.go_template import TemplateError
@@ -80,7 +81,7 @@ def main(threads: int, megabytes: int) -> None:
                 continue  # it came after the last token
             try:
                 _answer(memory, question, questions, answers)
-            except (RequestFault, SchemaError, TemplateError) as error:
+            except (RequestFault, GrammarError, TemplateError) as error:
                 _write(answers, error=str(error), callers_fault=True)
             except StockLLMError as error:
                 _write(answers, error=str(error), callers_fault=_is_callers_fault(error, question))
@@ -161,10 +162,13 @@ def _pieces(
 ) -> Iterator[Generator[str, None, Generation]]:
     """The running answer, with a sampler where the likeliest token is not what is wanted."""
     arguments = (prompt, question["max_tokens"], question["stop"])
-    if question["schema"] is None and is_greedy(question["options"]):
+    grammar = question["grammar"]
+    if question["schema"] is not None:
+        grammar = compile_schema(question["schema"])
+    if not grammar and is_greedy(question["options"]):
         yield model.pieces(*arguments)
         return
-    with Sampler(model, question["options"], question["schema"]) as sampler:
+    with Sampler(model, question["options"], grammar) as sampler:
         yield model.pieces(*arguments, sampler.pick)
 
 

@@ -66,7 +66,7 @@ class ProviderRegistry:
         if settings.embedded:
             self.embedded = EmbeddedProvider(
                 OllamaStore(ollama_store), threads, settings.embedded_megabytes,
-                settings.embedded_minutes, self.local_limit,
+                settings.embedded_minutes, self.local_limit, settings.true_sentences,
             )  # fmt: skip
             providers.append(self.embedded)
         for name, server in settings.servers.items():
