@@ -5,13 +5,17 @@ from factories.rows import rows_of_all_skills
 
 from stock_llm.evaluation.answers import LANGUAGES
 from stock_llm.market.situation import Situation
-from stock_llm.skills import portfolio, review
+from stock_llm.skills import portfolio, review, statements
 from stock_llm.truth.subjects import read_subject
 from stock_llm.truth.verdicts import false_sentences, repair, sentence_verdicts
 
 SEEN = Situation(
     "ORCA", "2025-03-14", 104.2, 101.35, 99.1, 55.3, 0.84, 0.61, 2.1, 97.2, 105.5, 1.2, 98.4, 106.0
 )
+MACD, SMA20, SMA50 = (
+    build(SEEN, "en") for build in (statements.macd, statements.sma20, statements.sma50)
+)
+LOST, GAINED = "The return is -5.0% in 14 days, a loss.", "The return is +7.3%, a gain."
 STOCK = SEEN.block()
 RSI = SEEN.block("Symbol", "Date", "Close", "RSI14")
 TRADE = review.ClosedTrade(SEEN, 100.0, 95.0, "2025-03-17", "2025-03-31", 14, "t1").block()
@@ -32,8 +36,8 @@ def verdicts(block, text, language="en"):
 @pytest.mark.parametrize(
     ("block", "text", "correction"),
     [
-        (STOCK, "MACD is under the signal line", "MACD 0.84 is above its signal 0.61."),
-        (STOCK, "The price, 5.1% below its 50-day moving average, is weak.", "Close 104.20 is 5.1% above SMA50 99.10."),
+        (STOCK, "MACD is under the signal line", MACD),
+        (STOCK, "The price, 5.1% below its 50-day moving average, is weak.", SMA50),
         (STOCK, "RSI (55.3) is overbought!", "RSI14 55.3 is neutral, between 30 and 70."),
         (STOCK, "It closed outside the Bollinger bands.", "The close is inside the bands 97.20 to 105.50."),
         (STOCK, "Volume is 3.4 times the average.", "Volume is 1.2 times its average."),
@@ -41,17 +45,17 @@ def verdicts(block, text, language="en"):
         (STOCK, "Support 98.40 is 7.7% away from the close.", "Support 98.40 is 5.6% from the close."),
         (STOCK, "ATR14 is 9.9.", "ATR14 2.10 is 2.0% of the close."),
         (STOCK, "The close is below SMA20 and MACD is below its signal.",
-         "Close 104.20 is 2.8% above SMA20 101.35. MACD 0.84 is above its signal 0.61."),
+         f"{SMA20} {MACD}"),
         (STOCK, "RSI14 55.3 is neutral while MACD is below its signal.",
-         "MACD 0.84 is above its signal 0.61. RSI14 55.3 is neutral, between 30 and 70."),
+         f"{MACD} RSI14 55.3 is neutral, between 30 and 70."),
         (RSI, "RSI14 55.3 exceeds 70.", "RSI14 55.3 is neutral, between 30 and 70."),
         (RSI, "Buyers may be exhausted.", "It points neither way."),
-        (TRADE, "You made 5.0% on it.", "The trade lost 5.0% in 14 days."),
-        (TRADE, "The trade lost 5.0% in 20 days.", "The trade lost 5.0% in 14 days."),
+        (TRADE, "You made 5.0% on it.", LOST),
+        (TRADE, "The trade lost 5.0% in 20 days.", LOST),
         (TRADE, "You bought against the trend.", "It was bought with the trend."),
         (TRADE, "RSI14 was 70.1 then.", "RSI14 55.3 is neutral, between 30 and 70."),
         (PORTFOLIO, "WREN is the largest holding.", "BP. is the largest holding, 90.3% of the value."),
-        (PORTFOLIO, "The portfolio has lost 6.8%.", "The portfolio has gained 7.3%."),
+        (PORTFOLIO, "The portfolio has lost 6.8%.", GAINED),
         (PORTFOLIO, "The worst is BP. by far.", "Best is BP. +9.6%, worst is WREN -10.0%."),
         (PORTFOLIO, "It is like 4.0 equal holdings.",
          "The largest two make up 100.0%; it is spread like 1.2 equal holdings."),
@@ -93,18 +97,16 @@ def test_what_the_question_does_not_tell_is_not_checked(block, text):
 
 def test_a_correction_is_in_the_language_that_is_asked_for():
     assert verdicts(STOCK, "MACD is below its signal.", "th") == [
-        ("false", "MACD 0.84 สูงกว่าเส้นสัญญาณ 0.61")
+        ("false", statements.macd(SEEN, "th"))
     ]
-    assert verdicts(STOCK, "MACD 0.84 ต่ำกว่าเส้นสัญญาณ 0.61", "en") == [
-        ("false", "MACD 0.84 is above its signal 0.61.")
-    ]
+    assert verdicts(STOCK, "MACD 0.84 ต่ำกว่าเส้นสัญญาณ 0.61", "en") == [("false", MACD)]
 
 
 def test_a_repair_changes_the_false_sentences_alone():
     text = "Well. MACD is below its signal. RSI14 55.3 is neutral!\n\n- Earnings are due.\n- ATR14 is 9.9."
     subject = read_subject(STOCK)
     assert repair(text, subject, "en") == (
-        "Well. MACD 0.84 is above its signal 0.61. RSI14 55.3 is neutral!\n\n- Earnings are due.\n"
+        f"Well. {MACD} RSI14 55.3 is neutral!\n\n- Earnings are due.\n"
         "- ATR14 2.10 is 2.0% of the close."
     )
 

@@ -12,17 +12,21 @@ import httpx
 import ollama
 import psutil
 import pytest
+from factories.rows import rows_of_all_skills
 from factories.running_gateway import gateway
 
 from stock_llm.errors import StockLLMError
+from stock_llm.evaluation.answers import AnswerError, parse_answer
 from stock_llm.gateway.providers import embedded
-from stock_llm.gateway.providers.embedded import keep_alive_seconds
+from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
+from stock_llm.gateway.providers.embedded import EmbeddedProvider, keep_alive_seconds
 from stock_llm.gateway.providers.embedded_worker import _Memory
 from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, STOP, SYSTEM
+from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, STOP, SYSTEM, user_text
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.publish_target import StoreTarget
 from stock_llm.ollama.store import OllamaStore
+from stock_llm.truth.verdicts import false_sentences
 
 ASK = [{"role": "user", "content": "Analyze ORCA."}]
 PARAMETERS = {"temperature": 0.0, "num_ctx": 512, "num_predict": 24, "stop": STOP}
@@ -103,6 +107,33 @@ def test_an_answer_obeys_a_schema(running):
     }
     said = running.http.post("/api/chat", json=body).json()
     assert json.loads(said["message"]["content"])["signal"] in ("BUY", "SELL", "HOLD")
+
+
+def test_about_known_numbers_only_true_sentences_are_written(running):
+    """The model is a random one; what it may write is all that keeps it from nonsense."""
+    (row,) = rows_of_all_skills(1)
+    asked = [{"role": "user", "content": user_text(row.instruction, row.input)}]
+    options = {"num_predict": 400, "num_ctx": 1024, "temperature": 1.0, "seed": 1}
+
+    def said(messages):
+        body = {"model": "stock-llm", "messages": messages, "options": options, "stream": False}
+        return running.http.post("/api/chat", json=body).json()["message"]["content"]
+
+    answer = parse_answer(said(asked))
+    assert answer.trend == parse_answer(row.output).trend
+    assert false_sentences(row, answer.text()) == []
+    for free in ([*asked, {"role": "assistant", "content": "?"}, *ASK], ASK):
+        with pytest.raises(AnswerError):
+            parse_answer(said(free))
+
+
+def test_the_grammar_of_true_sentences_can_be_turned_off(home):
+    (row,) = rows_of_all_skills(1)
+    turns = [{"role": "user", "content": user_text(row.instruction, row.input)}]
+    store = OllamaStore(home / "models" / "ollama")
+    free = EmbeddedProvider(store, 1, 128, 1, ConcurrencyLimit(1, 1), true_sentences=False)
+    assert free._grammar(turns) == ""
+    assert EmbeddedProvider(store, 1, 128, 1, ConcurrencyLimit(1, 1))._grammar(turns)
 
 
 def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
