@@ -80,6 +80,8 @@ def test_a_question_about_the_portfolio_gets_what_it_is_made_of(tmp_path, questi
     assert {line.split(":")[0] for line in lines[2:]} == {
         "KESTRO",
         "LUMBRA",
+        "Best",
+        "Worst",
         "Return",
         "Largest two",
         "Equal holdings",
