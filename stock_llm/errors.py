@@ -6,7 +6,8 @@ StockLLMError        anything that a person can act on; printed without a traceb
 ├── LeakageError     training would see what judges it, or what comes later: nothing may be trained
 ├── MissingExtra     a part that was not installed: names the extra to install
 ├── ParityError      training and serving disagree (text, tokens, loss): nothing may be published
-└── PublishError     the store or the Ollama server refused: `:latest` did not move
+├── PublishError     the store or the Ollama server refused: `:latest` did not move
+└── StoreError       a database is locked, damaged, full or gone: names it and the remedy
 """
 
 from pathlib import Path
@@ -80,3 +81,7 @@ class ParityError(StockLLMError):
 
 class PublishError(StockLLMError):
     """The Ollama store or server refused a model; `:latest` is where it was."""
+
+
+class StoreError(StockLLMError):
+    """A database of this program cannot be read or written; names its file or server."""

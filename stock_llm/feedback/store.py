@@ -14,20 +14,20 @@ stays out when it is brought again.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
 from stock_llm.errors import InputError
 from stock_llm.feedback.config import DAILY_LIMIT
-from stock_llm.feedback.item import FeedbackItem
+from stock_llm.feedback.item import OWNER, FeedbackItem
 from stock_llm.feedback.reading import OPEN_WEBUI, read_records
 from stock_llm.feedback.tables import BATCH, BATCH_ITEM, FEEDBACK, FORGOTTEN, SCHEMA, writing
 from stock_llm.storage.checksums import digest_of
-from stock_llm.storage.database import open_database
+from stock_llm.storage.database import check_sqlite, open_database, read_transaction, store_error
 
 if TYPE_CHECKING:
     from stock_llm.storage.quarantine import QuarantinedRow
@@ -46,7 +46,7 @@ _BIND = 900
 """Values in one IN (…): SQLite may have been built for 999."""
 
 State = Literal["accepted", "waiting", "dropped"]
-_Case = Literal["new", "known", "forgotten", "newer", "conflict"]
+_Case = Literal["new", "known", "forgotten", "newer", "owned", "conflict"]
 
 
 def _now() -> datetime:
@@ -62,6 +62,7 @@ class AddCounts:
         known: items that it had already.
         forgotten: items that are to stay forgotten.
         replaced: items that took the place of an older rating with the same id.
+        owned: items that were another user's and are the owner's now.
     """
 
     new: int
@@ -69,18 +70,14 @@ class AddCounts:
     forgotten: int = 0
     waiting: int = 0
     replaced: int = 0
+    owned: int = 0
 
 
 @dataclass(frozen=True)
-class FeedbackImport:
-    """What a file brought: records = new + known + forgotten + replaced + rejected."""
+class FeedbackImport(AddCounts):
+    """What a file brought: records = new + known + forgotten + replaced + owned + rejected."""
 
-    new: int
-    known: int
-    rejected: "list[QuarantinedRow]"
-    forgotten: int = 0
-    waiting: int = 0
-    replaced: int = 0
+    rejected: "list[QuarantinedRow]" = field(default_factory=list)
 
     def summary(self) -> str:
         """The counts as a sentence, and below it each rejected record with its reason."""
@@ -88,6 +85,7 @@ class FeedbackImport:
             "new": self.new,
             "known already": self.known,
             "replaced an older rating": self.replaced,
+            "taken over as the owner's": self.owned,
             "forgotten before and left out": self.forgotten,
             "quarantined": len(self.rejected),
         }
@@ -145,7 +143,8 @@ class FeedbackStore:
             day is that of `created_at`, for items of the gateway the day on which they arrive.
 
     Raises:
-        InputError: the URL or the database cannot be used.
+        InputError: the URL cannot be used.
+        StoreError: the database cannot be used; every method raises it.
     """
 
     def __init__(
@@ -153,6 +152,7 @@ class FeedbackStore:
     ):
         self._clock, self._daily_limit = clock, daily_limit
         self._engine = open_database(url, SCHEMA)
+        check_sqlite(self._engine, SCHEMA)
 
     def add(self, items: Iterable[FeedbackItem]) -> AddCounts:
         """Puts items in, all or none; an item that is in already becomes its user's newest opinion.
@@ -160,21 +160,20 @@ class FeedbackStore:
         Raises:
             InputError: the store has another item with the same id; it names the id.
         """
-        given = list(items)
         with writing(self._engine) as connection:
-            cases = _cases(connection, given, [True] * len(given))
-            for item, case in zip(given, cases, strict=True):
+            cases = self._cases(connection, [(item, True) for item in items], user_is_sure=True)
+            for item, case in cases:
                 if case == "conflict":
                     raise InputError(
                         f"the feedback store has another item with the id '{item.id}'",
                         remedy="Give the new one its own id",
                     )
             number = _next_number(connection)
-            for item, case in zip(given, cases, strict=True):
+            for item, case in cases:
                 if case == "known":
                     same = sa.update(FEEDBACK).where(FEEDBACK.c.id == item.id)
                     connection.execute(same.values(number=number))
-            waiting = self._put(connection, given, cases)
+            waiting = self._put(connection, cases)
         return _counts(cases, waiting)
 
     def import_file(
@@ -195,10 +194,10 @@ class FeedbackStore:
         records = read_records(path, user, owner_names)
         bad = [(record, record.reason) for record in records if record.item is None]
         good = [(record, record.item) for record in records if record.item is not None]
-        items = [item for _, item in good]
         with writing(self._engine) as connection:
-            cases = _cases(connection, items, [record.dated for record, _ in good])
-            for (record, item), case in zip(good, cases, strict=True):
+            dated = [(item, record.dated) for record, item in good]
+            cases = self._cases(connection, dated, user_is_sure=bool(user))
+            for (record, _), (item, case) in zip(good, cases, strict=True):
                 if case == "conflict":
                     bad.append((record, f"another item has the id '{item.id}'"))
             rejected = [
@@ -206,15 +205,13 @@ class FeedbackStore:
                 for record, reason in bad
             ]
             refuse_if_mostly_bad(rejected, len(records), path)
-            waiting = self._put(connection, items, cases)
-        counts = _counts(cases, waiting)
-        return FeedbackImport(
-            counts.new, counts.known, rejected, counts.forgotten, waiting, counts.replaced
-        )
+            waiting = self._put(connection, cases)
+        return FeedbackImport(**asdict(_counts(cases, waiting)), rejected=rejected)
 
     def all(self, sample: bool) -> list[FeedbackItem]:
         """Every item that counts, oldest first; those of the sample only if `sample`."""
-        return self._read(FEEDBACK.c.id.in_(_live(sample)))
+        with read_transaction(self._engine, SCHEMA) as connection:
+            return self._read(FEEDBACK.c.id.in_(_live(sample)), connection)
 
     def watermark(self, sample: bool) -> str:
         """How many items count, the newest time and a checksum: changes with the items that
@@ -225,7 +222,7 @@ class FeedbackStore:
             .order_by(FEEDBACK.c.id)
         )
         checksum, count, newest = hashlib.sha256(), 0, ""
-        with self._engine.connect() as connection:
+        with read_transaction(self._engine, SCHEMA) as connection:
             for created_at, digest in connection.execute(chosen):
                 checksum.update(digest.encode())
                 count, newest = count + 1, max(newest, created_at)
@@ -248,21 +245,17 @@ class FeedbackStore:
             .select_from(FEEDBACK)
             .where(FEEDBACK.c.id.in_(_live(sample)), FEEDBACK.c.id.not_in(taken))
         )
-        with self._engine.connect() as connection:
+        with read_transaction(self._engine, SCHEMA) as connection:
             return connection.execute(chosen).scalar_one()
 
     def waiting(self) -> list[WaitingGroup]:
         """The items that wait for a person, by user, ticker and day."""
-        key = (FEEDBACK.c.id, FEEDBACK.c.user, FEEDBACK.c.ticker, FEEDBACK.c.day)
-        chosen = sa.select(*key).where(FEEDBACK.c.state == "waiting")
-        with self._engine.connect() as connection:
-            groups = {
-                id: (user, ticker, day) for id, user, ticker, day in connection.execute(chosen)
-            }
         by_group: dict[tuple[str, str, str], list[FeedbackItem]] = {}
-        for item in self._read(FEEDBACK.c.state == "waiting"):
-            if item.id in groups:
-                by_group.setdefault(groups[item.id], []).append(item)
+        with read_transaction(self._engine, SCHEMA) as connection:
+            rows = connection.execute(_items(FEEDBACK.c.state == "waiting")).mappings()
+            for row in rows:
+                group = row["user"], row["ticker"], row["day"]
+                by_group.setdefault(group, []).append(self._item(row))
         return [WaitingGroup(*group, items) for group, items in sorted(by_group.items())]
 
     def accept(self, ids: Iterable[str]) -> int:
@@ -343,7 +336,7 @@ class FeedbackStore:
 
     def forgotten(self) -> ForgottenMarks:
         """Everything that is to be left out."""
-        with self._engine.connect() as connection:
+        with read_transaction(self._engine, SCHEMA) as connection:
             rows = connection.execute(sa.select(FORGOTTEN.c.kind, FORGOTTEN.c.mark))
             marks: dict[str, set[str]] = {}
             for kind, mark in rows:
@@ -352,19 +345,60 @@ class FeedbackStore:
 
     def has(self, id: str) -> bool:
         """Whether the store has this item."""
-        with self._engine.connect() as connection:
+        with read_transaction(self._engine, SCHEMA) as connection:
             return bool(_existing(connection, FEEDBACK.c.id, [id]))
 
     def _time(self) -> str:
         return _text(self._clock())
 
-    def _read(self, condition: sa.ColumnElement[bool]) -> list[FeedbackItem]:
-        columns = [FEEDBACK.c[item.name] for item in fields(FeedbackItem)]
-        order = (FEEDBACK.c.created_at, FEEDBACK.c.id)
-        chosen = sa.select(*columns).where(condition).order_by(*order)
-        with self._engine.connect() as connection:
-            rows = connection.execute(chosen).mappings()
-            return [FeedbackItem.from_json(dict(row)) for row in rows]
+    def _read(
+        self, condition: sa.ColumnElement[bool], connection: sa.Connection
+    ) -> list[FeedbackItem]:
+        return [self._item(row) for row in connection.execute(_items(condition)).mappings()]
+
+    def _item(self, row: sa.RowMapping) -> FeedbackItem:
+        try:
+            item = FeedbackItem.from_json(
+                {each.name: row[each.name] for each in fields(FeedbackItem)}
+            )
+            if item.digest != row["digest"]:
+                raise ValueError("it is not what was put in")
+        except ValueError as error:
+            problem = f"the item '{row['id']}' is damaged: {error}"
+            remedy = f"To leave it out for good: stock-llm forget --feedback '{row['id']}'"
+            raise store_error(SCHEMA, self._engine.url, problem, remedy) from None
+        return item
+
+    def _cases(
+        self,
+        connection: sa.Connection,
+        items: list[tuple[FeedbackItem, bool]],
+        user_is_sure: bool,
+    ) -> list[tuple[FeedbackItem, _Case]]:
+        """What each item is to the store, or to the items before it in the list.
+
+        Args:
+            items: with whether the item's time was given; otherwise it gets that of the stored one.
+            user_is_sure: False: the users are names of a file, of which the owner may have been
+                one.
+        """
+        ids = [item.id for item, _ in items]
+        gone = sa.select(FORGOTTEN.c.mark).where(FORGOTTEN.c.kind == "feedback")
+        forgotten = set(connection.execute(gone).scalars())
+        known: dict[str, FeedbackItem] = {}
+        for start in range(0, len(ids), _BIND):
+            chosen = FEEDBACK.c.id.in_(ids[start : start + _BIND])
+            known |= {item.id: item for item in self._read(chosen, connection)}
+        cases: list[tuple[FeedbackItem, _Case]] = []
+        for item, is_dated in items:
+            stored = known.get(item.id)
+            if stored and not is_dated:
+                item = replace(item, created_at=stored.created_at)
+            case = "forgotten" if item.id in forgotten else _case(item, stored, user_is_sure)
+            if case in ("new", "newer", "owned"):
+                known[item.id] = item
+            cases.append((item, case))
+        return cases
 
     def _decide(self, ids: Iterable[str], state: State) -> int:
         wanted = list(ids)
@@ -377,12 +411,15 @@ class FeedbackStore:
                 changed += connection.execute(decided).rowcount
         return changed
 
-    def _put(self, connection: sa.Connection, items: list[FeedbackItem], cases: list[_Case]) -> int:
+    def _put(self, connection: sa.Connection, cases: list[tuple[FeedbackItem, _Case]]) -> int:
         """Writes the new and newer items; returns how many of them wait for review."""
         number, waiting = _next_number(connection), 0
         days: dict[tuple[str, str], dict[str, tuple[str, State]]] = {}
         dropped: dict[str, set[str]] = {}
-        for item, case in zip(items, cases, strict=True):
+        for item, case in cases:
+            if case == "owned":
+                taken = sa.update(FEEDBACK).where(FEEDBACK.c.id == item.id)
+                connection.execute(taken.values(user=OWNER, digest=item.digest))
             if case not in ("new", "newer"):
                 continue
             day = self._clock() if item.source == "gateway" else item.created_at
@@ -424,9 +461,16 @@ def _text(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _counts(cases: list[_Case], waiting: int) -> AddCounts:
-    count = Counter(cases)
-    return AddCounts(count["new"], count["known"], count["forgotten"], waiting, count["newer"])
+def _counts(cases: list[tuple[FeedbackItem, _Case]], waiting: int) -> AddCounts:
+    count = Counter(case for _, case in cases)
+    return AddCounts(
+        count["new"], count["known"], count["forgotten"], waiting, count["newer"], count["owned"]
+    )
+
+
+def _items(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The rows that fit, oldest first."""
+    return sa.select(FEEDBACK).where(condition).order_by(FEEDBACK.c.created_at, FEEDBACK.c.id)
 
 
 def _live(sample: bool) -> sa.Select[tuple[str]]:
@@ -475,34 +519,17 @@ def _dropped_answers(connection: sa.Connection, user: str) -> set[str]:
     return set(connection.execute(sa.select(FEEDBACK.c.answer).where(*dropped)).scalars())
 
 
-def _cases(connection: sa.Connection, items: list[FeedbackItem], dated: list[bool]) -> list[_Case]:
-    """What each item is to the store, or to the items before it in the list."""
-    ids = [item.id for item in items]
-    gone = sa.select(FORGOTTEN.c.mark).where(FORGOTTEN.c.kind == "feedback")
-    forgotten = set(connection.execute(gone).scalars())
-    columns = (FEEDBACK.c.id, FEEDBACK.c.digest, FEEDBACK.c.created_at, FEEDBACK.c.source)
-    known: dict[str, tuple[str, datetime, str]] = {}
-    for start in range(0, len(ids), _BIND):
-        chosen = sa.select(*columns).where(FEEDBACK.c.id.in_(ids[start : start + _BIND]))
-        for id, digest, created_at, source in connection.execute(chosen):
-            known[id] = digest, datetime.fromisoformat(created_at), source
-    cases: list[_Case] = []
-    for item, has_time in zip(items, dated, strict=True):
-        case = "forgotten" if item.id in forgotten else _case(item, has_time, known.get(item.id))
-        if case in ("new", "newer"):
-            known[item.id] = item.digest, item.created_at, item.source
-        cases.append(case)
-    return cases
-
-
-def _case(item: FeedbackItem, dated: bool, stored: tuple[str, datetime, str] | None) -> _Case:
-    """What an item is to the one with its id: digest, time and source."""
+def _case(item: FeedbackItem, stored: FeedbackItem | None, user_is_sure: bool) -> _Case:
+    """What an item is to the one with its id."""
     if stored is None:
         return "new"
-    digest, created_at, source = stored
-    same = item if dated else replace(item, created_at=created_at)
-    if same.digest == digest:
+    if item == stored:
         return "known"
-    if item.source == source == OPEN_WEBUI:
-        return "newer" if item.created_at > created_at else "known"
+    if OWNER in (item.user, stored.user) and replace(item, user=stored.user) == stored:
+        if item.user == OWNER:
+            return "owned"
+        if not user_is_sure:
+            return "known"
+    if item.source == stored.source == OPEN_WEBUI:
+        return "newer" if item.created_at > stored.created_at else "known"
     return "conflict"

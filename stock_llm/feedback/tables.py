@@ -46,7 +46,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Opens a transaction that no other writer is inside of at the same time.
 
     Raises:
-        InputError: the database refuses: the disk is full, the server is gone.
+        InputError, StoreError: as `exclusive_transaction`.
     """
     with exclusive_transaction(engine, SCHEMA) as connection:
         if connection.dialect.name == "postgresql":

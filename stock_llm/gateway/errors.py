@@ -21,6 +21,9 @@ from dataclasses import dataclass
 
 from stock_llm.errors import StockLLMError
 
+STORE_FAILED = "a database of the gateway cannot be used; see its log"
+"""What callers are told of a `StoreError`, which names a file of this machine."""
+
 
 class GatewayError(StockLLMError):
     """A provider did not answer.

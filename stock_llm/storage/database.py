@@ -16,10 +16,20 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, StoreError
 
 BUSY_SECONDS = 30
 """How long a connection waits for another one's lock."""
+
+_ALLOW = "Make the file and its folder writable for you"
+_REPAIR = "It is damaged: put a copy from a backup in its place, or move it away to begin a new one"
+_SQLITE_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "Another program holds it: try again when that one has ended",
+    sqlite3.SQLITE_FULL: "Make room on its disk and try again",
+    sqlite3.SQLITE_IOERR: "See whether its disk is full or failing, and try again",
+    sqlite3.SQLITE_READONLY: _ALLOW,
+    sqlite3.SQLITE_CANTOPEN: _ALLOW,
+}
 
 _migrating = threading.Lock()
 """Alembic keeps the migration under way in module globals: one at a time in a process."""
@@ -46,7 +56,8 @@ def open_database(url: str, schema: Schema) -> sa.Engine:
     """Connect to an absolute URL and migrate its tables to the newest schema.
 
     Raises:
-        InputError: the URL or the database cannot be used.
+        InputError: the URL cannot be used, or a newer version of this program made the store.
+        StoreError: the database cannot be read or written.
     """
     engine = connect(url, schema)
     _migrate(engine, schema)
@@ -54,7 +65,12 @@ def open_database(url: str, schema: Schema) -> sa.Engine:
 
 
 def connect(url: str, schema: Schema) -> sa.Engine:
-    """Connect to an absolute URL; the tables stay as they are."""
+    """Connect to an absolute URL; the tables stay as they are.
+
+    Raises:
+        InputError: the URL cannot be used.
+        StoreError: the folder of the file cannot be made.
+    """
     try:
         engine = sa.create_engine(url)
     except (sa.exc.ArgumentError, ImportError) as error:
@@ -62,7 +78,8 @@ def connect(url: str, schema: Schema) -> sa.Engine:
             f"the {schema.name}'s URL cannot be used: {error}", remedy=f"Set {schema.setting}"
         ) from None
     if engine.dialect.name == "sqlite":
-        _prepare_engine(engine)
+        with _translated(engine, schema):
+            _prepare_engine(engine)
     return engine
 
 
@@ -133,21 +150,67 @@ def _migrate(engine: sa.Engine, schema: Schema) -> None:
             ) from None
 
 
+def check_sqlite(engine: sa.Engine, schema: Schema) -> None:
+    """Read a SQLite file whole, about 100 MB a second; the server of another checks its own.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    if engine.dialect.name == "sqlite":
+        with read_transaction(engine, schema) as connection:
+            problem = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
+        if problem != "ok":
+            raise store_error(schema, engine.url, problem)
+
+
 @contextmanager
 def exclusive_transaction(engine: sa.Engine, schema: Schema) -> Iterator[sa.Connection]:
     """Run a transaction that no other SQLite writer overlaps; in PostgreSQL, lock what you need.
 
     Raises:
-        InputError: the database refuses: the disk is full, the server is gone.
+        InputError: a value is none that the database can hold.
+        StoreError: the database refuses: the disk is full, the server is gone.
     """
+    with (
+        _translated(engine, schema),
+        engine.connect().execution_options(immediate=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def read_transaction(engine: sa.Engine, schema: Schema) -> Iterator[sa.Connection]:
+    """Open a connection for reading. Raises: as `exclusive_transaction`."""
+    with _translated(engine, schema), engine.connect() as connection:
+        yield connection
+
+
+def store_error(schema: Schema, url: sa.URL, problem: str, remedy: str = "") -> StoreError:
+    """What is wrong with a database, in one line without the password.
+
+    Args:
+        remedy: by default that of a damaged one.
+    """
+    place = url.database if url.get_backend_name() == "sqlite" else url.render_as_string()
+    return StoreError(
+        f"the {schema.name} {place}: {' '.join(problem.split())}. {remedy or _REPAIR}"
+    )
+
+
+@contextmanager
+def _translated(engine: sa.Engine, schema: Schema) -> Iterator[None]:
     try:
-        with (
-            engine.connect().execution_options(immediate=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-    except sa.exc.DatabaseError as error:
+        yield
+    except (sa.exc.DataError, sa.exc.IntegrityError, UnicodeEncodeError) as error:
+        problem = getattr(error, "orig", error)
+        raise InputError(f"the {schema.name} cannot hold a value: {problem}") from None
+    except (sa.exc.DBAPIError, OSError, UnicodeDecodeError) as error:
         # error.orig alone: SQLAlchemy's own text repeats the statement with its values
-        raise InputError(
-            f"the {schema.name} {engine.url.render_as_string()}: {error.orig}"
-        ) from None
+        problem = getattr(error, "orig", error)
+        remedy = f"See that its server runs and has room; {schema.setting} says where it is"
+        if isinstance(problem, OSError):
+            remedy = _ALLOW
+        elif engine.dialect.name == "sqlite":
+            remedy = _SQLITE_REMEDIES.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF, _REPAIR)
+        raise store_error(schema, engine.url, str(problem), remedy) from None

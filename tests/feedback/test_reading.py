@@ -120,6 +120,46 @@ def test_names_of_the_owner_in_other_programs_are_the_owners(store):
     assert {item.user for item in store.all(sample=True)} == {OWNER}
 
 
+@pytest.mark.parametrize("first", ["named", "unnamed"])
+@pytest.mark.parametrize("kind", ["open-webui", "dated", "undated", "without ids"])
+def test_a_file_may_come_with_and_without_the_names_of_the_owner(store, tmp_path, kind, first):
+    records = [
+        {"id": f"i{number}", "instruction": "q", "response": str(number), "rating": 5, "user": USER}
+        for number in range(2)
+    ]
+    for record in records:
+        if kind == "dated":
+            record["created_at"] = "2026-11-01T00:00:00Z"
+        if kind == "without ids":
+            del record["id"]
+    path = CASES / "open_webui_export.json"
+    if kind != "open-webui":
+        path = written(tmp_path / "f.json", records)
+    names = {"named": (USER,), "unnamed": ()}
+    store.import_file(path, owner_names=names.pop(first))
+    before = store.all(sample=True)
+    store.claim("b", [before[0].id])
+    store.settle("b", "keep")
+    counts = store.import_file(path, owner_names=names.popitem()[1])
+    after = store.all(sample=True)
+    taken_over = 2 if first == "unnamed" else 0
+    assert (counts.new, counts.known, counts.owned) == (0, 2 - taken_over, taken_over)
+    assert {item.user for item in after} == {OWNER}
+    assert [item.created_at for item in after] == [item.created_at for item in before]
+    assert store.unused(sample=True) == 1
+    assert store.import_file(path).summary() == "2 items: 2 known already"
+
+
+@pytest.mark.parametrize(("stored", "given"), [(OWNER, "bob"), ("ann", "bob")])
+def test_the_same_id_of_another_user_is_a_conflict(store, tmp_path, stored, given):
+    record = {"instruction": "q", "response": "a", "rating": 5}
+    records = [record | {"id": id} for id in ("a", "b", "c")]
+    store.import_file(written(tmp_path / "stored.json", records[:1]), user=stored)
+    path = written(tmp_path / "given.json", records)
+    (rejected,) = store.import_file(path, user=given).rejected
+    assert rejected.reason == "another item has the id 'a'"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

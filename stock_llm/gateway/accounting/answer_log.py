@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from itsdangerous import BadSignature, Signer
 
-from stock_llm.errors import InputError
+from stock_llm.errors import StoreError
 from stock_llm.gateway.accounting.tables import META, SCHEMA, storable
-from stock_llm.storage.database import exclusive_transaction, open_database
+from stock_llm.storage.database import exclusive_transaction, open_database, read_transaction
 
 _TEXTS = (
     "feature",
@@ -85,7 +85,8 @@ class AnswerLog:
         days: how long an answer is kept; 0: nothing is kept, and ids are signed all the same.
 
     Raises:
-        InputError: the URL or the database cannot be used.
+        InputError: the URL cannot be used.
+        StoreError: the database cannot be used.
     """
 
     def __init__(self, url: str, key: bytes, days: float):
@@ -121,7 +122,7 @@ class AnswerLog:
         """The question and answer of an id; None where the log does not hold them.
 
         Raises:
-            InputError: the database refuses.
+            StoreError: the database refuses.
         """
         await self._write()
         return await asyncio.to_thread(self._read, id)
@@ -130,7 +131,7 @@ class AnswerLog:
         """Writes what waits.
 
         Raises:
-            InputError: the database refuses.
+            StoreError: the database refuses.
         """
         if self._task:
             self._task.cancel()
@@ -142,7 +143,7 @@ class AnswerLog:
             await asyncio.sleep(_WRITE_SECONDS)
             try:
                 await self._write()
-            except InputError as error:
+            except StoreError as error:
                 _log.error("answers are not written: %s", error)
 
     async def _write(self) -> None:
@@ -152,7 +153,7 @@ class AnswerLog:
                 return
             try:
                 await asyncio.to_thread(self._insert, new)
-            except InputError:
+            except StoreError:
                 self._new.extendleft(reversed(new))
                 raise
 
@@ -170,11 +171,8 @@ class AnswerLog:
         chosen = sa.select(*(ANSWER.c[each.name] for each in fields(AnswerRecord))).where(
             ANSWER.c.id == id, young
         )
-        try:
-            with self._engine.connect() as connection:
-                row: Mapping[str, str] | None = connection.execute(chosen).mappings().one_or_none()  # type: ignore[assignment]
-        except sa.exc.DatabaseError as error:
-            raise InputError(f"the answers cannot be read: {error.orig}") from None
+        with read_transaction(self._engine, SCHEMA) as connection:
+            row: Mapping[str, str] | None = connection.execute(chosen).mappings().one_or_none()  # type: ignore[assignment]
         return AnswerRecord(**{**row, "at": datetime.fromisoformat(row["at"])}) if row else None  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from stock_llm.gateway.accounting.tables import CALL, RESERVATION, SCHEMA, SPENT, dollars, text
 from stock_llm.gateway.query import RemainingBudget
-from stock_llm.storage.database import open_database
+from stock_llm.storage.database import open_database, read_transaction
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,7 +88,7 @@ def read_period(url: str, days: int, now: datetime | None = None) -> CostPeriod:
     """What was recorded in the last days.
 
     Raises:
-        InputError: the store cannot be opened.
+        InputError, StoreError: the store cannot be opened or read.
     """
     until = now or datetime.now(UTC)
     since = until - timedelta(days=days)
@@ -102,7 +102,7 @@ def read_period(url: str, days: int, now: datetime | None = None) -> CostPeriod:
     ).where(inside)
     by_status = sa.select(CALL.c.status, sa.func.count()).where(inside).group_by(CALL.c.status)
     engine = open_database(url, SCHEMA)
-    with engine.connect() as connection:
+    with read_transaction(engine, SCHEMA) as connection:
         rows = connection.execute(
             by_provider.group_by(CALL.c.provider).order_by(sa.func.count().desc())
         ).all()
@@ -142,11 +142,11 @@ def read_left(
     """What is left of the budgets, calls under way taken off.
 
     Raises:
-        InputError: the store cannot be opened.
+        InputError, StoreError: the store cannot be opened or read.
     """
     today = (now or datetime.now(UTC)).date().isoformat()
     engine = open_database(url, SCHEMA)
-    with engine.connect() as connection:
+    with read_transaction(engine, SCHEMA) as connection:
         days = connection.execute(
             sa.select(SPENT.c.day, SPENT.c.charged).where(SPENT.c.day >= today[:7])
         ).all()

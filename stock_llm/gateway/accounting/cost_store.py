@@ -20,7 +20,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
-from stock_llm.errors import InputError, StockLLMError
+from stock_llm.errors import StockLLMError, StoreError
 from stock_llm.gateway.accounting.tables import (
     CALL,
     RESERVATION,
@@ -102,7 +102,8 @@ class CostStore:
         clock: the time now, UTC.
 
     Raises:
-        InputError: the URL or the database cannot be used.
+        InputError: the URL cannot be used.
+        StoreError: the database cannot be used.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class CostStore:
 
         Raises:
             BudgetExceeded: a budget has less left.
-            InputError: the store cannot be written; nothing may be spent then.
+            StoreError: the store cannot be written; nothing may be spent then.
         """
         now = self._clock()
         day, until = now.date().isoformat(), text(now + LEASE)
@@ -158,26 +159,26 @@ class CostStore:
         """Waits until everything that was recorded so far is in the database.
 
         Raises:
-            InputError: the database refuses; the records are kept and tried again.
+            StoreError: the database refuses; the records are kept and tried again.
         """
         job = _Flush()
         self._jobs.put(job)
         await asyncio.to_thread(job.done.wait)
         if self._failing:
-            raise InputError(self._failing)
+            raise StoreError(self._failing)
 
     def close(self) -> None:
         """Writes what is waiting and ends the writer.
 
         Raises:
-            InputError: the database refused to the end; it says how many records were not written.
+            StoreError: the database refused to the end; it says how many records were not written.
         """
         if self._thread.is_alive():
             self._jobs.put(_Flush(last=True))
             self._thread.join()
         self._engine.dispose()
         if self._failing:
-            raise InputError(self._failing)
+            raise StoreError(self._failing)
 
     def _write_all(self) -> None:
         """The writer: gathers jobs, writes them in one transaction, and tries failed records
@@ -193,8 +194,8 @@ class CostStore:
                 _log.exception("the cost store cannot be written")
                 for job in jobs:
                     if isinstance(job, _Reserve):
-                        is_ours = isinstance(error, InputError)
-                        reason = error if is_ours else InputError(f"the cost store: {error}")
+                        is_ours = isinstance(error, StockLLMError)
+                        reason = error if is_ours else StoreError(f"the cost store: {error}")
                         _resolve(job.done, reason)
                 failed += [job for job in jobs if isinstance(job, _Settle)]
                 failed = self._write_each(failed)

@@ -108,7 +108,8 @@ class RequestAccounting:
 
         Raises:
             BudgetExceeded: a budget has less left.
-            InputError: there is no price, or the store cannot be written.
+            InputError: there is no price.
+            StoreError: the cost store cannot be written.
         """
         request = context.request.for_model(choice.model)
         if self._billing[choice.provider] != "usage":

@@ -176,7 +176,7 @@ def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     writes.
 
     Raises:
-        InputError: the database refuses.
+        StoreError: the database refuses.
     """
     with exclusive_transaction(engine, SCHEMA) as connection:
         if connection.dialect.name == "postgresql":

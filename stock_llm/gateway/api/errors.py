@@ -11,13 +11,13 @@ from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect as UploadAborted
 
-from stock_llm.errors import StockLLMError
+from stock_llm.errors import StockLLMError, StoreError
 from stock_llm.gateway.api.anthropic import responses as anthropic
 from stock_llm.gateway.api.handler import ClientDisconnect
 from stock_llm.gateway.api.json_body import describe
 from stock_llm.gateway.api.ollama import responses as ollama
 from stock_llm.gateway.api.openai import responses as openai
-from stock_llm.gateway.errors import BadRequest, GatewayError
+from stock_llm.gateway.errors import STORE_FAILED, BadRequest, GatewayError
 
 RETRY_SECONDS = 5
 """Retry-After of a 503 that does not know better."""
@@ -54,7 +54,8 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(StockLLMError)
     async def out_of_order(request: Request, error: StockLLMError) -> Response:
         _log.error("%s: %s", request.url.path, error)
-        return _error(request, 503, str(error))
+        is_store = isinstance(error, StoreError)  # callers are told no paths of this machine
+        return _error(request, 503, STORE_FAILED if is_store else str(error))
 
     @app.exception_handler(RequestValidationError)
     async def unfit(request: Request, error: RequestValidationError) -> Response:

@@ -16,12 +16,13 @@ from typing import TypeVar, cast
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, StoreError
 from stock_llm.gateway.accounting.cost_store import BudgetExceeded, CostStore
 from stock_llm.gateway.accounting.prices import PriceList
 from stock_llm.gateway.accounting.request_context import RequestAccounting, RequestContext
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, TokenUsage
 from stock_llm.gateway.errors import (
+    STORE_FAILED,
     AccessDenied,
     BadRequest,
     Busy,
@@ -314,10 +315,11 @@ class FallbackRouter:
             raise _Skipped
         try:
             return permit, await self._accounting.reserve(context, choice)
-        except (BudgetExceeded, InputError) as error:
+        except (BudgetExceeded, InputError, StoreError) as error:
             breaker.release(permit)
             is_over = isinstance(error, BudgetExceeded)
-            context.skip(name, "over budget" if is_over else "cannot be paid", str(error))
+            text = STORE_FAILED if isinstance(error, StoreError) else str(error)
+            context.skip(name, "over budget" if is_over else "cannot be paid", text)
             raise (_TooExpensive if is_over else _Skipped) from None
         except BaseException:
             breaker.release(permit)

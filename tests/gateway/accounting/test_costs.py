@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from typer.testing import CliRunner
 
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, StoreError
 from stock_llm.gateway.accounting import cost_report
 from stock_llm.gateway.accounting.cost_store import LEASE, BudgetExceeded, CostStore
 from stock_llm.gateway.accounting.tables import SCHEMA, CallRecord, micros, write_transaction
@@ -265,10 +265,10 @@ async def test_while_the_database_refuses_nothing_is_spent_and_nothing_is_lost(o
     run(url, "ALTER TABLE reservation RENAME TO elsewhere")
     costs.record(call("kept", "0.5"))
     with pytest.raises(
-        InputError, match=r"no such table: reservation|relation \"reservation\" does not exist"
+        StoreError, match=r"no such table: reservation|relation \"reservation\" does not exist"
     ):
         await costs.reserve("claude-api", "m", "chat", Decimal(1))
-    with pytest.raises(InputError, match="1 records of calls are not written"):
+    with pytest.raises(StoreError, match="1 records of calls are not written"):
         await costs.flush()
     run(url, "ALTER TABLE elsewhere RENAME TO reservation")
     await costs.flush()

@@ -11,6 +11,7 @@ from factories.running_gateway import gateway
 from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.feedback.store import FeedbackStore
+from stock_llm.gateway.errors import STORE_FAILED
 from stock_llm.llm import prompts
 from stock_llm.skills import analyse, follow
 
@@ -452,6 +453,15 @@ def test_feedback_beyond_the_daily_limit_waits(backend, tmp_path):
         assert kept_users(running) == ["ann", "bob"]
         url = running.settings.url(running.settings.feedback_url)
         assert [item.user for item in FeedbackStore(url).waiting()] == ["bob"]
+
+
+def test_a_damaged_store_is_503_and_its_place_stands_in_the_log_alone(running, tmp_path, caplog):
+    (tmp_path / "data" / "feedback.db").write_bytes(b"no database" * 500)
+    assert send_feedback(running, {}) == (503, STORE_FAILED)
+    (line,) = (
+        record.getMessage() for record in caplog.records if "/feedback" in record.getMessage()
+    )
+    assert str(tmp_path / "data" / "feedback.db") in line and "put a copy from a backup" in line
 
 
 @pytest.mark.parametrize("name", ["x" * 500, "\ufdfa" * 30], ids=["long", "long when normalised"])
