@@ -2,10 +2,10 @@
 
 import json
 import random
-import shutil
 import subprocess
 
 import pytest
+from factories import go_program
 
 from stock_llm.llm import prompts
 from stock_llm.ollama.go_template import TemplateError, execute, parse
@@ -162,27 +162,11 @@ func main() {
 @pytest.fixture(scope="session")
 def real_go(tmp_path_factory):
     """A function from templates to what Go's text/template makes of them over DATA; None where Go refuses."""
-    if not shutil.which("go"):
-        pytest.skip("needs Go (apt-get install golang-go) to compare with the real text/template")
-    folder = tmp_path_factory.mktemp("go")
-    (folder / "main.go").write_text(GO)
-    environment = {
-        "PATH": "/usr/local/go/bin:/usr/bin:/bin",
-        "HOME": str(folder),
-        "GO111MODULE": "off",
-        "CGO_ENABLED": "0",
-    }
-    subprocess.run(
-        ["go", "build", "-o", "render", "main.go"],
-        cwd=folder,
-        env=environment,
-        check=True,
-        timeout=240,
-    )
+    program = go_program.build(GO, tmp_path_factory.mktemp("go"))
 
     def render(templates: list[str]) -> list[str | None]:
         done = subprocess.run(
-            [folder / "render"],
+            [program],
             input=json.dumps(templates).encode(),
             capture_output=True,
             check=True,

@@ -30,11 +30,6 @@ pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Clock:
     def __init__(self, now=NOON):
         self.now = now

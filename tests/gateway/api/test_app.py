@@ -22,18 +22,6 @@ ASK = {
 }
 
 
-@pytest.fixture
-def backend():
-    with ScriptedOllama() as running:
-        yield running
-
-
-@pytest.fixture
-def running(backend, tmp_path):
-    with gateway(tmp_path, backend.host) as started:
-        yield started
-
-
 def wait_for(what, seconds=30.0):
     until = time.monotonic() + seconds
     while not what():

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "open_webui_title.json"
 """What Open WebUI asks for the title of a conversation."""
@@ -25,18 +24,6 @@ def task(wanted, model="auto", **more):
         "messages": [{"role": "user", "content": text}],
         **more,
     }
-
-
-@pytest.fixture
-def backend():
-    with ScriptedOllama() as running:
-        yield running
-
-
-@pytest.fixture
-def running(backend, tmp_path):
-    with gateway(tmp_path, backend.host) as started:
-        yield started
 
 
 @pytest.mark.parametrize(
@@ -97,6 +84,16 @@ def test_a_persons_question_is_no_task(running, backend, text):
     body = {"model": "auto", "stream": False, "messages": [{"role": "user", "content": text}]}
     assert running.http.post("/api/chat", json=body).json()["message"]["content"] == text
     assert len(backend.generations()) == 1
+
+
+def test_a_persons_question_comes_with_tools(running, backend, open_webui_chat):
+    backend.says = "Recommendation: HOLD"
+    streamed = running.http.post("/api/chat", content=open_webui_chat)
+    pieces = [json.loads(line) for line in streamed.text.splitlines()]
+    assert "".join(piece["message"]["content"] for piece in pieces) == backend.says
+    assert [piece["done"] for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    (asked,) = backend.generations()
+    assert asked["tools"] == json.loads(open_webui_chat)["tools"]
 
 
 def test_the_recorded_task_is_answered(running, backend):

@@ -8,7 +8,6 @@ from datetime import date, timedelta
 import pytest
 from factories.rows import situation
 from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.feedback.store import FeedbackStore
 from stock_llm.gateway.errors import STORE_FAILED
@@ -33,18 +32,6 @@ INDICATORS = {
 }
 TAUGHT = analyse.answer(SEEN, "HOLD", 55, "en")
 ASK = {"symbol": SEEN.symbol, "indicators": INDICATORS}
-
-
-@pytest.fixture
-def backend():
-    with ScriptedOllama("stock-llm:latest", "mistral:7b", "codellama:7b") as running:
-        yield running
-
-
-@pytest.fixture
-def running(backend, tmp_path):
-    with gateway(tmp_path, backend.host) as started:
-        yield started
 
 
 def test_the_published_model_is_asked_in_the_words_of_its_training(running, backend):

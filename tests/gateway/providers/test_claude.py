@@ -575,12 +575,6 @@ URGENT = {"x-stock-llm-complexity": "10", "x-stock-llm-urgency": "10"}
 
 
 @pytest.fixture
-def backend():
-    with ScriptedOllama() as running:
-        yield running
-
-
-@pytest.fixture
 def clouded(tmp_path, claude, backend):
     with gateway(tmp_path, backend.host, claude_api=True, claude_api_url=claude.url) as running:
         yield running

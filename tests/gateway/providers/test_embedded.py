@@ -4,7 +4,6 @@ import json
 import queue
 import socket
 import sqlite3
-import threading
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import ollama
 import psutil
 import pytest
 from factories.rows import rows_of_all_skills
-from factories.running_gateway import gateway
+from factories.running_gateway import answer_of, gateway, post
 
 from stock_llm.errors import StockLLMError
 from stock_llm.evaluation.answers import AnswerError, parse_answer
@@ -33,25 +32,22 @@ PARAMETERS = {"temperature": 0.0, "num_ctx": 512, "num_predict": 24, "stop": STO
 
 
 @pytest.fixture(scope="module")
-def home(tiny_base, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    gguf = folder / "tiny.gguf"
+def home(home, tiny_base) -> Path:
+    gguf = home / "tiny.gguf"
     write_gguf(tiny_base / "models" / "tiny", gguf, "tiny", CHAT_TEMPLATE)
     modelfile = Modelfile(
         from_=str(gguf), template=GO_TEMPLATE, system=SYSTEM, parameters=PARAMETERS
     )
-    store = OllamaStore(folder / "models" / "ollama")
+    store = OllamaStore(home / "models" / "ollama")
     store.write_model("stock-llm:v1", gguf, modelfile)
     store.tag("stock-llm:v1", "stock-llm:latest")
-    return folder
+    return home
 
 
 @pytest.fixture(scope="module")
-def running(home, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        with gateway(home, embedded_megabytes=128) as started:
-            yield started
+def running(home):
+    with gateway(home, embedded_megabytes=128) as started:
+        yield started
 
 
 def workers():
@@ -185,6 +181,10 @@ ATTACKS = {
     "a loop over long text": "{{ range .Messages }}{{ len .Content }}{{ end }}" * 1500,
     "spaces before an assignment": "{{ range" + " " * 60_000 + "}}{{ end }}",
     "an open comment": "{{/* " * 12_000,
+    "as many ifs as 2 KB hold": "{{ if .System }}" * 125,
+    "as many brackets as 2 KB hold": "{{ " + "(" * 900 + "1" + ")" * 900 + " }}",
+    "as many numbers as 2 KB hold": "{{0}}" * 350 + "{{",
+    "as many comments as 2 KB hold": "{{/* " * 380,
 }
 
 
@@ -192,29 +192,22 @@ ATTACKS = {
 def test_a_template_of_a_request_holds_nobody_up_and_is_the_callers_fault(running, template):
     """The gateway answers others meanwhile, the model is not counted as failed, and the 400 comes at once."""
     failures = running.http.get("/metrics").text.count("stock_llm_attempts_failed_total{")
-    slowest, done = 0.0, threading.Event()
-
-    def watch():
-        nonlocal slowest
-        with httpx.Client(base_url=running.url, timeout=30) as client:
-            while not done.is_set():
-                began = time.perf_counter()
-                client.get("/healthz")
-                slowest = max(slowest, time.perf_counter() - began)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
     body = {"model": "stock-llm", "prompt": "x" * 100_000, "template": template, "stream": False}
     if len(template) < 2048:
         body["prompt"] = "x"
-    refused = running.http.post("/api/generate", json=body)
-    seconds = time.perf_counter() - began
-    done.set()
-    watcher.join()
-    assert (refused.status_code, "template, line" in refused.json()["error"]) == (400, True)
-    assert seconds < 5
-    assert slowest < 0.5  # two cores, one of which renders
+    answers = []
+
+    def attack(callers):
+        caller = callers.enter_context(running.connect())
+        caller.sendall(post("/api/generate", json.dumps(body)))
+        callers.callback(lambda: answers.append(answer_of(caller)))
+        return [caller]
+
+    began = time.monotonic()
+    assert running.stall(attack) < 0.1
+    for status, text in answers:
+        assert (status, "template, line" in json.loads(text)["error"]) == (400, True)
+    assert time.monotonic() - began < 5 * len(answers)
     assert running.http.get("/metrics").text.count("stock_llm_attempts_failed_total{") == failures
     answer = running.http.post(
         "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
@@ -241,6 +234,14 @@ def test_what_generate_has_and_the_model_cannot_is_refused(running, body, text):
     asked = {"model": "stock-llm", "prompt": "a", "stream": False} | body
     refused = running.http.post("/api/generate", json=asked)
     assert (refused.status_code, text in refused.json()["error"]) == (400, True), refused.text
+
+
+def test_a_message_of_open_webui_with_its_tools_is_answered(running, open_webui_chat):
+    streamed = running.http.post("/api/chat", content=open_webui_chat)
+    assert streamed.status_code == 200, streamed.text
+    *pieces, last = (json.loads(line) for line in streamed.text.splitlines())
+    assert "".join(piece["message"]["content"] for piece in pieces)
+    assert (last["done"], last["done_reason"]) in ((True, "stop"), (True, "length"))
 
 
 def test_tools_that_come_with_every_message_leave_the_answer_as_it_is(running):

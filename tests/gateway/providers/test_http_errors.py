@@ -1,5 +1,6 @@
 """Statuses and Retry-After of providers, whatever they put into them."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,7 @@ from stock_llm.gateway.errors import (
     UnknownModel,
 )
 from stock_llm.gateway.providers.http_errors import http_error, retry_seconds
+from stock_llm.gateway.providers.ollama_codec import decode_error
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 LIMITS = "You have reached your specified API usage limits. You will regain access on 2026-12-01."
@@ -59,3 +61,22 @@ def test_retry_after_holds_seconds_or_a_date(header, seconds):
 )
 def test_a_refusal_about_the_bill_is_no_fault_of_the_request(status, text, kind):
     assert type(http_error("x", status, text)) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (400, "invalid model name", BadRequest),
+        (500, 'option "seed" must be of type integer', BadRequest),
+        (500, "boom", Unavailable),
+        (404, "model 'm' not found", UnknownModel),
+        (403, "", AccessDenied),
+        (429, "slow", RateLimited),
+        (503, "busy", Overloaded),
+        (307, "", Unavailable),
+        (418, "teapot", BadRequest),
+    ],
+)
+def test_ollamas_refusals_have_their_kind(status, text, kind):
+    raw = json.dumps({"error": text}).encode()
+    assert type(decode_error("ollama", status, raw, "5")) is kind

@@ -1,19 +1,9 @@
-"""Ollama's answers and refusals, whatever stands in them."""
+"""Ollama's answers, whatever stands in them."""
 
 import json
 
-import pytest
-
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
-from stock_llm.gateway.errors import (
-    AccessDenied,
-    BadRequest,
-    Overloaded,
-    RateLimited,
-    Unavailable,
-    UnknownModel,
-)
-from stock_llm.gateway.providers.ollama_codec import AnswerDecoder, decode_error, encode_request
+from stock_llm.gateway.providers.ollama_codec import AnswerDecoder, encode_request
 
 REQUEST = ChatRequest((ChatMessage("user", "hi"),), "m")
 CHANCE = {"token": "ra", "logprob": -7.2, "bytes": [114, 97], "top_logprobs": []}
@@ -47,25 +37,6 @@ def test_a_field_that_changes_its_kind_breaks_no_answer():
     second = piece("a") | {"message": {"content": "a", "thinking": ["b"]}}
     _, answer = decoded(first, second, piece("", True))
     assert (answer.text, answer.message["thinking"]) == ("ra", ["b"])
-
-
-@pytest.mark.parametrize(
-    ("status", "text", "kind"),
-    [
-        (400, "invalid model name", BadRequest),
-        (500, 'option "seed" must be of type integer', BadRequest),
-        (500, "boom", Unavailable),
-        (404, "model 'm' not found", UnknownModel),
-        (403, "", AccessDenied),
-        (429, "slow", RateLimited),
-        (503, "busy", Overloaded),
-        (307, "", Unavailable),
-        (418, "teapot", BadRequest),
-    ],
-)
-def test_refusals_have_their_kind(status, text, kind):
-    raw = json.dumps({"error": text}).encode()
-    assert type(decode_error("ollama", status, raw, "5")) is kind
 
 
 def test_tool_names_and_thoughts_reach_ollama_under_its_names():

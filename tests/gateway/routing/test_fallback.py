@@ -44,11 +44,6 @@ HARD = Query(complexity=8)
 SONNET = ("claude-sonnet-5-5",)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Stopwatch:
     """Seconds that pass only while somebody sleeps."""
 

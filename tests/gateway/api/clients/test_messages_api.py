@@ -3,7 +3,6 @@
 import anthropic
 import pytest
 from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 
 WORDS = "Close 104.20 is above SMA50"
 ASK = [{"role": "user", "content": WORDS}]
@@ -11,17 +10,9 @@ TOOL = {"name": "price", "input_schema": {"type": "object", "properties": {}}}
 
 
 @pytest.fixture(scope="module")
-def backend():
-    with ScriptedOllama() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(backend, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        with gateway(tmp_path_factory.mktemp("home"), backend.host, token="secret") as started:
-            yield started
+def running(home, backend):
+    with gateway(home, backend.host, token="secret") as started:
+        yield started
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import json
 
 import openai
 import pytest
-from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 from pydantic import BaseModel
 
 WORDS = "Close 104.20 is above SMA50"
@@ -15,20 +13,6 @@ TOOL = {
     "parameters": {"type": "object", "properties": {"symbol": {"type": "string"}}},
     "strict": False,
 }
-
-
-@pytest.fixture(scope="module")
-def backend():
-    with ScriptedOllama() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(backend, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        with gateway(tmp_path_factory.mktemp("home"), backend.host) as started:
-            yield started
 
 
 @pytest.fixture

@@ -9,24 +9,10 @@ from typing import ClassVar
 import openai
 import pytest
 from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 from pydantic import BaseModel
 
 WORDS = "Close 104.20 is above SMA50 99.10 today"
 ASK = [{"role": "user", "content": WORDS}]
-
-
-@pytest.fixture(scope="module")
-def backend():
-    with ScriptedOllama("stock-llm:latest", "mistral:7b", "nomic-embed-text:latest") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        yield tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")

@@ -5,26 +5,8 @@ import subprocess
 
 import ollama
 import pytest
-from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 
 WORDS = "Close 104.20 is above SMA50 99.10 today"
-
-
-@pytest.fixture(scope="module")
-def backend():
-    with ScriptedOllama(
-        "stock-llm:latest", "mistral:7b", "codellama:7b", "nomic-embed-text:latest"
-    ) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(backend, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        with gateway(tmp_path_factory.mktemp("home"), backend.host) as started:
-            yield started
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@ documented."""
 
 import pytest
 import schemathesis
-from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -17,17 +15,6 @@ EXAMPLES = settings(
     max_examples=8, deadline=None, suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        with (
-            ScriptedOllama() as backend,
-            gateway(tmp_path_factory.mktemp("home"), backend.host) as started,
-        ):
-            yield started
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)

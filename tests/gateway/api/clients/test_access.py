@@ -2,7 +2,6 @@
 
 import pytest
 from factories.running_gateway import gateway
-from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.gateway.providers.request_loop import HEADER
 
@@ -11,25 +10,6 @@ PREFLIGHT = {
     "Access-Control-Request-Method": "POST",
     "Access-Control-Request-Headers": "authorization,content-type",
 }
-
-
-@pytest.fixture(scope="module")
-def backend():
-    with ScriptedOllama() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        yield tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def running(home, backend):
-    with gateway(home / "open", backend.host) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +118,10 @@ def test_readiness_tells_details_to_those_with_a_token_alone(guarded, running):
     for http in (guarded.http, running.http):
         told = http.get("/readyz")
         assert told.status_code == 200
-        assert told.json()["providers"]["ollama"]["models"] == 3
+        assert told.json()["providers"]["ollama"]["models"] == 4
         assert "/" not in told.text
     trusted = guarded.http.get("/readyz", headers={"Authorization": "Bearer secret"}).json()
-    assert trusted["providers"]["ollama"]["detail"].endswith("has 3 models")
+    assert trusted["providers"]["ollama"]["detail"].endswith("has 4 models")
 
 
 def test_models_are_not_managed_through_the_gateway_unless_the_settings_say_so(running):

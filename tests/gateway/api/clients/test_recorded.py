@@ -111,12 +111,9 @@ def backend():
 
 
 @pytest.fixture(scope="module")
-def running(backend, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        home = tmp_path_factory.mktemp("home")
-        with gateway(home, backend.host, manage_models=True) as started:
-            yield started
+def running(home, backend):
+    with gateway(home, backend.host, manage_models=True) as started:
+        yield started
 
 
 def ollamas_own(exchange):
