@@ -106,7 +106,6 @@ class ProviderTimings:
     queue: float | None = None
     load: float | None = None
     prompt: float | None = None
-    first_token: float | None = None
     generate: float | None = None
 
 

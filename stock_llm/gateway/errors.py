@@ -10,8 +10,7 @@ GatewayError (a StockLLMError)
 ├── Unavailable      not there, or garbage instead of an answer   → tried again, next provider
 │   └── AccessDenied 401/402/403, a spent credit or usage limit   → next provider
 ├── BadRequest       no provider would take the request           → the caller
-│   ├── UnknownModel the model is not there                       → the caller
-│   └── RequestLoop  the request came from this gateway           → the caller
+│   └── UnknownModel the model is not there                       → the caller
 ├── Refused          the model declined to answer                 → the caller
 ├── Cut              the stream broke after its first byte        → the caller
 └── NobodyAnswered   every provider failed: the reason of each    → the caller
@@ -94,12 +93,6 @@ class UnknownModel(BadRequest):
     """Nobody here has a model of this name."""
 
     status = 404
-
-
-class RequestLoop(BadRequest):
-    """The request was sent by this gateway itself."""
-
-    status = 508
 
 
 class Refused(GatewayError):

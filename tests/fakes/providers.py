@@ -29,7 +29,7 @@ class Scripted:
         dollars: Decimal | None = None,
     ):
         self.name, self.kind, self.local, self.models = name, kind, kind == "free", models
-        self.latency, self.capabilities = "fast", frozenset({"stream"})
+        self.capabilities = frozenset({"stream"})
         self._outcomes: Iterator[str | GatewayError] = iter(outcomes)
         self._usage, self._dollars = usage or TokenUsage(100, 50), dollars
         self.asked: list[ChatRequest] = []

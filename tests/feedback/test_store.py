@@ -420,7 +420,7 @@ def test_flipped_bytes_are_told_or_change_nothing(tmp_path):
     whole._engine.dispose()
     with closing(sqlite3.connect(tmp_path / "whole.db")) as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    content, chance, told = (tmp_path / "whole.db").read_bytes(), random.Random(4), 0
+    content, chance, errors = (tmp_path / "whole.db").read_bytes(), random.Random(4), 0
     for number in range(60):
         flipped = bytearray(content)
         for _ in range(4):
@@ -432,8 +432,8 @@ def test_flipped_bytes_are_told_or_change_nothing(tmp_path):
                 items, key=lambda each: each.id
             )
         except StoreError as error:
-            told += str(path) in str(error)
-    assert told > 20
+            errors += str(path) in str(error)
+    assert errors > 20
 
 
 _WRITER = """

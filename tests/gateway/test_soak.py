@@ -75,7 +75,7 @@ def free_port() -> int:
 async def ask_all(url: str, requests: int, at_once: int) -> Outcome:
     """Asks so many at once until all are asked; a stream counts as answered only if its last line
     says that it is whole."""
-    seen, numbers, chance = Outcome(), iter(range(requests)), random.Random(3)
+    outcome, numbers, chance = Outcome(), iter(range(requests)), random.Random(3)
     timeout = aiohttp.ClientTimeout(total=120)
 
     async def caller(session: aiohttp.ClientSession) -> None:
@@ -90,29 +90,29 @@ async def ask_all(url: str, requests: int, at_once: int) -> Outcome:
             }
             async with session.post(f"{url}/api/chat", json=body, headers=headers) as response:
                 if response.status != 200:
-                    seen.refused[f"{response.status} {(await response.text())[:300]}"] += 1
+                    outcome.refused[f"{response.status} {(await response.text())[:300]}"] += 1
                     continue
-                seen.ids.append(response.headers["x-stock-llm-response-id"].rsplit(".", 1)[0])
+                outcome.ids.append(response.headers["x-stock-llm-response-id"].rsplit(".", 1)[0])
                 last = json.loads((await response.read()).splitlines()[-1])
                 if last.get("done"):
-                    seen.answered += 1
+                    outcome.answered += 1
                 else:
                     assert "error" in last, last
-                    seen.cut += 1
+                    outcome.cut += 1
 
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), timeout=timeout
     ) as session:
         await asyncio.gather(*(caller(session) for _ in range(at_once)))
-    return seen
+    return outcome
 
 
 def soak(home: Path, requests: int, at_once: int, budget: str) -> None:
-    port, door = free_port(), free_port()
-    backend, gateway = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{door}"
+    port, gateway_port = free_port(), free_port()
+    backend, gateway = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{gateway_port}"
     dials = {
-        "STOCK_LLM_HOME": str(home), "STOCK_LLM_OLLAMA_HOST": backend, "ANTHROPIC_API_KEY": "a key", "PORT": str(door),
-        "STOCK_LLM_GATEWAY__PORT": str(door), "STOCK_LLM_GATEWAY__CLAUDE_API": "true",
+        "STOCK_LLM_HOME": str(home), "STOCK_LLM_OLLAMA_HOST": backend, "ANTHROPIC_API_KEY": "a key", "PORT": str(gateway_port),
+        "STOCK_LLM_GATEWAY__PORT": str(gateway_port), "STOCK_LLM_GATEWAY__CLAUDE_API": "true",
         "STOCK_LLM_GATEWAY__CLAUDE_API_URL": backend, "STOCK_LLM_GATEWAY__DAILY_DOLLARS": budget,
         "STOCK_LLM_GATEWAY__EMBEDDED": "false", "STOCK_LLM_GATEWAY__PARALLEL": "500", "STOCK_LLM_GATEWAY__QUEUE": "500",
         "STOCK_LLM_GATEWAY__TIMEOUT": str(TIMEOUT), "STOCK_LLM_GATEWAY__MAX_TOKENS": "300",
@@ -121,8 +121,8 @@ def soak(home: Path, requests: int, at_once: int, budget: str) -> None:
     began = time.monotonic()
     with running(mock, f"{backend}/api/version"):
         with running(SERVE, f"{gateway}/healthz", **dials):
-            seen = asyncio.run(ask_all(gateway, requests, at_once))
-        told = json.loads(urllib.request.urlopen(f"{backend}/told").read())
+            outcome = asyncio.run(ask_all(gateway, requests, at_once))
+        backend_counts = json.loads(urllib.request.urlopen(f"{backend}/told").read())
     took = time.monotonic() - began
     with sqlite3.connect(home / "data" / "costs.db") as store:
         store.row_factory = sqlite3.Row
@@ -133,21 +133,22 @@ def soak(home: Path, requests: int, at_once: int, budget: str) -> None:
         reserved = store.execute("SELECT count(*) FROM reservation").fetchone()[0]
     statuses = Counter(call["status"] for call in calls)
     print(
-        f"\n{requests} requests in {took:.0f} s: {seen.answered / requests:.3%} answered, {seen.cut} cut, "
-        f"{sum(seen.refused.values())} refused; injected {told}; recorded {dict(statuses)}, "
-        f"{Counter(call['provider'] for call in calls)}; ${spent:.4f} of ${budget} booked\n{dict(seen.refused)}"
+        f"\n{requests} requests in {took:.0f} s: {outcome.answered / requests:.3%} answered, {outcome.cut} cut, "
+        f"{sum(outcome.refused.values())} refused; injected {backend_counts}; recorded {dict(statuses)}, "
+        f"{Counter(call['provider'] for call in calls)}; ${spent:.4f} of ${budget} booked\n{dict(outcome.refused)}"
     )
-    injected = sum(told[kind] for kind in ("503", "garbage", "hang"))
-    assert injected > 0.08 * (told["ollama"] + told["claude"])
-    assert seen.answered / requests >= 0.995
+    injected = sum(backend_counts[kind] for kind in ("503", "garbage", "hang"))
+    assert injected > 0.08 * (backend_counts["ollama"] + backend_counts["claude"])
+    assert outcome.answered / requests >= 0.995
     assert len(calls) == len({call["id"] for call in calls}) == requests
-    assert {call["id"] for call in calls} >= set(seen.ids)
+    assert {call["id"] for call in calls} >= set(outcome.ids)
     assert (
         statuses
-        == Counter(ok=seen.answered, cut=seen.cut, failed=sum(seen.refused.values())) - Counter()
+        == Counter(ok=outcome.answered, cut=outcome.cut, failed=sum(outcome.refused.values()))
+        - Counter()
     )
-    assert told["claude"] > 0 and reserved == 0
-    assert told["dollars"] <= spent <= float(budget)
+    assert backend_counts["claude"] > 0 and reserved == 0
+    assert backend_counts["dollars"] <= spent <= float(budget)
     assert sum(call["charged"] for call in calls) / 1e6 == pytest.approx(spent)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from stock_llm.gateway.accounting.tables import CALL, RESERVATION, SCHEMA, SPENT, dollars, text
+from stock_llm.gateway.accounting.cost_store import read_balance
+from stock_llm.gateway.accounting.tables import CALL, SCHEMA, dollars, text
 from stock_llm.gateway.query import RemainingBudget
 from stock_llm.storage.database import open_database, read_transaction
 
@@ -147,18 +148,9 @@ def read_left(
     today = (now or datetime.now(UTC)).date().isoformat()
     engine = open_database(url, SCHEMA)
     with read_transaction(engine, SCHEMA) as connection:
-        days = connection.execute(
-            sa.select(SPENT.c.day, SPENT.c.charged).where(SPENT.c.day >= today[:7])
-        ).all()
-        reserved = connection.execute(
-            sa.select(sa.func.coalesce(sa.func.sum(RESERVATION.c.amount), 0))
-        ).scalar_one()
+        balance = read_balance(connection, today)
     engine.dispose()
-    month = sum(charged for _, charged in days)
-    return RemainingBudget(
-        daily - dollars(sum(charged for day, charged in days if day == today) + int(reserved)),
-        monthly - dollars(month + int(reserved)),
-    )
+    return balance.left(today, daily, monthly)
 
 
 def compare(

@@ -73,13 +73,14 @@ class _Flush:
 
 
 @dataclass
-class _Balance:
+class Balance:
     """Millionths of a dollar: spent by day of this month, and reserved."""
 
     spent: dict[str, int]
     reserved: int
 
     def left(self, day: str, daily: Decimal, monthly: Decimal) -> RemainingBudget:
+        """What these budgets have left on a day."""
         month = sum(amount for other, amount in self.spent.items() if other[:7] == day[:7])
         return RemainingBudget(
             daily - dollars(self.spent.get(day, 0) + self.reserved),
@@ -115,7 +116,7 @@ class CostStore:
         self._jobs: queue.SimpleQueue[_Reserve | _Settle | _Flush] = queue.SimpleQueue()
         self._failing = ""
         self._expire_next = clock()
-        self._balance = _Balance({}, 0)
+        self._balance = Balance({}, 0)
         self._write([])
         self._thread = threading.Thread(target=self._write_all, name="costs", daemon=True)
         self._thread.start()
@@ -270,7 +271,7 @@ class CostStore:
                 _expire(connection, now)
                 self._expire_next = now + LEASE / 10
             _settle(connection, [job for job in jobs if isinstance(job, _Settle)], retried)
-            balance = _read_balance(connection, today)
+            balance = read_balance(connection, today)
             for job in jobs:
                 if not isinstance(job, _Reserve) or job.done.cancelled():
                     continue
@@ -363,10 +364,11 @@ def _lost_call(
     )  # fmt: skip
 
 
-def _read_balance(connection: sa.Connection, today: str) -> _Balance:
+def read_balance(connection: sa.Connection, today: str) -> Balance:
+    """What was spent this month and is reserved now."""
     days = sa.select(SPENT.c.day, SPENT.c.charged).where(SPENT.c.day >= today[:7])
     spent = {row.day: row.charged for row in connection.execute(days)}
     reserved = connection.execute(
         sa.select(sa.func.coalesce(sa.func.sum(RESERVATION.c.amount), 0))
     ).scalar_one()
-    return _Balance(spent, int(reserved))
+    return Balance(spent, int(reserved))

@@ -48,22 +48,19 @@ _POLICY = (
 )
 
 
-def answered_with(stream_type: str = "") -> dict[str, Any]:
-    """The arguments of a route whose answer a model gives; `stream_type`: of an answer in
-    pieces."""
+def answered_with(
+    stream_type: str = "", headers: dict[str, Any] = METADATA_HEADERS
+) -> dict[str, Any]:
+    """The arguments of a route.
+
+    Args:
+        stream_type: media type of an answer in pieces.
+        headers: of the answer; by default those of one that a model gives.
+    """
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if stream_type:
         content[stream_type] = {"schema": {"type": "string"}}
-    answer = {"description": "The answer", "headers": METADATA_HEADERS, "content": content}
-    return {"responses": REFUSALS | {200: answer}, "response_model": None}
-
-
-def listing() -> dict[str, Any]:
-    """The arguments of a route that tells of models or versions."""
-    answer = {
-        "description": "The answer",
-        "content": {"application/json": {"schema": {"type": "object"}}},
-    }
+    answer = {"description": "The answer", "headers": headers, "content": content}
     return {"responses": REFUSALS | {200: answer}, "response_model": None}
 
 

@@ -7,11 +7,11 @@ a stream of pieces, with its metadata. All APIs that the gateway speaks share it
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 from cachetools import TTLCache
@@ -124,12 +124,14 @@ class RequestHandler:
             if isinstance(failure, GatewayError):
                 self.metrics.failed(type(failure).__name__)
             raise
+        context = stream.context
+        assert context.decision is not None
         metadata = ResponseMetadata(
-            self.answers.sign(stream.id),
-            stream.decision,
+            self.answers.sign(context.id),
+            context.decision,
             stream.choice,
-            stream.attempts,
-            stream.skipped,
+            context.attempts,
+            context.passed_over,
         )
         return StreamResult(self, stream, subject, key, metadata)
 
@@ -277,17 +279,8 @@ class StreamResult:
         metadata: ResponseMetadata,
         answer: ChatAnswer | None = None,
     ):
-        self._handler, self._stream, self._subject, self._key = handler, stream, subject, key
+        self.handler, self._stream, self._subject, self._key = handler, stream, subject, key
         self.metadata, self._answer = metadata, answer
-
-    @property
-    def shutting_down(self) -> bool:
-        """Whether the server is shutting down."""
-        return self._handler.shutting_down
-
-    def cancelled_by(self, cancel: Callable[[], object]) -> Any:
-        """A context in which a shutdown ends the stream by calling `cancel`."""
-        return self._handler.track(cancel)
 
     async def __aiter__(self) -> AsyncIterator[AnswerChunk]:
         """
@@ -302,25 +295,25 @@ class StreamResult:
         try:
             async for chunk in self._stream:
                 if chunk.answer and (trace := self._stream.served):
-                    self._handler._remember(self._key, trace)
-                    self.metadata = self._handler._finish(
+                    self.handler._remember(self._key, trace)
+                    self.metadata = self.handler._finish(
                         trace, self._subject, self._stream.first_piece_seconds
                     )
                 yield chunk
         except GatewayError as failure:
-            self._handler.metrics.failed(type(failure).__name__)
+            self.handler.metrics.failed(type(failure).__name__)
             raise
 
     async def close(self) -> None:
         """Ends it; an answer that is still coming is stopped."""
         if self._stream:
-            self._handler.metrics.in_flight.dec()
+            self.handler.metrics.in_flight.dec()
             stream, self._stream = self._stream, None
             await stream.aclose()
 
 
-async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work, which is cancelled as soon as the caller hangs up.
+async def cancel_on_disconnect(receive: Receive, work: Awaitable[T]) -> T:
+    """The result of the work, which is cancelled, once, as soon as the caller hangs up.
 
     Args:
         receive: of the request, whose body must have been read.

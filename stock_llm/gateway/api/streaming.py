@@ -12,7 +12,7 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from stock_llm.gateway.api.handler import StreamResult, wait_for_disconnect
+from stock_llm.gateway.api.handler import ClientDisconnect, StreamResult, cancel_on_disconnect
 from stock_llm.gateway.chat import AnswerChunk
 from stock_llm.gateway.errors import Cut, GatewayError
 
@@ -44,17 +44,12 @@ class AnswerStreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's own signature
         """Sends the pieces until the answer ends or the caller hangs up."""
         sending = asyncio.ensure_future(self._send_all(send))
-        disconnect = asyncio.ensure_future(wait_for_disconnect(receive))
-        with self._stream.cancelled_by(sending.cancel):
-            try:
-                await asyncio.wait((sending, disconnect), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                disconnect.cancel()
-                if not sending.done():
-                    sending.cancel()  # once: what ends a generation may wait for it
-                    await asyncio.wait((sending,))
-        with suppress(asyncio.CancelledError, OSError):  # nobody is there to be told
-            sending.result()
+        # whoever hung up is not there to be told
+        with (
+            self._stream.handler.track(sending.cancel),
+            suppress(ClientDisconnect, asyncio.CancelledError, OSError),
+        ):
+            await cancel_on_disconnect(receive, sending)
 
     async def _send_all(self, send: Send) -> None:
         try:
@@ -65,7 +60,7 @@ class AnswerStreamResponse(Response):
             except GatewayError as failure:
                 await _send(send, self._write_error(failure))
             except asyncio.CancelledError:
-                if not self._stream.shutting_down:
+                if not self._stream.handler.shutting_down:
                     raise
                 cut = Cut("gateway", "the gateway is shutting down")
                 await _send(send, self._write_error(cut))

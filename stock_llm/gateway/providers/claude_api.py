@@ -25,7 +25,7 @@ from stock_llm.gateway.errors import Cut, GatewayError, Refused, TimedOut, Unava
 from stock_llm.gateway.providers.claude_cli import system_text
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.http_errors import http_error
-from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+from stock_llm.gateway.providers.provider import Billing, ProviderHealth
 
 KEY = "ANTHROPIC_API_KEY"
 
@@ -52,7 +52,6 @@ class ClaudeApiProvider:
     name = "claude-api"
     kind: Billing = "usage"
     local = False
-    latency: LatencyClass = "medium"
     capabilities = frozenset({"stream", "json-schema"})
 
     def __init__(self, url: str, models: tuple[str, ...], max_tokens: int, limit: ConcurrencyLimit):

@@ -25,7 +25,7 @@ from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, Provide
 from stock_llm.gateway.errors import BadRequest, Refused, Unavailable
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.http_errors import http_error
-from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+from stock_llm.gateway.providers.provider import Billing, ProviderHealth
 
 _FLAGS = (
     "-p", "--output-format", "json", "--tools", "", "--strict-mcp-config",
@@ -67,7 +67,6 @@ class ClaudeCliProvider:
     name = "claude-cli"
     kind: Billing = "fixed"
     local = False
-    latency: LatencyClass = "slow"
     capabilities = frozenset({"json-schema"})
 
     def __init__(

@@ -28,7 +28,7 @@ from stock_llm.gateway.chat import (
 from stock_llm.gateway.errors import BadRequest, Cut, GatewayError, Unavailable, UnknownModel
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.ollama_codec import GENERATE
-from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+from stock_llm.gateway.providers.provider import Billing, ProviderHealth
 from stock_llm.ollama.rendering import takes_tools
 from stock_llm.ollama.store import OllamaStore, StoredModel
 from stock_llm.truth.answer_grammar import true_answers
@@ -73,7 +73,6 @@ class EmbeddedProvider:
     name = "embedded"
     kind: Billing = "free"
     local = True
-    latency: LatencyClass = "medium"
     capabilities = frozenset({"stream", "json-schema", "tools", GENERATE})
 
     def __init__(
@@ -131,7 +130,7 @@ class EmbeddedProvider:
             finish: FinishReason = "length" if line["done"] == "length" else "stop"
             first = line["first"]
             timings = ProviderTimings(
-                queued, line["load"], first, first, max(0.0, line["seconds"] - first)
+                queued, line["load"], first, max(0.0, line["seconds"] - first)
             )
             usage = TokenUsage(line["tokens_in"], line["tokens_out"])
             name = request.model or model.name

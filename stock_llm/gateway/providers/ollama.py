@@ -33,7 +33,7 @@ from stock_llm.gateway.providers.ollama_codec import (
     error_text,
     truncation_note,
 )
-from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+from stock_llm.gateway.providers.provider import Billing, ProviderHealth
 from stock_llm.gateway.providers.request_loop import loop_headers
 from stock_llm.network import is_loopback_url
 
@@ -73,7 +73,6 @@ class OllamaProvider:
 
     name = "ollama"
     kind: Billing = "free"
-    latency: LatencyClass = "fast"
     capabilities = frozenset(
         {"stream", "json-schema", "tools", "images", "thinking", "embed", GENERATE}
     )
@@ -124,9 +123,10 @@ class OllamaProvider:
         import httpx
         import ollama
 
+        client = self._client  # making it takes a while where all cores are busy
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT):
-                listed = (await self._client.list()).models
+                listed = (await client.list()).models
         except ConnectionError:
             self.models, self.digests, self._is_up = (), {}, False
             return ProviderHealth(False, f"no Ollama answers at {self.url}")

@@ -26,7 +26,7 @@ from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.embeddings import LEGACY
 from stock_llm.gateway.providers.http_errors import http_error
 from stock_llm.gateway.providers.ollama import HEALTH_TIMEOUT
-from stock_llm.gateway.providers.provider import Billing, LatencyClass, ProviderHealth
+from stock_llm.gateway.providers.provider import Billing, ProviderHealth
 from stock_llm.gateway.providers.request_loop import loop_headers
 from stock_llm.network import is_loopback_url
 
@@ -49,7 +49,6 @@ class OpenAICompatibleProvider:
     """
 
     kind: Billing = "free"
-    latency: LatencyClass = "fast"
     capabilities = frozenset({"stream", "json-schema", "tools", "thinking", "embed"})
 
     def __init__(

@@ -14,9 +14,6 @@ from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest
 Billing = Literal["free", "fixed", "usage"]
 """Costs nothing per call; a subscription; dollars per token."""
 
-LatencyClass = Literal["fast", "medium", "slow"]
-"""First token in under a second; in seconds; after a start of several seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class ProviderHealth:
@@ -56,10 +53,6 @@ class Provider(Protocol):
     @property
     def local(self) -> bool:
         """Whether what is sent stays on this machine."""
-
-    @property
-    def latency(self) -> LatencyClass:
-        """How soon the first token comes."""
 
     @property
     def capabilities(self) -> frozenset[str]:

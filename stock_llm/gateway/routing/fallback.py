@@ -139,12 +139,9 @@ class FallbackRouter:
             GatewayError: `BadRequest` or `Refused` from the provider that said so, `UnknownModel`
                 where no provider has the model that was asked for, else `NobodyAnswered`.
         """
-
-        async def ask(provider: Provider, adapted: ChatRequest) -> ChatAnswer:
-            return await provider.answer(adapted)
-
         context = self._accounting.begin(request, query)
-        return self._accounting.finish(context, await self._ask_all(context, ask))
+        answer = await self._ask_all(context, lambda provider, adapted: provider.answer(adapted))
+        return self._accounting.finish(context, answer)
 
     async def embed(self, request: ChatRequest, query: Query) -> RequestTrace:
         """Embeddings of texts, from the model that was asked for and no other; `query` needs
@@ -153,12 +150,11 @@ class FallbackRouter:
         Raises:
             GatewayError: as `answer`.
         """
-
-        async def ask(provider: Provider, adapted: ChatRequest) -> ChatAnswer:
-            return await cast(Embedder, provider).embed(adapted)
-
         context = self._accounting.begin(request, query)
-        return self._accounting.finish(context, await self._ask_all(context, ask))
+        answer = await self._ask_all(
+            context, lambda provider, adapted: cast(Embedder, provider).embed(adapted)
+        )
+        return self._accounting.finish(context, answer)
 
     async def open(self, request: ChatRequest, query: Query) -> AnswerStream:
         """The answer in pieces, once the first piece is there.

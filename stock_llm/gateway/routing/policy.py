@@ -1,9 +1,10 @@
 """Reads and checks routing rules, which are TOML; `policies/service.toml` explains how to write
 them."""
 
+import operator
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +25,13 @@ _NUMBERS = ("complexity", "urgency", "data_length", "left_today", "left_month")
 _COMPARISON = re.compile(r"(<=|>=|<|>|)\s*(\d+(?:\.\d+)?|[a-z_]+)")
 
 Sign = Literal["<", "<=", ">", ">=", "="]
+_COMPARE: dict[Sign, Callable[[Decimal, Decimal], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,7 @@ class RuleCondition:
         """Whether a value of the query fits."""
         if self.words:
             return value in self.words
-        number = Decimal(value)
-        match self.sign:
-            case "<":
-                return number < self.number
-            case "<=":
-                return number <= self.number
-            case ">":
-                return number > self.number
-            case ">=":
-                return number >= self.number
-        return number == self.number
+        return _COMPARE[self.sign](Decimal(value), self.number)
 
 
 @dataclass(frozen=True)

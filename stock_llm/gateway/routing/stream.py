@@ -10,14 +10,8 @@ from dataclasses import replace
 
 from stock_llm.gateway.accounting.request_context import RequestAccounting, RequestContext
 from stock_llm.gateway.chat import AnswerChunk
-from stock_llm.gateway.errors import Cut, FailureReason, GatewayError
-from stock_llm.gateway.query import (
-    ProviderAttempt,
-    ProviderChoice,
-    RequestStatus,
-    RequestTrace,
-    RoutingDecision,
-)
+from stock_llm.gateway.errors import Cut, GatewayError
+from stock_llm.gateway.query import ProviderChoice, RequestStatus, RequestTrace
 from stock_llm.gateway.routing.circuit_breaker import CircuitBreaker
 
 STALLED_SECONDS = 30.0
@@ -48,7 +42,7 @@ class AnswerStream:
         timeout: float,
         stalled: float = STALLED_SECONDS,
     ):
-        self._accounting, self._context = accounting, context
+        self._accounting, self.context = accounting, context
         self._breaker, self._permit = breaker, breaker.permit
         self._pieces, self._timeout, self._stalled_seconds = pieces, timeout, stalled
         self._next_chunk: AnswerChunk | None = first
@@ -62,30 +56,9 @@ class AnswerStream:
         self.served: RequestTrace | None = None
 
     @property
-    def id(self) -> str:
-        """Of the record and of the response."""
-        return self._context.id
-
-    @property
-    def decision(self) -> RoutingDecision:
-        """The router's decision."""
-        assert self._context.decision is not None
-        return self._context.decision
-
-    @property
-    def attempts(self) -> tuple[ProviderAttempt, ...]:
-        """All tries; the last one answers."""
-        return tuple(self._context.attempts)
-
-    @property
-    def skipped(self) -> tuple[FailureReason, ...]:
-        """Providers that were passed over."""
-        return tuple(self._context.passed_over)
-
-    @property
     def choice(self) -> ProviderChoice:
         """The provider that answers."""
-        return self._context.attempts[-1].choice
+        return self.context.attempts[-1].choice
 
     def __aiter__(self) -> "AnswerStream":
         return self
@@ -106,7 +79,7 @@ class AnswerStream:
         if chunk.answer:
             self._has_ended = True
             self._measure()
-            self.served = self._accounting.finish(self._context, chunk.answer)
+            self.served = self._accounting.finish(self.context, chunk.answer)
             await close(self._pieces)
         else:
             loop = asyncio.get_running_loop()
@@ -154,15 +127,15 @@ class AnswerStream:
     async def _end(self, status: RequestStatus) -> None:
         self._has_ended = True
         self._measure()
-        self._context.path[-1] = f"{self.choice.provider}: {status}"
+        self.context.path[-1] = f"{self.choice.provider}: {status}"
         if status == "cut":
             failure = Cut(self.choice.provider, "")
             self._breaker.fail(self._permit, failure, self._accounting.seconds())
-        self._accounting.give_up(self._context, status, self._streamed)
+        self._accounting.give_up(self.context, status, self._streamed)
         await close(self._pieces)
 
     def _measure(self) -> None:
-        context = self._context
+        context = self.context
         context.provider_seconds = self._accounting.seconds() - self._began
         last = context.attempts[-1]
         context.attempts[-1] = replace(last, seconds=context.provider_seconds)

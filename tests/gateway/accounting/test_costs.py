@@ -411,11 +411,11 @@ def test_the_return_is_reckoned_from_records(open_costs, url):
         Decimal(4),
         {"ok": 39, "failed": 1},
     )
-    found = cost_report.measured(period, per_million=Decimal(15), fixed_month=Decimal(2))
-    assert found.queries_a_day == 10 and found.tokens_a_query == 1000
-    assert found.api_month == Decimal("4.5")  # 300 queries of $0.015
-    assert found.here_month == Decimal(5)  # $2 fixed and 300 of $0.01
-    assert round(found.break_even, 2) == Decimal("13.33")
+    comparison = cost_report.measured(period, per_million=Decimal(15), fixed_month=Decimal(2))
+    assert comparison.queries_a_day == 10 and comparison.tokens_a_query == 1000
+    assert comparison.api_month == Decimal("4.5")  # 300 queries of $0.015
+    assert comparison.here_month == Decimal(5)  # $2 fixed and 300 of $0.01
+    assert round(comparison.break_even, 2) == Decimal("13.33")
 
 
 def test_the_command_prints_both(open_costs, url, tmp_path, monkeypatch):

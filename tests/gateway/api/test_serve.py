@@ -104,15 +104,15 @@ def test_heavy_libraries_are_not_imported(tmp_path):
 )
 def test_what_cannot_be_is_one_line(tmp_path, arguments, text):
     with start(tmp_path, *arguments) as process:
-        _, said = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said.startswith("error: ") and text in said
-    assert said.count("\n") == 1
+    assert errors.startswith("error: ") and text in errors
+    assert errors.count("\n") == 1
 
 
 def test_a_taken_port_is_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with start(tmp_path, "--port", str(taken.getsockname()[1])) as process:
-            _, said = process.communicate(timeout=30)
-        assert said.startswith("error: cannot listen on 127.0.0.1:")
-        assert said.count("\n") == 1
+            _, errors = process.communicate(timeout=30)
+        assert errors.startswith("error: cannot listen on 127.0.0.1:")
+        assert errors.count("\n") == 1

@@ -36,18 +36,22 @@ ASK = {"symbol": SEEN.symbol, "indicators": INDICATORS}
 
 def test_the_published_model_is_asked_in_the_words_of_its_training(running, backend):
     backend.says = TAUGHT.text()
-    said = running.http.post("/analyze", json=ASK).json()
+    answer = running.http.post("/analyze", json=ASK).json()
     asked = backend.generations()[-1]
     assert asked["model"] == "stock-llm:latest"
     expected = prompts.user_text(f"Analyze {SEEN.symbol}.", SEEN.block())
     assert asked["messages"] == [{"role": "user", "content": expected}]
     assert "format" not in asked
-    assert (said["recommendation"], said["confidence"], said["trend"]) == ("HOLD", 55, SEEN.trend)
-    assert said["insights"] == list(TAUGHT.insights)
-    assert said["levels"] == {"support": TAUGHT.support, "resistance": TAUGHT.resistance}
-    assert said["checks"] == {"grounded": 1.0, "invented": [], "truth": 1.0, "problem": ""}
-    assert said["indicators"] == SEEN.lines()
-    assert said["stock_llm"]["provider"] == "ollama"
+    assert (answer["recommendation"], answer["confidence"], answer["trend"]) == (
+        "HOLD",
+        55,
+        SEEN.trend,
+    )
+    assert answer["insights"] == list(TAUGHT.insights)
+    assert answer["levels"] == {"support": TAUGHT.support, "resistance": TAUGHT.resistance}
+    assert answer["checks"] == {"grounded": 1.0, "invented": [], "truth": 1.0, "problem": ""}
+    assert answer["indicators"] == SEEN.lines()
+    assert answer["stock_llm"]["provider"] == "ollama"
 
 
 def test_another_model_is_told_the_format_as_a_schema(running, backend):
@@ -62,17 +66,17 @@ def test_another_model_is_told_the_format_as_a_schema(running, backend):
             "resistance": "7,777.00",
         }
     )
-    said = running.http.post(
+    answer = running.http.post(
         "/analyze", json=ASK | {"model": "mistral:7b", "language": "th"}
     ).json()
     asked = backend.generations()[-1]
     assert asked["format"]["properties"]["recommendation"] == {"enum": ["BUY", "HOLD", "SELL"]}
     assert "in Thai" in asked["messages"][0]["content"]
     assert asked["messages"][1]["content"].startswith("วิเคราะห์หุ้น")
-    assert (said["recommendation"], said["confidence"]) == ("BUY", 61)
-    assert said["levels"] == {"support": f"{SEEN.support:.2f}", "resistance": "7777.00"}
-    assert said["checks"]["invented"] == ["1234.56", "7777.00"]
-    assert 0 < said["checks"]["grounded"] < 1
+    assert (answer["recommendation"], answer["confidence"]) == ("BUY", 61)
+    assert answer["levels"] == {"support": f"{SEEN.support:.2f}", "resistance": "7777.00"}
+    assert answer["checks"]["invented"] == ["1234.56", "7777.00"]
+    assert 0 < answer["checks"]["grounded"] < 1
 
 
 def test_a_false_sentence_is_found(running, backend):
@@ -85,11 +89,11 @@ def test_a_false_sentence_is_found(running, backend):
 @pytest.mark.parametrize("says", ["I would buy at 12.34!", '{"trend": "UP"}', '{"trend": ', "[]"])
 def test_an_answer_that_cannot_be_read_is_told_and_not_guessed_at(running, backend, says):
     backend.says = says
-    said = running.http.post("/analyze", json=ASK)
-    assert said.status_code == 200
-    assert said.json()["recommendation"] is None
-    assert said.json()["checks"]["problem"]
-    assert said.json()["text"] == says
+    response = running.http.post("/analyze", json=ASK)
+    assert response.status_code == 200
+    assert response.json()["recommendation"] is None
+    assert response.json()["checks"]["problem"]
+    assert response.json()["text"] == says
 
 
 def candles(count, **changes):
@@ -113,12 +117,12 @@ def candles(count, **changes):
 
 
 def test_indicators_are_computed_from_candles(running, backend):
-    said = running.http.post(
+    response = running.http.post(
         "/analyze",
         json={"symbol": "orca", "candles": candles(150), "position": {"quantity": 3, "cost": 90}},
     )
-    assert said.status_code == 200
-    shown = said.json()["indicators"]
+    assert response.status_code == 200
+    shown = response.json()["indicators"]
     assert (shown["Symbol"], shown["Date"]) == ("ORCA", "2025-05-30")
     assert shown["Position"].startswith("3 at 90.00 (")
     assert backend.generations()[-1]["messages"][0]["content"].endswith(
@@ -147,8 +151,8 @@ def test_what_cannot_be_analysed_is_refused_with_a_sentence(running, backend, as
 
 def test_code_is_taken_out_of_its_fence_and_parsed(running, backend):
     backend.says = "Here:\n```python\ndef f():\n    return 1\n```\nDone."
-    said = running.http.post("/generate-code", json={"description": "Return one."}).json()
-    assert (said["code"], said["valid"]) == ("def f():\n    return 1", True)
+    answer = running.http.post("/generate-code", json={"description": "Return one."}).json()
+    assert (answer["code"], answer["valid"]) == ("def f():\n    return 1", True)
     assert backend.generations()[-1]["model"] == "codellama:7b"
     assert backend.generations()[-1]["messages"][0]["content"] == "Write Python code: Return one."
     backend.says = "```\ndef f(:\n```"
@@ -166,17 +170,17 @@ def test_code_is_taken_out_of_its_fence_and_parsed(running, backend):
 
 def test_a_text_is_translated(running, backend):
     backend.says = " ราคาปิดสูงกว่า SMA50 "
-    said = running.http.post(
+    answer = running.http.post(
         "/translate", json={"text": "The close is above SMA50.", "to": "th"}
     ).json()
-    assert said["text"] == "ราคาปิดสูงกว่า SMA50"
+    assert answer["text"] == "ราคาปิดสูงกว่า SMA50"
     assert backend.generations()[-1]["messages"][0]["content"].startswith("Translate into Thai.")
 
 
 def test_feedback_is_about_an_answer_that_was_given_and_can_be_trained_on(running, backend):
     backend.says = TAUGHT.text()
-    said = running.http.post("/analyze", json=ASK).json()
-    id = said["stock_llm"]["response_id"]
+    answer = running.http.post("/analyze", json=ASK).json()
+    id = answer["stock_llm"]["response_id"]
     taken = running.http.post(
         "/feedback", json={"response_id": id, "thumb": "up", "comment": "good"}
     )
@@ -213,9 +217,9 @@ def test_an_answer_in_json_is_kept_as_it_is_taught(running, backend):
         "support": "1.00",
     }
     backend.says = json.dumps(fields | {"resistance": "2.00"})
-    said = running.http.post("/analyze", json=ASK | {"model": "mistral:7b"}).json()
+    answer = running.http.post("/analyze", json=ASK | {"model": "mistral:7b"}).json()
     running.http.post(
-        "/feedback", json={"response_id": said["stock_llm"]["response_id"], "rating": 5}
+        "/feedback", json={"response_id": answer["stock_llm"]["response_id"], "rating": 5}
     )
     (item,) = FeedbackStore(running.settings.url(running.settings.feedback_url)).all(sample=True)
     assert item.response.splitlines()[:3] == ["Trend: UP", "Recommendation: BUY", "Confidence: 61%"]
@@ -268,15 +272,15 @@ def test_feedback_takes_the_id_that_clients_of_openai_see(running, path):
         ("/translate", {"text": "The close.", "to": "th"}),
     ],
 )
-def test_the_story_stands_in_headers_too(running, path, body):
-    said = running.http.post(path, json=body)
-    story = said.json()["stock_llm"]
+def test_the_metadata_stands_in_headers_too(running, path, body):
+    response = running.http.post(path, json=body)
+    metadata = response.json()["stock_llm"]
     for name in ("response-id", "provider", "model", "rule", "policy"):
-        assert said.headers[f"x-stock-llm-{name}"] == story[name.replace("-", "_")].replace(
+        assert response.headers[f"x-stock-llm-{name}"] == metadata[name.replace("-", "_")].replace(
             "→", "->"
         )
-    assert said.headers["x-stock-llm-cost"] == "0"
-    assert "provider=" in said.headers["x-stock-llm-time"]
+    assert response.headers["x-stock-llm-cost"] == "0"
+    assert "provider=" in response.headers["x-stock-llm-time"]
 
 
 @pytest.mark.parametrize("change", ["", "x", "none.at.all", "signature"])
@@ -328,18 +332,18 @@ def test_an_answer_that_was_not_kept_cannot_be_judged(backend, tmp_path):
 
 
 def test_a_route_is_explained_and_nothing_is_executed(running, backend):
-    told = running.http.post(
+    decision = running.http.post(
         "/v1/route", json={"text": "Prove it.", "complexity": 9, "urgency": 10}
     ).json()
-    assert told["rule"] == "urgency > 9 and complexity > 8 → claude-api"
-    assert told["notes"][-1] == "claude-api is switched off: local instead"
-    assert (told["provider"], told["policy"], told["budget_left"]) == (
+    assert decision["rule"] == "urgency > 9 and complexity > 8 → claude-api"
+    assert decision["notes"][-1] == "claude-api is switched off: local instead"
+    assert (decision["provider"], decision["policy"], decision["budget_left"]) == (
         "ollama",
         "service",
         {"today": 15.0, "month": 30.0},
     )
-    assert told["left_out"]["claude-cli"] == "is switched off"
-    assert "type" in told["estimated"] and "complexity" not in told["estimated"]
+    assert decision["left_out"]["claude-cli"] == "is switched off"
+    assert "type" in decision["estimated"] and "complexity" not in decision["estimated"]
     assert backend.asked == []
 
 
@@ -350,11 +354,11 @@ def test_a_route_reads_headers_and_both_names_of_the_router(running, model):
         "x-stock-llm-urgency": "10",
         "x-stock-llm-type": "code",
     }
-    told = running.http.post(
+    decision = running.http.post(
         "/v1/route", json={"text": "Prove it.", "model": model}, headers=scores
     ).json()
-    assert told["rule"] == "urgency > 9 and complexity > 8 → claude-api"
-    assert (told["query"]["type"], told["query"]["model"], told["estimated"]) == (
+    assert decision["rule"] == "urgency > 9 and complexity > 8 → claude-api"
+    assert (decision["query"]["type"], decision["query"]["model"], decision["estimated"]) == (
         "code",
         "auto",
         ["language"],
@@ -385,8 +389,8 @@ def send_feedback(running, headers):
         "x-stock-llm-response-id"
     ]
     body = {"response_id": id, "thumb": "up"}
-    said = running.http.post("/feedback", json=body, headers=headers)
-    return said.status_code, said.json().get("error", "")
+    response = running.http.post("/feedback", json=body, headers=headers)
+    return response.status_code, response.json().get("error", "")
 
 
 def kept_users(running):

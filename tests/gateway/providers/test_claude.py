@@ -589,30 +589,30 @@ def test_what_must_stay_here_stays_here_whichever_way_it_is_said(clouded, claude
     )
     claude.asked.clear()
     private = {"x-stock-llm-privacy": "local"}
-    for said, headers in (
+    for sent, headers in (
         (body, URGENT | private),
         (body | {"privacy": "any"}, URGENT | private),
         (body | {"privacy": "local"}, URGENT),
         (body | {"privacy": "local"}, URGENT | {"x-stock-llm-privacy": "any"}),
     ):
-        answered = clouded.http.post(path, json=said, headers=headers)
+        answered = clouded.http.post(path, json=sent, headers=headers)
         assert (answered.status_code, answered.headers["x-stock-llm-provider"]) == (200, "ollama")
     assert claude.asked == []
 
 
 @pytest.mark.parametrize("path", CHATS)
-@pytest.mark.parametrize("said", ["Local", "", True, ["local"]])
-def test_a_privacy_that_there_is_not_is_refused(clouded, backend, path, said):
-    refused = clouded.http.post(path, json=CHATS[path] | {"privacy": said})
+@pytest.mark.parametrize("privacy", ["Local", "", True, ["local"]])
+def test_a_privacy_that_there_is_not_is_refused(clouded, backend, path, privacy):
+    refused = clouded.http.post(path, json=CHATS[path] | {"privacy": privacy})
     assert (refused.status_code, "'any' or 'local'" in refused.text) == (400, True)
     assert backend.generations() == []
 
 
 def test_an_analysis_is_put_to_each_model_in_the_words_that_suit_it(clouded, claude, backend):
     backend.refuses = (500, "boom")
-    said = clouded.http.post("/analyze", json=SERVICE["/analyze"])
-    assert said.headers["x-stock-llm-provider"] == "claude-api"
-    assert "ollama (Unavailable)" in said.headers["x-stock-llm-fallback"]
+    response = clouded.http.post("/analyze", json=SERVICE["/analyze"])
+    assert response.headers["x-stock-llm-provider"] == "claude-api"
+    assert "ollama (Unavailable)" in response.headers["x-stock-llm-fallback"]
     here, there = backend.generations()[0], claude.asked[-1]
     assert (here["model"], "format" in here, len(here["messages"])) == (
         "stock-llm:latest",
@@ -628,7 +628,7 @@ def test_the_published_model_that_stands_in_for_the_cloud_is_asked_as_it_was_tau
     clouded, backend, claude
 ):
     claude.says = (529, {}, error("overloaded_error", "Overloaded"))
-    said = clouded.http.post("/analyze", json=SERVICE["/analyze"], headers=URGENT)
-    assert said.headers["x-stock-llm-provider"] == "ollama"
+    response = clouded.http.post("/analyze", json=SERVICE["/analyze"], headers=URGENT)
+    assert response.headers["x-stock-llm-provider"] == "ollama"
     assert "output_config" in claude.asked[0]
     assert "format" not in backend.generations()[-1]

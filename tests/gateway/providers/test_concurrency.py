@@ -1,4 +1,4 @@
-"""Turns at a backend, and the store of what was said, alone."""
+"""Turns at a backend, and the store of answers, alone."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -77,7 +77,7 @@ def test_all_who_wait_may_leave_in_the_same_instant():
         for task in tasks:
             task.cancel()
         gone = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(one, asyncio.CancelledError) for one in gone), gone
+        assert all(isinstance(result, asyncio.CancelledError) for result in gone), gone
         assert (limit.running, limit.waiting) == (0, 0)
         async with limit.slot("ollama", "b"):
             pass
@@ -130,7 +130,7 @@ def test_a_full_queue_says_when_to_come_back():
     run(full())
 
 
-def said(id, at=None, **changes):
+def answer_record(id, at=None, **changes):
     texts = dict.fromkeys(
         ("feature", "skill", "language", "symbol", "as_of", "input", "provider", "model"), ""
     )
@@ -144,11 +144,11 @@ def said(id, at=None, **changes):
 def test_answers_are_found_until_they_are_old(tmp_path):
     async def kept_for_a_day():
         kept = AnswerLog(f"sqlite:///{tmp_path}/costs.db", b"key", days=1)
-        old, new = said("old", datetime.now(UTC) - timedelta(days=2)), said("new")
+        old, new = answer_record("old", datetime.now(UTC) - timedelta(days=2)), answer_record("new")
         kept.add(old)
         assert await kept.find("old") is None  # forgotten as soon as it was written
         kept.add(new)
-        kept.add(said("long", response="x" * 200_000))
+        kept.add(answer_record("long", response="x" * 200_000))
         assert await kept.find("new") == new
         assert await kept.find("long") is None
         await kept.close()
@@ -159,9 +159,9 @@ def test_answers_are_found_until_they_are_old(tmp_path):
 def test_an_old_answer_is_not_found_although_it_lies_there_still(tmp_path):
     async def kept_for_two_seconds():
         kept = AnswerLog(f"sqlite:///{tmp_path}/costs.db", b"key", days=2 / 86400)
-        kept.add(said("first"))
+        kept.add(answer_record("first"))
         assert await kept.find("first")  # old ones are deleted now, and again in an hour
-        kept.add(said("old", datetime.now(UTC) - timedelta(seconds=3)))
+        kept.add(answer_record("old", datetime.now(UTC) - timedelta(seconds=3)))
         assert await kept.find("old") is None
         await kept.close()
         for_ever = AnswerLog(f"sqlite:///{tmp_path}/costs.db", b"key", days=1e12)
@@ -199,7 +199,7 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(tmp_path):
 
     async def used():
         kept = AnswerLog(url, b"key", days=1)
-        kept.add(said("a"))
+        kept.add(answer_record("a"))
         assert (await kept.find("a")).response == "A number."
         await kept.close()
 

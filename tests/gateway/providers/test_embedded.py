@@ -77,11 +77,11 @@ def test_it_answers_with_the_words_of_the_published_model(running, home):
 
 def test_generate_renders_as_ollama_does_and_raw_does_not(running):
     def tokens(**asked):
-        said = running.http.post(
+        response = running.http.post(
             "/api/generate",
             json={"model": "stock-llm", "stream": False, "options": {"num_predict": 1}} | asked,
         )
-        return said.json()["prompt_eval_count"]
+        return response.json()["prompt_eval_count"]
 
     rendered = f"[INST] {SYSTEM}\n\nAnalyze ORCA.[/INST]"
     assert tokens(prompt="Analyze ORCA.") == tokens(prompt=rendered, raw=True)
@@ -101,8 +101,8 @@ def test_an_answer_obeys_a_schema(running):
         "stream": False,
         "options": {"num_predict": 60},
     }
-    said = running.http.post("/api/chat", json=body).json()
-    assert json.loads(said["message"]["content"])["signal"] in ("BUY", "SELL", "HOLD")
+    answer = running.http.post("/api/chat", json=body).json()
+    assert json.loads(answer["message"]["content"])["signal"] in ("BUY", "SELL", "HOLD")
 
 
 def test_about_known_numbers_only_true_sentences_are_written(running):
@@ -133,13 +133,15 @@ def test_the_grammar_of_true_sentences_can_be_turned_off(home):
 
 
 def test_a_seed_repeats_an_answer_and_temperature_changes_it(running):
-    def said(**options):
+    def text_of_answer(**options):
         asked = {"model": "stock-llm", "messages": ASK, "stream": False, "options": options}
         return running.http.post("/api/chat", json=asked).json()["message"]["content"]
 
     warm = {"temperature": 1.5, "top_k": 100, "top_p": 1.0}
-    assert said(**warm, seed=3) == said(**warm, seed=3, stop=["never"])  # not the same to the cache
-    assert len({said(**warm, seed=seed) for seed in range(4)}) > 1
+    assert text_of_answer(**warm, seed=3) == text_of_answer(
+        **warm, seed=3, stop=["never"]
+    )  # not the same to the cache
+    assert len({text_of_answer(**warm, seed=seed) for seed in range(4)}) > 1
 
 
 @pytest.mark.parametrize(
@@ -334,7 +336,7 @@ def test_keep_alive_is_read_as_ollama_reads_it(value, seconds):
 
 
 def test_wild_options_change_an_answer_and_break_nothing(running):
-    wild = {
+    options = {
         "top_k": -5,
         "temperature": 1e30,
         "seed": 2**62,
@@ -342,7 +344,7 @@ def test_wild_options_change_an_answer_and_break_nothing(running):
         "repeat_penalty": 0,
         "num_predict": 5,
     }
-    for name, value in wild.items():
+    for name, value in options.items():
         body = {
             "model": "stock-llm",
             "stream": False,
@@ -350,10 +352,10 @@ def test_wild_options_change_an_answer_and_break_nothing(running):
             "options": {"num_predict": 5, name: value},
         }
         assert running.http.post("/api/chat", json=body).status_code == 200, (name, value)
-    said = running.http.post(
+    response = running.http.post(
         "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
     )
-    assert said.status_code == 200
+    assert response.status_code == 200
 
 
 def test_models_are_listed_and_shown_from_the_folder(running):
@@ -429,10 +431,10 @@ def test_a_killed_worker_is_an_unanswered_question_and_the_next_one_gets_a_new_o
     ):  # its exit code is the gateway's to read
         assert time.monotonic() < until
         time.sleep(0.01)
-    said = running.http.post(
+    response = running.http.post(
         "/api/chat", json={"model": "stock-llm", "messages": ASK, "stream": False}
     )
-    assert said.status_code == 200
+    assert response.status_code == 200
     assert worker not in workers()
 
 

@@ -26,8 +26,13 @@ def test_logprobs_that_stand_beside_the_message_come_back():
 
 
 def test_counts_and_times_that_cannot_be_are_none_at_all():
-    wild = {"prompt_eval_count": -3, "eval_count": "9", "eval_duration": -5, "load_duration": None}
-    _, answer = decoded(piece("ra", True, **wild))
+    counts = {
+        "prompt_eval_count": -3,
+        "eval_count": "9",
+        "eval_duration": -5,
+        "load_duration": None,
+    }
+    _, answer = decoded(piece("ra", True, **counts))
     assert (answer.usage.tokens_in, answer.usage.tokens_out) == (0, 0)
     assert (answer.timings.generate, answer.timings.load) == (0, None)
 

@@ -31,16 +31,16 @@ def test_the_labelled_questions_are_many_balanced_and_never_twice(benchmark):
 
 
 def test_questions_that_the_rules_had_not_seen(benchmark):
-    found = benchmark.measure(
+    scores = benchmark.measure(
         [question for question in benchmark.questions() if question.half == "held-out"]
     )
-    assert found.type >= 0.85
-    assert found.language >= 0.95
-    assert found.complexity >= 0.90
-    assert found.urgency >= 0.90
-    assert found.service >= 0.92
-    assert found.orchestrator >= 0.92
-    for labelled, guessed, both in found.away.values():
+    assert scores.type >= 0.85
+    assert scores.language >= 0.95
+    assert scores.complexity >= 0.90
+    assert scores.urgency >= 0.90
+    assert scores.service >= 0.92
+    assert scores.orchestrator >= 0.92
+    for labelled, guessed, both in scores.away.values():
         assert both >= 0.7 * labelled and both >= 0.7 * guessed
 
 
@@ -93,5 +93,5 @@ def test_what_is_quoted_does_not_make_haste():
     ["", " ", "x" * 100_000, "my need now 'x' " * 5000, "```" * 3000, "\0\ud800", "🚀" * 900],
 )
 def test_any_text_has_scores_in_range(text):
-    found = classify(text)
-    assert 1 <= found.complexity <= 10 and 1 <= found.urgency <= 10
+    classified = classify(text)
+    assert 1 <= classified.complexity <= 10 and 1 <= classified.urgency <= 10

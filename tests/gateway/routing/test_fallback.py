@@ -364,11 +364,11 @@ async def test_time_in_our_own_queue_is_not_held_against_the_provider(build):
     answers = await asyncio.gather(
         *(gateway.answer(asked(), Query()) for _ in range(12)), return_exceptions=True
     )
-    refused = [one for one in answers if isinstance(one, NobodyAnswered)]
+    refused = [answer for answer in answers if isinstance(answer, NobodyAnswered)]
     assert (
         len(answers) - len(refused) >= 2
     )  # the second waited for 0.06 s and then had its whole tenth
-    assert refused and {one.reasons[-1].kind for one in refused} == {"Busy"}
+    assert refused and {error.reasons[-1].kind for error in refused} == {"Busy"}
     assert gateway.resting() == {}
     assert (slow.limit.running, slow.limit.waiting) == (0, 0)
 
@@ -379,7 +379,9 @@ async def test_over_budget_means_this_machine_before_another_cloud(build):
     gateway = build(here, command, api, daily=Decimal("0.000001"))
     served = await gateway.answer(asked(), URGENT)
     assert served.answer.text == "here"
-    assert [(one.provider, one.kind) for one in served.skipped] == [("claude-api", "over budget")]
+    assert [(reason.provider, reason.kind) for reason in served.skipped] == [
+        ("claude-api", "over budget")
+    ]
 
 
 async def test_usage_is_paid_by_the_token_and_reserved_before(build):
@@ -448,9 +450,9 @@ async def test_a_stream_falls_back_before_its_first_piece(build):
     stream = await gateway.open(asked(), Query())
     assert (stream.choice.provider, stream.served) == ("claude-cli", None)
     assert [chunk.text async for chunk in stream] == ["one", "two", ""]
-    assert stream.served.id == stream.id and stream.served.fell_back
+    assert stream.served.id == stream.context.id and stream.served.fell_back
     (row,) = await records(gateway)
-    assert (row["id"], row["status"], row["provider"]) == (stream.id, "ok", "claude-cli")
+    assert (row["id"], row["status"], row["provider"]) == (stream.context.id, "ok", "claude-cli")
 
 
 async def test_after_its_first_piece_a_stream_is_cut_never_repaired(build):

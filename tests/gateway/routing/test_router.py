@@ -393,8 +393,8 @@ def test_an_unknown_policy_names_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("name", "other", "same"),
     [("mistral", "mistral:latest", True), ("mistral:7b", "mistral", False)],
 )
-def test_a_name_without_a_tag_is_latest(one, other, same):
-    assert same_model(one, other) is same
+def test_a_name_without_a_tag_is_latest(name, other, same):
+    assert same_model(name, other) is same

@@ -8,6 +8,7 @@ that change Ollama's models are refused unless `gateway.manage_models` is set.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from stock_llm.gateway.api.answering import JSON, NDJSON, answer_chat
-from stock_llm.gateway.api.documentation import answered_with, listing
+from stock_llm.gateway.api.documentation import answered_with
 from stock_llm.gateway.api.handler import RequestHandler, cancel_on_disconnect
 from stock_llm.gateway.api.json_body import JsonRoute
 from stock_llm.gateway.api.ollama import responses
@@ -79,7 +80,7 @@ def ollama_routes(
         return PlainTextResponse("Ollama is running")
 
     @routes.head("/api/version", include_in_schema=False)
-    @routes.get("/api/version", **listing())
+    @routes.get("/api/version", **answered_with(headers={}))
     async def version() -> Response:
         """The version of Ollama behind the gateway."""
         answer = await models.ask_ollama("GET", "/api/version", None)
@@ -90,14 +91,16 @@ def ollama_routes(
         """Continues a conversation. The model `auto` asks the router."""
         if not body.generates:
             return await models.load(request, hints.privacy(body.privacy), body, generate=False)
-        return await answer_chat(handler, request, hints, body, "chat", _ChatWriter)
+        writer = partial(_OllamaWriter, generate=False)
+        return await answer_chat(handler, request, hints, body, "chat", writer)
 
     @routes.post("/api/generate", **answered_with(NDJSON))
     async def generate(request: Request, hints: Hints, body: OllamaGenerateBody) -> Response:
         """Answers a prompt. The model `auto` asks the router."""
         if not body.generates:
             return await models.load(request, hints.privacy(body.privacy), body, generate=True)
-        return await answer_chat(handler, request, hints, body, "generate", _GenerateWriter)
+        writer = partial(_OllamaWriter, generate=True)
+        return await answer_chat(handler, request, hints, body, "generate", writer)
 
     @routes.post("/api/embed", **answered_with())
     async def embed(request: Request, hints: Hints, body: OllamaEmbedBody) -> Response:
@@ -116,7 +119,7 @@ def ollama_routes(
         return Response(result.answer.raw, media_type=JSON, headers=result.metadata.headers())
 
     @routes.head("/api/tags", include_in_schema=False)
-    @routes.get("/api/tags", **listing())
+    @routes.get("/api/tags", **answered_with(headers={}))
     async def tags() -> Response:
         """The models: Ollama's own, those of the other providers, and `auto`."""
         local = await models.list()
@@ -128,7 +131,7 @@ def ollama_routes(
         ]
         return _json({"models": [*local, *others, responses.listed_model(AUTO, "router", since)]})
 
-    @routes.post("/api/show", **listing())
+    @routes.post("/api/show", **answered_with(headers={}))
     async def show(request: Request, body: OllamaShowBody) -> Response:
         """What a model is made of."""
         name = body.model or body.name
@@ -148,7 +151,7 @@ def ollama_routes(
         tokens = context if isinstance(context, int) else DEFAULT_CONTEXT
         return _json(responses.stored_model_details(stored, tokens))
 
-    @routes.get("/api/ps", **listing())
+    @routes.get("/api/ps", **answered_with(headers={}))
     async def running() -> Response:
         """The models in Ollama's memory."""
         answer = await models.ask_ollama("GET", "/api/ps", None)
@@ -175,30 +178,21 @@ class _OllamaWriter:
 
     stream_type = NDJSON
     end = b""
-    generate: bool
 
-    def __init__(self, id: str, model: str):  # noqa: ARG002 - the id is in the headers
-        self._model = model
+    def __init__(self, id: str, model: str, generate: bool):  # noqa: ARG002 - the id is in the headers
+        self._model, self._generate = model, generate
 
     def body(self, answer: ChatAnswer, metadata: Mapping[str, Any]) -> bytes:  # noqa: ARG002
         """A whole answer; its metadata is in the headers."""
-        return responses.answer_body(answer, self.generate)
+        return responses.answer_body(answer, self._generate)
 
     def piece(self, chunk: AnswerChunk, metadata: Mapping[str, Any] | None) -> bytes:
         """A line; the last one has the metadata."""
-        return responses.stream_line(chunk, self._model, self.generate, metadata)
+        return responses.stream_line(chunk, self._model, self._generate, metadata)
 
     def error(self, failure: GatewayError) -> bytes:
         """The line of a stream that breaks off."""
         return responses.error_body(failure.reason) + b"\n"
-
-
-class _ChatWriter(_OllamaWriter):
-    generate = False
-
-
-class _GenerateWriter(_OllamaWriter):
-    generate = True
 
 
 class _LocalModels:

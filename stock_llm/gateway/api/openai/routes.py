@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from stock_llm.gateway.api.answering import EVENTS, answer_chat
-from stock_llm.gateway.api.documentation import answered_with, listing
+from stock_llm.gateway.api.documentation import answered_with
 from stock_llm.gateway.api.handler import RequestHandler, cancel_on_disconnect
 from stock_llm.gateway.api.json_body import JsonRoute
 from stock_llm.gateway.api.openai import responses
@@ -48,14 +48,14 @@ def openai_routes(handler: RequestHandler, registry: ProviderRegistry) -> APIRou
         writer = partial(CompletionWriter, text_only=True, usage=body.wants_usage)
         return await answer_chat(handler, request, hints, body, "completions", writer)
 
-    @routes.get("/models", **listing())
+    @routes.get("/models", **answered_with(headers={}))
     async def models() -> Response:
         """The models: those of every provider, and `auto`."""
         owners = [(name, provider.name) for name, provider in registry.models()]
         listed = [responses.listed_model(*each, since) for each in (*owners, (AUTO, "router"))]
         return _json({"object": "list", "data": listed})
 
-    @routes.get("/models/{name:path}", **listing())
+    @routes.get("/models/{name:path}", **answered_with(headers={}))
     async def model(name: str) -> Response:
         """One model."""
         owner = registry.provider_for(name)

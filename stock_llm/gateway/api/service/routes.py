@@ -16,7 +16,6 @@ from stock_llm.errors import InputError
 from stock_llm.gateway.accounting.answer_log import AnswerRecord
 from stock_llm.gateway.api.documentation import METADATA_HEADERS, REFUSALS
 from stock_llm.gateway.api.handler import (
-    ChatResult,
     FeedbackSubject,
     RequestHandler,
     cancel_on_disconnect,
@@ -32,6 +31,7 @@ from stock_llm.gateway.api.service.schemas import (
     CodeResponse,
     FeedbackRequest,
     FeedbackResponse,
+    HintFields,
     RouteRequest,
     RouteResponse,
     TranslateRequest,
@@ -41,7 +41,7 @@ from stock_llm.gateway.api.service.schemas import (
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.gateway.config import GatewayContext
 from stock_llm.gateway.errors import BadRequest, UnknownModel
-from stock_llm.gateway.query import Query
+from stock_llm.gateway.query import QueryType
 
 _ANSWERED: dict[str, Any] = {
     "responses": {200: {"description": "The answer", "headers": METADATA_HEADERS}}
@@ -67,14 +67,21 @@ def service_routes(
     async def answer(
         caller: Request,
         response: Response,
+        hints: Hints,
+        type: QueryType,
+        body: HintFields,
         request: ChatRequest,
-        query: Query,
         subject: FeedbackSubject,
-    ) -> ChatResult:
+        **known: Any,
+    ) -> tuple[str, dict[str, Any]]:
+        """Text and metadata of the answer to a request; `known`: fields of the query."""
+        feature = caller.url.path.removeprefix("/")
+        known |= body.hints(type)
+        query = build_query(hints, request, feature, body.privacy, **known)
         work = handler.answer(request, query, subject)
         result = await cancel_on_disconnect(caller.receive, work)
         response.headers.update(result.metadata.headers())
-        return result
+        return result.answer.text, result.metadata.event()
 
     @routes.post("/analyze", **_ANSWERED)
     async def analyze(
@@ -91,14 +98,12 @@ def service_routes(
             prompt = await asyncio.to_thread(service.build_analysis, body)
         except InputError as error:
             raise BadRequest("gateway", str(error)) from None
+        known = {"data_length": prompt.data_length, "language": prompt.language}
         request = prompt.request(body.model)
-        known = body.hints("analysis") | {
-            "data_length": prompt.data_length,
-            "language": prompt.language,
-        }
-        query = build_query(hints, request, "analyze", body.privacy, **known)
-        result = await answer(caller, response, request, query, prompt.subject)
-        return prompt.response(result.answer.text, result.metadata.event())
+        text, metadata = await answer(
+            caller, response, hints, "analysis", body, request, prompt.subject, **known
+        )
+        return prompt.response(text, metadata)
 
     @routes.post("/generate-code", **_ANSWERED)
     async def generate_code(
@@ -111,10 +116,9 @@ def service_routes(
         from stock_llm.gateway.api.service import service
 
         request = service.code_request(body)
-        query = build_query(hints, request, "generate-code", body.privacy, **body.hints("code"))
         subject = service.code_feedback_subject(request)
-        result = await answer(caller, response, request, query, subject)
-        return service.code_response(body, result.answer.text, result.metadata.event())
+        text, metadata = await answer(caller, response, hints, "code", body, request, subject)
+        return service.code_response(body, text, metadata)
 
     @routes.post("/translate", **_ANSWERED)
     async def translate(
@@ -127,10 +131,11 @@ def service_routes(
         from stock_llm.gateway.api.service import service
 
         request = service.translate_request(body)
-        query = build_query(hints, request, "translate", body.privacy, **body.hints("translation"))
-        subject = FeedbackSubject(request.messages[-1].content)
-        result = await answer(caller, response, request, query, subject)
-        return service.translate_response(result.answer.text, result.metadata.event())
+        subject = FeedbackSubject(request.question)
+        text, metadata = await answer(
+            caller, response, hints, "translation", body, request, subject
+        )
+        return service.translate_response(text, metadata)
 
     @routes.post("/feedback")
     async def feedback(

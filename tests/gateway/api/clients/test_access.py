@@ -101,10 +101,10 @@ def test_a_name_in_the_settings_is_admitted(guarded):
 )
 def test_of_several_privacies_the_strictest_counts(running, values):
     headers = [("x-stock-llm-privacy", value) for value in values]
-    told = running.http.post("/v1/route", json={"text": "hi"}, headers=headers).json()
-    assert told["query"]["privacy"] == "local"
-    told = running.http.post("/v1/route", json={"text": "hi", "privacy": "local"}, headers=[])
-    assert told.json()["query"]["privacy"] == "local"
+    decision = running.http.post("/v1/route", json={"text": "hi"}, headers=headers).json()
+    assert decision["query"]["privacy"] == "local"
+    decision = running.http.post("/v1/route", json={"text": "hi", "privacy": "local"}, headers=[])
+    assert decision.json()["query"]["privacy"] == "local"
 
 
 def test_a_privacy_that_is_none_is_refused_wherever_it_stands(running):
@@ -116,10 +116,10 @@ def test_a_privacy_that_is_none_is_refused_wherever_it_stands(running):
 
 def test_readiness_tells_details_to_those_with_a_token_alone(guarded, running):
     for http in (guarded.http, running.http):
-        told = http.get("/readyz")
-        assert told.status_code == 200
-        assert told.json()["providers"]["ollama"]["models"] == 4
-        assert "/" not in told.text
+        response = http.get("/readyz")
+        assert response.status_code == 200
+        assert response.json()["providers"]["ollama"]["models"] == 4
+        assert "/" not in response.text
     trusted = guarded.http.get("/readyz", headers={"Authorization": "Bearer secret"}).json()
     assert trusted["providers"]["ollama"]["detail"].endswith("has 4 models")
 

@@ -15,25 +15,25 @@ def client(running):
 
 
 def test_the_official_client_chats(client):
-    said = client.chat("stock-llm", [{"role": "user", "content": WORDS}])
-    assert said.message.content == WORDS
-    assert (said.done, said.done_reason, said.eval_count) == (True, "stop", 7)
+    answer = client.chat("stock-llm", [{"role": "user", "content": WORDS}])
+    assert answer.message.content == WORDS
+    assert (answer.done, answer.done_reason, answer.eval_count) == (True, "stop", 7)
 
 
-def test_the_official_client_streams_and_the_last_piece_tells_the_story(client):
+def test_the_official_client_streams_and_the_last_piece_says_that_it_is(client):
     pieces = list(client.chat("auto", [{"role": "user", "content": WORDS}], stream=True))
     assert "".join(piece.message.content for piece in pieces) == WORDS
     assert [piece.done for piece in pieces] == [False] * 7 + [True]
 
 
 def test_the_official_client_generates_with_options_and_streams(client, backend):
-    said = client.generate(
+    answer = client.generate(
         "mistral:7b",
         WORDS,
         system="Be short.",
         options={"num_predict": 3, "temperature": 0.5, "stop": ["x"]},
     )
-    assert (said.response, said.done_reason) == ("Close 104.20 is", "length")
+    assert (answer.response, answer.done_reason) == ("Close 104.20 is", "length")
     path, asked = backend.asked[-1]
     assert (path, asked["system"], asked["options"]) == (
         "/api/generate", "Be short.", {"num_predict": 3, "temperature": 0.5, "stop": ["x"]},
@@ -77,17 +77,17 @@ def test_langchain_invokes_and_streams(running):
     chat = ChatOllama(
         model="stock-llm", base_url=running.url, temperature=0, validate_model_on_init=True
     )
-    said = chat.invoke(WORDS)
-    assert said.content == WORDS
-    assert said.usage_metadata["output_tokens"] == 7
+    answer = chat.invoke(WORDS)
+    assert answer.content == WORDS
+    assert answer.usage_metadata["output_tokens"] == 7
     assert "".join(piece.content for piece in chat.stream(WORDS)) == WORDS
 
 
-def test_curl_gets_an_answer_and_its_story_in_the_headers(running):
+def test_curl_gets_an_answer_and_its_metadata_in_the_headers(running):
     asked = json.dumps(
         {"model": "auto", "messages": [{"role": "user", "content": WORDS}], "stream": False}
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [
             "curl",
             "-sSi",
@@ -102,7 +102,7 @@ def test_curl_gets_an_answer_and_its_story_in_the_headers(running):
         timeout=30,
         check=True,
     ).stdout
-    head, _, body = said.partition("\n\n")
+    head, _, body = output.partition("\n\n")
     assert "200 OK" in head.splitlines()[0]
     headers = dict(line.split(": ", 1) for line in head.splitlines()[1:])
     assert headers["x-stock-llm-provider"] == "ollama"
@@ -115,7 +115,7 @@ def test_curl_gets_an_answer_and_its_story_in_the_headers(running):
     assert json.loads(body)["message"]["content"] == WORDS
 
 
-def test_the_final_event_of_a_stream_has_the_whole_story(running):
+def test_the_final_event_of_a_stream_has_all_of_the_metadata(running):
     asked = {"model": "auto", "messages": [{"role": "user", "content": WORDS}]}
     with running.http.stream(
         "POST", "/api/chat", json=asked, headers={"x-stock-llm-type": "analysis"}
@@ -123,14 +123,14 @@ def test_the_final_event_of_a_stream_has_the_whole_story(running):
         lines = [json.loads(line) for line in answer.iter_lines()]
     assert answer.headers["x-stock-llm-provider"] == "ollama"
     assert "x-stock-llm-cost" not in answer.headers  # nobody knows it yet
-    story = lines[-1]["stock_llm"]
-    assert (story["provider"], story["model"], story["cost_usd"]) == (
+    metadata = lines[-1]["stock_llm"]
+    assert (metadata["provider"], metadata["model"], metadata["cost_usd"]) == (
         "ollama",
         "stock-llm:latest",
         0,
     )
-    assert story["response_id"] == answer.headers["x-stock-llm-response-id"]
-    assert story["milliseconds"]["total"] >= story["milliseconds"]["provider"] > 0
+    assert metadata["response_id"] == answer.headers["x-stock-llm-response-id"]
+    assert metadata["milliseconds"]["total"] >= metadata["milliseconds"]["provider"] > 0
     assert not any("stock_llm" in line for line in lines[:-1])
 
 
@@ -152,8 +152,12 @@ def test_a_score_that_cannot_be_is_refused(running, header, value):
 
 
 def test_loading_a_model_is_not_a_question(running):
-    said = running.http.post("/api/chat", json={"model": "stock-llm", "messages": []}).json()
-    assert (said["done"], said["done_reason"], said["message"]["content"]) == (True, "load", "")
-    said = running.http.post("/api/generate", json={"model": "stock-llm", "keep_alive": 0})
-    assert said.json()["done_reason"] == "unload"
-    assert "x-stock-llm-response-id" not in said.headers
+    answer = running.http.post("/api/chat", json={"model": "stock-llm", "messages": []}).json()
+    assert (answer["done"], answer["done_reason"], answer["message"]["content"]) == (
+        True,
+        "load",
+        "",
+    )
+    answer = running.http.post("/api/generate", json={"model": "stock-llm", "keep_alive": 0})
+    assert answer.json()["done_reason"] == "unload"
+    assert "x-stock-llm-response-id" not in answer.headers

@@ -32,15 +32,15 @@ def outer(home, inner):
 @pytest.fixture(params=["inner", "outer"])
 def client(request):
     url = request.getfixturevalue(request.param).url
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as one:
-        yield one
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as made:
+        yield made
 
 
 def test_it_chats(client):
-    said = client.chat.completions.create(model="mistral:7b", messages=ASK)
-    assert said.choices[0].message.content == WORDS
-    assert said.choices[0].finish_reason == "stop"
-    assert (said.usage.prompt_tokens, said.usage.completion_tokens) == (7, 7)
+    answer = client.chat.completions.create(model="mistral:7b", messages=ASK)
+    assert answer.choices[0].message.content == WORDS
+    assert answer.choices[0].finish_reason == "stop"
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (7, 7)
 
 
 def test_it_streams_with_usage(client):
@@ -58,7 +58,7 @@ def test_it_streams_with_usage(client):
     assert pieces[-1].stock_llm["rule"]
 
 
-def test_a_stream_without_usage_ends_with_the_story(client):
+def test_a_stream_without_usage_ends_with_its_metadata(client):
     pieces = list(client.chat.completions.create(model="auto", messages=ASK, stream=True))
     assert pieces[-1].choices[0].finish_reason == "stop"
     assert pieces[-1].stock_llm["response_id"]
@@ -72,12 +72,12 @@ def test_structured_output_reaches_the_model_as_a_schema_and_is_parsed(client, b
 
     backend.says = json.dumps({"signal": "BUY", "confidence": 55})
     try:
-        said = client.chat.completions.parse(
+        answer = client.chat.completions.parse(
             model="mistral:7b", messages=ASK, response_format=Signal
         )
     finally:
         backend.says = ""
-    assert said.choices[0].message.parsed == Signal(signal="BUY", confidence=55)
+    assert answer.choices[0].message.parsed == Signal(signal="BUY", confidence=55)
     assert backend.asked[-1][1]["format"]["properties"]["signal"] == {
         "title": "Signal",
         "type": "string",
@@ -101,8 +101,8 @@ def test_without_a_temperature_the_models_own_holds(client, backend):
 
 
 def test_completions_models_and_embeddings(client):
-    said = client.completions.create(model="mistral:7b", prompt=WORDS, max_tokens=2)
-    assert (said.choices[0].text, said.choices[0].finish_reason) == ("Close 104.20", "length")
+    answer = client.completions.create(model="mistral:7b", prompt=WORDS, max_tokens=2)
+    assert (answer.choices[0].text, answer.choices[0].finish_reason) == ("Close 104.20", "length")
     assert (
         "".join(
             piece.choices[0].text
@@ -187,11 +187,11 @@ def test_parts_of_a_content_become_text_and_images(inner, backend):
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
     ]
-    said = inner.http.post(
+    response = inner.http.post(
         "/v1/chat/completions",
         json={"model": "mistral:7b", "messages": [{"role": "user", "content": parts}]},
     )
-    assert said.status_code == 200
+    assert response.status_code == 200
     assert backend.asked[-1][1]["messages"] == [
         {"role": "user", "content": "What is this?", "images": ["iVBORw0KGgo="]}
     ]
@@ -212,10 +212,10 @@ def test_tool_calls_keep_their_arguments_in_both_languages(inner, backend):
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "9"},
     ]
-    said = inner.http.post(
+    response = inner.http.post(
         "/v1/chat/completions", json={"model": "mistral:7b", "messages": turns, "tools": [tool]}
     )
-    assert said.json()["choices"][0]["message"]["content"] == "9"
+    assert response.json()["choices"][0]["message"]["content"] == "9"
     asked = backend.asked[-1][1]
     assert asked["tools"] == [tool]
     assert asked["messages"][1]["tool_calls"] == [
@@ -235,13 +235,13 @@ def test_streamed_tool_calls_are_counted_through(client, backend):
         with client.chat.completions.stream(
             model="mistral:7b", messages=ASK, tools=[tool]
         ) as stream:
-            said = stream.get_final_completion().choices[0]
+            answer = stream.get_final_completion().choices[0]
     finally:
         backend.calls = []
-    calls = said.message.tool_calls
+    calls = answer.message.tool_calls
     assert [json.loads(call.function.arguments)["symbol"] for call in calls] == ["ORCA", "KESTRO"]
     assert len({call.id for call in calls}) == 2
-    assert said.finish_reason == "tool_calls"
+    assert answer.finish_reason == "tool_calls"
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -263,15 +263,15 @@ class _Server(BaseHTTPRequestHandler):
 
     def do_POST(self):
         type(self).asked = asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said, chances = (
+        message, chances = (
             {"role": "assistant", "content": "HOLD"},
             {"content": [self.CHANCE], "refusal": None},
         )
         frame = {"id": "1", "created": 1, "model": "m"}
         if not asked.get("stream"):
-            choice = {"index": 0, "message": said, "finish_reason": "stop", "logprobs": chances}
+            choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": chances}
             return self._send(frame | {"object": "chat.completion", "choices": [choice]})
-        pieces = [{"index": 0, "delta": said, "logprobs": chances, "finish_reason": None}]
+        pieces = [{"index": 0, "delta": message, "logprobs": chances, "finish_reason": None}]
         pieces.append({"index": 0, "delta": {}, "finish_reason": "stop"})
         events = [
             json.dumps(frame | {"object": "chat.completion.chunk", "choices": [piece]})
@@ -314,9 +314,9 @@ def test_what_only_openais_api_has_reaches_a_server_that_speaks_it_and_comes_bac
         "top_logprobs": 2,
     }
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        said = client.chat.completions.create(model="m", messages=ASK, tools=[tool], **own)
+        answer = client.chat.completions.create(model="m", messages=ASK, tools=[tool], **own)
         assert own.items() <= _Server.asked.items()
-        assert said.choices[0].logprobs.content[0].logprob == -0.5
+        assert answer.choices[0].logprobs.content[0].logprob == -0.5
         pieces = list(
             client.chat.completions.create(model="m", messages=ASK, stream=True, logprobs=True)
         )

@@ -28,7 +28,7 @@ CLIENTS_MISTAKE = {
 UNREADABLE = {"generate malformed json", "generate empty body"}
 """Refused before any backend is asked."""
 
-OTHER_DOOR = {"anthropic messages"}
+OTHER_API = {"anthropic messages"}
 """An API whose answers are compared by their shape below."""
 
 NOT_REPEATABLE = {"blob digest mismatch", "blob upload", "blob upload again"}
@@ -118,7 +118,7 @@ def running(home, backend):
 
 def ollamas_own(exchange):
     return (
-        exchange["title"] not in OTHER_DOOR | NOT_REPEATABLE and " /v1/" not in exchange["request"]
+        exchange["title"] not in OTHER_API | NOT_REPEATABLE and " /v1/" not in exchange["request"]
     )
 
 
@@ -131,16 +131,16 @@ def test_a_client_gets_what_ollama_answered(running, backend, exchange):
     content = body if isinstance(body, str) else json.dumps(body) if body is not None else None
     backend.exchange = exchange
     try:
-        said = httpx.request(method, running.url + path, content=content, timeout=30)
+        response = httpx.request(method, running.url + path, content=content, timeout=30)
     finally:
         backend.exchange = None
     strange, backend.strange = backend.strange, []
-    assert said.status_code == (400 if title in CLIENTS_MISTAKE else exchange["status"])
+    assert response.status_code == (400 if title in CLIENTS_MISTAKE else exchange["status"])
     if method == "HEAD":
         return
     kind = exchange["headers"].get("Content-Type")
-    assert said.headers.get("content-type", "").split(";")[0] == (kind or "").split(";")[0]
-    assert parts(said.text) == parts(exchange["response"])
+    assert response.headers.get("content-type", "").split(";")[0] == (kind or "").split(";")[0]
+    assert parts(response.text) == parts(exchange["response"])
     if (
         title not in UNREADABLE | CLIENTS_MISTAKE
         and path not in ("/", "/api/nope")
@@ -154,13 +154,13 @@ def parts(text):
     read = []
     for line in text.splitlines():
         try:
-            said = json.loads(line)
+            answer = json.loads(line)
         except ValueError:
             read.append(line)
             continue
-        if "models" in said:
-            said["models"] = [model for model in said["models"] if model["name"] != "auto"]
-        read.append({name: value for name, value in said.items() if name != "stock_llm"})
+        if "models" in answer:
+            answer["models"] = [model for model in answer["models"] if model["name"] != "auto"]
+        read.append({name: value for name, value in answer.items() if name != "stock_llm"})
     return read
 
 
@@ -198,11 +198,11 @@ def test_openais_answers_have_the_recorded_shape(running, backend, title, behind
         "response": json.dumps(behind),
     }
     try:
-        said = httpx.post(running.url + exchange["request"].split()[1], json=exchange["body"])
+        response = httpx.post(running.url + exchange["request"].split()[1], json=exchange["body"])
     finally:
         backend.exchange = None
-    assert said.status_code == exchange["status"]
-    assert shape(said.json()) == shape(json.loads(exchange["response"]))
+    assert response.status_code == exchange["status"]
+    assert shape(response.json()) == shape(json.loads(exchange["response"]))
 
 
 @pytest.mark.skipif(not EXCHANGES, reason="the recorded exchanges are not here")
@@ -230,5 +230,5 @@ def test_anthropics_answer_has_all_that_was_recorded(running, backend):
 def shape(value):
     """Names and types; numbers of tokens and ids differ."""
     if isinstance(value, dict):
-        return {name: shape(one) for name, one in value.items() if name != "stock_llm"}
-    return [shape(one) for one in value] if isinstance(value, list) else type(value).__name__
+        return {name: shape(inner) for name, inner in value.items() if name != "stock_llm"}
+    return [shape(inner) for inner in value] if isinstance(value, list) else type(value).__name__

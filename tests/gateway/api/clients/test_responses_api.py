@@ -26,8 +26,8 @@ def test_it_answers(client, running):
     assert (answer.output_text, answer.status) == (WORDS, "completed")
     assert answer.usage.output_tokens == 5
     assert answer.stock_llm["provider"] == "ollama"
-    told = running.http.post("/feedback", json={"response_id": answer.id, "thumb": "up"})
-    assert told.status_code == 200, told.text
+    response = running.http.post("/feedback", json={"response_id": answer.id, "thumb": "up"})
+    assert response.status_code == 200, response.text
 
 
 def test_it_streams_the_events_in_their_order(client):
