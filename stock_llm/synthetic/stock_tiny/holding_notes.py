@@ -32,10 +32,10 @@ def note(chance: Random, language: Language) -> str:
 
 def _portfolio(chance: Random, language: Language) -> tuple[str, tuple[str, ...]]:
     held = tuple(_holding(chance) for _ in range(chance.randint(2, 7)))
-    drawn = Portfolio(
+    view = Portfolio(
         random_situations.day(chance), tuple(sorted(held, key=lambda holding: -holding.value))
-    )
-    return drawn.block(), portfolio.answer(drawn, language).bullets
+    ).view
+    return view.block(), portfolio.answer(view, language).bullets
 
 
 def _holding(chance: Random) -> PortfolioHolding:
