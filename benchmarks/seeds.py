@@ -57,7 +57,9 @@ def measure(
     dataset = build_dataset.fn(settings, collect.fn(settings))
     kept = folder / "results" / settings.profile / digest_of(
         dataset=dataset.digest,
-        profile=load_profile(settings.home, settings.profile).model_dump(mode="json"),
+        profile=load_profile(settings.home, settings.profile).model_dump(
+            mode="json", exclude={"evaluation": {"seed_spread", "seeds"}}
+        ),
         recipe=finetuning.RECIPE,
     )  # fmt: skip
     results = []
@@ -117,6 +119,11 @@ def show(results: list[dict[str, Any]]) -> None:
         figures = (statistics.fmean(values), spread, min(values), max(values))
         table.add_row(metric, *(f"{figure:.{digits}f}" for figure in figures))
     Console().print(table)
+    if len(results) > 1:
+        spread = statistics.stdev(result["score"] for result in results)
+        print(
+            f"for [evaluation] of the profile: seed_spread = {spread:.4f}, seeds = {len(results)}"
+        )
 
 
 def plot(results: list[dict[str, Any]], file: Path) -> None:
@@ -129,7 +136,7 @@ def plot(results: list[dict[str, Any]], file: Path) -> None:
     shown = [
         name
         for name, value in results[0].items()
-        if isinstance(value, float) and 0 <= value <= 1 and name != "loss"
+        if isinstance(value, float) and 0 <= value <= 1 and not name.endswith("loss")
     ]
     figure, axes = pyplot.subplots(figsize=(9, 0.4 * len(shown) + 1), layout="constrained")
     for place, name in enumerate(reversed(shown)):
