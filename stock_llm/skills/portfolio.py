@@ -7,7 +7,7 @@ Concentration follows a rule, and the row says so (source kind "positions", labe
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from stock_llm.evaluation.answers import Language, SkillAnswer
@@ -277,6 +277,7 @@ def row(portfolio: Portfolio, language: Language, phrasing: int) -> Row:
         label=portfolio.view.concentration,
         label_from=portfolio.as_of,
         label_until=portfolio.as_of,
+        facts={"held": [asdict(holding) for holding in portfolio.held]},  # also those not shown
     )
 
 
