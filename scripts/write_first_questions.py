@@ -1,4 +1,4 @@
-"""docs/first-questions.md: what the published model answers to a newcomer, as it comes.
+"""Writes a page of docs: what the published model answers to a newcomer, as it comes.
 
 `python scripts/write_first_questions.py [MODEL]` in a project folder whose `stock-llm run` has
 published a model (default stock-llm:latest), with data/sample. Nothing is picked or repaired;

@@ -5,8 +5,8 @@ and confidence are free; the words that a rule decides, the levels and the sente
 are true of the block, each sentence at most once, in any order. How many and which is the model's
 choice.
 
-Source of the format: llguidance's Lark dialect with parametric rules, docs/syntax.md and
-docs/parametric.md of guidance-ai/llguidance.
+Source of the format: the documentation of llguidance's Lark dialect and its parametric rules
+(github.com/guidance-ai/llguidance).
 """
 
 import json
