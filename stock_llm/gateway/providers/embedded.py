@@ -31,7 +31,6 @@ from stock_llm.gateway.providers.ollama_codec import GENERATE
 from stock_llm.gateway.providers.provider import Billing, ProviderHealth
 from stock_llm.ollama.rendering import takes_tools
 from stock_llm.ollama.store import OllamaStore, StoredModel
-from stock_llm.truth.answer_grammar import true_answers
 
 _DEFAULT_TOKENS = 128
 """Tokens of an answer where neither the request nor the model says."""
@@ -203,7 +202,11 @@ class EmbeddedProvider:
     def _grammar(self, turns: list[dict[str, str]]) -> str:
         """Of the true answers to the last turn; empty where any words may come."""
         asked = bool(turns) and turns[-1]["role"] == "user"
-        return true_answers(turns[-1]["content"]) if asked and self._true_sentences else ""
+        if not (asked and self._true_sentences):
+            return ""
+        from stock_llm.truth.answer_grammar import true_answers  # brings NumPy
+
+        return true_answers(turns[-1]["content"])
 
     def _check_fields(
         self, request: ChatRequest, generate: Mapping[str, Any], model: StoredModel
