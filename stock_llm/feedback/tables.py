@@ -1,7 +1,6 @@
 """The tables of the feedback store, and its write transactions."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,14 +40,6 @@ SCHEMA = Schema(
 )
 
 
-@contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Opens a transaction that no other writer is inside of at the same time.
-
-    Raises:
-        InputError, StoreError: as `exclusive_transaction`.
-    """
-    with exclusive_transaction(engine, SCHEMA) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("LOCK TABLE batch IN EXCLUSIVE MODE"))
-        yield connection
+def writing(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+    """A transaction that no other writer overlaps. Raises: as `exclusive_transaction`."""
+    return exclusive_transaction(engine, SCHEMA, "batch")

@@ -164,8 +164,13 @@ def check_sqlite(engine: sa.Engine, schema: Schema) -> None:
 
 
 @contextmanager
-def exclusive_transaction(engine: sa.Engine, schema: Schema) -> Iterator[sa.Connection]:
-    """Run a transaction that no other SQLite writer overlaps; in PostgreSQL, lock what you need.
+def exclusive_transaction(
+    engine: sa.Engine, schema: Schema, table: str = ""
+) -> Iterator[sa.Connection]:
+    """Run a transaction that no other SQLite writer overlaps.
+
+    Args:
+        table: which other writers wait for in PostgreSQL as well.
 
     Raises:
         InputError: a value is none that the database can hold.
@@ -176,6 +181,8 @@ def exclusive_transaction(engine: sa.Engine, schema: Schema) -> Iterator[sa.Conn
         engine.connect().execution_options(immediate=True) as connection,
         connection.begin(),
     ):
+        if table and connection.dialect.name == "postgresql":
+            connection.execute(sa.text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
         yield connection
 
 

@@ -1,8 +1,7 @@
 """The tables of the cost store. Amounts are whole millionths of a dollar, so that sums are
 exact."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -170,15 +169,7 @@ def dollars(amount: int) -> Decimal:
     return Decimal(amount) / 1_000_000
 
 
-@contextmanager
-def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+def write_transaction(engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
     """A transaction with no other writer beside it: the budget that it reads still holds when it
-    writes.
-
-    Raises:
-        StoreError: the database refuses.
-    """
-    with exclusive_transaction(engine, SCHEMA) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("LOCK TABLE reservation IN EXCLUSIVE MODE"))
-        yield connection
+    writes. Raises: as `exclusive_transaction`."""
+    return exclusive_transaction(engine, SCHEMA, "reservation")
