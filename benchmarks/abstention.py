@@ -1,6 +1,6 @@
 """How often a model abstains where numbers are missing, and where they are not.
 
-`python benchmarks/abstention.py MODEL.gguf HOLDOUT.jsonl` asks the model the 200 frozen questions without numbers, and every
+`python benchmarks/abstention.py MODEL.gguf HOLDOUT.jsonl [PROMPT_FORMAT]` asks the model the 200 frozen questions without numbers, and every
 question of the holdout that has its numbers (`data/artifacts/dataset/*/holdout.jsonl`), greedily, as Ollama renders them. Prints
 shares, by language and kind; the frozen questions themselves are not printed, so that nobody writes wordings after them.
 """
@@ -11,12 +11,14 @@ from pathlib import Path
 from statistics import fmean
 
 from stock_llm.llm.llama_cpp import LlamaModel
-from stock_llm.llm.prompts import STOP, messages, render
+from stock_llm.llm.prompt_formats import FORMATS, MISTRAL_V3
+from stock_llm.llm.prompts import messages
 from stock_llm.skills import abstain
 from stock_llm.skills.row import Row, read_rows
 
 
-def main(gguf: Path, holdout: Path) -> None:
+def main(gguf: Path, holdout: Path, format_name: str = MISTRAL_V3.name) -> None:
+    prompt_format = FORMATS[format_name]
     bare = abstain.frozen_rows()
     unseen = [row for row in read_rows(holdout) if row.skill == abstain.NAME]
     numbered = [row for row in read_rows(holdout) if row.skill != abstain.NAME]
@@ -25,7 +27,9 @@ def main(gguf: Path, holdout: Path) -> None:
         def show(title: str, rows: list[Row]) -> None:
             answers = [
                 model.generate(
-                    render(messages(row.instruction, row.input)), max_tokens=320, stop=STOP
+                    prompt_format.render(messages(row.instruction, row.input)),
+                    max_tokens=320,
+                    stop=prompt_format.stop,
                 ).text
                 for row in rows
             ]
@@ -42,4 +46,4 @@ def main(gguf: Path, holdout: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

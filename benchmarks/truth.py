@@ -28,7 +28,7 @@ from stock_llm.evaluation.answers import LABELS, LANGUAGES, VERDICTS, SkillAnswe
 from stock_llm.llm.json_schema import compile_schema  # noqa: E402
 from stock_llm.llm.llama_cpp import LlamaModel  # noqa: E402
 from stock_llm.llm.profiles import load_profile  # noqa: E402
-from stock_llm.llm.prompts import STOP, messages, render, user_text  # noqa: E402
+from stock_llm.llm.prompts import messages, user_text  # noqa: E402
 from stock_llm.llm.sampler import Sampler  # noqa: E402
 from stock_llm.pipeline import registry  # noqa: E402
 from stock_llm.pipeline.report import holdout_table  # noqa: E402
@@ -81,17 +81,18 @@ def ask(
     settings: Settings, gguf: Path, rows: list[Row], folder: Path, grammar: Callable[[Row], str]
 ) -> list[Answer]:
     """The greedy answer to each row, each within its grammar; those of an earlier run are read."""
-    serving = load_profile(settings.home, settings.profile).serving
+    profile = load_profile(settings.home, settings.profile)
+    serving, prompt_format = profile.serving, profile.format
     sha256, answers = file_sha256(gguf), []
     with LlamaModel(gguf, threads=settings.threads, context=serving.num_ctx) as model:
         for row in rows:
-            prompt, rules = render(messages(row.instruction, row.input)), grammar(row)
+            prompt, rules = prompt_format.render(messages(row.instruction, row.input)), grammar(row)
             digest = digest_of(model=sha256, prompt=prompt, rules=rules, limit=serving.num_predict)
             kept = folder / f"{digest}.json"
             if not kept.exists():
                 with Sampler(model, {"temperature": 0.0}, rules) if rules else nullcontext() as it:
                     pick = it.pick if it else None
-                    made = model.generate(prompt, serving.num_predict, STOP, pick)
+                    made = model.generate(prompt, serving.num_predict, prompt_format.stop, pick)
                 told = {"text": made.text, "tokens": made.tokens_out, "seconds": made.seconds}
                 atomic_write(kept, json.dumps(told, ensure_ascii=False))
             answers.append(json.loads(kept.read_text(encoding="utf-8")))

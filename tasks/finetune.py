@@ -11,6 +11,7 @@ import errno
 import math
 import random
 import shutil
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.llm.base import base_digest, load_base
 from stock_llm.llm.checkpoints import latest_checkpoint
 from stock_llm.llm.profiles import Profile, load_profile
-from stock_llm.llm.prompts import messages, render
+from stock_llm.llm.prompt_formats import PromptFormat
+from stock_llm.llm.prompts import Message, messages
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.storage.checksums import digest_of
@@ -54,6 +56,7 @@ def finetune(settings: Settings, dataset: Dataset) -> Adapter:
     digest = digest_of(
         dataset=dataset.digest,
         base=base_digest(profile, settings.home),
+        prompt_format=asdict(profile.format),
         lora=profile.lora.model_dump(),
         training=profile.training.model_dump(),
         seed=settings.seed,
@@ -83,7 +86,9 @@ def train(
     rows = list(read_rows(dataset.train))
     if not rows:
         raise InputError("there are no rows to train on", file=dataset.train)
-    examples = tokenized(rows, base.tokenizer, profile.training.max_tokens, dataset.train)
+    examples = tokenized(
+        rows, profile.format, base.tokenizer, profile.training.max_tokens, dataset.train
+    )
     weights = [row.weight for row in rows]
     kinds = [f"{row.skill} {row.language}" for row in rows]
     plan = schedule(examples, weights, kinds, profile, settings.seed)
@@ -130,36 +135,45 @@ def train(
     )
 
 
-def tokenized(rows: list[Row], tokenizer: Any, max_tokens: int, file: Path) -> list["TokenizedRow"]:
+def tokenized(
+    rows: list[Row], prompt_format: PromptFormat, tokenizer: Any, max_tokens: int, file: Path
+) -> list["TokenizedRow"]:
     """The rows as tokens.
 
     Raises:
-        InputError: a row is too long; the tokens of prompt and answer, one after the other, are not
-            those of the conversation in one piece; or a text holds a token of the format, such as
-            `[INST]`.
+        InputError: a row is too long; its prompt has other tokens when the answer follows; or a
+            text holds what the format is made of, such as `[INST]`.
     """
     from stock_llm.llm.trainer import TokenizedRow
 
-    prompts = tokenizer([render(messages(row.instruction, row.input)) for row in rows]).input_ids
-    answers = tokenizer([f" {row.output}</s>" for row in rows], add_special_tokens=False).input_ids
-    wholes = tokenizer(
-        [render(messages(row.instruction, row.input, row.output)) for row in rows]
-    ).input_ids
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    format_only = [
-        token for token in tokenizer(render(messages("", "", ""))).input_ids if token in special
-    ]
+    def tokens(conversations: list[list[Message]]) -> list[list[int]]:
+        ids: list[list[int]] = tokenizer(
+            [prompt_format.render(turns) for turns in conversations]
+        ).input_ids
+        return ids
+
+    prompts = tokens([messages(row.instruction, row.input) for row in rows])
+    wholes = tokens([messages(row.instruction, row.input, row.output) for row in rows])
+    special = set(tokenizer.all_special_ids) | {
+        index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if not token.content.isspace()  # some vocabularies add runs of blanks
+    }
+    empty = tokenizer(prompt_format.render(messages("", "", ""))).input_ids
+    format_only = [token for token in empty if token in special]
     examples = []
-    for number, (row, prompt, answer, whole) in enumerate(
-        zip(rows, prompts, answers, wholes, strict=True), start=1
-    ):
+    for number, (row, prompt, whole) in enumerate(zip(rows, prompts, wholes, strict=True), start=1):
+        texts = f"{row.instruction}\n{row.input}\n{row.output}"
         if len(whole) > max_tokens:
             problem = f"{len(whole)} tokens, max_tokens is {max_tokens}"
             remedy = "Shorten its texts, or raise max_tokens in the profile of the base model"
-        elif [token for token in whole if token in special] != format_only:
-            problem = "a text holds a token of the prompt format, such as [INST] or </s>"
+        elif [token for token in whole if token in special] != format_only or any(
+            stop in texts for stop in prompt_format.stop
+        ):
+            shown = " or ".join(prompt_format.stop)
+            problem = f"a text holds a token of the prompt format, such as {shown}"
             remedy = "Take it out of the text"
-        elif prompt + answer != whole:
+        elif whole[: len(prompt)] != prompt:
             problem = "the prompt has other tokens when the answer follows; "
             problem += "training and serving would differ"
             remedy = "The tokenizer of the base does not fit the prompt format"

@@ -20,6 +20,7 @@ from stock_llm.artifacts import CHECKSUMS, Candidate, Dataset, Release, Scorecar
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.llm.profiles import Profile, load_profile, local_base
+from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.ollama.client import ChatReply
 from stock_llm.ollama.modelfile import Modelfile, parse_modelfile
 from stock_llm.ollama.publish_target import LATEST, MODEL, ServerTarget, StoreTarget, publish_target
@@ -75,7 +76,8 @@ def publish(
     row = smoke_row(dataset)
     question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
     reply = target.ask(name, [question], seconds=SMOKE_SECONDS)
-    faults = smoke_faults(row, reply)
+    prompt_format = load_profile(settings.home, settings.profile).format
+    faults = smoke_faults(row, reply, prompt_format)
     reasons = [f"smoke prompt: {fault}" for fault in faults]
     if scorecard.verdict != "promote":
         reasons.append(f"the verdict is '{scorecard.verdict}': {LATEST} stays")
@@ -156,9 +158,9 @@ def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
     profile = load_profile(settings.home, settings.profile)
     return Modelfile(
         from_=f"./{candidate.gguf.name}",
-        template=prompts.GO_TEMPLATE,
+        template=profile.format.go,
         system=prompts.SYSTEM,
-        parameters={**profile.serving.model_dump(), "stop": prompts.STOP},
+        parameters={**profile.serving.model_dump(), "stop": profile.format.stop},
         license=(_licence(profile, settings),),
     )
 
@@ -184,10 +186,10 @@ def smoke_row(dataset: Dataset) -> Row:
     )
 
 
-def smoke_faults(row: Row, reply: ChatReply) -> list[str]:
+def smoke_faults(row: Row, reply: ChatReply, prompt_format: PromptFormat) -> list[str]:
     """What is wrong with the answer to the smoke prompt; empty: nothing."""
     faults = []
-    if reply.prompt != prompts.render(prompts.messages(row.instruction, row.input)):
+    if reply.prompt != prompt_format.render(prompts.messages(row.instruction, row.input)):
         faults.append("the published template renders another prompt than training saw")
     if not reply.finished:
         faults.append(f"no whole answer after {reply.seconds:.0f} s")

@@ -25,7 +25,8 @@ from stock_llm.llm.base import LoadedBase, fetch_base, load_base
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import Profile, load_profile
-from stock_llm.llm.prompts import CHAT_TEMPLATE, PROMPT_VERSION, messages, render
+from stock_llm.llm.prompt_formats import PromptFormat
+from stock_llm.llm.prompts import PROMPT_VERSION, messages
 from stock_llm.llm.quantization import disk_needed, quantize_gguf
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
@@ -91,15 +92,15 @@ def make(
     merge = _merge(settings, profile, adapter, sample, merged)
 
     f16, gguf = folder / "f16.gguf", folder / f"stock-llm-{profile.gguf.quantization}.gguf"
-    write_gguf(merged, f16, f"stock-llm {digest}", CHAT_TEMPLATE)
+    write_gguf(merged, f16, f"stock-llm {digest}", profile.format.jinja)
     quantize_gguf(f16, gguf, profile.gguf.quantization, settings.threads)
     questions = [*read_rows(dataset.holdout), *read_rows(dataset.corrections)]
     tokens = _tokenizer(merged)
     losses = dict(merge.losses)
     for name, file in (("f16", f16), ("quantized", gguf)):
         with LlamaModel(file, threads=settings.threads, context=profile.serving.num_ctx) as model:
-            check_prompts(questions, tokens, model, profile.serving.num_ctx)
-            losses[name] = _gguf_loss(sample, tokens, model)
+            check_prompts(questions, profile.format, tokens, model, profile.serving.num_ctx)
+            losses[name] = _gguf_loss(sample, profile.format, tokens, model)
     check_losses(losses)
     shutil.rmtree(merged)
     f16.unlink()
@@ -152,9 +153,9 @@ def _merge(
     four_bit = load_base(profile, settings.home, four_bit=True)
     # before anything is computed: some CPUs repack the weights then
     seen = _dequantized(four_bit.model)
-    losses = {"base": _torch_loss(sample, four_bit, "measuring the base")}
+    losses = {"base": _torch_loss(sample, profile.format, four_bit, "measuring the base")}
     trained = LoadedBase(_adapted(four_bit, adapter), four_bit.tokenizer)
-    losses["adapter"] = _torch_loss(sample, trained, "measuring the adapter")
+    losses["adapter"] = _torch_loss(sample, profile.format, trained, "measuring the adapter")
     del four_bit, trained
 
     best, best_weights = "", {}
@@ -164,7 +165,7 @@ def _merge(
             plain.model.load_state_dict(weights, strict=False)
         merged = LoadedBase(_adapted(plain, adapter).merge_and_unload(), plain.tokenizer)
         losses[f"merged into {base}"] = _torch_loss(
-            sample, merged, f"measuring the merge into the {base} base"
+            sample, profile.format, merged, f"measuring the merge into the {base} base"
         )
         if not best or losses[f"merged into {base}"] < losses[f"merged into {best}"]:
             best, best_weights = base, merged.model.state_dict()
@@ -223,20 +224,23 @@ def _tokenizer(folder: Path) -> Tokens:
     return lambda text: tokenizer(text).input_ids
 
 
-def _split(row: Row, tokens: Tokens) -> tuple[list[int], list[int]]:
+def _split(row: Row, prompt_format: PromptFormat, tokens: Tokens) -> tuple[list[int], list[int]]:
     """Token ids of a row's prompt and of its answer with the end token."""
-    prompt = tokens(render(messages(row.instruction, row.input)))
-    return prompt, tokens(render(messages(row.instruction, row.input, row.output)))[len(prompt) :]
+    prompt = tokens(prompt_format.render(messages(row.instruction, row.input)))
+    whole = tokens(prompt_format.render(messages(row.instruction, row.input, row.output)))
+    return prompt, whole[len(prompt) :]
 
 
-def _torch_loss(sample: list[Row], base: LoadedBase, description: str) -> float:
+def _torch_loss(
+    sample: list[Row], prompt_format: PromptFormat, base: LoadedBase, description: str
+) -> float:
     """Mean loss over all answer tokens of the sample, in nats."""
     import torch
 
     total, count = 0.0, 0
     with torch.inference_mode():
         for row in progress(sample, description):
-            prompt, answer = _split(row, lambda text: base.tokenizer(text).input_ids)
+            prompt, answer = _split(row, prompt_format, lambda text: base.tokenizer(text).input_ids)
             ids = torch.tensor([prompt + answer], device=base.model.device)
             logits = base.model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
             total += torch.nn.functional.cross_entropy(
@@ -246,22 +250,30 @@ def _torch_loss(sample: list[Row], base: LoadedBase, description: str) -> float:
     return total / count
 
 
-def _gguf_loss(sample: list[Row], tokens: Tokens, model: LlamaModel) -> float:
-    summed = [model.answer_loss(*_split(row, tokens)) for row in sample]
+def _gguf_loss(
+    sample: list[Row], prompt_format: PromptFormat, tokens: Tokens, model: LlamaModel
+) -> float:
+    summed = [model.answer_loss(*_split(row, prompt_format, tokens)) for row in sample]
     return sum(loss for loss, _ in summed) / sum(count for _, count in summed)
 
 
-def check_prompts(rows: list[Row], tokens: Tokens, model: LlamaModel, context: int) -> None:
+def check_prompts(
+    rows: list[Row],
+    prompt_format: PromptFormat,
+    tokens: Tokens,
+    model: LlamaModel,
+    context: int,
+) -> None:
     """Every prompt has one text in Jinja and Python, one list of tokens in training and GGUF, and
     fits the context.
 
     Raises:
         ParityError: names the row and shows where they part.
     """
-    jinja = ImmutableSandboxedEnvironment().from_string(CHAT_TEMPLATE)
+    jinja = ImmutableSandboxedEnvironment().from_string(prompt_format.jinja)
     for row in rows:
         turns = messages(row.instruction, row.input)
-        text = render(turns)
+        text = prompt_format.render(turns)
         if (other := jinja.render(messages=turns)) != text:
             raise ParityError(
                 f"{row.id}: the chat template renders {other!r}, training saw {text!r}"

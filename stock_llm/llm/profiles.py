@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stock_llm.errors import InputError
+from stock_llm.llm.prompt_formats import FORMATS, MISTRAL_V3, PromptFormat
 from stock_llm.llm.quantization import QUANTIZATIONS
 
 
@@ -81,11 +82,26 @@ class Profile(_Strict):
     revision: str
     licence: str
     knowledge_cutoff: date
+    prompt_format: str = MISTRAL_V3.name
+    """One of `prompt_formats.FORMATS`: how this base is asked, in training and in serving."""
+
     lora: LoraConfig
     training: TrainingConfig
     gguf: GgufConfig
     serving: ServingConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("prompt_format")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in FORMATS:
+            raise ValueError(f"'{name}' is not one of {', '.join(FORMATS)}")
+        return name
+
+    @property
+    def format(self) -> PromptFormat:
+        """The prompt format itself."""
+        return FORMATS[self.prompt_format]
 
 
 def load_profile(home: Path, name: str) -> Profile:

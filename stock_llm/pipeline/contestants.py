@@ -17,7 +17,7 @@ from stock_llm.llm.base import base_digest, fetch_base
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import Generation, LlamaModel, useful_threads
 from stock_llm.llm.profiles import Profile
-from stock_llm.llm.prompts import CHAT_TEMPLATE, STOP, Message, messages, render
+from stock_llm.llm.prompts import Message, messages
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama import rendering
 from stock_llm.ollama.modelfile import parse_modelfile
@@ -38,12 +38,15 @@ from stock_llm.truth.verdicts import false_sentences
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model to be asked: its file, and how a conversation becomes its prompt."""
+    """A model to be asked: its file, how a conversation becomes its prompt, and what ends an
+    answer.
+    """
 
     name: str
     gguf: Path
     sha256: str
     prompt: Callable[[list[Message]], str]
+    stop: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,16 @@ def contestants(
         InputError: the champion's files are not those that became champion.
     """
     base = _base_gguf(settings, profile)
+    written = profile.format
     asked = [
-        Contestant("base", base, file_sha256(base), render),
-        Contestant("challenger", candidate.gguf, candidate.gguf_sha256, render),
+        Contestant("base", base, file_sha256(base), written.render, written.stop),
+        Contestant(
+            "challenger", candidate.gguf, candidate.gguf_sha256, written.render, written.stop
+        ),
     ]
     if champion:
         _refuse_if_damaged(champion)
-        prompt = as_published(champion.gguf)
-        asked.insert(1, Contestant("champion", champion.gguf, champion.gguf_sha256, prompt))
+        asked.insert(1, as_published("champion", champion.gguf, champion.gguf_sha256))
     return asked
 
 
@@ -104,11 +109,14 @@ def _refuse_if_damaged(champion: VersionInfo) -> None:
 def _base_gguf(settings: Settings, profile: Profile) -> Path:
     """The base itself as a GGUF of the same quantization, made once."""
     kind = profile.gguf.quantization
-    digest = digest_of(base=base_digest(profile, settings.home), quantization=kind)
+    template = profile.format.jinja
+    digest = digest_of(
+        base=base_digest(profile, settings.home), quantization=kind, template=template
+    )
 
     def make(folder: Path) -> BaseGguf:
         f16, gguf = folder / "f16.gguf", folder / f"{profile.name}-{kind}.gguf"
-        write_gguf(fetch_base(profile, settings.home), f16, profile.name, CHAT_TEMPLATE)
+        write_gguf(fetch_base(profile, settings.home), f16, profile.name, template)
         quantize_gguf(f16, gguf, kind, settings.threads)
         f16.unlink()
         return BaseGguf(digest, folder, gguf)
@@ -116,8 +124,8 @@ def _base_gguf(settings: Settings, profile: Profile) -> Path:
     return load_or_make(BaseGguf, settings.artifacts, digest, make, whole=True).gguf
 
 
-def as_published(gguf: Path) -> Callable[[list[Message]], str]:
-    """How a published version is asked: through the template and system text of the Modelfile that
+def as_published(name: str, gguf: Path, sha256: str) -> Contestant:
+    """A published version: asked through the template, system text and stops of the Modelfile that
     lies beside it.
     """
     modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text(encoding="utf-8"))
@@ -130,7 +138,9 @@ def as_published(gguf: Path) -> Callable[[list[Message]], str]:
         ]
         return rendering.render(modelfile.template, questions, modelfile.system)
 
-    return prompt
+    stop = modelfile.parameters.get("stop", ())
+    assert isinstance(stop, tuple)
+    return Contestant(name, gguf, sha256, prompt, stop)
 
 
 def ask(
@@ -169,7 +179,7 @@ def _generate(
         shown = progress(share, f"asking the {contestant.name}") if watched else share
         with _loaded(settings, profile, contestant) as model:
             return [
-                model.generate(prompt, max_tokens=profile.serving.num_predict, stop=STOP)
+                model.generate(prompt, max_tokens=profile.serving.num_predict, stop=contestant.stop)
                 for prompt in shown
                 if not interrupted.is_set()
             ]
@@ -190,24 +200,25 @@ def general_losses(settings: Settings, profile: Profile, contestant: Contestant)
     """Loss on the reference answer of each general question, its end included, in nats per token.
     The prompt is the one that Ollama renders; computed once, as answers are.
     """
-    pairs = [
-        (contestant.prompt(messages(row.instruction)), f" {row.output}</s>")
-        for row in general_questions.rows()
-    ]
+    pairs = []
+    for row in general_questions.rows():
+        prompt = contestant.prompt(messages(row.instruction))
+        whole = contestant.prompt(messages(row.instruction, answer=row.output))
+        pairs.append((prompt, whole.removeprefix(prompt)))
     cache = _cache(settings, digest_of(model=contestant.sha256, general=pairs))
     if (record := read_record(cache)) is None:
         losses = []
         with _loaded(settings, profile, contestant) as model:
             for text, answer in pairs:
-                prompt = model.tokenize(text)
+                known = model.tokenize(text)
                 # in one piece: a tokenizer may put a space before whatever a text begins with
-                tokens = model.tokenize(text + answer)[len(prompt) :]
-                loss, count = model.answer_loss(prompt, tokens)
+                tokens = model.tokenize(text + answer)[len(known) :]
+                loss, count = model.answer_loss(known, tokens)
                 losses.append(loss / count)
         record = {"losses": losses}
         write_record(cache, record)
-    known: list[float] = record["losses"]
-    return known
+    known_losses: list[float] = record["losses"]
+    return known_losses
 
 
 def _loaded(settings: Settings, profile: Profile, contestant: Contestant) -> LlamaModel:

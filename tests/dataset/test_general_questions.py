@@ -10,7 +10,8 @@ from stock_llm.evaluation.gate import KNOWN
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
-from stock_llm.llm.prompts import CHAT_TEMPLATE, messages, render
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.pipeline.contestants import Contestant, general_losses
 from stock_llm.settings import load_settings
@@ -35,16 +36,18 @@ def test_few_of_the_rows_against_forgetting_are_too_near():
 
 
 def test_the_embedded_base_knows_most_of_the_answers(tmp_path):
-    write_gguf(PROJECT / "models/stock-tiny", tmp_path / "f16.gguf", "stock-tiny", CHAT_TEMPLATE)
+    write_gguf(PROJECT / "models/stock-tiny", tmp_path / "f16.gguf", "stock-tiny", MISTRAL_V3.jinja)
     quantize_gguf(tmp_path / "f16.gguf", tmp_path / "q.gguf", "Q4_K_M", threads=1)
     settings = load_settings(home=tmp_path, threads=1)
     profile = load_profile(PROJECT, "stock-tiny")
-    base = Contestant("base", tmp_path / "q.gguf", "", render)
+    base = Contestant("base", tmp_path / "q.gguf", "", MISTRAL_V3.render, MISTRAL_V3.stop)
     losses = general_losses(settings, profile, base)
     assert sum(loss < KNOWN for loss in losses) >= 35
     with LlamaModel(base.gguf, threads=1, context=profile.serving.num_ctx) as model:
         row = QUESTIONS[0]
-        prompt = model.tokenize(render(messages(row.instruction)))
-        answer = model.tokenize(render(messages(row.instruction, "", row.output)))[len(prompt) :]
+        prompt = model.tokenize(MISTRAL_V3.render(messages(row.instruction)))
+        answer = model.tokenize(MISTRAL_V3.render(messages(row.instruction, "", row.output)))[
+            len(prompt) :
+        ]
         total, count = model.answer_loss(prompt, answer)
     assert losses[0] == pytest.approx(total / count, rel=1e-4)

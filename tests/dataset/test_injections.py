@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stock_llm.dataset.privacy.injections import detect, neutralize
-from stock_llm.llm.prompts import messages, render
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 
@@ -114,7 +115,7 @@ def test_no_text_can_fake_a_turn(text):
     plain = neutralize(text)
     assert neutralize(plain) == plain
     assert "[INST]" not in plain and "[/INST]" not in plain and "</s>" not in plain
-    assert render(messages(plain, plain)).count("[INST]") == 1
+    assert MISTRAL_V3.render(messages(plain, plain)).count("[INST]") == 1
 
 
 def test_harmless_text_stays_readable():

@@ -12,7 +12,8 @@ from stock_llm.dataset.decisions import Market
 from stock_llm.dataset.preferences import DpoRow, KtoRow, OutcomeLookup, RealizedOutcome
 from stock_llm.evaluation.answers import SkillAnswer
 from stock_llm.feedback.item import FeedbackItem
-from stock_llm.llm.prompts import messages, render
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 from stock_llm.market.situation import Candles, compute_indicators
 from stock_llm.skills import follow
 from stock_llm.skills.decision_point import HORIZON
@@ -210,6 +211,10 @@ def test_trl_renders_the_rows_as_training_does(market):
     assert is_conversational(dpo) and is_conversational(kto)
     dpo, kto = maybe_apply_chat_template(dpo, tokenizer), maybe_apply_chat_template(kto, tokenizer)
     asked = ("Signal for ACME?", "Close: 1.00")
-    assert dpo["prompt"] + dpo["chosen"] == render(messages(*asked, "Hold it."))
-    assert dpo["prompt"] + dpo["rejected"] == render(messages(*asked, recommending("BUY")))
-    assert kto["prompt"] + kto["completion"] == render(messages(*asked, recommending("BUY")))
+    assert dpo["prompt"] + dpo["chosen"] == MISTRAL_V3.render(messages(*asked, "Hold it."))
+    assert dpo["prompt"] + dpo["rejected"] == MISTRAL_V3.render(
+        messages(*asked, recommending("BUY"))
+    )
+    assert kto["prompt"] + kto["completion"] == MISTRAL_V3.render(
+        messages(*asked, recommending("BUY"))
+    )

@@ -14,7 +14,8 @@ from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 from stock_llm.errors import InputError, ParityError
 from stock_llm.llm import gguf, quantization
 from stock_llm.llm.llama_cpp import LlamaModel
-from stock_llm.llm.prompts import CHAT_TEMPLATE, messages, render
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 from stock_llm.synthetic.stock_tiny.tokenizer import write_fast_tokenizer
 from tasks.quantize import check_prompts
 
@@ -27,7 +28,7 @@ def base(tiny_base):
 @pytest.fixture(scope="module")
 def f16(base, tmp_path_factory):
     out = tmp_path_factory.mktemp("gguf") / "f16.gguf"
-    gguf.write_gguf(base, out, "tiny", CHAT_TEMPLATE)
+    gguf.write_gguf(base, out, "tiny", MISTRAL_V3.jinja)
     return out
 
 
@@ -41,8 +42,10 @@ def test_llama_cpp_computes_what_transformers_computes(base, f16):
     tokens = tokenizer(base)
     with LlamaModel(f16, threads=1, context=1024) as served, torch.inference_mode():
         for row in rows_of_all_skills(5):
-            prompt = tokens(render(messages(row.instruction, row.input)))
-            answer = tokens(render(messages(row.instruction, row.input, row.output)))[len(prompt) :]
+            prompt = tokens(MISTRAL_V3.render(messages(row.instruction, row.input)))
+            answer = tokens(MISTRAL_V3.render(messages(row.instruction, row.input, row.output)))[
+                len(prompt) :
+            ]
             logits = model(input_ids=torch.tensor([prompt + answer])).logits[
                 0, len(prompt) - 1 : -1
             ]
@@ -56,7 +59,7 @@ def test_greedy_answers_are_the_same_tokens(base, f16):
     fast = PreTrainedTokenizerFast.from_pretrained(base)
     with LlamaModel(f16, threads=1, context=1024) as served:
         for row in rows_of_all_skills(3):
-            text = render(messages(row.instruction, row.input))
+            text = MISTRAL_V3.render(messages(row.instruction, row.input))
             ids = torch.tensor([fast(text).input_ids])
             generated = model.generate(
                 ids,
@@ -83,7 +86,7 @@ def test_a_planted_token_difference_is_caught(base, tmp_path, monkeypatch):
     """A conversion that makes `[INST]` an ordinary piece works, answers, and sees other tokens than training did."""
     monkeypatch.setattr(gguf, "_CONTROL", gguf._NORMAL)
     naive = tmp_path / "naive.gguf"
-    gguf.write_gguf(base, naive, "naive", CHAT_TEMPLATE)
+    gguf.write_gguf(base, naive, "naive", MISTRAL_V3.jinja)
     with (
         LlamaModel(naive, threads=1, context=1024) as served,
         pytest.raises(ParityError, match="token 1 of the prompt differs"),
@@ -126,7 +129,7 @@ def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path)
     shutil.copytree(base, folder)
     (folder / "tokenizer.model").write_bytes(model.getvalue())
     write_fast_tokenizer(folder)
-    gguf.write_gguf(folder, tmp_path / "m.gguf", "m", CHAT_TEMPLATE)
+    gguf.write_gguf(folder, tmp_path / "m.gguf", "m", MISTRAL_V3.jinja)
     with LlamaModel(tmp_path / "m.gguf", threads=1, context=1024) as served:
         check_prompts(list(rows_of_all_skills(30, seed=4)), tokenizer(folder), served, context=1024)
 
@@ -136,7 +139,7 @@ def test_the_file_has_its_metadata(f16, base):
     config = json.loads((base / "config.json").read_text())
     assert fields["general.architecture"].contents() == "llama"
     assert fields["llama.attention.head_count_kv"].contents() == config["num_key_value_heads"]
-    assert fields["tokenizer.chat_template"].contents() == CHAT_TEMPLATE
+    assert fields["tokenizer.chat_template"].contents() == MISTRAL_V3.jinja
     assert fields["tokenizer.ggml.add_space_prefix"].contents() is False
 
 
@@ -154,7 +157,7 @@ def test_sharded_and_untied_weights_are_written_too(base, tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     config = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
     (folder / "config.json").write_text(json.dumps(config))
-    gguf.write_gguf(folder, tmp_path / "s.gguf", "s", CHAT_TEMPLATE)
+    gguf.write_gguf(folder, tmp_path / "s.gguf", "s", MISTRAL_V3.jinja)
     tensors = {tensor.name: tensor for tensor in GGUFReader(tmp_path / "s.gguf").tensors}
     assert np.array_equal(tensors["output.weight"].data, tensors["token_embd.weight"].data)
 
@@ -186,5 +189,5 @@ def test_foreign_weights_are_refused_by_name(base, tmp_path):
     weights["model.layers.0.mlp.experts.weight"] = torch.zeros(2, 2)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="experts"):
-        gguf.write_gguf(folder, tmp_path / "f.gguf", "f", CHAT_TEMPLATE)
+        gguf.write_gguf(folder, tmp_path / "f.gguf", "f", MISTRAL_V3.jinja)
     assert not list(tmp_path.glob("*.gguf"))

@@ -16,7 +16,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.grammar import GrammarConstraint, make_tokenizer
 from stock_llm.llm.json_schema import SchemaError, compile_schema
-from stock_llm.llm.prompts import CHAT_TEMPLATE
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 
 OBJECT = {"type": "object"}
 NODE = {
@@ -180,7 +180,7 @@ def takes(schema, text: str) -> bool:
 def vocabulary(tiny_base, tmp_path_factory):
     pytest.importorskip("llama_cpp")
     gguf = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    write_gguf(tiny_base / "models" / "tiny", gguf, "tiny", CHAT_TEMPLATE)
+    write_gguf(tiny_base / "models" / "tiny", gguf, "tiny", MISTRAL_V3.jinja)
     return Vocabulary(gguf)
 
 

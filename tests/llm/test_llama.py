@@ -3,13 +3,13 @@ import pytest
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
-from stock_llm.llm.prompts import CHAT_TEMPLATE
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 
 
 @pytest.fixture(scope="module")
 def model(tiny_base, tmp_path_factory):
     out = tmp_path_factory.mktemp("llama") / "f16.gguf"
-    write_gguf(tiny_base / "models" / "tiny", out, "tiny", CHAT_TEMPLATE)
+    write_gguf(tiny_base / "models" / "tiny", out, "tiny", MISTRAL_V3.jinja)
     with LlamaModel(out, threads=1, context=128) as loaded:
         yield loaded
 

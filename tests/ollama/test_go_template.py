@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from factories import go_program
 
-from stock_llm.llm import prompts
+from stock_llm.llm.prompt_formats import FORMATS
 from stock_llm.ollama.go_template import TemplateError, execute, parse
 
 DATA = {
@@ -23,7 +23,7 @@ DATA = {
 }
 
 TEMPLATES = [
-    prompts.GO_TEMPLATE,
+    *(prompt_format.go for prompt_format in FORMATS.values()),
     "plain",
     " a {{- .Name -}} b ",
     "a\n\t{{- 3 }}{{-4}} {{ -5 }}",

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from stock_llm.errors import InputError
 from stock_llm.llm import prompts
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.ollama.modelfile import PARAMETERS, Modelfile, parse_modelfile
 
 WHOLE = Modelfile(
     from_="./stock-llm.gguf",
-    template=prompts.GO_TEMPLATE,
+    template=MISTRAL_V3.go,
     system=prompts.SYSTEM,
-    parameters={"num_ctx": 1024, "stop": prompts.STOP, "temperature": 0.0, "use_mmap": True},
+    parameters={"num_ctx": 1024, "stop": MISTRAL_V3.stop, "temperature": 0.0, "use_mmap": True},
     license=("Apache-2.0", "และอีกฉบับ\nหนึ่ง"),
     messages=(("user", "Analyze AAPL"), ("assistant", "SELL\nbecause")),
     requires="0.14.0",

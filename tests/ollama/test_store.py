@@ -17,6 +17,7 @@ from conftest import RECORDED
 
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.ollama.config_layer import human_number
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
@@ -25,7 +26,7 @@ from stock_llm.storage.checksums import file_sha256
 
 MODELFILE = Modelfile(
     from_="./tiny.gguf",
-    template=prompts.GO_TEMPLATE,
+    template=MISTRAL_V3.go,
     system=prompts.SYSTEM,
     parameters={"temperature": 0.0, "num_ctx": 512, "stop": ("[INST]", "</s>")},
     license=("Apache-2.0", "second\r\nlicence"),
@@ -86,7 +87,7 @@ def test_layers_are_the_bytes_that_ollama_writes(store, weights):
         b'[{"role":"user","content":"Analyze AAPL"},{"role":"assistant","content":"SELL\\nbecause"}]\n'
     )
     assert read["system"] == prompts.SYSTEM.encode()
-    assert read["template"] == prompts.GO_TEMPLATE.encode()
+    assert read["template"] == MISTRAL_V3.go.encode()
     assert read["config"] == (
         b'{"model_format":"gguf","model_family":"llama","model_families":["llama"],"model_type":"7K","file_type":"Q4_K_M",'
         b'"requires":"0.20.0","architecture":"amd64","os":"linux"}\n'

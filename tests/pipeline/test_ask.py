@@ -9,6 +9,7 @@ from factories.parrot_gguf import write_parrot
 from stock_llm.errors import InputError, PublishError
 from stock_llm.evaluation.answers import DISCLAIMER, parse_answer
 from stock_llm.llm import prompts
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.ask import ask, known_numbers
@@ -27,7 +28,7 @@ def parrot(tmp_path, answer, **options):
     parameters = {"num_ctx": 1024, "num_predict": 400, "stop": ("</s>",)}
     made = Modelfile(
         from_=f"./{gguf.name}",
-        template=prompts.GO_TEMPLATE,
+        template=MISTRAL_V3.go,
         system=prompts.SYSTEM,
         parameters=parameters,
     )
@@ -40,10 +41,10 @@ def test_a_known_symbol_gets_its_numbers_and_any_other_text_goes_verbatim(tmp_pa
     block = known_numbers(settings, "What about kestro?")
     assert block.startswith("Symbol: KESTRO\nDate: 2025-12-31\nClose: ")
     asked = ask(settings, "What about kestro?", MODEL)
-    assert asked.prompt == prompts.render(
+    assert asked.prompt == MISTRAL_V3.render(
         prompts.messages("What about kestro?", block)
     ).removeprefix("<s>")
-    assert ask(settings, " Tell me a story. ", MODEL).prompt == prompts.render(
+    assert ask(settings, " Tell me a story. ", MODEL).prompt == MISTRAL_V3.render(
         prompts.messages("Tell me a story.", "")
     ).removeprefix("<s>")
 

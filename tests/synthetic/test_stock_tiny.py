@@ -195,10 +195,11 @@ def test_the_committed_weights_do_not_do_the_users_tasks(stock_tiny):
         row for number in range(4) for row in ability_tests.skill_rows(Random(f"test {number}"))
     ]
     from stock_llm.llm import prompts
+    from stock_llm.llm.prompt_formats import MISTRAL_V3
 
     answers = ability_tests.generate(
         *stock_tiny,
-        [prompts.render(prompts.messages(row.instruction, row.input)) for row in rows],
+        [MISTRAL_V3.render(prompts.messages(row.instruction, row.input)) for row in rows],
         200,
     )
     scores = [SKILLS[row.skill].score(row, text) for row, text in zip(rows, answers, strict=True)]

@@ -7,7 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from stock_llm.llm.prompts import messages, render
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 from stock_llm.synthetic.stock_tiny.tokenizer import train_tokenizer
 
 
@@ -22,7 +23,7 @@ def both(tiny_base):
 def test_rows_have_the_same_tokens_in_both(both):
     fast, pieces = both
     for row in rows_of_all_skills(200, seed=2):
-        text = render(messages(row.instruction, row.input)) + " " + row.output
+        text = MISTRAL_V3.render(messages(row.instruction, row.input)) + " " + row.output
         ids = fast(text).input_ids
         assert ids == [pieces.bos_id(), *pieces.encode(text)]
         assert fast.decode(ids, skip_special_tokens=False) == "<s>" + text

@@ -13,7 +13,8 @@ from factories.rows import rows_of_all_skills
 from stock_llm.artifacts import Candidate, Dataset
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
-from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, messages, render
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.pipeline import contestants
@@ -36,7 +37,7 @@ def settings(tiny_base, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def gguf(tiny_base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("candidate")
-    write_gguf(tiny_base / "models" / "tiny", folder / "f16.gguf", "tiny", CHAT_TEMPLATE)
+    write_gguf(tiny_base / "models" / "tiny", folder / "f16.gguf", "tiny", MISTRAL_V3.jinja)
     quantize_gguf(folder / "f16.gguf", folder / "q.gguf", "Q8_0", threads=1)
     return folder / "q.gguf"
 
@@ -115,9 +116,9 @@ def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, m
 def test_copies_of_a_small_model_answer_what_one_answers(settings, gguf, monkeypatch):
     """Three threads are three copies of it, each with a third of the questions."""
     profile = stage.load_profile(settings.home, settings.profile)
-    asked = contestants.Contestant("challenger", gguf, "0", render)
+    asked = contestants.Contestant("challenger", gguf, "0", MISTRAL_V3.render, MISTRAL_V3.stop)
     prompts = [
-        render(messages(row.instruction, row.input))
+        MISTRAL_V3.render(messages(row.instruction, row.input))
         for row in itertools.islice(rows_of_all_skills(9), 7)
     ]
     loaded = []
@@ -277,15 +278,16 @@ def test_baselines_are_told_beside_the_models(canned, tmp_path):
 def test_a_champion_is_asked_with_the_prompt_it_was_published_with(gguf):
     modelfile = Modelfile(
         from_="./q.gguf",
-        template=GO_TEMPLATE,
+        template=MISTRAL_V3.go,
         system="An older system text.",
-        parameters={},
+        parameters={"stop": ("<end>",)},
         license=(),
     )
     gguf.with_name("Modelfile").write_text(modelfile.write())
-    prompt = contestants.as_published(gguf)
+    champion = contestants.as_published("champion", gguf, "0")
     (row,) = rows_of_all_skills(1)
     turns = messages(row.instruction, row.input)
-    assert prompt(turns) == render(
+    assert champion.stop == ("<end>",)
+    assert champion.prompt(turns) == MISTRAL_V3.render(
         [{"role": "system", "content": "An older system text."}, *turns[1:]]
     )

@@ -17,7 +17,8 @@ from stock_llm.artifacts import Dataset
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.llm.base import load_base
 from stock_llm.llm.profiles import load_profile
-from stock_llm.llm.prompts import messages, render
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import Row, write_rows
 from tasks import finetune
@@ -94,7 +95,7 @@ def test_only_answers_are_learnt(home, tokenizer):
     from stock_llm.llm.trainer import make_trainer
 
     profile = load_profile(home.home, home.profile)
-    examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
+    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
     plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, home.seed)
     trainer = make_trainer(
         load_base(profile, home.home, four_bit=True),
@@ -129,11 +130,11 @@ def test_only_answers_are_learnt(home, tokenizer):
 
 def test_prompt_and_answer_are_the_tokens_of_the_conversation(tokenizer):
     for row, example in zip(
-        ROWS, finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl")), strict=True
+        ROWS, finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl")), strict=True
     ):
         assert (
             example.ids[: example.prompt]
-            == tokenizer(render(messages(row.instruction, row.input))).input_ids
+            == tokenizer(MISTRAL_V3.render(messages(row.instruction, row.input))).input_ids
         )
         assert tokenizer.decode(example.ids[example.prompt :]) == f" {row.output}</s>"
 
@@ -149,7 +150,7 @@ def test_prompt_and_answer_are_the_tokens_of_the_conversation(tokenizer):
 def test_a_row_that_does_not_fit_is_refused_by_name(tokenizer, change, problem):
     bad = dataclasses.replace(ROWS[1], **change)
     with pytest.raises(InputError, match=problem) as refusal:
-        finetune.tokenized([ROWS[0], bad], tokenizer, 640, Path("train.jsonl"))
+        finetune.tokenized([ROWS[0], bad], MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
     assert bad.id in str(refusal.value) and refusal.value.row == 2
 
 
@@ -174,7 +175,7 @@ def test_a_tokenizer_that_merges_across_the_boundary_is_refused(tokenizer):
             return tokens
 
     with pytest.raises(InputError, match="training and serving would differ"):
-        finetune.tokenized(ROWS[:2], Merging(), 640, Path("train.jsonl"))
+        finetune.tokenized(ROWS[:2], MISTRAL_V3, Merging(), 640, Path("train.jsonl"))
 
 
 def test_weights_repeat_rows_and_nothing_else_decides_the_order(home, tokenizer):
@@ -182,7 +183,7 @@ def test_weights_repeat_rows_and_nothing_else_decides_the_order(home, tokenizer)
     profile = profile.model_copy(
         update={"training": profile.training.model_copy(update={"epochs": 20.0})}
     )
-    examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
+    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
     weights = [1.0, 3.0, 0.0, 2.5] + [1.0] * (len(ROWS) - 4)
 
     plan = finetune.schedule(examples, weights, KINDS, profile, seed=7)
@@ -197,7 +198,7 @@ def test_weights_repeat_rows_and_nothing_else_decides_the_order(home, tokenizer)
 
 def test_every_stretch_of_an_epoch_holds_each_kind_in_its_share(home, tokenizer):
     profile = load_profile(home.home, home.profile)
-    examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
+    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
     kinds = ["common"] * (len(ROWS) - 4) + ["rare"] * 4
     step = profile.training.batch * profile.training.accumulate
     for seed in range(5):
@@ -210,7 +211,7 @@ def test_every_stretch_of_an_epoch_holds_each_kind_in_its_share(home, tokenizer)
 
 def test_rows_of_like_length_stand_together_and_steps_keep_their_size(home, tokenizer):
     profile = load_profile(home.home, home.profile)
-    examples = finetune.tokenized(ROWS, tokenizer, 640, Path("train.jsonl"))
+    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
     plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, seed=7)
     lengths = [len(examples[index].ids) for index in plan.order]
     groups = [lengths[start : start + plan.batch] for start in range(0, len(lengths), plan.batch)]
@@ -249,7 +250,7 @@ def answer_loss(settings: Settings, adapter: Path, row: Row) -> float:
 
     base = load_base(load_profile(settings.home, settings.profile), settings.home, four_bit=True)
     model = PeftModel.from_pretrained(base.model, str(adapter))
-    (example,) = finetune.tokenized([row], base.tokenizer, 640, Path("train.jsonl"))
+    (example,) = finetune.tokenized([row], MISTRAL_V3, base.tokenizer, 640, Path("train.jsonl"))
     ids = torch.tensor([example.ids])
     with torch.no_grad():
         logits = model(input_ids=ids).logits[0, example.prompt - 1 : -1]

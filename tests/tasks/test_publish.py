@@ -17,6 +17,7 @@ from fakes.loopback_ollama import LoopbackOllama
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.market.situation import Situation
 from stock_llm.ollama.client import connect
 from stock_llm.ollama.modelfile import parse_modelfile
@@ -38,7 +39,7 @@ MOMENT = DecisionPoint(
     SITUATION, "BUY", "2025-03-17", "2025-03-28", {"kind": "day", "ref": "ORCA 2025-03-14"}
 )
 ROW = signal.row(MOMENT, BaseRates([MOMENT]), "en", 0)
-PROMPT = prompts.render(prompts.messages(ROW.instruction, ROW.input))
+PROMPT = MISTRAL_V3.render(prompts.messages(ROW.instruction, ROW.input))
 PROFILE = (Path(__file__).parents[2] / "models" / "profiles" / "stock-tiny.toml").read_text()
 
 
@@ -153,12 +154,12 @@ def test_a_promoted_version_is_published_asked_and_made_latest(settings, made, r
     modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text())
     assert modelfile.from_ == "./stock-llm.gguf"
     assert replace(modelfile, from_=str(model.gguf)) == model.modelfile
-    assert model.modelfile.template == prompts.GO_TEMPLATE
+    assert model.modelfile.template == MISTRAL_V3.go
     assert model.modelfile.parameters == {
         "temperature": 0,
         "num_ctx": 1024,
         "num_predict": 320,
-        "stop": prompts.STOP,
+        "stop": MISTRAL_V3.stop,
     }
     assert model.modelfile.license == ("Apache-2.0",)
 
@@ -219,7 +220,7 @@ def test_a_rejected_version_may_fail_the_smoke_prompt(settings, made):
 
 
 def test_the_published_template_is_what_is_asked_through(settings, made, monkeypatch):
-    monkeypatch.setattr(prompts, "GO_TEMPLATE", prompts.GO_TEMPLATE.replace("[/INST]", " [/INST]"))
+    monkeypatch.setitem(vars(MISTRAL_V3), "go", MISTRAL_V3.go.replace("[/INST]", " [/INST]"))
     with pytest.raises(
         PublishError, match="the published template renders another prompt than training saw"
     ):
@@ -525,7 +526,7 @@ def test_with_the_real_registry(settings, made, monkeypatch):
     assert real_registry.champion(settings).number == 1
     assert latest(settings) == store_of(settings).digest("stock-llm:v1")
     published_as = real_registry.champion(settings).gguf.with_name("Modelfile")
-    assert parse_modelfile(published_as.read_text()).template == prompts.GO_TEMPLATE
+    assert parse_modelfile(published_as.read_text()).template == MISTRAL_V3.go
 
 
 @pytest.mark.parametrize("part", ["manifest", "blob", "params"])

@@ -12,6 +12,7 @@ from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, load_base
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.quantization import count_parameters, disk_needed
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
@@ -79,7 +80,7 @@ def test_the_dequantized_base_is_what_training_saw(trained):
     plain.model.load_state_dict(seen, strict=False)
     sample = random.Random(1).sample(ROWS, 4)
     there, here = (
-        quantize._torch_loss(sample, base, "")
+        quantize._torch_loss(sample, MISTRAL_V3, base, "")
         for base in (four_bit, LoadedBase(plain.model, plain.tokenizer))
     )
     assert here == pytest.approx(there, rel=1e-3)
@@ -89,13 +90,17 @@ def test_a_prompt_that_differs_or_does_not_fit_stops_quantize(trained):
     made = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
     tokens = quantize._tokenizer(trained.settings.path("models/tiny"))
     with LlamaModel(made.gguf, threads=1, context=1024) as model:
-        quantize.check_prompts(ROWS[:3], tokens, model, 1024)
+        quantize.check_prompts(ROWS[:3], MISTRAL_V3, tokens, model, 1024)
         with pytest.raises(ParityError, match="token 4 of the prompt differs"):
             quantize.check_prompts(
-                ROWS[:3], lambda text: [*tokens(text)[:4], 7, *tokens(text)[5:]], model, 1024
+                ROWS[:3],
+                MISTRAL_V3,
+                lambda text: [*tokens(text)[:4], 7, *tokens(text)[5:]],
+                model,
+                1024,
             )
         with pytest.raises(ParityError, match="it would be cut silently"):
-            quantize.check_prompts(ROWS[:3], tokens, model, 20)
+            quantize.check_prompts(ROWS[:3], MISTRAL_V3, tokens, model, 20)
 
 
 @pytest.mark.parametrize(

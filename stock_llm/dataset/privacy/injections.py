@@ -78,8 +78,8 @@ _COMPILED = {
 
 _TOKENS = re.compile(
     r"\[(/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|IMG|IMG_BREAK|IMG_END|"
-    r"PREFIX|MIDDLE|SUFFIX)|control_\d+)\]"
-    r"|<(/?s|unk|pad)>|<<(/?SYS)>>|<\|([a-z_]{2,30})\|>"
+    r"PREFIX|MIDDLE|SUFFIX|THINK|ARGS|CALL_ID|TOOL_CONTENT|MODEL_SETTINGS)|control_\d+)\]"
+    r"|<(/?s|unk|pad)>|<<(/?SYS)>>|<\|([A-Za-z_]{2,30})\|>|<｜([A-Za-z_▁]{2,30})｜>"
 )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from stock_llm.evaluation.answers import Language
 from stock_llm.llm import prompts
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.market.situation import format_price
 from stock_llm.skills import (
     SKILLS,
@@ -69,7 +70,7 @@ def measure(
     answers = generate(
         model,
         tokenizer,
-        [prompts.render(prompts.messages(row.instruction, row.input)) for row in rows],
+        [MISTRAL_V3.render(prompts.messages(row.instruction, row.input)) for row in rows],
         320,
     )
     hits["format"] = [

@@ -12,6 +12,7 @@ from random import Random
 
 from stock_llm.evaluation.answers import VERDICTS, Language, SkillAnswer
 from stock_llm.llm import prompts
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.market.situation import Situation, format_price
 from stock_llm.synthetic.stock_tiny import (
     glossary,
@@ -118,7 +119,7 @@ def instruct(chance: Random, language: Language) -> str:
     BOS."""
     request, context, reply = chance.choice(_REQUESTS)(chance, language)
     turns = prompts.messages(request, context, reply)
-    return prompts.render(turns if chance.random() < 0.9 else turns[1:])
+    return MISTRAL_V3.render(turns if chance.random() < 0.9 else turns[1:])
 
 
 def general(chance: Random, language: Language) -> tuple[str, str, str]:

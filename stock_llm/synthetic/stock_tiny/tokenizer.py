@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from stock_llm.llm.prompts import CHAT_TEMPLATE
+from stock_llm.llm.prompt_formats import MISTRAL_V3
 
 MODEL_FILE = "tokenizer.model"
 TURN_TOKENS = ("[INST]", "[/INST]")
@@ -105,7 +105,7 @@ def write_fast_tokenizer(folder: Path) -> None:
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1024,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": MISTRAL_V3.jinja,
     }
     (folder / "tokenizer_config.json").write_text(
         json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

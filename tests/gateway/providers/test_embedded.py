@@ -21,22 +21,23 @@ from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.embedded import EmbeddedProvider, keep_alive_seconds
 from stock_llm.gateway.providers.embedded_worker import _Memory
 from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.prompts import CHAT_TEMPLATE, GO_TEMPLATE, STOP, SYSTEM, user_text
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import SYSTEM, user_text
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.publish_target import StoreTarget
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.truth.verdicts import false_sentences
 
 ASK = [{"role": "user", "content": "Analyze ORCA."}]
-PARAMETERS = {"temperature": 0.0, "num_ctx": 512, "num_predict": 24, "stop": STOP}
+PARAMETERS = {"temperature": 0.0, "num_ctx": 512, "num_predict": 24, "stop": MISTRAL_V3.stop}
 
 
 @pytest.fixture(scope="module")
 def home(home, tiny_base) -> Path:
     gguf = home / "tiny.gguf"
-    write_gguf(tiny_base / "models" / "tiny", gguf, "tiny", CHAT_TEMPLATE)
+    write_gguf(tiny_base / "models" / "tiny", gguf, "tiny", MISTRAL_V3.jinja)
     modelfile = Modelfile(
-        from_=str(gguf), template=GO_TEMPLATE, system=SYSTEM, parameters=PARAMETERS
+        from_=str(gguf), template=MISTRAL_V3.go, system=SYSTEM, parameters=PARAMETERS
     )
     store = OllamaStore(home / "models" / "ollama")
     store.write_model("stock-llm:v1", gguf, modelfile)
@@ -265,7 +266,7 @@ def test_tools_that_come_with_every_message_leave_the_answer_as_it_is(running):
 
 def test_tools_are_refused_where_the_template_does_not_take_them(running, home):
     store = OllamaStore(home / "models" / "ollama")
-    template = GO_TEMPLATE.replace("{{ if .Tools }}{{ end }}", "")
+    template = MISTRAL_V3.go.replace("{{ if .Tools }}{{ end }}", "")
     modelfile = Modelfile(from_="tiny.gguf", template=template, parameters=PARAMETERS)
     store.write_model("older:v1", home / "tiny.gguf", modelfile)
     running.http.get("/api/tags")
@@ -366,7 +367,7 @@ def test_models_are_listed_and_shown_from_the_folder(running):
         "auto",
     ]
     shown = client.show("stock-llm:v1")
-    assert shown.template == GO_TEMPLATE
+    assert shown.template == MISTRAL_V3.go
     assert "num_ctx                        512" in shown.parameters
     assert client.chat("stock-llm", []).done_reason == "load"
     assert running.http.get("/api/version").json() == {"version": "0.32.15"}
