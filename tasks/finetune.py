@@ -20,8 +20,9 @@ from prefect import task
 
 from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
-from stock_llm.llm.base import base_digest, load_base
+from stock_llm.llm.base import base_digest, fetch_base, load_base
 from stock_llm.llm.checkpoints import latest_checkpoint
+from stock_llm.llm.gguf import check_writable
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
@@ -75,6 +76,7 @@ def train(
     settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path
 ) -> Adapter:
     """Trains inside `folder`, from the last whole checkpoint there if there is one."""
+    check_writable(fetch_base(profile, settings.home))  # before hours of training
     base = load_base(profile, settings.home, four_bit=True)
     longest = base.model.config.max_position_embeddings
     if profile.training.max_tokens > longest:

@@ -21,6 +21,7 @@ from prefect import task
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
 from stock_llm.errors import ParityError, StockLLMError
+from stock_llm.llm.architectures import read_config
 from stock_llm.llm.base import LoadedBase, fetch_base, load_base
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
@@ -201,10 +202,12 @@ def _save(base: Path, weights: dict[str, Any], out: Path) -> None:
     from safetensors.torch import save_file
 
     out.mkdir(exist_ok=True)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
+    config = read_config(base).as_json()
+    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
         if (base / name).exists():
             shutil.copy(base / name, out / name)
-    tied = json.loads((base / "config.json").read_text()).get("tie_word_embeddings", False)
+    tied = config.get("tie_word_embeddings", False)
     untied = {
         name: tensor.contiguous()
         for name, tensor in weights.items()

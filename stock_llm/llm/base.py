@@ -1,13 +1,11 @@
 """Base models: where the files are, what they hash to, how they are loaded.
 
-Returns a Mistral model with its tokenizer, in 4-bit NF4 or in the profile's precision. What a
-model's files can do is limited: weights only from safetensors, transformers' own Mistral as the
-only architecture, of config.json only `CONFIG_FIELDS` (the file could otherwise name an attention
-kernel to be fetched from the hub and run), no remote code, and nothing from the hub but the commit
-that the profile pins.
+Returns a model with its tokenizer, in 4-bit NF4 or in the profile's precision. What a model's files
+can do is limited: weights only from safetensors, transformers' own classes and of config.json only
+the fields that these need (`architectures`), no remote code, and nothing from the hub but the
+commit that the profile pins.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from logging import getLogger
@@ -15,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError, MissingExtra
+from stock_llm.llm.architectures import read_config
 from stock_llm.llm.profiles import Profile, local_base
 from stock_llm.storage.checksums import files_sha256
 
 if TYPE_CHECKING:
-    from transformers import MistralForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 FILES = (
     "config.json",
@@ -32,37 +31,12 @@ FILES = (
 `consolidated.safetensors`.
 """
 
-CONFIG_FIELDS = frozenset(
-    {
-        "vocab_size",
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "hidden_act",
-        "max_position_embeddings",
-        "initializer_range",
-        "rms_norm_eps",
-        "rope_theta",
-        "rope_parameters",
-        "sliding_window",
-        "tie_word_embeddings",
-        "attention_dropout",
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-    }
-)
-"""The fields of config.json that are read (transformers' MistralConfig)."""
-
 
 @dataclass(frozen=True)
 class LoadedBase:
     """A loaded base. `model` is in evaluation mode, on the GPU where there is one."""
 
-    model: "MistralForCausalLM"
+    model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerFast"
 
 
@@ -119,31 +93,31 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
             everything in it.
 
     Raises:
-        InputError: there is no such base, or it is not a plain Mistral.
+        InputError: there is no such base, or it is of no architecture that is known here.
         MissingExtra: the extra `train` is not installed.
     """
     folder = fetch_base(profile, home)
     try:
         import torch
+        import transformers
         from safetensors import SafetensorError
-        from transformers import (
-            BitsAndBytesConfig,
-            MistralConfig,
-            MistralForCausalLM,
-            PreTrainedTokenizerFast,
-        )
+        from transformers import BitsAndBytesConfig, PreTrainedTokenizerFast
         from transformers.utils import logging
     except ImportError as error:
         raise MissingExtra(error.name or "transformers", "train") from None
 
+    config = read_config(folder)
+    architecture = config.architecture
+    model_class: Any = getattr(transformers, architecture.model_class)
     precision = getattr(torch, profile.training.precision)
     try:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         # it warns of a faster kernel that would have to be fetched from the hub and run
         getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")
-        loaded: Any = MistralForCausalLM.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             folder,
-            config=MistralConfig(**read_config(folder)),
+            config=getattr(transformers, architecture.config_class)(**config.fields),
+            key_mapping={f"^{re.escape(architecture.prefix)}": ""} if architecture.prefix else None,
             dtype=precision,
             device_map={"": 0 if torch.cuda.is_available() else "cpu"},
             quantization_config=BitsAndBytesConfig(  # type: ignore[no-untyped-call]
@@ -166,44 +140,19 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
         ) from error
     model, loading = loaded
     # transformers would fill gaps with random weights
-    if odd := sorted({*loading["missing_keys"], *loading["unexpected_keys"]}):
+    odd = sorted(
+        name
+        for name in {*loading["missing_keys"], *loading["unexpected_keys"]}
+        if not name.endswith(".rotary_emb.inv_freq")  # computed; old files hold it
+        and not (architecture.ignored and name.startswith(architecture.ignored))
+    )
+    if odd:
         raise InputError(
             f"{len(odd)} weights are missing or unknown, the first '{odd[0]}'",
             file=folder,
             remedy=_HOW_TO_GET,
         )
     return LoadedBase(model.eval(), tokenizer)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The allowed fields of config.json.
-
-    Raises:
-        InputError: it is not JSON, not a Mistral, wants code of its own, or its weights are
-            quantized already.
-    """
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"not JSON: {error}", file=file) from None
-    if config.get("model_type") != "mistral":
-        raise InputError(
-            f"model_type is '{config.get('model_type')}'",
-            file=file,
-            remedy="Only Mistral's architecture can be trained and served",
-        )
-    for unwanted, why in (
-        ("auto_map", "wants its own code to be run"),
-        ("quantization_config", "is quantized already"),
-    ):
-        if unwanted in config:
-            raise InputError(
-                f"the model {why} ('{unwanted}')",
-                file=file,
-                remedy="Take the plain model it was made from",
-            )
-    return {name: value for name, value in config.items() if name in CONFIG_FIELDS}
 
 
 def _downloaded(profile: Profile, home: Path) -> Path:
@@ -237,4 +186,4 @@ def _pinned(profile: Profile, home: Path) -> str:
     return profile.revision
 
 
-_HOW_TO_GET = "`stock-llm base build` makes stock-tiny"
+_HOW_TO_GET = "`stock-llm base build` makes stock-tiny, `stock-llm base fetch` SmolLM2"

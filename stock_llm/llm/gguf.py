@@ -1,9 +1,11 @@
-"""Writes a Mistral model as a GGUF file in f16, with llama.cpp's names for its "llama" models.
+"""Writes a Mistral or Llama model as a GGUF file in f16, with llama.cpp's names for its "llama"
+models.
 
-Reads a Hugging Face folder (config.json, safetensors, tokenizer.model, tokenizer.json). Tensors are
-read, permuted and written one at a time, so that a 7B model needs the memory of its largest tensor.
-Format: ggml/docs/gguf.md; names, permutation and token types as in llama.cpp's own converter.
-Quantizing the file is quantization.py's.
+Reads a Hugging Face folder (config.json, safetensors, tokenizer files). Tensors are read, permuted
+and written one at a time, so that a 7B model needs the memory of its largest tensor. Format:
+ggml/docs/gguf.md; names and permutation as in llama.cpp's own converter. What is not known here
+(other architectures, scaled rotary positions, biases, other tokenizers) is refused, and before
+anything is trained (`check_writable`). Quantizing the file is quantization.py's.
 """
 
 import json
@@ -12,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
+from stock_llm.llm.architectures import LLAMA, MISTRAL, read_config
+from stock_llm.llm.gguf_vocabulary import check_vocabulary, write_vocabulary
 from stock_llm.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
     from gguf import GGUFWriter
 
-_BLOCK_NAMES = {
+BLOCK_NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -29,14 +33,42 @@ _BLOCK_NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-_OUTER_NAMES = {
+OUTER_NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",
     "model.norm.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
 }
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
-"""llama.cpp's token types (llama_token_type)."""
+_WRITABLE = (MISTRAL, LLAMA)
+
+
+def check_writable(folder: Path) -> None:
+    """
+    Raises:
+        InputError: the folder's model could be trained, but not be written as a GGUF.
+    """
+    config = read_config(folder)
+    file, fields = folder / "config.json", config.fields
+    known = {each.name for each in _WRITABLE}
+    remedy = "Choose another profile: `stock-llm profiles list`"
+    if config.architecture.name not in known:
+        raise InputError(
+            f"models of the architecture '{config.architecture.name}' cannot be written as a GGUF "
+            "yet",
+            file=file,
+            remedy=remedy,
+        )
+    rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind != "default":
+        raise InputError(
+            f"rotary positions that are scaled ('{kind}') cannot be written as a GGUF yet",
+            file=file,
+            remedy=remedy,
+        )
+    if fields.get("attention_bias") or fields.get("mlp_bias"):
+        raise InputError("biases cannot be written as a GGUF yet", file=file, remedy=remedy)
+    check_vocabulary(folder)
 
 
 def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
@@ -47,7 +79,7 @@ def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
         chat_template: Jinja; replaces whatever template the tokenizer brings.
 
     Raises:
-        InputError: the folder's model has another architecture, or no SentencePiece tokenizer.
+        InputError: the folder's model cannot be written.
         StockLLMError: the disk is full.
     """
     try:
@@ -55,12 +87,13 @@ def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
     except ImportError:
         raise MissingExtra("gguf", "local") from None
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    check_writable(folder)
+    config = read_config(folder).fields
     try:
         with atomic_path(out) as temporary:
             writer = gguf.GGUFWriter(temporary, "llama")
             _write_model_keys(writer, config, name)
-            _write_vocabulary(writer, folder, chat_template)
+            write_vocabulary(writer, folder, config["vocab_size"], chat_template)
             names = _tensor_names(folder, config)
             for source, target in names.items():
                 shape, half = _shape_of(folder, source)
@@ -109,80 +142,20 @@ def _write_model_keys(writer: "GGUFWriter", config: dict[str, Any], name: str) -
     writer.add_rope_freq_base(float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0))
 
 
-def _write_vocabulary(writer: "GGUFWriter", folder: Path, chat_template: str) -> None:
-    """Pieces, scores and types of the SentencePiece model; tokens that transformers treats as
-    special become control tokens.
-
-    A control token is matched whole wherever it stands. As a normal piece `[INST]` would be split
-    into letters, silently.
-    """
-    model = folder / "tokenizer.model"
-    if not model.is_file():
-        raise InputError(
-            "there is no SentencePiece model",
-            file=model,
-            remedy="Only bases with a tokenizer.model can become a GGUF",
-        )
-    import sentencepiece
-    from transformers import PreTrainedTokenizerFast
-
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    size = pieces.vocab_size()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    if len(tokenizer) != size:
-        raise InputError(
-            f"{len(tokenizer)} tokens in tokenizer.json, {size} in tokenizer.model", file=model
-        )
-    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    types = []
-    for index in range(size):
-        if pieces.is_unknown(index):
-            types.append(_UNKNOWN)
-        elif pieces.is_control(index) or index in special:
-            types.append(_CONTROL)
-        elif pieces.is_byte(index):
-            types.append(_BYTE)
-        elif pieces.is_unused(index):
-            types.append(_UNUSED)
-        else:
-            types.append(_USER_DEFINED if index in tokenizer.added_tokens_decoder else _NORMAL)
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list([pieces.id_to_piece(index).encode() for index in range(size)])
-    writer.add_token_scores([pieces.get_score(index) for index in range(size)])
-    writer.add_token_types(types)
-    writer.add_bos_token_id(pieces.bos_id())
-    writer.add_eos_token_id(pieces.eos_id())
-    writer.add_unk_token_id(pieces.unk_id())
-    writer.add_add_bos_token(True)
-    writer.add_add_eos_token(False)
-    writer.add_add_space_prefix(_prefixes_space(tokenizer))
-    writer.add_chat_template(chat_template)
-
-
-def _prefixes_space(tokenizer: Any) -> bool:
-    """Whether a text that follows a special token is tokenized as if a space stood before it;
-    llama.cpp's flag means that.
-    """
-    marker = next(
-        token for token in ("[INST]", tokenizer.bos_token) if token in tokenizer.get_vocab()
-    )
-    after = tokenizer(f"{marker}x", add_special_tokens=False).input_ids[1:]
-    return bool(tokenizer.convert_ids_to_tokens(after)[0].startswith("▁"))
-
-
 def _tensor_names(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     """Name in safetensors → name in GGUF, in the order in which they are written."""
     names = {}
     for source in sorted(_index(folder)):
-        if source in _OUTER_NAMES:
+        if source.endswith(".rotary_emb.inv_freq"):  # computed from rope_theta; old files hold it
+            continue
+        if source in OUTER_NAMES:
             if source == "lm_head.weight" and config.get("tie_word_embeddings"):
                 continue
-            names[source] = _OUTER_NAMES[source]
+            names[source] = OUTER_NAMES[source]
             continue
         parts = source.split(".", 3)
         block = (
-            _BLOCK_NAMES.get(parts[3].removesuffix(".weight"))
+            BLOCK_NAMES.get(parts[3].removesuffix(".weight"))
             if len(parts) == 4 and parts[:2] == ["model", "layers"]
             else None
         )

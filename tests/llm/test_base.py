@@ -1,10 +1,9 @@
-import json
 import shutil
 
 import pytest
 
 from stock_llm.errors import InputError
-from stock_llm.llm.base import base_digest, load_base, read_config
+from stock_llm.llm.base import base_digest, load_base
 from stock_llm.llm.profiles import load_profile
 from stock_llm.settings import Settings, load_settings
 
@@ -82,33 +81,6 @@ def test_a_hub_base_needs_a_pinned_commit(settings):
     for revision in ("", "main", "0" * 39):
         with pytest.raises(InputError, match=r"stock-llm base build.*`revision`"):
             base_digest(pinned.model_copy(update={"revision": revision}), settings.home)
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"model_type": "gpt2"}, "model_type is 'gpt2'"),
-        ({"auto_map": {"AutoModelForCausalLM": "evil.py"}}, "own code"),
-        ({"quantization_config": {"load_in_4bit": True}}, "quantized already"),
-    ],
-)
-def test_a_config_that_wants_more_than_a_mistral_is_refused(tmp_path, change, complaint):
-    (tmp_path / "config.json").write_text(
-        json.dumps({"model_type": "mistral", "hidden_size": 64} | change)
-    )
-    with pytest.raises(InputError, match=complaint):
-        read_config(tmp_path)
-
-
-def test_only_named_fields_of_the_config_are_read(tmp_path):
-    config = {
-        "model_type": "mistral",
-        "hidden_size": 64,
-        "_attn_implementation": "stranger/kernel",
-        "dtype": "float16",
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert read_config(tmp_path) == {"hidden_size": 64}
 
 
 def test_a_base_with_gaps_is_refused(settings, tmp_path):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 
 from stock_llm.errors import InputError, ParityError
-from stock_llm.llm import gguf, quantization
+from stock_llm.llm import gguf, gguf_vocabulary, quantization
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
@@ -79,19 +79,21 @@ def test_greedy_answers_are_the_same_tokens(base, f16):
 def test_every_prompt_has_the_tokens_of_training(base, f16):
     rows = list(rows_of_all_skills(100, seed=3))
     with LlamaModel(f16, threads=1, context=1024) as served:
-        check_prompts(rows, tokenizer(base), served, context=1024)
+        check_prompts(rows, MISTRAL_V3, tokenizer(base), served, context=1024)
 
 
 def test_a_planted_token_difference_is_caught(base, tmp_path, monkeypatch):
     """A conversion that makes `[INST]` an ordinary piece works, answers, and sees other tokens than training did."""
-    monkeypatch.setattr(gguf, "_CONTROL", gguf._NORMAL)
+    monkeypatch.setattr(gguf_vocabulary, "_CONTROL", gguf_vocabulary._NORMAL)
     naive = tmp_path / "naive.gguf"
     gguf.write_gguf(base, naive, "naive", MISTRAL_V3.jinja)
     with (
         LlamaModel(naive, threads=1, context=1024) as served,
         pytest.raises(ParityError, match="token 1 of the prompt differs"),
     ):
-        check_prompts(list(rows_of_all_skills(1)), tokenizer(base), served, context=1024)
+        check_prompts(
+            list(rows_of_all_skills(1)), MISTRAL_V3, tokenizer(base), served, context=1024
+        )
 
 
 def test_a_prompt_that_would_be_cut_is_caught(base, f16):
@@ -99,7 +101,7 @@ def test_a_prompt_that_would_be_cut_is_caught(base, f16):
         LlamaModel(f16, threads=1, context=1024) as served,
         pytest.raises(ParityError, match="cut silently"),
     ):
-        check_prompts(list(rows_of_all_skills(1)), tokenizer(base), served, context=64)
+        check_prompts(list(rows_of_all_skills(1)), MISTRAL_V3, tokenizer(base), served, context=64)
 
 
 def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path):
@@ -131,7 +133,13 @@ def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path)
     write_fast_tokenizer(folder)
     gguf.write_gguf(folder, tmp_path / "m.gguf", "m", MISTRAL_V3.jinja)
     with LlamaModel(tmp_path / "m.gguf", threads=1, context=1024) as served:
-        check_prompts(list(rows_of_all_skills(30, seed=4)), tokenizer(folder), served, context=1024)
+        check_prompts(
+            list(rows_of_all_skills(30, seed=4)),
+            MISTRAL_V3,
+            tokenizer(folder),
+            served,
+            context=1024,
+        )
 
 
 def test_the_file_has_its_metadata(f16, base):

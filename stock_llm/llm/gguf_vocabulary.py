@@ -1,0 +1,175 @@
+"""Writes a tokenizer into a GGUF: SentencePiece's pieces, or byte-level BPE with its merges.
+
+Token types and keys are those of llama.cpp's own converter. A tokenizer whose way of cutting a text
+into words llama.cpp knows by a name that is not in `PRE_TOKENIZERS` is refused: a wrong name would
+cut numbers or Thai otherwise, silently.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from stock_llm.errors import InputError
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+"""llama.cpp's token types (llama_token_type)."""
+
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+_DIGITS = {"type": "Digits", "individual_digits": True}
+
+PRE_TOKENIZERS: Mapping[str, tuple[dict[str, Any], ...]] = MappingProxyType(
+    {"gpt-2": (_BYTE_LEVEL,), "smollm": (_DIGITS, _BYTE_LEVEL)}
+)
+"""llama.cpp's name → the steps of tokenizer.json's pre-tokenizer that cut a text as it does."""
+
+
+def check_vocabulary(folder: Path) -> None:
+    """
+    Raises:
+        InputError: the folder's tokenizer cannot be written.
+    """
+    if not (folder / "tokenizer.model").is_file():
+        _pre_tokenizer(folder)
+
+
+def write_vocabulary(
+    writer: "GGUFWriter", folder: Path, vocab_size: int, chat_template: str
+) -> None:
+    """The folder's tokenizer: tokenizer.model where there is one, else tokenizer.json.
+
+    Args:
+        vocab_size: rows of the embedding; those without a token are written as unused.
+
+    Raises:
+        InputError: the tokenizer is of a kind that is not known here, or the files disagree.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    if (folder / "tokenizer.model").is_file():
+        _write_pieces(writer, folder / "tokenizer.model", tokenizer)
+    else:
+        _write_merges(writer, folder, tokenizer, vocab_size)
+    writer.add_chat_template(chat_template)
+
+
+def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any) -> None:
+    """Pieces, scores and types of the SentencePiece model; tokens that transformers treats as
+    special become control tokens.
+
+    A control token is matched whole wherever it stands. As a normal piece `[INST]` would be split
+    into letters, silently.
+    """
+    import sentencepiece
+
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(file))
+    size = pieces.vocab_size()
+    if len(tokenizer) != size:
+        raise InputError(
+            f"{len(tokenizer)} tokens in tokenizer.json, {size} in tokenizer.model", file=file
+        )
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    types = []
+    for index in range(size):
+        if pieces.is_unknown(index):
+            types.append(_UNKNOWN)
+        elif pieces.is_control(index) or index in special:
+            types.append(_CONTROL)
+        elif pieces.is_byte(index):
+            types.append(_BYTE)
+        elif pieces.is_unused(index):
+            types.append(_UNUSED)
+        else:
+            types.append(_USER_DEFINED if index in tokenizer.added_tokens_decoder else _NORMAL)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([pieces.id_to_piece(index).encode() for index in range(size)])
+    writer.add_token_scores([pieces.get_score(index) for index in range(size)])
+    writer.add_token_types(types)
+    writer.add_bos_token_id(pieces.bos_id())
+    writer.add_eos_token_id(pieces.eos_id())
+    writer.add_unk_token_id(pieces.unk_id())
+    writer.add_add_bos_token(True)
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(_prefixes_space(tokenizer))
+
+
+def _prefixes_space(tokenizer: Any) -> bool:
+    """Whether a text that follows a special token is tokenized as if a space stood before it;
+    llama.cpp's flag means that.
+    """
+    marker = next(
+        token for token in ("[INST]", tokenizer.bos_token) if token in tokenizer.get_vocab()
+    )
+    after = tokenizer(f"{marker}x", add_special_tokens=False).input_ids[1:]
+    return bool(tokenizer.convert_ids_to_tokens(after)[0].startswith("▁"))
+
+
+def _write_merges(writer: "GGUFWriter", folder: Path, tokenizer: Any, vocab_size: int) -> None:
+    """Tokens, merges and types of a byte-level BPE."""
+    pre = _pre_tokenizer(folder)
+    names = {index: token for token, index in tokenizer.get_vocab().items()}
+    if max(names) >= vocab_size:
+        raise InputError(
+            f"{max(names) + 1} tokens in tokenizer.json, vocab_size is {vocab_size}", file=folder
+        )
+    tokens, types = [], []
+    for index in range(vocab_size):
+        added = tokenizer.added_tokens_decoder.get(index)
+        tokens.append(names.get(index, f"[PAD{index}]"))
+        if index not in names:
+            types.append(_UNUSED)
+        elif added is None:
+            types.append(_NORMAL)
+        else:
+            types.append(_CONTROL if added.special else _USER_DEFINED)
+    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(
+        [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    )
+    for add, token in (
+        (writer.add_bos_token_id, tokenizer.bos_token_id),
+        (writer.add_eos_token_id, tokenizer.eos_token_id),
+        (writer.add_unk_token_id, tokenizer.unk_token_id),
+        (writer.add_pad_token_id, tokenizer.pad_token_id),
+    ):
+        if token is not None:
+            add(token)
+    writer.add_add_bos_token(tokenizer("x").input_ids[:1] == [tokenizer.bos_token_id])
+    writer.add_add_eos_token(False)
+    writer.add_add_space_prefix(False)
+
+
+def _pre_tokenizer(folder: Path) -> str:
+    """llama.cpp's name of how tokenizer.json cuts a text into words.
+
+    Raises:
+        InputError: it is no byte-level BPE, or cuts in a way that is not known here.
+    """
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    kind = tokenizer["model"].get("type") or "BPE"
+    step = tokenizer.get("pre_tokenizer") or {}
+    steps = step.get("pretokenizers", [step])
+    found = [
+        {name: value for name, value in each.items() if name != "trim_offsets"} for each in steps
+    ]
+    for name, known in PRE_TOKENIZERS.items():
+        if kind == "BPE" and found == list(known) and not tokenizer.get("normalizer"):
+            return name
+    shown = ", ".join(str(each.get("type")) for each in steps)
+    raise InputError(
+        f"a tokenizer that cannot be written into a GGUF yet ({kind}, cut by {shown or 'nothing'})",
+        file=file,
+        remedy="Take a base with a SentencePiece model (tokenizer.model), or with the byte-level "
+        f"BPE of {' or '.join(PRE_TOKENIZERS)}",
+    )
