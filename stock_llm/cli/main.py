@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stock_llm.cli import base, data, dataset, feedback, project, serving, training
+from stock_llm.cli import base, data, dataset, feedback, profiles, project, serving, training
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -59,6 +59,7 @@ app.command()(serving.costs)
 app.command()(project.sample)
 app.command()(data.forget)
 app.add_typer(base.app, name="base")
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feedback.app, name="feedback")
 
