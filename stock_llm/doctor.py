@@ -176,7 +176,9 @@ def _profile(settings: Settings) -> Check:
         f"{profile.path} is not there",
         False,
         True,
-        "stock-llm base build, or pin a revision in the profile",
+        f"stock-llm base fetch {profile.name}"
+        if profile.package
+        else f"stock-llm base build, or stock-llm profiles pin {profile.name}",
     )
 
 

@@ -176,12 +176,18 @@ def _pinned(profile: Profile, home: Path) -> str:
     """The commit of a hub base. A branch can move under an adapter, and a missing folder must not
     become a stranger's model.
     """
+    if profile.package:
+        raise InputError(
+            f"the base of '{profile.name}' is not there",
+            file=home / profile.path,
+            remedy=f"Run: stock-llm base fetch {profile.name}",
+        )
     if not re.fullmatch(r"[0-9a-f]{40}", profile.revision):
         raise InputError(
             f"the base '{profile.path}' does not exist, and a hub model needs a pinned commit",
             file=home / f"models/profiles/{profile.name}.toml",
-            remedy=f"{_HOW_TO_GET}; for a hub model, set `revision` to the "
-            "40-digit commit that you have reviewed",
+            remedy=f"{_HOW_TO_GET}; for a hub model, `stock-llm profiles pin {profile.name}` sets "
+            "`revision` to today's commit",
         )
     return profile.revision
 

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,12 @@ def test_a_hub_base_needs_a_pinned_commit(settings):
     for revision in ("", "main", "0" * 39):
         with pytest.raises(InputError, match=r"stock-llm base build.*`revision`"):
             base_digest(pinned.model_copy(update={"revision": revision}), settings.home)
+
+
+def test_a_base_that_is_fetched_from_an_index_says_how(tmp_path):
+    profile = load_profile(Path(__file__).parents[2], "smollm2-135m")
+    with pytest.raises(InputError, match="Run: stock-llm base fetch smollm2-135m"):
+        base_digest(profile, tmp_path)
 
 
 def test_a_base_with_gaps_is_refused(settings, tmp_path):
