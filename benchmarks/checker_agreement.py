@@ -4,9 +4,13 @@
 below HOME (this folder by default) and the situations in the holdout's rows. The first checker is the one that scores answers;
 the second, `tests/fakes/second_checker.py`, was written without sight of it. Both see the sentences of the lists alone; lines of
 fields (trend, levels) that the second finds false are counted beside that. Disagreements are printed.
+
+`--garbled 15000` compares them on that many sentences of the builders, nine in ten with words, figures or characters changed
+(`tests/factories/garbled.py`), and prints forty of the disagreements.
 """
 
 import json
+import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +22,7 @@ from stock_llm.skills.row import Row, read_rows
 from stock_llm.skills.statements import pieces
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from factories.garbled import garbled_sentences
 from fakes.second_checker import false_sentences
 
 SKILLS = ("analyse", "signal")
@@ -66,7 +71,22 @@ def _check(row_id: str, answer: str, situation: Situation) -> CheckedAnswer:
     )
 
 
+def compare_garbled(count: int) -> None:
+    """Prints how often both find the same of garbled sentences, and some of the others."""
+    disagreed: list[str] = []
+    total = 0
+    for total, (text, situation) in enumerate(garbled_sentences(count), start=1):  # noqa: B007
+        first = not all(claim.holds for claim in find_claims(text, situation))
+        if first != bool(false_sentences(text, situation)):
+            disagreed.append(f"  false by the {'first' if first else 'second'}: {text}")
+    print(f"agreement {total - len(disagreed)}/{total} = {1 - len(disagreed) / total:.1%}")
+    print("\n".join(random.Random(1).sample(disagreed, min(40, len(disagreed)))))
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--garbled"]:
+        compare_garbled(int(sys.argv[2]))
+        return
     answers = check_answers(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
     if not answers:
         print("no answers: name a folder in which `stock-llm train` has judged a candidate")

@@ -1,20 +1,20 @@
 """Finds what a sentence claims about a situation, and checks each claim.
 
 The sentence may be English or Thai, in any wording. A claim is a value ("RSI14 58.3"), a side ("the
-close is not above SMA50", "RSI14 exceeds 70"), a distance or share in percent, a zone, inside or
-between bounds. A sentence without any is neither true nor false here; what would be ("may fall
-below support") is no claim. A quantity behind "above" belongs to it, any other is the subject of
-what follows.
+close is not above SMA50", "RSI14 exceeds 70"), a distance or share ("2.0% of the close", "3.4%
+below SMA50"), a zone, inside or between bounds. Whatever is claimed of an indicator that a
+situation does not have, such as SMA54, and each number that nobody writes ("5.%") is false. A
+sentence without any claim is neither true nor false here; what would be ("may fall below support")
+is no claim. A quantity behind "above" belongs to it, any other is the subject of what follows.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
-from stock_llm.evaluation.numbers_in_text import NUMBER, TextNumber, number_at
+from stock_llm.evaluation.numbers_in_text import TextNumber, number_at
 from stock_llm.market.situation import Situation, format_percent, format_ratio
+from stock_llm.skills import claim_words as words
 
 
 @dataclass(frozen=True)
@@ -34,53 +34,20 @@ class Claim:
     other: str = ""
 
 
-_LENGTH = r"(?!\d|\.\d)"
-_WORDS = {
-    "pair": r"sma20/sma50",
-    "sma20": rf"sma-?(?:20{_LENGTH}|\(20\))|20-day (?:simple )?(?:moving average|sma)",
-    "sma50": rf"sma-?(?:50{_LENGTH}|\(50\))|50-day (?:simple )?(?:moving average|sma)",
-    "rsi14": rf"rsi(?:-?14{_LENGTH}|\s?\(14\))?",
-    "macd_signal": r"macd(?:'s|’s)? signal(?: line)?|signal(?: line)?|เส้นสัญญาณ",
-    "macd": r"macd",
-    "atr14": rf"atr(?:-?14{_LENGTH}|\s?\(14\))?",
-    "band_high": r"upper (?:bollinger )?band|แถบบน",
-    "band_low": r"lower (?:bollinger )?band|แถบล่าง",
-    "bands": r"bollinger bands|bands|แถบ",
-    "volume": r"volume|ปริมาณ(?:การ)?ซื้อขาย|ปริมาณ",
-    "support": r"support|แนวรับ",
-    "resistance": r"resistance|แนวต้าน",
-    "close": r"price|clos(?:e(?! to )[ds]?|ing price)|ราคาปิด|ราคา",
-    "OVERBOUGHT": r"overbought|ซื้อมากเกินไป",
-    "OVERSOLD": r"oversold|ขายมากเกินไป",
-    "NEUTRAL": r"neutral|เป็นกลาง",
-    "up": r"above|over|higher than|greater than|more than|exceed(?:s|ed|ing)?|beyond|atop|tops"
-    r"|สูงกว่า|มากกว่า|เหนือ|เกิน",
-    "down": r"below|beneath|under(?:neath)?|lower than|less than|smaller than|ต่ำกว่า|น้อยกว่า|ใต้",
-    "inside": r"inside|within|อยู่ใน|ภายใน",
-    "outside": r"outside|นอก",
-    "between": r"between|ระหว่าง",
-    "no": r"not|cannot|n't|n’t|never|neither|nor|no longer|ไม่",
-    "would": r"if|when|would|could|may|might|should|until|unless|หาก|ถ้า|เมื่อ|อาจ",
-}
-"""What a word is → how it is written, in small letters. Every choice begins with a letter: that is
-what makes the search fast."""
-_TOKENS = re.compile("|".join([*_WORDS.values(), NUMBER]))
+@dataclass(frozen=True)
+class _Measure:
+    """A number that is tied to the quantity behind it, as in "5.1% above"."""
+
+    number: TextNumber
+    subject: str
+    link: str
+    end: int
+    in_place: bool
+    """Whether it stands where the subject's value would."""
 
 
-@lru_cache(maxsize=1024)
-def _kind(word: str) -> str:
-    return next(kind for kind, written in _WORDS.items() if re.fullmatch(written, word))
-
-
-_ZONES = frozenset({"OVERBOUGHT", "OVERSOLD", "NEUTRAL"})
-_VERBS = frozenset({"up", "down", "inside", "outside", "between"})
 _TO_VALUE = 16
 """Characters that may stand between a name and its value, such as "is currently at"."""
-_TO_OBJECT = re.compile(
-    r"[\s:(]*(?:(?:its|the|their|a|an|both|own|current|level|of|at|moving|average|line|last|recent|"
-    r"nearest|แนว|เส้น|ระดับ|ที่)"
-    r"(?![a-z])[\s:(]*)*"
-)
 
 
 def find_claims(sentence: str, s: Situation) -> list[Claim]:
@@ -96,9 +63,10 @@ class _Reader:
         self.claims: list[Claim] = []
         self.named: list[str] = []
         self.shares: list[tuple[TextNumber, bool]] = []
-        """Percentages, and whether they come where a value would."""
-        self.subject = ""
-        """The quantity that is spoken about."""
+        """Percentages that nothing is tied to, and whether they come where a value would."""
+        self.subject, self.base = "", ""
+        """The quantity that is spoken about, and what it was held against last."""
+        self.measure: _Measure | None = None
         self.valued, self.valued_at, self.bound = "", 0, 0
         """The quantity whose value may follow, where its name ends, and how many values it has
         had."""
@@ -106,143 +74,271 @@ class _Reader:
         """What puts subject and object in relation, where it ends, whether it is denied; whether a
         "not" waits for its word."""
         self.low: float | None = None
-        self.unsure = False
+        self.unsure = words.is_condition(text)
+        self.at = 0
+        """Where the last quantity or number ends."""
 
     def read(self) -> list[Claim]:
-        for match in _TOKENS.finditer(self.text):
+        for match in words.TOKENS.finditer(self.text):
             word, start, end = match[0], match.start(), match.end()
             if word[0].isdigit() and "average" not in word and "sma" not in word:
                 if (number := number_at(self.text, match)) and "-" not in number.digits:
                     self._number(number, start, end)
+                    self.at = end
                 continue
-            if not self._whole(word, start, end):
-                continue
-            kind = _kind(word)
-            if kind == "no":
-                self.no = True
-            elif kind == "would":
-                self.unsure = True
-            elif kind in _VERBS:
-                self.verb, self.verb_at, self.denied, self.no, self.low = (
-                    kind,
-                    end,
-                    self.no,
-                    False,
-                    None,
-                )
-                self.valued = ""
-            elif kind in _ZONES:
-                if self.subject in ("rsi14", ""):
-                    self._say("rsi14", rsi_reading(self.s) == kind, self.no)
-                self.no = False
-            elif kind != "pair":
-                self._quantity(kind, start, end)
+            if words.is_whole(self.text, word, start, end):
+                self._word(words.kind_of(word), start, end)
+        self._drop_measure()
         for share, in_place in self.shares:
             self._share(share, in_place)
         return self.claims
 
-    def _whole(self, word: str, start: int, end: int) -> bool:
-        """Whether a Latin word stands alone; Thai is written without spaces."""
-        if not word[0].isascii():
-            return True
-        before, after = self.text[start - 1 : start], self.text[end : end + 1]
-        return (
-            "n'" in word or "n’" in word or not "a" <= before <= "z"
-        ) and not "a" <= after <= "z"
+    def _word(self, kind: str, start: int, end: int) -> None:
+        if kind == "no":
+            self.no = True
+        elif kind == "would":
+            self.unsure = True
+        elif kind in words.VERBS:
+            self.verb, self.verb_at, self.denied = kind, end, self.no
+            self.no, self.low = False, None
+            if kind != "level":
+                self.valued = ""
+        elif kind in words.ZONES:
+            if self.subject in ("rsi14", ""):
+                self._say("rsi14", rsi_reading(self.s) == kind, self.no)
+            self.no = False
+        elif kind == "average":
+            self._average(start)
+        elif kind != "pair":
+            self._quantity(kind, start, end)
+            self.at = end
 
     def _quantity(self, name: str, start: int, end: int) -> None:
-        if self.verb and self._reaches(start) and self._relate(name):
-            self.verb = ""
+        related = bool(self.verb) and self._reaches(start) and self._relate(name)
+        if measured := self._measure(name, start):
+            self.measure = None
+        if (related or measured) or (
+            self.subject and words.is_measured_from(self.text, self.at, start)
+        ):
+            self.verb, self.base = "", name
         else:
-            self.subject, self.verb, self.no = name, "", False
+            self._drop_measure()
+            self.subject, self.base, self.verb, self.no = name, "", "", False
+        if self.text.startswith("%", end):
+            self._deny(name)
         self.named.append(name)
         self.valued, self.valued_at, self.bound = name, end, 0
 
     def _relate(self, other: str) -> bool:
         """A claim about the subject and another quantity; False where the words between them make
         none."""
-        if self.verb in ("up", "down"):
-            if self.subject and "bands" not in (self.subject, other) and other != self.subject:
+        if self.verb in ("up", "down") and other == "bands" != self.subject:
+            subject = self.subject or "close"
+            value, up = self._value(subject), self.verb == "up"
+            outside = value > self.s.band_high if up else value < self.s.band_low
+            self._say("bands", outside, self.denied, subject)
+            return True
+        if self.verb in ("up", "down", "level"):
+            if other == self.subject:
+                if other != "close":  # the price may be above an earlier one
+                    self._say(other, False, self.denied)
+            elif self.subject and "bands" not in (self.subject, other):
                 self._compare(self._value(other), other)
             return True
-        if self.verb in ("inside", "outside") and other == "bands" != self.subject:
+        if other == "bands" != self.subject:
             subject = self.subject or "close"
             inside = self.s.band_low <= self._value(subject) <= self.s.band_high
-            self._say("bands", inside == (self.verb == "inside"), self.denied, subject)
+            self._say("bands", inside == (self.verb != "outside"), self.denied, subject)
             return True
         return False
 
+    def _average(self, start: int) -> None:
+        """What volume is printed against; nothing else is measured from just an average."""
+        if self.subject == "volume" and self.verb in ("up", "down") and self._reaches(start):
+            self._compare(1.0)
+            self.verb = ""
+        elif self.measure and words.is_linked(self.text, self.measure.end, start):
+            self._say(self.measure.subject, False, False)
+            self.measure = None
+        elif self.subject and words.is_measured_from(self.text, self.at, start):
+            self.base = "average"
+        elif not self.subject:
+            self.subject = "average"
+
     def _number(self, number: TextNumber, start: int, end: int) -> None:
         in_place = bool(self.valued) and start - self.valued_at <= _TO_VALUE
-        if number.unit == "%":
-            self.shares.append((number, in_place))
+        first = start - len(number.sign) - number.digits.startswith(".")
+        self._drop_measure()
+        if words.is_malformed(self.text, start, end):
+            self._deny(self.valued or self.subject)
             self.valued = ""
+        elif number.unit == "%":
+            self._percentage(number, first, end, in_place)
         elif number.unit:
+            if in_place and number.unit != "day":
+                self._deny(self.valued)
             self.valued = ""
-        elif (
-            self.verb in ("up", "down")
-            and self._reaches(start)
-            and self.subject
-            and self.subject != "bands"
-        ):
+        elif self.verb == "between" and self.subject and self.subject != "bands":
+            self._bound(number)
+        elif self._is_limit(number, first, in_place):
             self._compare(number.value)
             self.verb = ""
-        elif self.verb == "between" and self.subject and self.subject != "bands":
-            if self.low is None:
-                self.low = number.value
-            else:
-                self._say(
-                    self.subject, self.low <= self._value(self.subject) <= number.value, self.denied
-                )
-                self.verb = ""
         elif in_place:
-            expected = (
-                (self.s.band_low, self.s.band_high)[self.bound]
-                if self.valued == "bands"
-                else self._value(self.valued)
-            )
+            self._place(number, end)
+        elif link := words.link_at(self.text, end):
+            self.measure = _Measure(number, self.subject, link, end, in_place)
+        elif self.text[:first].endswith("(") and self.named[-1:] == ["macd_signal"]:
+            difference = self._value("macd") - self._value("macd_signal")
+            self._say("macd", number.sign != "" and _same(number, difference), False, "macd_signal")
+        elif self.base and self.text[self.at : first].strip() in ("by", "อยู่", "อยู่ที่"):
+            self._say(self.subject, self._is_distance(number), False, self.base)
+
+    def _is_limit(self, number: TextNumber, start: int, in_place: bool) -> bool:
+        """Whether a number is what the subject is held against."""
+        held = self.verb in ("up", "down") or (self.verb == "level" and not in_place)
+        if not held or self.subject in ("", "bands"):
+            return False
+        return self._reaches(start) or (
+            "." in number.digits and words.is_phrase(self.text[self.verb_at : start])
+        )
+
+    def _bound(self, number: TextNumber) -> None:
+        if self.low is None:
+            self.low = number.value
+        else:
+            inside = self.low <= self._value(self.subject) <= number.value
+            self._say(self.subject, inside, self.denied)
+            self.verb = ""
+
+    def _place(self, number: TextNumber, end: int) -> None:
+        """A number where a value would stand: it is one, or a distance from what follows."""
+        name, link = self.valued, words.link_at(self.text, end)
+        expected = (
+            (self.s.band_low, self.s.band_high)[self.bound]
+            if name == "bands"
+            else self._value(name)
+        )
+        if link and number.value != expected and not self.no:
+            self.measure = _Measure(number, name, link, end, in_place=True)
+        elif name in words.TAKEN_FOR:
+            self._deny(name)
+        elif self._is_known(name):
             holds = (number.value == expected) != self.no
-            if self._is_known(self.valued):
-                self.claims.append(Claim(self.valued, holds, value=not self.no))
-            self.bound, self.valued_at, self.no = self.bound + 1, end, False
-            if self.valued != "bands" or self.bound > 1:
-                self.valued = ""
+            self.claims.append(Claim(name, holds, value=not self.no))
+        self.bound, self.valued_at, self.no = self.bound + 1, end, False
+        if name != "bands" or self.bound > 1:
+            self.valued = ""
+
+    def _percentage(self, number: TextNumber, start: int, end: int, in_place: bool) -> None:
+        valued, self.valued = self.valued, ""
+        last = self.named[-1] if self.named else ""
+        if self.subject and (
+            self.verb == "between" or (self.verb in ("up", "down") and self._reaches(start))
+        ):
+            self._deny(self.subject)  # limits are no percentages
+            self.verb = ""
+        elif self.subject and (link := words.link_at(self.text, end)):
+            self.measure = _Measure(number, self.subject, link, end, in_place)
+        elif self.text[:start].endswith("(") and last in ("macd", "macd_signal", "rsi14", "volume"):
+            self._deny(last)
+        elif self.text[:start].endswith("(") and last in _BLOCK:
+            if self._is_known(last) and self._is_known("close"):
+                self._say(last, _reads(number, _BLOCK[last](self.s)), False, "close")
+        elif in_place and valued == self.base and not self.subject:
+            self._deny(valued)
+        elif self.base and self.subject:
+            self._say(self.subject, self._is_distance(number), False, self.base)
+        else:
+            self.shares.append((number, in_place))
+
+    def _measure(self, base: str, start: int) -> bool:
+        """A number that is a distance of its subject from `base`, or a share of it."""
+        measure = self.measure
+        if not measure or not words.is_linked(self.text, measure.end, start):
+            return False
+        if measure.link == "of":
+            holds = self._is_share(measure.number, measure.subject, base)
+        elif measure.link == "from":
+            holds = self._is_distance(measure.number, measure.subject, base) or (
+                not measure.number.sign and self._is_distance(measure.number, base, measure.subject)
+            )
+        else:
+            holds = self._is_distance(measure.number, measure.subject, base)
+        if measure.subject:
+            self._say(measure.subject, holds, False, base)
+        return True
+
+    def _drop_measure(self) -> None:
+        """Nothing follows that the number is a distance from: it is what it would be without."""
+        measure, self.measure = self.measure, None
+        if measure and measure.number.unit == "%":
+            self.shares.append((measure.number, measure.in_place))
+        elif measure and measure.in_place:
+            self._deny(measure.subject)
+
+    def _is_distance(self, number: TextNumber, subject: str = "", base: str = "") -> bool:
+        mine, other = self._known(subject or self.subject), self._known(base or self.base)
+        if mine is None or other is None:
+            return False
+        if number.unit == "%":
+            return other != 0 and _reads(number, format_percent(mine, other))
+        return _same(number, mine - other)
+
+    def _is_share(self, number: TextNumber, subject: str, base: str) -> bool:
+        mine, other = self._known(subject), self._known(base)
+        return bool(mine and other) and str(number) == format_ratio(mine or 0.0, other or 1.0)
+
+    def _known(self, name: str) -> float | None:
+        """The value of what is a single quantity of the situation."""
+        return None if name in ("", "bands", *words.TAKEN_FOR) else self._value(name)
 
     def _reaches(self, start: int) -> bool:
-        return _TO_OBJECT.fullmatch(self.text, self.verb_at, start) is not None
+        return words.TO_OBJECT.fullmatch(self.text, self.verb_at, start) is not None
 
     def _compare(self, other: float, name: str = "") -> None:
         """A side; equality is on both."""
         mine = self._value(self.subject)
-        if mine == other:
+        if self.verb == "level":
+            self._say(self.subject, mine == other, self.denied, name)
+        elif mine == other:
             self._say(self.subject, True, False, name)
         else:
             self._say(self.subject, (mine > other) == (self.verb == "up"), self.denied, name)
 
     def _share(self, share: TextNumber, in_place: bool) -> None:
-        """A percentage is the distance or share of one of the pairs that are named, else of a
-        quantity from the close."""
+        """A percentage that nothing is tied to is the distance or share of one of the pairs that
+        are named, else of a quantity from the close."""
         named = set(self.named) | ({"close"} if len(set(self.named)) == 1 else set())
         pairs = [pair for pair in _SHARES if named.issuperset(pair)]
         known = {pair: _SHARES[pair](self.s) for pair in pairs if all(map(self._is_known, pair))}
         if known:
-            written = str(share)
-            holds = any(written in (text, text.lstrip("+-")) for text in known.values())
+            holds = any(_reads(share, text) for text in known.values())
             about, other = next(iter(known))
             self._say(about, holds, False, other)
         elif in_place and not pairs:
-            self._say(self.named[-1], False, False)
+            self._deny(self.named[-1])
 
     def _say(self, about: str, holds: bool, denied: bool, other: str = "") -> None:
-        if not self.unsure and self._is_known(about) and self._is_known(other):
+        if self.unsure:
+            return
+        if about in words.TAKEN_FOR or other in words.TAKEN_FOR:
+            self._deny(about if about in words.TAKEN_FOR else other)
+        elif self._is_known(about) and self._is_known(other):
             self.claims.append(Claim(about, holds != denied, other=other))
+
+    def _deny(self, about: str) -> None:
+        """A value that is wrong, whatever would be."""
+        if about in words.TAKEN_FOR:
+            self.claims.append(Claim(words.TAKEN_FOR[about], False))
+        elif about and self._is_known(about):
+            self.claims.append(Claim(about, False))
 
     def _is_known(self, name: str) -> bool:
         names = ("band_low", "band_high") if name == "bands" else (name,) if name else ()
         return not any(math.isnan(self._value(known)) for known in names)
 
     def _value(self, name: str) -> float:
-        return float(getattr(self.s, name))
+        return math.nan if name in words.TAKEN_FOR else float(getattr(self.s, name))
 
 
 def rsi_reading(s: Situation) -> str:
@@ -250,12 +346,31 @@ def rsi_reading(s: Situation) -> str:
     return "OVERBOUGHT" if s.rsi14 > 70 else "OVERSOLD" if s.rsi14 < 30 else "NEUTRAL"
 
 
+def _reads(number: TextNumber, text: str) -> bool:
+    """Whether a percentage is the printed one, whose sign may be left to the words."""
+    return str(number) in (text, text.lstrip("+-"))
+
+
+def _same(number: TextNumber, difference: float) -> bool:
+    """Whether a number is that difference, whose sign may be left to the words."""
+    value = number.value if number.sign else abs(number.value)
+    return math.isclose(value, difference if number.sign else abs(difference), abs_tol=5e-5)
+
+
+_BLOCK: dict[str, Callable[[Situation], str]] = {
+    "sma20": lambda s: format_percent(s.close, s.sma20),
+    "sma50": lambda s: format_percent(s.close, s.sma50),
+    "atr14": lambda s: format_ratio(s.atr14, s.close),
+    "support": lambda s: format_percent(s.support, s.close),
+    "resistance": lambda s: format_percent(s.resistance, s.close),
+}
+"""The percentage that a situation's block shows in brackets behind the value of each."""
 _SHARES: dict[tuple[str, str], Callable[[Situation], str]] = {
-    ("close", "sma20"): lambda s: format_percent(s.close, s.sma20),
-    ("close", "sma50"): lambda s: format_percent(s.close, s.sma50),
+    ("close", "sma20"): _BLOCK["sma20"],
+    ("close", "sma50"): _BLOCK["sma50"],
     ("sma20", "sma50"): lambda s: format_percent(s.sma20, s.sma50),
-    ("atr14", "close"): lambda s: format_ratio(s.atr14, s.close),
-    ("support", "close"): lambda s: format_percent(s.support, s.close),
-    ("resistance", "close"): lambda s: format_percent(s.resistance, s.close),
+    ("atr14", "close"): _BLOCK["atr14"],
+    ("support", "close"): _BLOCK["support"],
+    ("resistance", "close"): _BLOCK["resistance"],
 }
 """The percentages that a situation's block shows, by what they relate."""

@@ -20,7 +20,7 @@ NAMES = {
     "macd_signal": r"(?:macd )?signal(?: line)?(?: of (?:the )?macd)?|(?:เส้น)?สัญญาณ(?!ซื้อ|ขาย)(?:\s?ของ\s?macd)?",
     "macd": r"macd(?: line)?",
     "atr14": r"atr(?:[\s-]?\(?14\)?(?![\d.]*\d)|(?!-?\d))",
-    "unknown": r"(?:sma|rsi|atr)-?\d+",
+    "unknown": r"(?:sma|rsi|atr)[-+]?\d+",
     "volume": r"(?:trading )?volume|(?:ปริมาณ|วอลุ่ม)(?:การ)?(?:ซื้อขาย)?",
     "support": r"support|แนวรับ",
     "resistance": r"resistance|แนวต้าน",
@@ -32,7 +32,8 @@ RELATIONS = {
     "above": r"above|\bover\b|(?:higher|greater|more) than|exceeds|สูงกว่า|เหนือ|มากกว่า|เกิน",
     "below": r"below|\bunder\b|beneath|(?:lower|less) than|ต่ำกว่า|ใต้|น้อยกว่า",
     "inside": r"inside|within|between|ภายใน|อยู่ใน|ระหว่าง",
-    "away": r"away from|\baway\b|(?<=%\s)from\b|ห่าง(?:จาก)?",
+    "level": r"\b(?:is|are) (?:at|equal to)\b|\bequals\b|เท่ากับ",
+    "away": r"away from|\baway\b|(?<=[%\d]\s)from\b|ห่าง(?:จาก)?",
 }
 ZONES = {
     "overbought": r"overbought|ซื้อมาก(?:เกินไป|เกิน)?",
@@ -40,7 +41,7 @@ ZONES = {
     "neutral": r"neutral|เป็นกลาง",
 }
 NUMBER = r"(?<![A-Za-z\d.,])(?:(?<![\d%])[+\-−])?\.?\d(?:[\d.,]*\d)?(?!\d*[-\s]?(?:day|session|วัน))"
-UNIT = r"\s?(?:(?P<share>%\s?(?:of|ของ))|(?P<percent>%|percent|เปอร์เซ็นต์)|(?P<times>x\b|×|times|เท่า))"  # fmt: skip
+UNIT = r"\s?(?:(?P<share>%\s?(?:of|ของ))|(?P<percent>%|percent|เปอร์เซ็นต์)|(?P<times>x\b|×|times|เท่า(?!กับ))|(?P<part>of\b|ของ))"  # fmt: skip
 KINDS = {key: kind for kind, keys in {"zone": ZONES, "name": NAMES, "relation": RELATIONS}.items() for key in keys}  # fmt: skip
 TOKEN = re.compile(
     rf"\d{{4}}-\d\d-\d\d|(?P<number>{NUMBER})(?:{UNIT})?|"
@@ -51,6 +52,7 @@ CONDITION = re.compile(r"\b(if|when|once|unless|until)\b|\ba close (above|below)
 NOT = re.compile(r"(?:\bnot|n't|ไม่(?:ได้)?(?:อยู่)?)\s*(?:in |at |yet )?$", re.I)
 AND = re.compile(r"\band\b|และ|กับ", re.I)
 TREND = re.compile(r"(?:\btrend|แนวโน้ม)(?:\s|:|is\b|เป็น|ของราคา)*(up|down|sideways|(?:ขา)?ขึ้น|(?:ขา)?ลง|ออกข้าง|ไซด์เวย์)|\b(up|down)-?trend", re.I)  # fmt: skip
+GARBLED = re.compile(r"\d\.\s?%|%\s?[\d%]|(?<![\d.,-])0\d")
 PRICES = ("sma20", "sma50", "support", "resistance", "band_low", "band_high")
 
 
@@ -81,12 +83,14 @@ def _truths(sentence: str, situation: Situation) -> Iterator[bool]:
         word = (trend[1] or trend[2]).lower().removeprefix("ขา")
         said = {"up": "UP", "ขึ้น": "UP", "down": "DOWN", "ลง": "DOWN"}.get(word, "SIDEWAYS")
         yield said == situation.trend
+    yield not GARBLED.search(sentence)
     known = {name: [getattr(situation, name)] for name in NAMES if hasattr(situation, name)}
     known |= {"overbought": [70.0], "oversold": [30.0], "neutral": [30.0, 70.0]}
     known |= {"bands": [situation.band_low, situation.band_high], "unknown": [float("nan")]}
     tokens = _tokens(sentence)
     known |= {each.text: [_number(each.numbers[0])] for each in tokens if each.text == "stop" and each.numbers}  # fmt: skip
     yield from _numbers(tokens, known)
+    yield from _units(sentence, tokens, situation)
     yield from _relations(sentence, tokens, known | {"average": [1.0]})
 
 
@@ -115,10 +119,49 @@ def _numbers(tokens: list[Token], known: dict[str, list[float]]) -> Iterator[boo
             yield all(any(_same(each, value) for value in values) for each in token.numbers)
             yield len(set(token.numbers)) == len(token.numbers)
         related = second.kind == "relation" or (index and tokens[index - 1].kind == "relation")
-        if then.kind == "percent" and not related and values and token.text in (*PRICES, "atr14"):
+        if (
+            then.kind == "percent"
+            and token.numbers
+            and not related
+            and values
+            and token.text in (*PRICES, "atr14")
+        ):
             ratio = values[0] / known["close"][0]
             gaps = [1 / ratio - 1, ratio - 1] if token.text in PRICES else [ratio]
             yield any(_distance(then.text, 100 * gap) for gap in gaps)
+
+
+def _units(sentence: str, tokens: list[Token], situation: Situation) -> Iterator[bool]:
+    """Checks that percentages, multiples and MACD's difference stand where there are such."""
+    for before, token, then in zip([NOTHING, *tokens], tokens, tokens[1:], strict=False):
+        priced = token.text in (*PRICES, "atr14", "close", "unknown", "average")
+        if token.kind == "name" and then.kind == "percent":
+            following = next((each for each in tokens if each.start >= then.end), NOTHING)
+            measured = (priced and following.kind in ("relation", "share")) or token.text == "stop"
+            measured = measured or (
+                priced and before.kind == "relation" and tokens[0].text != "stop"
+            )
+            bound = token.text == "bands" and len(token.numbers) == 1
+            bare = not token.numbers and _follows(sentence, token, then)
+            yield not (bound or (bare and not measured))
+        if token.text == "volume" and then.kind == "number" and not token.numbers:
+            yield not _follows(sentence, token, then) or _same(then.text, situation.volume)
+        if then.kind == "times" and token.kind == "name":
+            yield token.text in ("volume", "average") and len(token.numbers) == 0
+        if token.text == "macd_signal" and then.kind == "number" and token.numbers:
+            gap = situation.macd - situation.macd_signal
+            written = sentence[token.end : then.start].strip() == "("
+            yield not written or (_same(then.text, gap) and (then.text[0] in "+-−" or gap == 0))
+    names = {token.text for token in tokens if token.kind == "name"}
+    if names and names <= {"rsi14", "macd", "macd_signal"}:
+        yield not any(token.kind == "percent" for token in tokens)
+
+
+def _follows(sentence: str, token: Token, then: Token) -> bool:
+    """Whether a number comes right behind a name, as its value would."""
+    return (
+        re.fullmatch(r"\s*(?:is|at|=|:|เป็น|อยู่ที่)?\s*", sentence[token.end : then.start]) is not None
+    )
 
 
 def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]) -> Iterator[bool]:
@@ -136,11 +179,12 @@ def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]
         elif token.kind == "zone" and rsi and token.start < limit and before.kind != "relation":
             zones = {"overbought": rsi > 70, "oversold": rsi < 30, "neutral": 30 <= rsi <= 70}
             yield zones[token.text] == right
-        elif token.kind == "share" and before.kind != "relation" and after[:1]:
+        elif token.kind in ("share", "part") and before.kind != "relation" and after[:1]:
             unread = index + 2
             for whole in known.get(after[0].text, []):
                 parts = [known[name][0] for name in subjects if name in known]
-                yield all(_same(token.text, 100 * part / whole) for part in parts)
+                unit = 100 if token.kind == "share" else 1
+                yield all(_same(token.text, unit * part / whole) for part in parts)
         elif token.kind == "relation":
             objects = _objects(sentence, token, after)
             unread = index + 1 + len(objects)
@@ -167,6 +211,10 @@ def _objects(sentence: str, relation: Token, after: list[Token]) -> list[Token]:
 
 def _related(value: float, relation: str, ranges: list[list[float]], amount: Token) -> bool:
     """Whether a value has this relation to all the ranges, at this distance if one is stated."""
+    if any(edge != edge for each in ranges for edge in each):
+        return False  # of an average that there is not
+    if relation == "level":
+        return any(abs(value - edge) < 1e-9 for each in ranges for edge in each)
     if relation == "inside":
         lowest, highest = min(map(min, ranges)), max(map(max, ranges))
         return sum(map(len, ranges)) == 1 or lowest <= value <= highest
