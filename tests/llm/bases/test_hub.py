@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from stock_llm.cli.main import app
 from stock_llm.errors import InputError
-from stock_llm.llm.hub import check_files, look_up, pin_commit
+from stock_llm.llm.bases.hub import check_files, look_up, pin_commit
 from stock_llm.llm.profiles import load_profile
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stock_llm.errors import InputError
-from stock_llm.llm import packaged_base
+from stock_llm.llm.bases import packaged_base
+from stock_llm.llm.bases.gguf_base import convert_gguf
+from stock_llm.llm.bases.packaged_base import fetch_packaged_base
 from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.gguf_base import convert_gguf
 from stock_llm.llm.gguf_vocabulary import PRE_TOKENIZERS
 from stock_llm.llm.llama_cpp import LlamaModel
-from stock_llm.llm.packaged_base import fetch_packaged_base
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import SMOLLM2
 from stock_llm.llm.prompts import messages
@@ -133,7 +133,7 @@ def test_a_gguf_of_another_kind_is_refused(tiny_base, tmp_path):
 
 
 def test_a_packaged_base_is_made_from_the_wheel_alone(gguf, tmp_path, monkeypatch):
-    project = Path(__file__).parents[2]
+    project = Path(__file__).parents[3]
     profile = load_profile(project, "smollm2-135m")
     wheel = tmp_path / "data" / profile.package.file
     wheel.parent.mkdir()
@@ -160,6 +160,6 @@ def test_a_packaged_base_is_made_from_the_wheel_alone(gguf, tmp_path, monkeypatc
 
 
 def test_a_profile_without_a_package_says_so(tmp_path):
-    project = Path(__file__).parents[2]
+    project = Path(__file__).parents[3]
     with pytest.raises(InputError, match="'stock-tiny' names no package"):
         fetch_packaged_base(load_profile(project, "stock-tiny"), tmp_path, tmp_path)
