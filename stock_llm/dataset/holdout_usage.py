@@ -39,7 +39,11 @@ class FrozenHoldout:
 
 
 class HoldoutUsage:
-    """The counts in one SQLite file."""
+    """The counts in one SQLite file.
+
+    Raises:
+        StoreError: the file cannot be read or written; every method raises it.
+    """
 
     def __init__(self, path: Path):
         self._path = path
@@ -84,13 +88,9 @@ class HoldoutUsage:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        database = open_sqlite(self._path)
-        try:
-            with database:
-                database.executescript(_SCHEMA)
-                yield database
-        finally:
-            database.close()
+        with open_sqlite(self._path, "count of judged candidates") as database:
+            database.executescript(_SCHEMA)
+            yield database
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +83,30 @@ def connect(url: str, schema: Schema) -> sa.Engine:
     return engine
 
 
-def open_sqlite(path: Path) -> sqlite3.Connection:
-    """Open a SQLite file that has no migrations, and make it if it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path)
-    prepare_connection(connection)
-    return connection
+@contextmanager
+def open_sqlite(path: Path, name: str) -> Iterator[sqlite3.Connection]:
+    """Open a SQLite file that has no migrations for one transaction; make it if it is missing.
+
+    Args:
+        name: what messages call the store.
+
+    Raises:
+        StoreError: the file cannot be read or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path)) as connection:
+            prepare_connection(connection)
+            with connection:
+                yield connection
+    except (sqlite3.DatabaseError, OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"the {name} {path}: {error}. {_sqlite_remedy(error)}") from None
+
+
+def _sqlite_remedy(problem: object) -> str:
+    if isinstance(problem, OSError):
+        return _ALLOW
+    return _SQLITE_REMEDIES.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF, _REPAIR)
 
 
 def prepare_connection(connection: sqlite3.Connection) -> None:
@@ -216,8 +234,6 @@ def _translated(engine: sa.Engine, schema: Schema) -> Iterator[None]:
         # error.orig alone: SQLAlchemy's own text repeats the statement with its values
         problem = getattr(error, "orig", error)
         remedy = f"See that its server runs and has room; {schema.setting} says where it is"
-        if isinstance(problem, OSError):
-            remedy = _ALLOW
-        elif engine.dialect.name == "sqlite":
-            remedy = _SQLITE_REMEDIES.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF, _REPAIR)
+        if isinstance(problem, OSError) or engine.dialect.name == "sqlite":
+            remedy = _sqlite_remedy(problem)
         raise store_error(schema, engine.url, str(problem), remedy) from None
