@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, StoreError
 from stock_llm.feedback.config import DAILY_LIMIT
 from stock_llm.feedback.item import OWNER, FeedbackItem
 from stock_llm.feedback.reading import OPEN_WEBUI, read_records
@@ -46,6 +46,7 @@ _BIND = 900
 """Values in one IN (…): SQLite may have been built for 999."""
 
 State = Literal["accepted", "waiting", "dropped"]
+STATES: tuple[str, ...] = get_args(State)
 _Case = Literal["new", "known", "forgotten", "newer", "owned", "conflict"]
 
 
@@ -211,6 +212,7 @@ class FeedbackStore:
     def all(self, sample: bool) -> list[FeedbackItem]:
         """Every item that counts, oldest first; those of the sample only if `sample`."""
         with read_transaction(self._engine, SCHEMA) as connection:
+            self._check_states(connection)
             return self._read(FEEDBACK.c.id.in_(_live(sample)), connection)
 
     def watermark(self, sample: bool) -> str:
@@ -223,6 +225,7 @@ class FeedbackStore:
         )
         checksum, count, newest = hashlib.sha256(), 0, ""
         with read_transaction(self._engine, SCHEMA) as connection:
+            self._check_states(connection)
             for created_at, digest in connection.execute(chosen):
                 checksum.update(digest.encode())
                 count, newest = count + 1, max(newest, created_at)
@@ -246,12 +249,14 @@ class FeedbackStore:
             .where(FEEDBACK.c.id.in_(_live(sample)), FEEDBACK.c.id.not_in(taken))
         )
         with read_transaction(self._engine, SCHEMA) as connection:
+            self._check_states(connection)
             return connection.execute(chosen).scalar_one()
 
     def waiting(self) -> list[WaitingGroup]:
         """The items that wait for a person, by user, ticker and day."""
         by_group: dict[tuple[str, str, str], list[FeedbackItem]] = {}
         with read_transaction(self._engine, SCHEMA) as connection:
+            self._check_states(connection)
             rows = connection.execute(_items(FEEDBACK.c.state == "waiting")).mappings()
             for row in rows:
                 group = row["user"], row["ticker"], row["day"]
@@ -348,6 +353,21 @@ class FeedbackStore:
         with read_transaction(self._engine, SCHEMA) as connection:
             return bool(_existing(connection, FEEDBACK.c.id, [id]))
 
+    def _check_states(self, connection: sa.Connection) -> None:
+        """An item in no known state would be passed over by every question about states."""
+        unknown = sa.or_(FEEDBACK.c.state.is_(None), FEEDBACK.c.state.not_in(STATES))
+        chosen = sa.select(FEEDBACK.c.id, FEEDBACK.c.state).where(unknown)
+        if row := connection.execute(chosen.order_by(FEEDBACK.c.id)).first():
+            raise self._damaged(row.id, f"its state is {row.state!r}, not one of {', '.join(STATES)}")
+
+    def _damaged(self, id: str, problem: object) -> StoreError:
+        return store_error(
+            SCHEMA,
+            self._engine.url,
+            f"the item '{id}' is damaged: {problem}",
+            f"To leave it out for good: stock-llm forget --feedback '{id}'",
+        )
+
     def _time(self) -> str:
         return _text(self._clock())
 
@@ -363,10 +383,10 @@ class FeedbackStore:
             )
             if item.digest != row["digest"]:
                 raise ValueError("it is not what was put in")
+            if row["state"] not in STATES:
+                raise ValueError(f"its state is {row['state']!r}, not one of {', '.join(STATES)}")
         except ValueError as error:
-            problem = f"the item '{row['id']}' is damaged: {error}"
-            remedy = f"To leave it out for good: stock-llm forget --feedback '{row['id']}'"
-            raise store_error(SCHEMA, self._engine.url, problem, remedy) from None
+            raise self._damaged(row["id"], error) from None
         return item
 
     def _cases(

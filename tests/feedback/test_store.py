@@ -412,8 +412,33 @@ def test_a_value_that_no_database_holds_is_the_users_fault(store):
         store.has("\ud800")
 
 
+@pytest.mark.parametrize("state", ["bccepted", "ACCEPTED", "", None, b"\x01\x02", 7])
+def test_a_state_that_there_is_not_is_told_with_its_item(tmp_path, state):
+    store = FeedbackStore(f"sqlite:///{tmp_path}/f.db")
+    store.add([item(1), item(2)])
+    with closing(sqlite3.connect(tmp_path / "f.db")) as raw, raw:
+        (sql,) = raw.execute("SELECT sql FROM sqlite_master WHERE name = 'feedback'").fetchone()
+        raw.execute("PRAGMA writable_schema = ON")  # NULL is what only damage can write
+        raw.execute(
+            "UPDATE sqlite_master SET sql = ? WHERE name = 'feedback'",
+            (sql.replace("state TEXT DEFAULT 'accepted' NOT NULL", "state TEXT"),),
+        )
+    with closing(sqlite3.connect(tmp_path / "f.db")) as raw, raw:
+        raw.execute("UPDATE feedback SET state = ? WHERE id = ?", (state, item(1).id))
+    for read in (
+        lambda: store.all(sample=True),
+        lambda: store.watermark(sample=True),
+        lambda: store.unused(sample=True),
+        store.waiting,
+        lambda: store.add([item(1)]),
+    ):
+        with pytest.raises(StoreError, match=rf"the item '{item(1).id}' is damaged: its state is "):
+            read()
+    store.forget("feedback", item(1).id)
+    assert store.all(sample=True) == [item(2)]
+
+
 def test_flipped_bytes_are_told_or_change_nothing(tmp_path):
-    """Six of 1,500 damages stayed unseen in a longer run: of an item that had been accepted the state."""
     items = [item(number, response="word " * 40) for number in range(40)]
     whole = FeedbackStore(f"sqlite:///{tmp_path}/whole.db")
     whole.add(items)
