@@ -1,5 +1,6 @@
 """Commands of the main job and its versions: run, history, rollback."""
 
+import shutil
 from typing import Annotated
 
 import typer
@@ -31,7 +32,8 @@ def run(profile: Profile = None, trades: Trades = None, candles: Candles = None)
         return
     from flows.train import train_with
 
-    print(report.outcome(train_with(settings, why="stock-llm run")))
+    record = train_with(settings, why="stock-llm run")
+    print(report.outcome(record, shutil.get_terminal_size().columns))
 
 
 def history() -> None:

@@ -358,7 +358,9 @@ class FeedbackStore:
         unknown = sa.or_(FEEDBACK.c.state.is_(None), FEEDBACK.c.state.not_in(STATES))
         chosen = sa.select(FEEDBACK.c.id, FEEDBACK.c.state).where(unknown)
         if row := connection.execute(chosen.order_by(FEEDBACK.c.id)).first():
-            raise self._damaged(row.id, f"its state is {row.state!r}, not one of {', '.join(STATES)}")
+            raise self._damaged(
+                row.id, f"its state is {row.state!r}, not one of {', '.join(STATES)}"
+            )
 
     def _damaged(self, id: str, problem: object) -> StoreError:
         return store_error(

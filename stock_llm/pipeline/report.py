@@ -4,6 +4,7 @@ Markdown for files and Prefect artifacts, plain text and tables for the terminal
 """
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ Scores = dict[str, dict[str, Any]]
 
 SPEED = "tokens/s"
 GENERAL_LOSS = "general loss"
-"""In nats per token. With the speed the one column that is no share from 0 to 1."""
+"""In nats per token. With the speed the one metric that is no share from 0 to 1."""
 
 
 def holdout_table(table: Scores) -> str:
@@ -70,24 +71,17 @@ How it was made, and where it is:
 """
 
 
-def outcome(run: RunRecord) -> str:
-    """A run for the person who waited for it, with the next command to try."""
-    cells = _cells(run.table)
-    names, *numbers = (max(map(len, column)) for column in zip(*cells, strict=True))
-    table = [
-        "  ".join(
-            [
-                name.ljust(names),
-                *(cell.rjust(width) for cell, width in zip(row, numbers, strict=True)),
-            ]
-        )
-        for name, *row in cells
-    ]
+def outcome(run: RunRecord, width: int = 80) -> str:
+    """A run for the person who waited for it, with the next command to try.
+
+    Args:
+        width: columns of the terminal; the table takes no more, from 60 on.
+    """
     lines = [
         f"learnt      {run.train_rows} rows, {run.feedback} of them feedback: "
         f"loss {run.loss:.3f}, {run.seconds:.0f} s",
         "",
-        *table,
+        _terminal_table(run.table, width),
         "",
         f"difference  {'; '.join(_overall(run.differences))}",
         f"verdict     {run.verdict}: {run.reasons[0]}",
@@ -225,6 +219,24 @@ def _cells(table: Scores) -> list[list[str]]:
         for name, model in table.items()
     ]
     return [["model", *metrics], *rows]
+
+
+def _terminal_table(table: Scores, width: int) -> str:
+    """Metrics against models in plain text; names that have no room go on in the next line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    (_, *models), *rows = zip(*_cells(table), strict=True)
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column("metric")
+    for model in models:
+        grid.add_column("\n".join(model.split()), justify="right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    console = Console(width=width, file=StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _cell(metric: str, value: float | None) -> str:
