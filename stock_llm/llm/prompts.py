@@ -9,7 +9,7 @@ PROMPT_VERSION: a model is judged and served with the version that it was traine
 
 from typing import Literal, TypedDict
 
-PROMPT_VERSION = 2
+PROMPT_VERSION = 3
 
 SYSTEM = "You are stock-llm, a stock analyst. Use only the numbers given."
 """Modelfile SYSTEM, and the first message of every training row."""

@@ -162,7 +162,7 @@ class PortfolioView:
             f"Portfolio: {self.as_of}",
             f"Holdings: {self.count}",
             *(
-                f"{holding.symbol}: {holding.weight}, {format_price(holding.cost)} to "
+                f"- {holding.symbol}: {holding.weight}, {format_price(holding.cost)} to "
                 f"{format_price(holding.close)} ({holding.change})"
                 for holding in self.held
             ),
@@ -176,7 +176,7 @@ class PortfolioView:
         return "\n".join(lines)
 
 
-_HOLDING = re.compile(r"^(.+): (\S+), (\d+\.\d+) to (\d+\.\d+) \(", re.MULTILINE)
+_HOLDING = re.compile(r"^- (.+): (\S+), (\d+\.\d+) to (\d+\.\d+) \(", re.MULTILINE)
 
 
 def read_portfolio(block: str) -> PortfolioView | None:

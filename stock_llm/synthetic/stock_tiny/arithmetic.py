@@ -208,7 +208,11 @@ def _copy(chance: Random, language: Language) -> str:
     else:
         text = " ".join(chance.choices(_WORDS, k=chance.randint(2, 5)))
     return chance.choice(
-        (f"{text} -> {text}", f"{'ทวน' if language == 'th' else 'Repeat'}: {text}\n{text}")
+        (
+            f"- {text} -> {text}",
+            f"{'ทวน' if language == 'th' else 'Repeat'}: {text}\n- {text}",
+            f"Symbol: {text}\n{'ค่าของ' if language == 'th' else 'The value of'} Symbol: {text}",
+        )
     )
 
 
@@ -221,28 +225,87 @@ def _tickers(chance: Random, language: Language) -> str:
     if chance.random() < 0.5:
         prices = [_pair(chance) for _ in names]
         lines = [
-            f"{name}: {value}, {format_price(b)} to {format_price(a)} ({format_percent(a, b)})"
+            f"- {name}: {value}, {format_price(b)} to {format_price(a)} ({format_percent(a, b)})"
             for name, value, (a, b) in zip(names, values, prices, strict=True)
         ]
         values = chance.choice((values, [format_percent(a, b) for a, b in prices]))
     else:
-        lines = [f"{name}: {value}" for name, value in zip(names, values, strict=True)]
+        lines = [f"- {name}: {value}" for name, value in zip(names, values, strict=True)]
     drawn = chance.randrange(len(names))
     if language == "th":
         asks = (
-            f"{names[drawn]} คือ {values[drawn]}",
+            f"- {names[drawn]} คือ {values[drawn]}",
             f"{values[drawn]} คือ {names[drawn]}",
             f"ตัวแรกคือ {names[0]} {values[0]} ตัวสุดท้ายคือ {names[-1]} {values[-1]}",
             f"- {names[0]} อยู่บนสุด {values[0]}",
         )
     else:
         asks = (
-            f"{names[drawn]} is {values[drawn]}.",
+            f"- {names[drawn]} is {values[drawn]}.",
             f"{values[drawn]} is {names[drawn]}.",
             f"First is {names[0]} {values[0]}, last is {names[-1]} {values[-1]}.",
             f"- {names[0]} comes first, {values[0]}.",
         )
     return "\n".join([*lines, *chance.sample(asks, chance.randint(1, 3))])
+
+
+def signed_table(chance: Random, language: Language) -> str:
+    """Lines with signed values, then some of them again, to the sign, and a word for it.
+
+    The signs are drawn, so that no number leads to them: they can only be copied. A model learns
+    that late, since they are few among the digits.
+    """
+    return "\n\n".join(_signed_lines(chance, language) for _ in range(chance.randint(1, 3)))
+
+
+def _signed_lines(chance: Random, language: Language) -> str:
+    count = chance.randint(2, 7)
+    fields = chance.random() < 0.6
+    names = (
+        chance.sample(_FIELDS, count)
+        if fields
+        else list(dict.fromkeys(random_situations.ticker(chance) for _ in range(count)))
+    )
+    mark = "" if fields and chance.random() < 0.5 else "- "
+    pair = chance.choice(_PAIRS[language])
+    drawn = [_signed_value(chance, pair) for _ in names]
+    lines = [f"{mark}{name}: {value}" for name, (value, _) in zip(names, drawn, strict=True)]
+    again = [
+        (f"{name} {value}", f": {word}")
+        for name, (value, sign) in zip(names, drawn, strict=True)
+        for word in (chance.choice(_SIGN_WORDS[language])[sign == "-"],)
+    ]
+    if chance.random() < 0.6:
+        again = chance.sample(again, chance.randint(1, len(again)))
+    worded = chance.random() < 0.6
+    readings = (f"{mark}{line}{word if worded else ''}" for line, word in again)
+    return "\n".join([*lines, "", *readings])
+
+
+def _signed_value(chance: Random, pair: str) -> tuple[str, str]:
+    """A value with a sign in it, and that sign."""
+    sign, kind = chance.choice("+-"), chance.random()
+    percent = f"{sign}{abs(chance.gauss(0, 6)):.1f}%"
+    if kind < 0.4:
+        return f"{format_price(random_situations.amount(chance))} ({percent})", sign
+    if kind < 0.55:
+        return percent, sign
+    if kind < 0.7:
+        first, last = _pair(chance)
+        return f"{format_price(first)} to {format_price(last)} ({percent})", sign
+    a, b = round(chance.gauss(0, 4), 2) + 0.0, round(chance.gauss(0, 4), 2) + 0.0
+    return f"{a:.2f}, {pair} {b:.2f} ({sign}{abs(chance.gauss(0, 1.5)):.2f})", sign
+
+
+_PAIRS: dict[Language, tuple[str, ...]] = {
+    "en": ("signal", "signal", "average", "low", "second"),
+    "th": ("signal", "signal", "เฉลี่ย", "ต่ำสุด"),
+}
+"""What the second number of a line is called."""
+_SIGN_WORDS: dict[Language, tuple[tuple[str, str], ...]] = {
+    "en": (("above", "below"), ("plus", "minus"), ("a gain", "a loss"), ("up", "down")),
+    "th": (("สูงกว่า", "ต่ำกว่า"), ("บวก", "ลบ"), ("กำไร", "ขาดทุน"), ("ขึ้น", "ลง")),
+}
 
 
 def _sorted(chance: Random, language: Language) -> str:

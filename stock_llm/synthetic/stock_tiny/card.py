@@ -9,6 +9,7 @@ _KINDS = {
     "indicator_notes.note": "blocks of indicator values and true sentences about them",
     "holding_notes.note": "tables of a portfolio or a trade and true sentences about them",
     "arithmetic.drill": "numbers: copying, comparing, percent, thresholds, dates",
+    "arithmetic.signed_table": "tables of signed numbers, repeated to the sign",
     "prose.story": "market reports, company news, small stories",
     "glossary.entry": "glossary of charts and markets",
     "python_snippets.script": "small Python functions",

@@ -27,14 +27,15 @@ SEED = 20
 THAI_SHARE = 0.28
 
 SHARES: dict[Callable[[Random, Language], str], float] = {
-    indicator_notes.note: 0.28,
+    indicator_notes.note: 0.23,
     holding_notes.note: 0.08,
-    arithmetic.drill: 0.18,
-    prose.story: 0.07,
+    arithmetic.drill: 0.12,
+    arithmetic.signed_table: 0.17,
+    prose.story: 0.04,
     glossary.entry: 0.08,
     python_snippets.script: 0.08,
-    dialogue.chat: 0.08,
-    dialogue.instruct: 0.15,
+    dialogue.chat: 0.06,
+    dialogue.instruct: 0.14,
 }
 """Kind of document → its share of them."""
 

@@ -304,6 +304,18 @@ def _free(chance: Random, language: Language) -> tuple[str, str, str]:
     return chance.choice(ask).format(seen.symbol), seen.block(), reply
 
 
+def _nothing_to_read(chance: Random, language: Language) -> tuple[str, str, str]:
+    """A request about numbers, and none below it: the answer says so and invents none."""
+    asked, _, _ = chance.choice((_labelled, _labelled, _free))(chance, language)
+    return asked, "", chance.choice(_NO_NUMBERS[language])
+
+
+_NO_NUMBERS: dict[Language, tuple[str, ...]] = {
+    "en": ("There are no numbers to read here.", "Nothing is given to read."),
+    "th": ("ไม่มีตัวเลขให้อ่าน", "ยังไม่ได้ให้ตัวเลขมา"),
+}
+
+
 def _talk(chance: Random, language: Language) -> tuple[str, str, str]:
     question, answer = _turn(chance, language)
     return question, "", answer
@@ -319,6 +331,7 @@ _REQUESTS: tuple[Callable[[Random, Language], tuple[str, str, str]], ...] = (
     _labelled,
     _labelled,
     _free,
+    _nothing_to_read,
     _talk,
     _code,
 )
