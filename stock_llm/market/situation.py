@@ -75,6 +75,23 @@ class Situation:
             return "UP"
         return "DOWN" if self.close < self.sma50 and self.sma20 < self.sma50 else "SIDEWAYS"
 
+    @property
+    def rsi_zone(self) -> str:
+        """overbought above 70, oversold below 30, else neutral (Wilder 1978)."""
+        return "overbought" if self.rsi14 > 70 else "oversold" if self.rsi14 < 30 else "neutral"
+
+    @property
+    def band_place(self) -> str:
+        """Where the close is: above the upper band, below the lower, or inside."""
+        if self.close > self.band_high:
+            return "above"
+        return "below" if self.close < self.band_low else "inside"
+
+    @property
+    def volume_level(self) -> str:
+        """high from 1.5 times the average on, low up to half of it, else normal."""
+        return "high" if self.volume >= 1.5 else "low" if self.volume <= 0.5 else "normal"
+
     def lines(self) -> dict[str, str]:
         """Name → the text after the colon, in the order of the block."""
         shown = {
@@ -84,12 +101,13 @@ class Situation:
             "SMA20": f"{format_price(self.sma20)} ({format_percent(self.close, self.sma20)})",
             "SMA50": f"{format_price(self.sma50)} ({format_percent(self.close, self.sma50)})",
             "SMA20/SMA50": format_percent(self.sma20, self.sma50),
-            "RSI14": f"{self.rsi14:.1f}",
+            "RSI14": f"{self.rsi14:.1f}, {self.rsi_zone}",
             "MACD": f"{self.macd:.2f}, signal {self.macd_signal:.2f}"
             f" ({self.macd - self.macd_signal:+.2f})",
             "ATR14": f"{format_price(self.atr14)} ({format_ratio(self.atr14, self.close)})",
-            "Bands": f"{format_price(self.band_low)} to {format_price(self.band_high)}",
-            "Volume": f"{self.volume:.1f}x",
+            "Bands": f"{format_price(self.band_low)} to {format_price(self.band_high)}, "
+            f"{self.band_place}",
+            "Volume": f"{self.volume:.1f}x, {self.volume_level}",
             "Support": f"{format_price(self.support)} ({format_percent(self.support, self.close)})",
             "Resistance": f"{format_price(self.resistance)}"
             f" ({format_percent(self.resistance, self.close)})",

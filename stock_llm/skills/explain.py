@@ -63,14 +63,8 @@ _ACTIVITY: dict[str, dict[Language, str]] = {
 }
 
 
-def _band_reading(s: Situation) -> str:
-    return (
-        "OVERBOUGHT" if s.close > s.band_high else "OVERSOLD" if s.close < s.band_low else "NEUTRAL"
-    )
-
-
-def _volume_reading(s: Situation) -> str:
-    return "HIGH" if s.volume >= 1.5 else "LOW" if s.volume <= 0.5 else "NEUTRAL"
+_BAND_READINGS = {"above": "OVERBOUGHT", "below": "OVERSOLD", "inside": "NEUTRAL"}
+_VOLUME_READINGS = {"high": "HIGH", "low": "LOW", "normal": "NEUTRAL"}
 
 
 TEXTBOOK: dict[str, Textbook] = {
@@ -90,9 +84,19 @@ TEXTBOOK: dict[str, Textbook] = {
         _DIRECTION,
     ),
     "Bands": Textbook(
-        "Bands", ("bands", "band_low", "band_high"), _band_reading, statements.bands, _MOMENTUM
+        "Bands",
+        ("bands", "band_low", "band_high"),
+        lambda s: _BAND_READINGS[s.band_place],
+        statements.bands,
+        _MOMENTUM,
     ),
-    "Volume": Textbook("Volume", ("volume",), _volume_reading, statements.volume, _ACTIVITY),
+    "Volume": Textbook(
+        "Volume",
+        ("volume",),
+        lambda s: _VOLUME_READINGS[s.volume_level],
+        statements.volume,
+        _ACTIVITY,
+    ),
 }
 
 

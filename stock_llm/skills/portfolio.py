@@ -171,7 +171,7 @@ class PortfolioView:
             f"Worst: {self.worst}",
             f"Return: {self.result}",
             f"Largest two: {self.both}",
-            f"Equal holdings: {self.equal}",
+            f"Equal holdings: {self.equal}, {self.concentration.lower()}",
         ]
         return "\n".join(lines)
 
@@ -193,7 +193,7 @@ def read_portfolio(block: str) -> PortfolioView | None:
             others=lines.get("Others", ""),
             result=lines["Return"],
             both=lines["Largest two"],
-            equal=lines["Equal holdings"],
+            equal=lines["Equal holdings"].partition(",")[0],
         )
         return view if view.held and view.block() == block else None
     except (KeyError, ValueError, ZeroDivisionError):

@@ -106,7 +106,7 @@ def _questions(chance: Random) -> Iterator[Question]:
             start, _, end = sentence.partition(" (")
             right = f"({end}".rstrip(".")
             yield Question(f"side of {name} {language}", block + start, (right,))
-    yield Question("copy symbol", f"Symbol: {seen.symbol}\nThe value of Symbol:", (seen.symbol,))
+    yield Question("copy symbol", f"Repeat: {seen.symbol}\n-", (seen.symbol,))
     yield Question(
         "copy price",
         f"Close: {format_price(a)}\nSupport: {format_price(b)}\nThe value of Close:",

@@ -211,7 +211,7 @@ def _copy(chance: Random, language: Language) -> str:
         (
             f"- {text} -> {text}",
             f"{'ทวน' if language == 'th' else 'Repeat'}: {text}\n- {text}",
-            f"Symbol: {text}\n{'ค่าของ' if language == 'th' else 'The value of'} Symbol: {text}",
+            f"- {text} = {text}",
         )
     )
 

@@ -5,6 +5,7 @@ bytes on every machine, the weights are not: `check` compares their loss with th
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
+from stock_llm.evaluation.answers import VERDICTS
 from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import digest_of
 from stock_llm.synthetic.stock_tiny import ability_tests, corpus
@@ -191,12 +193,25 @@ def check(folder: Path) -> float:
 
 
 def tokenizer_lines(seed: int, documents: int) -> Iterator[str]:
-    """The lines that the tokenizer is trained on: those of documents without the signs of a
-    turn."""
+    """The lines that the tokenizer is trained on: those of documents without the signs of a turn,
+    and with a space between the letters of a symbol.
+
+    So a symbol has one token a letter, as a number has one a digit, and is copied like one; pieces
+    of two or three letters would each be seen too seldom.
+    """
     for text in corpus.documents(seed, corpus.HELD_OUT, documents):
         for sign in ("[INST]", "[/INST]", "</s>"):
             text = text.replace(sign, "\n")
+        text = _CAPITALS.sub(_spaced, text)
         yield from filter(None, text.splitlines())
+
+
+_CAPITALS = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2,}(?![A-Za-z0-9])")
+_TERMS = {"ATR", "EMA", "MACD", "RSI", "SMA", "VWAP"}.union(*VERDICTS.values())
+
+
+def _spaced(word: re.Match[str]) -> str:
+    return word[0] if word[0] in _TERMS else " ".join(word[0])
 
 
 def _tokenizer(folder: Path, seed: int, vocabulary: int, documents: int) -> "Tokenizer":

@@ -27,15 +27,15 @@ SEED = 20
 THAI_SHARE = 0.28
 
 SHARES: dict[Callable[[Random, Language], str], float] = {
-    indicator_notes.note: 0.23,
+    indicator_notes.note: 0.19,
     holding_notes.note: 0.08,
-    arithmetic.drill: 0.12,
-    arithmetic.signed_table: 0.17,
-    prose.story: 0.04,
-    glossary.entry: 0.08,
-    python_snippets.script: 0.08,
-    dialogue.chat: 0.06,
-    dialogue.instruct: 0.14,
+    arithmetic.drill: 0.16,
+    arithmetic.signed_table: 0.15,
+    prose.story: 0.03,
+    glossary.entry: 0.07,
+    python_snippets.script: 0.07,
+    dialogue.chat: 0.05,
+    dialogue.instruct: 0.20,
 }
 """Kind of document → its share of them."""
 

@@ -14,6 +14,7 @@ from stock_llm.evaluation.answers import VERDICTS, Language, SkillAnswer
 from stock_llm.llm import prompts
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.market.situation import Situation, format_price
+from stock_llm.skills import explain
 from stock_llm.synthetic.stock_tiny import (
     glossary,
     indicator_notes,
@@ -174,7 +175,7 @@ def _labelled(chance: Random, language: Language) -> tuple[str, str, str]:
         reply = SkillAnswer(
             language=language,
             reading=chance.choice(VERDICTS["reading"]),
-            insights=(fact(seen, language),),
+            insights=(fact(seen, language), chance.choice(_MEANINGS)[language]),
         )
     else:
         block, reply = seen.block(), random_answer(seen, labels, chance, language)
@@ -207,6 +208,11 @@ _WORDS: dict[Language, dict[str, tuple[str, ...]]] = {
 }
 """Label → what a request may call it, in the order of an answer's lines. No skill's question uses
 these words."""
+
+_MEANINGS = [
+    meaning for textbook in explain.TEXTBOOK.values() for meaning in textbook.meaning.values()
+]
+"""Sentences without a number; which of them an answer holds is drawn."""
 
 _LISTED: dict[Language, tuple[str, ...]] = {
     "en": ("{0}: {1}.", "Give the {1} of {0}.", "{1} of {0}, please.", "For {0} I want {1}."),

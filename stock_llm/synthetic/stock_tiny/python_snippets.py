@@ -31,6 +31,23 @@ _WORDS = (
     ("FAST", "SLOW"),
     ("BUY", "WAIT"),
 )
+_TRIPLES = (
+    ("HIGH", "LOW", "MIDDLE"),
+    ("RICH", "CHEAP", "FAIR"),
+    ("HOT", "COLD", "WARM"),
+    ("ENTER", "LEAVE", "WAIT"),
+    ("YES", "NO", "WAIT"),
+)
+_SPOKEN = {
+    "close": "the close",
+    "sma20": "SMA20",
+    "sma50": "SMA50",
+    "rsi14": "RSI14",
+    "macd": "MACD",
+    "macd_signal": "the signal",
+    "volume": "the volume",
+}
+"""Argument of a function → what a sentence may call it in English."""
 _VERBS = ("check", "rate", "state", "label", "mark", "judge", "zone", "grade", "decide")
 
 
@@ -50,10 +67,12 @@ def _condition(chance: Random, language: Language) -> tuple[str, str]:
         right = str(chance.randint(5, 95))
     else:
         right = chance.choice([field for field in _FIELDS if field not in (left, "rsi14")])
+    words = _SPOKEN if language == "en" and chance.random() < 0.5 else {}
     relations = {"<": "below", ">": "above"} if language == "en" else {"<": "ต่ำกว่า", ">": "สูงกว่า"}
     return (
         f"{left} {sign} {right}",
-        f"{left} {'is ' if language == 'en' else ''}{relations[sign]} {right}",
+        f"{words.get(left, left)} {'is ' if language == 'en' else ''}{relations[sign]} "
+        f"{words.get(right, right)}",
     )
 
 
@@ -66,8 +85,8 @@ def _arguments(code: str) -> str:
 
 
 def asked(chance: Random, language: Language) -> tuple[str, str]:
-    """A request for a function with one condition, and the function."""
-    description, source = _choice(chance, language)
+    """A request for a function with one condition or two rules, and the function."""
+    description, source = chance.choice((_choice, _two_rules, _two_rules))(chance, language)
     head = source.splitlines()[0].removeprefix("def ").rstrip(":")
     ask = (
         (
@@ -82,8 +101,8 @@ def asked(chance: Random, language: Language) -> tuple[str, str]:
 
 
 def _if(chance: Random, language: Language) -> str:
-    """A function with one condition, below a comment that says it."""
-    description, source = _choice(chance, language)
+    """A function with one condition or two rules, below a comment that says it."""
+    description, source = chance.choice((_choice, _two_rules))(chance, language)
     return f"# {description}\n{source}"
 
 
@@ -103,6 +122,24 @@ def _choice(chance: Random, language: Language) -> tuple[str, str]:
         f'    return "{no}"',
     )
     return description, "\n".join(lines)
+
+
+def _two_rules(chance: Random, language: Language) -> tuple[str, str]:
+    """In words and in Python: a word for each of two rules, of one or two conditions, else a
+    third."""
+    words = chance.choice(_TRIPLES)
+    rules = [[_condition(chance, language) for _ in range(chance.randint(1, 2))] for _ in range(2)]
+    codes = [" and ".join(code for code, _ in rule) for rule in rules]
+    joined = " and " if language == "en" else " และ "
+    spoken = [joined.join(condition for _, condition in rule) for rule in rules]
+    if language == "en":
+        first = f"{words[0]} when {spoken[0]}, {words[1]} when {spoken[1]}, else {words[2]}"
+    else:
+        first = f"{words[0]} เมื่อ {spoken[0]} {words[1]} เมื่อ {spoken[1]} นอกนั้น {words[2]}"
+    lines = [f"def {chance.choice(_VERBS)}({_arguments(' '.join(codes))}):"]
+    for code, word in zip(codes, words, strict=False):
+        lines += [f"    if {code}:", f'        return "{word}"']
+    return first, "\n".join([*lines, f'    return "{words[2]}"'])
 
 
 def _both(chance: Random, language: Language) -> str:
