@@ -249,6 +249,21 @@ def _tickers(chance: Random, language: Language) -> str:
     return "\n".join([*lines, *chance.sample(asks, chance.randint(1, 3))])
 
 
+def repeats(chance: Random, _: Language) -> str:
+    """Lines of letters, each twice.
+
+    Nothing but copying predicts the second: the shortest way to a model that looks for what stood
+    before the same letters, and goes on as it went on there (induction heads, Olsson et al. 2022).
+    """
+    lines = (
+        "".join(chance.choices(string.ascii_uppercase, k=chance.randint(6, 16)))
+        if chance.random() < 0.5
+        else " ".join(random_situations.ticker(chance) for _ in range(chance.randint(2, 5)))
+        for _ in range(chance.randint(4, 10))
+    )
+    return "\n".join(f"- {line}\n- {line}" for line in lines)
+
+
 def signed_table(chance: Random, language: Language) -> str:
     """Lines with signed values, then some of them again, to the sign, and a word for it.
 

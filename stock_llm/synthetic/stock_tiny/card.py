@@ -10,6 +10,7 @@ _KINDS = {
     "holding_notes.note": "tables of a portfolio or a trade and true sentences about them",
     "arithmetic.drill": "numbers: copying, comparing, percent, thresholds, dates",
     "arithmetic.signed_table": "tables of signed numbers, repeated to the sign",
+    "arithmetic.repeats": "lines of letters, each twice (half of the first 4,000 documents)",
     "prose.story": "market reports, company news, small stories",
     "glossary.entry": "glossary of charts and markets",
     "python_snippets.script": "small Python functions",
