@@ -19,15 +19,10 @@ ANSWERS: dict[str, dict[Language, str]] = {
         "symbols.",
         "th": "ต้องมีตัวชี้วัดของหุ้นต่อท้ายคำถาม คำสั่ง stock-llm ask จะใส่ให้สำหรับหุ้นของคุณ",
     },
-    "POSITIONS": {
-        "en": "I need your positions below the question: stock-llm ask adds them for your "
-        "portfolio.",
-        "th": "ต้องมีรายการที่ถืออยู่ต่อท้ายคำถาม คำสั่ง stock-llm ask จะใส่ให้สำหรับพอร์ตของคุณ",
-    },
-    "TRADE": {
-        "en": "I need the trade's prices and dates below the question: stock-llm ask adds them for "
-        "your trades.",
-        "th": "ต้องมีราคาและวันที่ของการซื้อขายต่อท้ายคำถาม คำสั่ง stock-llm ask จะใส่ให้สำหรับการซื้อขายของคุณ",
+    "LEDGER": {
+        "en": "I need your positions or trades below the question: stock-llm ask adds them for "
+        "your portfolio.",
+        "th": "ต้องมีรายการที่ถืออยู่หรือการซื้อขายต่อท้ายคำถาม คำสั่ง stock-llm ask จะใส่ให้สำหรับพอร์ตของคุณ",
     },
     "TEXT": {
         "en": "I need the text that you mean below the question.",
@@ -36,7 +31,7 @@ ANSWERS: dict[str, dict[Language, str]] = {
     "PURPOSE": {
         "en": "I read the numbers of stocks, trades and portfolios: put some below a question, or "
         "use stock-llm ask.",
-        "th": "ฉันอ่านตัวเลขของหุ้น การซื้อขาย และพอร์ต ใส่ตัวเลขต่อท้ายคำถาม หรือใช้คำสั่ง stock-llm ask",
+        "th": "โมเดลนี้อ่านตัวเลขของหุ้น การซื้อขาย และพอร์ต ใส่ตัวเลขต่อท้ายคำถาม หรือใช้คำสั่ง stock-llm ask",
     },
 }
 """What is missing → the sentence that says so; small talk misses nothing and gets the purpose."""
@@ -76,12 +71,11 @@ FROZEN = "abstention_questions.jsonl"
 """In stock_llm/evaluation: 200 questions without numbers, written before any wording that is taught
 by somebody who knew none of them. They are never trained on and never change."""
 
-_FROZEN_KINDS = {"stock": "INDICATORS", "own": "POSITIONS", "smalltalk": "PURPOSE"}
+_FROZEN_KINDS = {"stock": "INDICATORS", "own": "LEDGER", "smalltalk": "PURPOSE"}
 
 
 def frozen_rows() -> list[Row]:
-    """The frozen questions. Only whether an answer abstains is asked of them: "own" may be about
-    positions or trades."""
+    """The frozen questions."""
     text = resources.files("stock_llm.evaluation").joinpath(FROZEN).read_text(encoding="utf-8")
     return [
         row(
@@ -95,8 +89,8 @@ def frozen_rows() -> list[Row]:
 _NAMED = {
     "INDICATORS": r"\b(?:indicators?|numbers?|figures|prices?|candles?|data)\b"
     r"|ตัวชี้วัด|ตัวเลข|ข้อมูล|ราคา",
-    "POSITIONS": r"\b(?:positions?|holdings?|portfolio)\b|ที่ถือ|พอร์ต|สถานะ",
-    "TRADE": r"\b(?:trades?|purchases?|sales?)\b|การซื้อขาย|รายการซื้อ|ราคาซื้อ",
+    "LEDGER": r"\b(?:positions?|holdings?|portfolio|trades?|purchases?|sales?)\b"
+    r"|ที่ถือ|พอร์ต|สถานะ|การซื้อขาย|รายการซื้อ|ราคาซื้อ",
     "TEXT": r"\b(?:text|article|news|headline)\b|ข้อความ|ข่าว",
 }
 """What is missing → what it may be called."""

@@ -17,7 +17,7 @@ def test_what_is_taught_gets_full_marks_and_names_what_is_missing(missing, langu
     row = abstain.row(UnanswerableQuestion("Buy ORCA?", language, missing), "1")
     assert abstain.score(row, row.output).value == 1.0
     assert abstain.score(row, f"{row.output}\nNot investment advice.").value == 1.0
-    other = ANSWERS["TEXT" if missing != "TEXT" else "POSITIONS"][language]
+    other = ANSWERS["TEXT" if missing != "TEXT" else "LEDGER"][language]
     assert abstain.score(row, other).checks["missing"] == 0.0
     for foreign in set(LANGUAGES) - {language}:
         assert abstain.score(row, ANSWERS[missing][foreign]).checks["language"] == 0.0

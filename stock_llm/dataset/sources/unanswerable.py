@@ -28,12 +28,12 @@ MOST = 2000
 HOLDOUT_SHARE = 0.1
 """Rows of it for each other row of the holdout."""
 
-_THAI_SHARE = 0.45
+_THAI_SHARE = 0.5
 
 _JUDGING = 6
 """One frame in so many is never taught; it judges."""
 
-_WEIGHTS = {"INDICATORS": 32, "POSITIONS": 18, "TRADE": 17, "TEXT": 7, "PURPOSE": 26}
+_WEIGHTS = {"INDICATORS": 32, "LEDGER": 35, "TEXT": 7, "PURPOSE": 26}
 """What is missing → how many of a hundred questions miss it."""
 
 
@@ -79,8 +79,10 @@ def _skills_own(language: Language) -> dict[str, list[str]]:
             frame.replace("{symbol}", "{s}").replace("{indicator}", "{i}")
             for frame in (*stock, *stock, *explain.INSTRUCTIONS[language])
         ],
-        "POSITIONS": list(portfolio.INSTRUCTIONS[language]),
-        "TRADE": [frame.replace("{symbol}", "{s}") for frame in review.INSTRUCTIONS[language]],
+        "LEDGER": [
+            *portfolio.INSTRUCTIONS[language],
+            *(frame.replace("{symbol}", "{s}") for frame in review.INSTRUCTIONS[language]),
+        ],
         "TEXT": list(sentiment.INSTRUCTIONS[language]),
     }
 
@@ -392,7 +394,7 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             What was the close of {s}?
             What was the volume of {s} {w}?
         """),
-        "POSITIONS": _lines("""
+        "LEDGER": _lines("""
             How are my {m}?
             How are my {m} doing {w}?
             What about my portfolio?
@@ -459,8 +461,6 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             Do my {m} fit a careful investor?
             Should I add to my {m} {w}?
             How did my portfolio do {w}?
-        """),
-        "TRADE": _lines("""
             How was my last trade?
             Review my last trade.
             Review my trades.
@@ -795,7 +795,7 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             ตกรถ {s} แล้ว ตามดีไหม
             ถือ {s} ยาวได้ไหม
         """),
-        "POSITIONS": _lines("""
+        "LEDGER": _lines("""
             {m}เป็นไง
             {m}เป็นยังไงบ้าง
             ดู{m}ให้หน่อย
@@ -838,8 +838,6 @@ _FRAMES: dict[Language, dict[str, tuple[str, ...]]] = {
             อธิบาย{m}ให้ฟัง
             คิดอย่างไรกับ{m}
             น้ำหนักใน{m}เป็นอย่างไร
-        """),
-        "TRADE": _lines("""
             ไม้ล่าสุดของฉันเป็นอย่างไร
             รีวิวการเทรดล่าสุด
             ทบทวนการเทรดของฉัน
