@@ -161,9 +161,9 @@ def test_a_portfolio_is_computed_from_its_positions():
     assert read_lines(found.view.block()) == {
         "Portfolio": "2025-03-14",
         "Holdings": "3",
-        "ORCA": "87.1%, 95.10 to 104.20 (+9.6%)",  # 4168 of 4783
-        "WREN": "9.4%, 50.00 to 45.00 (-10.0%)",
-        "AB1": "3.4%, 30.00 to 33.00 (+10.0%)",
+        "- ORCA": "87.1%, 95.10 to 104.20 (+9.6%)",  # 4168 of 4783
+        "- WREN": "9.4%, 50.00 to 45.00 (-10.0%)",
+        "- AB1": "3.4%, 30.00 to 33.00 (+10.0%)",
         "Return": "+7.4%",  # on 3804 + 500 + 150
         "Best": "AB1 +10.0%",
         "Worst": "WREN -10.0%",
