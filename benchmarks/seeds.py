@@ -22,6 +22,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from stock_llm.artifacts import Dataset  # noqa: E402
+from stock_llm.llm.base import base_digest  # noqa: E402
 from stock_llm.llm.profiles import load_profile  # noqa: E402
 from stock_llm.project_files import write_project  # noqa: E402
 from stock_llm.settings import Settings, load_settings  # noqa: E402
@@ -55,11 +56,11 @@ def measure(
     """The metrics of each seed, measured or read from an earlier run."""
     settings = project(folder, changes, threads)
     dataset = build_dataset.fn(settings, collect.fn(settings))
+    profile = load_profile(settings.home, settings.profile)
     kept = folder / "results" / settings.profile / digest_of(
         dataset=dataset.digest,
-        profile=load_profile(settings.home, settings.profile).model_dump(
-            mode="json", exclude={"evaluation": {"seed_spread", "seeds"}}
-        ),
+        base=base_digest(profile, settings.home),
+        profile=profile.model_dump(mode="json", exclude={"evaluation": {"seed_spread", "seeds"}}),
         recipe=finetuning.RECIPE,
     )  # fmt: skip
     results = []
