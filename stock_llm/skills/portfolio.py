@@ -355,13 +355,16 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
     A number belongs to the symbol before it, else to the one after it; without a symbol to the
     return, to the largest two where they are named, or to the equal holdings. A percentage with a
     sign is a return; one without is a share of the value, or with a word such as "lost" a return.
-    "largest" is the largest holding's weight, "result" the return of the whole.
+    A symbol that is not held, told to be the largest, the best, or so much of the value, is false,
+    provided that all holdings are listed. "largest" is the largest holding's weight, "result" the return of the whole.
     """
     claims: list[Claim] = []
     if equal := _EQUAL.search(piece):
         claims.append(Claim("equal", equal[1] == view.equal, value=True))
         piece = piece[: equal.start()] + piece[equal.end() :]
     parts = _parts(piece, view)
+    if len(parts) == 1 and not view.others and _names_a_holding(piece):
+        claims.append(Claim("holding", False))
     both = view.both if _TWO.search(piece.lower()) else ""
     for number, part in enumerate(parts):
         later = parts[number + 1].holding if number + 1 < len(parts) else None
@@ -388,6 +391,17 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
             elif both and figure.unit == "%":
                 claims.append(Claim("two", False))
     return claims
+
+
+_SYMBOL = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]+(?:[.-][A-Z0-9]+)?(?!\w)")
+_OF_THE_VALUE = re.compile(r"%\s+(?:of the value|ของมูลค่า)")
+
+
+def _names_a_holding(piece: str) -> bool:
+    """Whether a sentence says of a symbol, whichever, what is said of a holding."""
+    return bool(_SYMBOL.search(piece)) and bool(
+        _RANK.search(piece.lower()) or _OF_THE_VALUE.search(piece)
+    )
 
 
 def _parts(piece: str, view: PortfolioView) -> list[_Part]:

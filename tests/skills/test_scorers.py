@@ -64,7 +64,7 @@ def test_an_analysis_without_sentences_earns_no_sentence_marks():
         "30",
         "RSI14 is neutral, between 30 and 70.",
         "Close 104.20",
-        "RSI14: 58.3",
+        "RSI14: 58.3, neutral",
     ],
 )
 def test_an_explanation_has_to_tell_the_value_in_a_sentence(bullet):

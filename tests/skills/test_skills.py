@@ -168,7 +168,7 @@ def test_a_portfolio_is_computed_from_its_positions():
         "Best": "AB1 +10.0%",
         "Worst": "WREN -10.0%",
         "Largest two": "96.6%",
-        "Equal holdings": "1.3",
+        "Equal holdings": "1.3, high",
     }
     assert found.view.concentration == "HIGH"
     even = [portfolio.PortfolioHolding(name, 1.0, 10.0, 11.0) for name in "ABCDE"]
@@ -195,6 +195,22 @@ def test_each_mistake_about_a_portfolio_costs_its_mark(right, wrong, check):
     row = portfolio.row(portfolio.portfolio_of("2025-03-14", HELD), "en", 0)
     assert right in row.output
     assert portfolio.score(row, row.output.replace(right, wrong)).checks[check] < 1
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "FENDOR is the largest holding, 87.1% of the value.",
+        "Best is FALDOR +10.0%, worst is FENDOR -10.0%.",
+        "FENDOR is 9.4% of the value, -10.0%.",
+        "FENDOR ใหญ่ที่สุด 87.1% ของมูลค่า",
+    ],
+)
+def test_a_symbol_that_is_not_held_is_false_where_all_holdings_are_listed(sentence):
+    view = portfolio.portfolio_of("2025-03-14", HELD).view
+    assert any(not claim.holds for claim in portfolio.claimed(sentence, view))
+    partly_listed = replace(view, others="5.0%")
+    assert all(claim.holds for claim in portfolio.claimed(sentence, partly_listed))
 
 
 def test_a_text_is_quoted_and_never_obeyed():
