@@ -79,8 +79,8 @@ def test_a_question_about_the_portfolio_gets_what_it_is_made_of(tmp_path, questi
     lines = known_numbers(settings, question).splitlines()
     assert lines[:2] == ["Portfolio: 2025-12-31", "Holdings: 2"]
     assert {line.split(":")[0] for line in lines[2:]} == {
-        "KESTRO",
-        "LUMBRA",
+        "- KESTRO",
+        "- LUMBRA",
         "Best",
         "Worst",
         "Return",
