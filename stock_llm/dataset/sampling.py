@@ -21,12 +21,12 @@ from stock_llm.skills.row import Row
 from stock_llm.storage.checksums import digest_of
 
 SHARES = {
-    signal.NAME: 0.24,
-    analyse.NAME: 0.31,
+    signal.NAME: 0.22,
+    analyse.NAME: 0.29,
     explain.NAME: 0.16,
     review.NAME: 0.12,
-    code.NAME: 0.11,
-    portfolio.NAME: 0.06,
+    code.NAME: 0.13,
+    portfolio.NAME: 0.08,
 }
 """Skill → its share of the rows, feedback and foreign data apart. People mostly correct signals, so
 analyses get more here."""
@@ -38,7 +38,7 @@ texts."""
 JUDGING_TEXTS = 4
 """One text in so many may judge."""
 
-THAI_SHARE = 0.2
+THAI_SHARE = 0.3
 
 READ_PER_ROW = 4
 """Situations that are looked at for one row about an indicator, so that rare readings are found."""

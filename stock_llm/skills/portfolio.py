@@ -356,7 +356,8 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
     return, to the largest two where they are named, or to the equal holdings. A percentage with a
     sign is a return; one without is a share of the value, or with a word such as "lost" a return.
     A symbol that is not held, told to be the largest, the best, or so much of the value, is false,
-    provided that all holdings are listed. "largest" is the largest holding's weight, "result" the return of the whole.
+    provided that all holdings are listed. "largest" is the largest holding's weight, "result" the
+    return of the whole.
     """
     claims: list[Claim] = []
     if equal := _EQUAL.search(piece):
