@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
+from stock_llm.llm.prompts import Message
+
 
 @dataclass(frozen=True)
 class PromptFormat:
@@ -48,7 +50,7 @@ class PromptFormat:
     between: str = ""
     default_system: str = ""
 
-    def render(self, turns: Sequence[Mapping[str, str]]) -> str:
+    def render(self, turns: Sequence[Message]) -> str:
         """The text of a conversation, without BOS. One that does not end with an answer is a
         prompt.
         """
