@@ -87,7 +87,7 @@ def test_a_question_about_the_portfolio_gets_what_it_is_made_of(tmp_path, questi
         "Largest two",
         "Equal holdings",
     }
-    assert any(line.startswith("KESTRO: ") and ", 239.50 to " in line for line in lines)
+    assert any(line.startswith("- KESTRO: ") and ", 239.50 to " in line for line in lines)
     assert known_numbers(settings, "What is a portfolio?") == ""
 
 
