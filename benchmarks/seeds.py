@@ -28,6 +28,7 @@ from stock_llm.project_files import write_project  # noqa: E402
 from stock_llm.settings import Settings, load_settings  # noqa: E402
 from stock_llm.storage.atomic import atomic_write  # noqa: E402
 from stock_llm.storage.checksums import digest_of  # noqa: E402
+from tasks import align as alignment  # noqa: E402
 from tasks import finetune as finetuning  # noqa: E402
 from tasks.build_dataset import build_dataset  # noqa: E402
 from tasks.collect import collect  # noqa: E402
@@ -61,7 +62,7 @@ def measure(
         dataset=dataset.digest,
         base=base_digest(profile, settings.home),
         profile=profile.model_dump(mode="json", exclude={"evaluation": {"seed_spread", "seeds"}}),
-        recipe=finetuning.RECIPE,
+        recipe=(finetuning.RECIPE, alignment.RECIPE),
     )  # fmt: skip
     results = []
     for seed in seeds:
@@ -94,7 +95,9 @@ def project(folder: Path, changes: list[str], threads: int | None) -> Settings:
 def train(settings: Settings, dataset: Dataset, seed: int) -> dict[str, float]:
     """The challenger's line of the holdout table after a training with this seed."""
     started, cpu = time.monotonic(), time.process_time()
-    adapter = finetuning.finetune.fn(settings.model_copy(update={"seed": seed}), dataset)
+    settings_of_seed = settings.model_copy(update={"seed": seed})
+    adapter = finetuning.finetune.fn(settings_of_seed, dataset)
+    adapter = alignment.align.fn(settings_of_seed, dataset, adapter)
     seconds = {"seconds": time.monotonic() - started, "cpu seconds": time.process_time() - cpu}
     scorecard = evaluate.fn(settings, dataset, quantize.fn(settings, dataset, adapter))
     return scorecard.table["challenger"] | {"loss": adapter.train_loss} | seconds

@@ -29,6 +29,7 @@ from stock_llm.pipeline.run_record import RunRecord, finished, record, run_diges
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills import follow
+from tasks.align import align
 from tasks.build_dataset import build_dataset
 from tasks.collect import collect
 from tasks.evaluate import evaluate
@@ -50,7 +51,7 @@ def train_with(settings: Settings, why: str) -> RunRecord:
 def train(
     profile: str | None = None, why: str = "manual", overrides: dict[str, Any] | None = None
 ) -> RunRecord:
-    """Collect, build the dataset, fine-tune, quantize, evaluate, register, publish.
+    """Collect, build the dataset, fine-tune, align, quantize, evaluate, register, publish.
 
     Args:
         profile: base model, a file models/profiles/NAME.toml. Default: the setting.
@@ -71,7 +72,7 @@ def train(
         dataset = build_dataset(settings, history)
         plan = run_digest(settings, history.digest)
         with _taken(settings, plan, history, dataset) as feedback:
-            adapter = finetune(settings, dataset)
+            adapter = align(settings, dataset, finetune(settings, dataset))
             candidate = quantize(settings, dataset, adapter)
             scorecard = evaluate(settings, dataset, candidate)
             version = register(settings, history, dataset, adapter, candidate, scorecard)
@@ -151,6 +152,7 @@ def _outcome(
         tokens=adapter.tokens,
         seconds=adapter.seconds,
         loss=adapter.train_loss,
+        alignment=adapter.alignment,
         table=scorecard.table,
         differences=scorecard.differences,
         verdict=scorecard.verdict,

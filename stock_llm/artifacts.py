@@ -113,6 +113,10 @@ class Adapter:
     seconds: float
     resumed_from_step: int
     loss_curve: list[dict[str, float]]
+    alignment: list[str] = field(default_factory=list)
+    """What became of preference tuning, a sentence for each kind of opinion."""
+    alignment_metrics: dict[str, float] = field(default_factory=dict)
+    """`STAGE/METRIC` → value on the validation slice, after fine-tuning and after each kind."""
 
 
 @dataclass(frozen=True)

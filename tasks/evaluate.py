@@ -1,4 +1,4 @@
-"""Stage 5: judges the quantized candidate on the holdout, against the base and the champion.
+"""Stage 6: judges the quantized candidate on the holdout, against the base and the champion.
 
 Takes a `Dataset` and a `Candidate`, returns a `Scorecard`. Every model is a quantized GGUF, asked
 through llama.cpp, greedily, with the prompt that Ollama renders for it. The skills' deterministic

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from stock_llm.artifacts import Adapter, Dataset, load_or_make
+from stock_llm.dataset.tuning_data import tuning_data
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.llm.base import base_digest, fetch_base, load_base
 from stock_llm.llm.checkpoints import latest_checkpoint
@@ -27,13 +28,13 @@ from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
 from stock_llm.settings import Settings
-from stock_llm.skills.row import Row, read_rows
+from stock_llm.skills.row import Row
 from stock_llm.storage.checksums import digest_of
 
 if TYPE_CHECKING:
     from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule
 
-RECIPE = 3
+RECIPE = 4
 """Raised whenever this file trains another adapter from the same rows."""
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
@@ -59,7 +60,8 @@ def finetune(settings: Settings, dataset: Dataset) -> Adapter:
         base=base_digest(profile, settings.home),
         prompt_format=asdict(profile.format),
         lora=profile.lora.model_dump(),
-        training=profile.training.model_dump(),
+        training=profile.training.model_dump(exclude={"preferences"}),
+        validation=_validation(profile),
         seed=settings.seed,
         libraries=_versions(),
         recipe=RECIPE,
@@ -85,7 +87,7 @@ def train(
             file=settings.path(f"models/profiles/{settings.profile}.toml"),
             remedy=f"Set max_tokens to {longest} or less",
         )
-    rows = list(read_rows(dataset.train))
+    rows = tuning_data(dataset, profile.training.preferences).rows
     if not rows:
         raise InputError("there are no rows to train on", file=dataset.train)
     examples = tokenized(
@@ -135,6 +137,12 @@ def train(
         resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         loss_curve=curve,
     )
+
+
+def _validation(profile: Profile) -> tuple[int, int]:
+    """What decides which rows are kept for preference tuning's validation."""
+    tuning = profile.training.preferences
+    return tuning.at_least, tuning.validation_rows
 
 
 def tokenized(

@@ -1,4 +1,4 @@
-"""Stage 7: publishes a version to Ollama, asks it a smoke prompt, and moves `:latest` if promoted.
+"""Stage 8: publishes a version to Ollama, asks it a smoke prompt, and moves `:latest` if promoted.
 
 Takes the candidate, its scorecard and its version, returns a `Release`. `stock-llm:vN` is never
 overwritten. `:latest` moves only when the verdict is "promote" and the published model, with its

@@ -1,4 +1,4 @@
-"""Stage 4: merges the adapter into the base and quantizes it, with proof that nothing else changed.
+"""Stage 5: merges the adapter into the base and quantizes it, with proof that nothing else changed.
 
 Takes a `Dataset` and an `Adapter`, returns a `Candidate`. Two merges are tried, into the base as it
 is and into the base as training saw it (4-bit, dequantized), and the one with the lower loss on

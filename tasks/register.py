@@ -1,4 +1,4 @@
-"""Stage 6: registers the judged candidate as a version in MLflow, with everything that led to it.
+"""Stage 7: registers the judged candidate as a version in MLflow, with everything that led to it.
 
 Returns a `Version`: a run with parameters, metrics, dataset and lineage, a logged model, and a
 model version with the alias `challenger`. The GGUF stays where it is; its URI, SHA-256 and size are
@@ -191,6 +191,8 @@ def _metrics(
             for name in entry
             if name != "step"
         )
+    for name, value in adapter.alignment_metrics.items():
+        yield metric(f"preferences/{name}", value)
     yield metric("training/tokens", adapter.tokens)
     yield metric("training/total seconds", adapter.seconds)
     yield metric("training/final loss", adapter.train_loss)

@@ -1,4 +1,5 @@
-"""Preference rows for TRL's DPO and KTO trainers, with what the market did after each answer.
+"""Preference rows for TRL's DPO and KTO trainers, with what the market did after each answer; what
+of them is trained on.
 
 A correction gives a DPO row (`prompt`, `chosen`, `rejected`), a thumb or a rating a KTO row
 (`prompt`, `completion`, `label`), both in TRL's conversational form. Where the horizon of a dated
@@ -142,6 +143,20 @@ def write(rows: Iterable[DpoRow | KtoRow], path: Path) -> int:
             stream.write(json.dumps(values, sort_keys=True, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def read(path: Path) -> list[DpoRow | KtoRow]:
+    """Reads the rows of a file that `write` wrote; none where there is no file."""
+    if not path.exists():
+        return []
+    rows: list[DpoRow | KtoRow] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        kind = DpoRow if values.pop("kind") == "dpo" else KtoRow
+        if values["outcome"]:
+            values["outcome"] = RealizedOutcome(**values["outcome"])
+        rows.append(kind(**values))
+    return rows
 
 
 def _answer(text: str) -> list[Message]:

@@ -32,6 +32,28 @@ class LoraConfig(_Strict):
     """Names of the layers that get an adapter; empty: all linear ones but lm_head."""
 
 
+class PreferencesConfig(_Strict):
+    """Preference tuning, the stage after fine-tuning: DPO (Rafailov et al. 2023) on corrections, an
+    unpaired loss (KTO's family) on thumbs and ratings.
+    """
+
+    at_least: int = Field(default=16, ge=1)
+    """Preferences of a kind; fewer are not trained on."""
+
+    epochs: int = Field(default=2, ge=1)
+
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
+    """As a share of fine-tuning's: the adapter is trained already."""
+
+    beta: float = Field(default=0.5, gt=0)
+    """How soon an answer's likelihood has moved enough: at about 1 / beta nats."""
+
+    validation_rows: int = Field(default=96, ge=8)
+    """The last rows of the training time, which are not trained on: they say whether a stage
+    becomes part of the candidate.
+    """
+
+
 class TrainingConfig(_Strict):
     epochs: float = Field(gt=0)
     batch: int = Field(ge=1)
@@ -40,6 +62,7 @@ class TrainingConfig(_Strict):
     warmup_ratio: float = Field(ge=0, lt=1)
     max_tokens: int = Field(ge=64)
     precision: str = Field(pattern="^(float32|bfloat16)$")
+    preferences: PreferencesConfig = PreferencesConfig()
 
 
 class GgufConfig(_Strict):

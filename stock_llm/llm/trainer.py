@@ -37,7 +37,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -100,33 +100,10 @@ def make_trainer(
         folder: where checkpoints go.
         training: digest of everything that the training is made from; it marks its checkpoints.
     """
-    on_gpu = torch.cuda.is_available()
-    # TRL's own use of it
-    warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
     settings = SFTConfig(
-        output_dir=str(folder),
-        seed=seed,
-        num_train_epochs=1,  # the schedule holds all epochs
-        train_sampling_strategy="sequential",
-        per_device_train_batch_size=schedule.batch,
-        gradient_accumulation_steps=schedule.accumulate,
-        learning_rate=profile.training.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=profile.training.warmup_ratio,  # below 1: a share
-        optim="paged_adamw_8bit" if on_gpu else "adamw_torch_fused",
-        max_grad_norm=1.0,
-        use_cpu=not on_gpu,
-        bf16=profile.training.precision == "bfloat16",
-        gradient_checkpointing=on_gpu and base.model.num_parameters() > LARGE_MODEL,
+        **common_settings(base, profile, schedule.batch, schedule.accumulate, folder, seed),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_pin_memory=on_gpu,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",  # `_Watch` decides
-        save_total_limit=2,
-        report_to="none",
-        disable_tqdm=True,
     )
     rows = [examples[index] for index in schedule.order]
     trainer = AnswerTrainer(
@@ -147,7 +124,12 @@ def make_trainer(
             task_type="CAUSAL_LM",
         ),
         callbacks=[
-            _Watch(training, [len(row.ids) for row in rows], schedule.batch * schedule.accumulate)
+            TrainingWatch(
+                "fine-tuning",
+                training,
+                [len(row.ids) for row in rows],
+                schedule.batch * schedule.accumulate,
+            )
         ],
     )
     trainer.remove_callback(PrinterCallback)
@@ -156,7 +138,45 @@ def make_trainer(
     return trainer
 
 
-def trainable_weights(trainer: SFTTrainer) -> list[torch.nn.Parameter]:
+def common_settings(
+    base: LoadedBase, profile: Profile, batch: int, accumulate: int, folder: Path, seed: int
+) -> dict[str, Any]:
+    """What every trainer here is set to: one pass over rows whose order the caller has fixed.
+
+    Args:
+        batch: rows per forward pass.
+        accumulate: forward passes per step.
+        folder: where checkpoints go.
+    """
+    on_gpu = torch.cuda.is_available()
+    # TRL's own use of it
+    warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "num_train_epochs": 1,
+        "train_sampling_strategy": "sequential",
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulate,
+        "learning_rate": profile.training.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": profile.training.warmup_ratio,  # below 1: a share
+        "optim": "paged_adamw_8bit" if on_gpu else "adamw_torch_fused",
+        "max_grad_norm": 1.0,
+        "use_cpu": not on_gpu,
+        "bf16": profile.training.precision == "bfloat16",
+        "gradient_checkpointing": on_gpu and base.model.num_parameters() > LARGE_MODEL,
+        "dataloader_pin_memory": on_gpu,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",  # `TrainingWatch` decides
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def trainable_weights(trainer: Trainer) -> list[torch.nn.Parameter]:
     """The weights that are trained."""
     assert trainer.model is not None
     return [weight for weight in trainer.model.parameters() if weight.requires_grad]
@@ -195,12 +215,17 @@ class AnswerTrainer(SFTTrainer):
         """None, whatever the environment says."""
 
 
-class _Watch(TrainerCallback):
+class TrainingWatch(TrainerCallback):
     """Shows progress, asks for checkpoints by the clock, seals them, and stops a training that has
     gone astray.
+
+    Args:
+        name: of the work, as people read it.
+        training: digest of everything that the training is made from.
+        lengths: tokens of the rows, in the order in which they are seen.
     """
 
-    def __init__(self, training: str, lengths: list[int], rows_per_step: int):
+    def __init__(self, name: str, training: str, lengths: list[int], rows_per_step: int):
         self.training = training
         sums = [
             sum(lengths[start : start + rows_per_step])
@@ -210,7 +235,7 @@ class _Watch(TrainerCallback):
         for count in sums:
             self.tokens.append(self.tokens[-1] + count)
         self.bar = Progress(
-            TextColumn("fine-tuning"),
+            TextColumn(name),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),

@@ -48,6 +48,7 @@ def judgement(scorecard: Scorecard) -> str:
 def markdown(run: RunRecord) -> str:
     """A run for people who look at it in Prefect or MLflow."""
     notes = "\n".join(f"- {note}" for note in [*run.reasons, *run.notes])
+    learnt = "".join(f"- preferences: {note}\n" for note in run.alignment)
     return f"""# stock-llm:v{run.version}: {run.verdict}
 
 {notes}
@@ -64,7 +65,7 @@ How it was made, and where it is:
 - set off by: {run.why}
 - trained on {run.train_rows} rows, {run.feedback} of them feedback: {run.tokens} tokens,
   loss {run.loss:.3f}
-- published as {", ".join(f"`{name}`" for name in run.names)} at `{run.where}`
+{learnt}- published as {", ".join(f"`{name}`" for name in run.names)} at `{run.where}`
 - MLflow: [version {run.version}]({_version_page(run)}), run `{run.run_id}`
 - Modelfile: [{Path(run.modelfile).name}]({Path(run.modelfile).as_uri()})
 - GGUF: `{run.gguf}`
@@ -80,6 +81,7 @@ def outcome(run: RunRecord, width: int = 80) -> str:
     lines = [
         f"learnt      {run.train_rows} rows, {run.feedback} of them feedback: "
         f"loss {run.loss:.3f}, {run.seconds:.0f} s",
+        *(f"preferences {note}" for note in run.alignment),
         "",
         _terminal_table(run.table, width),
         "",

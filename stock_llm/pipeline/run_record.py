@@ -3,7 +3,7 @@
 A run with nothing new ends here, before Prefect or MLflow is imported. Records: data/runs/*.json.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class RunRecord:
         names, where, promoted, notes: as the release says.
         gguf, modelfile: paths of the files.
         symbol: one of those that were learnt about, to ask about.
+        alignment: what became of preference tuning, a sentence for each kind of opinion.
     """
 
     why: str
@@ -61,6 +62,7 @@ class RunRecord:
     gguf: str
     modelfile: str
     symbol: str
+    alignment: list[str] = field(default_factory=list)
 
 
 def run_digest(settings: Settings, inputs: str) -> str:

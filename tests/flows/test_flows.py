@@ -68,6 +68,9 @@ class Stages:
             raise self.fails
         return self._made().adapter
 
+    def align(self, _settings, _dataset, adapter):
+        return adapter
+
     def quantize(self, *_):
         return self._made().candidate
 
@@ -111,6 +114,7 @@ def stages(settings, monkeypatch):
         "collect",
         "build_dataset",
         "finetune",
+        "align",
         "quantize",
         "evaluate",
         "register",

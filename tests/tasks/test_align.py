@@ -1,0 +1,254 @@
+import dataclasses
+import shutil
+
+import pytest
+from factories.rows import rows_of_all_skills
+
+from stock_llm.artifacts import Dataset
+from stock_llm.dataset import preferences
+from stock_llm.dataset.preferences import DpoRow, KtoRow
+from stock_llm.dataset.tuning_data import tuning_data
+from stock_llm.llm.base import load_base
+from stock_llm.llm.profiles import PreferencesConfig, load_profile
+from stock_llm.llm.prompts import messages
+from stock_llm.settings import Settings, load_settings
+from stock_llm.skills.row import Row, write_rows
+from tasks import align, finetune
+from tasks.align import SliceScore
+
+ROWS = [
+    dataclasses.replace(row, input=row.input[:160], output=row.output[:120])
+    for row in rows_of_all_skills(96)
+    if row.skill != "code"
+]
+
+
+@pytest.fixture
+def home(tiny_base, tmp_path) -> Settings:
+    """A home of its own with the tiny base, its threads limited to one so that numbers repeat."""
+    shutil.copytree(tiny_base / "models", tmp_path / "models")
+    return load_settings(home=tmp_path, profile="tiny", threads=1)
+
+
+def dataset(settings: Settings, rows: list[Row], opinions: list[DpoRow | KtoRow]) -> Dataset:
+    path = settings.home / "train.jsonl"
+    write_rows(rows, path)
+    preferences.write(opinions, settings.home / "preference.jsonl")
+    return Dataset(
+        digest=f"{len(rows)} rows", folder=path.parent, train=path, holdout=path, corrections=path, card=path,
+        holdout_from="2024-06-01", train_until="2024-05-20", horizon_days=5, prompt_version=1, train_rows=len(rows),
+        holdout_rows=0, correction_rows=0, counts={}, purged=0, holdout_digest="", feedback_ids=[],
+    )  # fmt: skip
+
+
+def said(text: str) -> list[dict]:
+    return [{"role": "assistant", "content": text}]
+
+
+def corrections(count: int) -> list[DpoRow]:
+    return [
+        DpoRow(f"c{number}", messages(f"Question {number}?", row.input), said("Wanted."), said(row.output), None)
+        for number, row in enumerate(ROWS[:count])
+    ]  # fmt: skip
+
+
+def thumbs(count: int, evidence: str = "thumb") -> list[KtoRow]:
+    return [
+        KtoRow(f"t{number}", messages(f"Asked {number}?", row.input), said(row.output), number % 3 == 0, evidence, None)
+        for number, row in enumerate(ROWS[:count])
+    ]  # fmt: skip
+
+
+def test_with_too_few_opinions_the_fine_tuned_adapter_is_handed_on_and_says_so(home):
+    corrected = [dataclasses.replace(row, feedback=f"c{at}") for at, row in enumerate(thumbs(15))]
+    opinions = [*corrections(15), *corrected, *thumbs(12), *thumbs(40, "outcome")]
+    few = dataset(home, ROWS, opinions)
+    adapter = finetune.finetune.fn(home, few)
+    assert adapter.rows == len(ROWS)
+    tuned = align.align.fn(home, few, adapter)
+    assert tuned == dataclasses.replace(adapter, alignment=tuned.alignment)
+    assert tuned.alignment == [
+        "no preference tuning: 15 corrections and 12 thumbs, 16 of a kind are needed"
+    ]
+
+
+def test_the_slice_is_the_end_of_the_training_time_and_nobody_trains_on_it(home):
+    asked = max(ROWS, key=lambda row: row.as_of)
+    vote = KtoRow("f", messages(asked.instruction, asked.input), said("No."), False, "thumb", None)
+    feedback = dataclasses.replace(
+        ROWS[3], as_of="2024-12-31", source={"kind": "feedback", "ref": "f"}
+    )
+    undated = dataclasses.replace(ROWS[4], as_of="")
+    rows = [feedback, undated, *ROWS]
+    tuning = PreferencesConfig(at_least=16, validation_rows=12)
+    data = tuning_data(dataset(home, rows, [*thumbs(16), vote]), tuning)
+
+    assert len(data.validation) == len(rows) // 10
+    assert sorted(row.id for row in [*data.rows, *data.validation]) == sorted(
+        row.id for row in rows
+    )
+    ids = {row.id for row in data.validation}
+    assert not ids & {asked.id, feedback.id, undated.id}
+    earlier = [row.as_of for row in ROWS if row.id not in ids and row is not asked]
+    assert max(earlier) <= min(row.as_of for row in data.validation)
+    assert finetune.finetune.fn(home, dataset(home, rows, [*thumbs(16), vote])).rows == len(
+        data.rows
+    )
+    assert tuning_data(dataset(home, rows, thumbs(15)), tuning).rows == rows
+
+
+def test_preferences_are_read_as_they_were_written(home):
+    outcome = preferences.RealizedOutcome("BUY", "2024-01-09", None)
+    rows = [*corrections(2), dataclasses.replace(thumbs(1)[0], outcome=outcome)]
+    file = home.home / "preference.jsonl"
+    preferences.write(rows, file)
+    assert preferences.read(file) == rows
+    assert preferences.read(file.with_name("none.jsonl")) == []
+
+
+@pytest.fixture
+def tuned(home):
+    """A fine-tuned adapter, and the parts that a trainer is made of."""
+    some = dataset(home, ROWS[:32], [])
+    return load_profile(home.home, home.profile), finetune.finetune.fn(home, some)
+
+
+@pytest.mark.parametrize("rows", [corrections(8), thumbs(8)], ids=["corrections", "thumbs"])
+def test_opinions_have_the_tokens_of_fine_tuning_and_training_begins_at_its_adapter(
+    home, tuned, rows, tmp_path
+):
+    import torch
+
+    from stock_llm.llm.preference_trainer import make_preference_trainer
+
+    profile, adapter = tuned
+    base = load_base(profile, home.home, four_bit=True)
+    opinions = align.opinions_of(rows, profile.format, base.tokenizer, 640)
+    trainer = make_preference_trainer(
+        base, adapter.weights, profile, opinions, tmp_path / "out", "x", 1
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    answers = (
+        [("chosen", row) for row in rows[: len(batch["input_ids"]) // 2]]
+        + [("rejected", row) for row in rows[: len(batch["input_ids"]) // 2]]
+        if isinstance(rows[0], DpoRow)
+        else [("completion", row) for row in rows[: len(batch["input_ids"])]]
+    )
+    for (part, row), ids, attended, answered in zip(
+        answers, batch["input_ids"], batch["attention_mask"], batch["completion_mask"], strict=True
+    ):
+        (answer,) = getattr(row, part)
+        whole = base.tokenizer(profile.format.render([*row.prompt, answer])).input_ids
+        prompt = base.tokenizer(profile.format.render(row.prompt)).input_ids
+        assert ids[attended == 1].tolist() == whole
+        assert ids[answered == 1].tolist() == whole[len(prompt) :]
+
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, dict(batch)).item()
+    assert loss == pytest.approx(0.693147 if isinstance(rows[0], DpoRow) else 0.5, abs=1e-6)
+    trained = {
+        name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad
+    }
+    assert trained and all(".default." in name for name in trained)
+    assert all(weight.dtype == torch.float32 for weight in trained.values())
+
+
+def test_what_is_longer_than_fine_tuning_would_take_is_left_out(home, tuned):
+    profile, _ = tuned
+    base = load_base(profile, home.home, four_bit=True)
+    long = dataclasses.replace(corrections(1)[0], rejected=said("much too long " * 400))
+    assert len(align.opinions_of([*corrections(2), long], profile.format, base.tokenizer, 640)) == 2
+
+
+def test_each_kind_is_learnt_judged_and_recorded(home):
+    opinions = [*corrections(16), *thumbs(16)]
+    both = dataset(home, ROWS, opinions)
+    adapter = finetune.finetune.fn(home, both)
+    made = align.align.fn(home, both, adapter)
+
+    assert [note.partition(",")[0] for note in made.alignment] == [
+        "corrections: 16 learnt",
+        "thumbs: 16 learnt",
+    ]
+    assert {"fine-tuned/tokens", "corrections/score", "thumbs/tokens"} <= set(
+        made.alignment_metrics
+    )
+    assert made.digest != adapter.digest
+    assert {path.name for path in made.folder.iterdir()} == {
+        "adapter", "artifact.json", "checksums.json", "finetuned.json", "corrections.json", "thumbs.json",
+    }  # fmt: skip
+    from safetensors.torch import load_file
+
+    before, after = (
+        load_file(one.weights / "adapter_model.safetensors") for one in (adapter, made)
+    )
+    assert before.keys() == after.keys()
+    assert any((before[name] != after[name]).any() for name in before)
+    assert str(home.home) not in (made.weights / "adapter_config.json").read_text()
+    assert align.align.fn(home, both, adapter) == made
+
+
+def test_what_the_slice_speaks_against_does_not_come_into_the_candidate(home, monkeypatch):
+    opinions = [*corrections(16), *thumbs(16)]
+    both = dataset(home, ROWS, opinions)
+    adapter = finetune.finetune.fn(home, both)
+    scores = iter([SliceScore(0.8, 0.3, 100), SliceScore(0.9, 0.3, 125), SliceScore(0.78, 0.4, 90)])
+    monkeypatch.setattr(align, "_judge", lambda *_: next(scores))
+    made = align.align.fn(home, both, adapter)
+    assert made.alignment == [
+        "corrections: 16 learnt, left out, answers grew by more than 20%; on the validation slice "
+        "score 0.800 → 0.900, false answers 30.0% → 30.0%, length +25%",
+        "thumbs: 16 learnt, left out, the score fell and more answers have a false sentence; on the "
+        "validation slice score 0.800 → 0.780, false answers 30.0% → 40.0%, length -10%",
+    ]
+    weights = "adapter_model.safetensors"
+    assert (made.weights / weights).read_bytes() == (adapter.weights / weights).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("after", "against"),
+    [
+        (SliceScore(0.8, 0.3, 100), []),
+        (SliceScore(0.795, 0.305, 119), []),
+        (SliceScore(0.785, 0.2, 100), ["the score fell"]),
+        (SliceScore(0.9, 0.32, 100), ["more answers have a false sentence"]),
+        (SliceScore(0.9, None, 100), []),
+        (SliceScore(0.9, 0.1, 121), ["answers grew by more than 20%"]),
+    ],
+)
+def test_score_truth_and_length_may_not_get_worse(after, against):
+    assert align.objections(SliceScore(0.8, 0.3, 100), after) == against
+
+
+@pytest.mark.parametrize("rows", [corrections(16), thumbs(16)], ids=["corrections", "thumbs"])
+def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, rows, monkeypatch):
+    from safetensors.torch import load_file
+
+    from stock_llm.llm import trainer
+
+    profile, adapter = tuned
+
+    def train(folder):
+        done, count = align._train(home, profile, rows, adapter.weights, "same", home.home / folder)
+        assert count == len(rows)
+        return load_file(done / "adapter_model.safetensors")
+
+    whole = train("whole")
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
+    on_save = trainer.TrainingWatch.on_save
+
+    def killed(self, args, state, control, **kwargs):
+        on_save(self, args, state, control, **kwargs)
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.TrainingWatch, "on_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train("killed")
+    monkeypatch.setattr(trainer.TrainingWatch, "on_save", on_save)
+    assert (home.home / "killed/checkpoints/checkpoint-5/sealed.json").exists()
+    assert not (home.home / "killed/adapter").exists()
+    resumed = train("killed")
+    for name, weight in whole.items():
+        assert (resumed[name] - weight).abs().max() < 1e-6, name
