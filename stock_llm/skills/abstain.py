@@ -31,7 +31,7 @@ ANSWERS: dict[str, dict[Language, str]] = {
     "PURPOSE": {
         "en": "I read the numbers of stocks, trades and portfolios: put some below a question, or "
         "use stock-llm ask.",
-        "th": "โมเดลนี้อ่านตัวเลขของหุ้น การซื้อขาย และพอร์ต ใส่ตัวเลขต่อท้ายคำถาม หรือใช้คำสั่ง stock-llm ask",
+        "th": "ฉันอ่านตัวเลขของหุ้นและพอร์ต คำสั่ง stock-llm ask จะใส่ให้ต่อท้ายคำถาม",
     },
 }
 """What is missing → the sentence that says so; small talk misses nothing and gets the purpose."""
