@@ -29,7 +29,13 @@ from stock_llm.dataset.leakage.free_text import own_words
 from stock_llm.dataset.leakage.overlap import OverlapIndex, row_identity
 from stock_llm.dataset.privacy.redaction import Redactor
 from stock_llm.dataset.sampling import PlannedRow, Sampler, split_sides
-from stock_llm.dataset.sources import general_questions, general_rows, mixing, unanswerable
+from stock_llm.dataset.sources import (
+    definitions,
+    general_questions,
+    general_rows,
+    mixing,
+    unanswerable,
+)
 from stock_llm.dataset.sources.mixing import MixedRows
 from stock_llm.dataset.splits import TimeSplit
 from stock_llm.errors import InputError
@@ -135,6 +141,7 @@ def build(
     write_rows(tallies["corrections"].counting(feedback.frozen), paths["corrections"])
     quarantine.write(mixed.rejected, folder / "quarantine.parquet")
     general = general_rows.rows(settings.seed, round(general_rows.SHARE * settings.train_rows))
+    terms = definitions.rows(settings.seed, definitions.each(settings.train_rows))
     bare = unanswerable.rows(
         settings.seed,
         min(round(unanswerable.TRAIN_SHARE * settings.train_rows), unanswerable.MOST),
@@ -142,7 +149,7 @@ def build(
     )
     also_judging = OverlapIndex([*texts, *general_questions.rows()])  # not seen by feedback yet
     judged = OverlapIndex([*holdout, *texts, *feedback.frozen, *general_questions.rows()])
-    words = _unjudged([*feedback.learnt, *mixed_in, *general, *bare], judged)
+    words = _unjudged([*feedback.learnt, *mixed_in, *terms, *general, *bare], judged)
     shares = settings.feedback
     limited = limit_shares(words, feedback.preferred, shares.user_share, shares.ticker_share)
     lighter = sum(new.weight < old.weight for new, old in zip(limited, words, strict=True))

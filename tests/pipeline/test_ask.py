@@ -1,11 +1,13 @@
 """Asking a published model; it is a parrot, so that what it says is known, and its prompt is rendered from what was published."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from factories.parrot_gguf import write_parrot
 
+from stock_llm.dataset.sources import definitions
 from stock_llm.errors import InputError, PublishError
 from stock_llm.evaluation.answers import DISCLAIMER, parse_answer
 from stock_llm.llm import prompts
@@ -58,6 +60,30 @@ def test_a_question_about_one_indicator_gets_the_lines_that_explaining_it_was_tr
         for line in known_numbers(settings, "Explain MACD of KESTRO.").splitlines()
     ]
     assert names == ["Symbol", "Date", "Close", "MACD"]
+
+
+ROOT = SAMPLE.parents[1]
+EXAMPLE = re.compile(r'stock-llm ask (?:--[a-z-]+ (?:[a-z:0-9-]+ )?)*"(.+?)"')
+
+
+def test_every_question_of_the_readme_and_the_help_can_be_answered(tmp_path):
+    """It gets a block whose true sentences are known, or asks for a term's meaning as it is taught."""
+    settings = load_settings(home=tmp_path, ollama_host="")
+    shutil.copytree(SAMPLE, tmp_path / "data" / "sample")
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "stock_llm/cli").glob("*.py"),
+    ]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    questions = {question for text in texts for question in EXAMPLE.findall(text)}
+    assert {"Analyze KESTRO.", "Review my portfolio.", "What does RSI14 mean?"} <= questions
+    taught = {row.instruction for row in definitions.rows(settings.seed, 1)}
+    for question in questions:
+        block = known_numbers(settings, question)
+        assert question in taught if block == "" else read_subject(f"{question}\n\n{block}"), (
+            question
+        )
 
 
 def test_what_is_held_is_among_the_numbers(tmp_path):
