@@ -33,7 +33,7 @@ from stock_llm.skills.row import Row, read_rows
 from stock_llm.skills.statements import rsi_reading
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 7
+RECIPE = 8
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)

@@ -31,7 +31,7 @@ ANSWERS: dict[str, dict[Language, str]] = {
     "PURPOSE": {
         "en": "I read the numbers of stocks, trades and portfolios: put some below a question, or "
         "use stock-llm ask.",
-        "th": "ฉันอ่านตัวเลขของหุ้นและพอร์ต คำสั่ง stock-llm ask จะใส่ให้ต่อท้ายคำถาม",
+        "th": "ต้องมีตัวเลขของหุ้นหรือพอร์ตต่อท้ายคำถาม คำสั่ง stock-llm ask จะใส่ให้",
     },
 }
 """What is missing → the sentence that says so; small talk misses nothing and gets the purpose."""
@@ -102,7 +102,8 @@ _NEED = re.compile(
 )
 _PURPOSE = re.compile(
     r"\bI (?:can |only |can only |am here to |am made to )?(?:read|analy[sz]e|review|explain)\b"
-    r"|(?:ฉัน|ผม|ดิฉัน|โมเดลนี้)(?:ช่วย|ใช้|สามารถ)?(?:อ่าน|วิเคราะห์|ทบทวน|อธิบาย)",
+    r"|(?:ฉัน|ผม|ดิฉัน|โมเดลนี้)(?:ช่วย|ใช้|สามารถ)?(?:อ่าน|วิเคราะห์|ทบทวน|อธิบาย)"
+    r"|ตัวเลขของหุ้นหรือพอร์ต",
     re.IGNORECASE,
 )
 _STATES = re.compile(
