@@ -30,7 +30,6 @@ from stock_llm.settings import Settings
 from stock_llm.skills import abstain, analyse, signal
 from stock_llm.skills.decision_rows import situation_of
 from stock_llm.skills.row import Row, read_rows
-from stock_llm.skills.statements import rsi_reading
 from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 8
@@ -259,7 +258,7 @@ def _baselines(holdout: list[Row], train: list[Row]) -> dict[str, dict[str, Any]
     counts = Counter(row.label for row in train if row.skill in DECISIONS)
     common = min(counts, key=lambda label: (-counts[label], label))
     rule = {"OVERSOLD": "BUY", "OVERBOUGHT": "SELL", "NEUTRAL": "HOLD"}
-    textbook = [rule[rsi_reading(situation_of(row))] == row.label for row in asked]
+    textbook = [rule[situation_of(row).rsi_zone.upper()] == row.label for row in asked]
     return {
         f"majority ({common})": {"signal accuracy": fmean(row.label == common for row in asked)},
         "textbook (RSI 30/70)": {"signal accuracy": fmean(textbook)},

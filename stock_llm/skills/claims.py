@@ -105,7 +105,7 @@ class _Reader:
                 self.valued = ""
         elif kind in words.ZONES:
             if self.subject in ("rsi14", ""):
-                self._say("rsi14", rsi_reading(self.s) == kind, self.no)
+                self._say("rsi14", self.s.rsi_zone.upper() == kind, self.no)
             self.no = False
         elif kind == "average":
             self._average(start)
@@ -339,11 +339,6 @@ class _Reader:
 
     def _value(self, name: str) -> float:
         return math.nan if name in words.TAKEN_FOR else float(getattr(self.s, name))
-
-
-def rsi_reading(s: Situation) -> str:
-    """The textbook zone of RSI14 (Wilder 1978)."""
-    return "OVERBOUGHT" if s.rsi14 > 70 else "OVERSOLD" if s.rsi14 < 30 else "NEUTRAL"
 
 
 def _reads(number: TextNumber, text: str) -> bool:

@@ -68,7 +68,7 @@ _VOLUME_READINGS = {"high": "HIGH", "low": "LOW", "normal": "NEUTRAL"}
 
 
 TEXTBOOK: dict[str, Textbook] = {
-    "RSI14": Textbook("RSI14", ("rsi14",), statements.rsi_reading, statements.rsi, _MOMENTUM),
+    "RSI14": Textbook("RSI14", ("rsi14",), lambda s: s.rsi_zone.upper(), statements.rsi, _MOMENTUM),
     "MACD": Textbook(
         "MACD",
         ("macd",),

@@ -16,7 +16,6 @@ from stock_llm.evaluation.numbers_in_text import find_numbers
 from stock_llm.evaluation.numbers_in_text import grounded as grounded
 from stock_llm.market.situation import Situation, format_percent, format_price, format_ratio
 from stock_llm.skills.claims import Claim, find_claims
-from stock_llm.skills.claims import rsi_reading as rsi_reading
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,17 @@ def _side(value: float, other: float, language: Language) -> str:
 def rsi(s: Situation, language: Language) -> str:
     if language == "th":
         zone = {
-            "OVERBOUGHT": "ซื้อมากเกินไป สูงกว่า 70",
-            "OVERSOLD": "ขายมากเกินไป ต่ำกว่า 30",
-            "NEUTRAL": "เป็นกลาง ระหว่าง 30 ถึง 70",
+            "overbought": "ซื้อมากเกินไป สูงกว่า 70",
+            "oversold": "ขายมากเกินไป ต่ำกว่า 30",
+            "neutral": "เป็นกลาง ระหว่าง 30 ถึง 70",
         }
-        return f"RSI14 {s.rsi14:.1f} {zone[rsi_reading(s)]}"
+        return f"RSI14 {s.rsi14:.1f} {zone[s.rsi_zone]}"
     zone = {
-        "OVERBOUGHT": "overbought, above 70",
-        "OVERSOLD": "oversold, below 30",
-        "NEUTRAL": "neutral, between 30 and 70",
+        "overbought": "overbought, above 70",
+        "oversold": "oversold, below 30",
+        "neutral": "neutral, between 30 and 70",
     }
-    return f"RSI14 {s.rsi14:.1f} is {zone[rsi_reading(s)]}."
+    return f"RSI14 {s.rsi14:.1f} is {zone[s.rsi_zone]}."
 
 
 def macd(s: Situation, language: Language) -> str:
@@ -80,13 +79,13 @@ def macd(s: Situation, language: Language) -> str:
 
 def bands(s: Situation, language: Language) -> str:
     low, high = format_price(s.band_low), format_price(s.band_high)
-    if s.band_low <= s.close <= s.band_high:
+    if s.band_place == "inside":
         return (
             f"ราคาปิดอยู่ในแถบ {low} ถึง {high}"
             if language == "th"
             else f"The close is inside the bands {low} to {high}."
         )
-    above = s.close > s.band_high
+    above = s.band_place == "above"
     if language == "th":
         return f"ราคาปิด{'สูงกว่าแถบบน ' + high if above else 'ต่ำกว่าแถบล่าง ' + low}"
     band = f"above the upper band {high}" if above else f"below the lower band {low}"
