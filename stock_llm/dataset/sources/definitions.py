@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from stock_llm.dataset.sources.general_rows import KIND
-from stock_llm.dataset.sources.mixing import GENERAL
+from stock_llm.dataset.sources.mixing import general_row
 from stock_llm.evaluation.answers import LANGUAGES, Language
 from stock_llm.skills.row import Row
 from stock_llm.synthetic.stock_tiny import glossary
@@ -57,19 +57,7 @@ def rows(seed: int, count: int) -> list[Row]:
             questions[question] = language, answer
             by_answer[answer] += 1
     return [
-        Row(
-            skill=GENERAL,
-            language=language,
-            symbol="",
-            as_of="",
-            instruction=question,
-            input="",
-            output=answer,
-            source={"kind": KIND, "ref": f"{KIND} definitions {seed} {number}"},
-            label="TEXT",
-            label_from="",
-            label_until="",
-        )
+        general_row(language, question, "", answer, KIND, f"{KIND} definitions {seed} {number}")
         for number, (question, (language, answer)) in enumerate(questions.items(), start=1)
     ]
 

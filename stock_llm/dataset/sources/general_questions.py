@@ -9,7 +9,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-from stock_llm.dataset.sources.mixing import GENERAL
+from stock_llm.dataset.sources.mixing import general_row
+from stock_llm.evaluation.answers import Language
 from stock_llm.skills.row import Row
 
 FILE = Path(__file__).with_suffix(".jsonl")
@@ -24,17 +25,5 @@ def rows() -> tuple[Row, ...]:
     return tuple(_row(number, **json.loads(line)) for number, line in enumerate(lines, start=1))
 
 
-def _row(number: int, language: str, question: str, answer: str) -> Row:
-    return Row(
-        skill=GENERAL,
-        language=language,
-        symbol="",
-        as_of="",
-        instruction=question,
-        input="",
-        output=answer,
-        source={"kind": KIND, "ref": f"{KIND} {number}"},
-        label="TEXT",
-        label_from="",
-        label_until="",
-    )
+def _row(number: int, language: Language, question: str, answer: str) -> Row:
+    return general_row(language, question, "", answer, KIND, f"{KIND} {number}")

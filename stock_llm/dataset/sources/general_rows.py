@@ -8,7 +8,7 @@ about what to buy. A larger base forgets more than these can hold: add a `[[data
 import random
 from collections.abc import Iterator
 
-from stock_llm.dataset.sources.mixing import GENERAL
+from stock_llm.dataset.sources.mixing import general_row
 from stock_llm.evaluation.answers import Language
 from stock_llm.skills.row import Row
 from stock_llm.synthetic.stock_tiny import dialogue
@@ -32,16 +32,4 @@ def rows(seed: int, count: int) -> Iterator[Row]:
         if (request, context) in asked:
             continue
         asked.add((request, context))
-        yield Row(
-            skill=GENERAL,
-            language=language,
-            symbol="",
-            as_of="",
-            instruction=request,
-            input=context,
-            output=reply,
-            source={"kind": KIND, "ref": f"{KIND} {seed} {len(asked)}"},
-            label="TEXT",
-            label_from="",
-            label_until="",
-        )
+        yield general_row(language, request, context, reply, KIND, f"{KIND} {seed} {len(asked)}")

@@ -259,6 +259,29 @@ def _clean(example: SourceRecord, redactor: Redactor) -> SourceRecord:
     return SourceRecord(redactor.ref(example.file), example.row, *texts)
 
 
+def general_row(
+    language: Language, instruction: str, context: str, answer: str, kind: str, ref: str
+) -> Row:
+    """A row about anything: of no stock and no time, its answer is a plain text.
+
+    Args:
+        kind, ref: where it comes from.
+    """
+    return Row(
+        skill=GENERAL,
+        language=language,
+        symbol="",
+        as_of="",
+        instruction=instruction,
+        input=context,
+        output=answer,
+        source={"kind": kind, "ref": ref},
+        label="TEXT",
+        label_from="",
+        label_until="",
+    )
+
+
 def _row(example: SourceRecord, source: SourceSettings) -> Row | None:
     """The row; None where the skill finds the text too long."""
     language: Language = (
@@ -274,19 +297,8 @@ def _row(example: SourceRecord, source: SourceSettings) -> Row | None:
         if row is None:
             return None
     else:
-        row = Row(
-            skill=GENERAL,
-            language=language,
-            symbol="",
-            as_of="",
-            instruction=example.instruction,
-            input=sentiment.quoted(example.input) if flags else example.input,
-            output=example.output,
-            source={"kind": KIND, "ref": ref},
-            label="TEXT",
-            label_from="",
-            label_until="",
-        )
+        text = sentiment.quoted(example.input) if flags else example.input
+        row = general_row(language, example.instruction, text, example.output, KIND, ref)
     row.source["licence"] = source.licence
     if flags:
         row.facts["flags"] = flags
