@@ -32,7 +32,7 @@ from trl.trainer.kto_trainer import KTOTrainer
 
 from stock_llm.llm.base import LoadedBase
 from stock_llm.llm.profiles import Profile
-from stock_llm.llm.trainer import TrainingWatch, common_settings
+from stock_llm.llm.trainer import TrainingWatch, WeightsOnly, common_settings
 
 REFERENCE = "ref"
 """TRL's name for the frozen copy of the adapter."""
@@ -60,32 +60,20 @@ class Vote:
     label: bool
 
 
-class PairTrainer(DPOTrainer):
+class _TokenRows(WeightsOnly):
+    """Passes TRL's preparation of rows by."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
+        """The rows as they are: they are tokens already."""
+        return dataset
+
+
+class PairTrainer(_TokenRows, DPOTrainer):
     """DPOTrainer that takes tokens and writes nothing but checkpoints."""
 
-    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
-        """The rows as they are: they are tokens already."""
-        return dataset
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: TRL would write one into every checkpoint."""
-
-    def _send_telemetry(self) -> None:
-        """None, whatever the environment says."""
-
-
-class VoteTrainer(KTOTrainer):
+class VoteTrainer(_TokenRows, KTOTrainer):
     """KTOTrainer that takes tokens and writes nothing but checkpoints."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
-        """The rows as they are: they are tokens already."""
-        return dataset
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: TRL would write one into every checkpoint."""
-
-    def _send_telemetry(self) -> None:
-        """None, whatever the environment says."""
 
 
 def make_preference_trainer(

@@ -182,7 +182,17 @@ def trainable_weights(trainer: Trainer) -> list[torch.nn.Parameter]:
     return [weight for weight in trainer.model.parameters() if weight.requires_grad]
 
 
-class AnswerTrainer(SFTTrainer):
+class WeightsOnly:
+    """Keeps a TRL trainer from writing or sending anything but checkpoints."""
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None: TRL would write one into every checkpoint."""
+
+    def _send_telemetry(self) -> None:
+        """None, whatever the environment says."""
+
+
+class AnswerTrainer(WeightsOnly, SFTTrainer):
     """SFTTrainer with the loss on answers alone."""
 
     def compute_loss(
@@ -197,22 +207,16 @@ class AnswerTrainer(SFTTrainer):
         """
         if return_outputs:
             raise NotImplementedError("this trainer only trains")
-        mistral = model.get_base_model()
+        causal_model = model.get_base_model()
         targets = inputs["labels"][:, 1:]
         answer = targets != -100
-        hidden = mistral.model(
+        hidden = causal_model.model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).last_hidden_state[:, :-1]
-        logits = mistral.lm_head(hidden[answer]).float()
+        logits = causal_model.lm_head(hidden[answer]).float()
         loss = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="sum")
         per_token: torch.Tensor = loss / num_items_in_batch
         return per_token
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """None: TRL would write one into every checkpoint."""
-
-    def _send_telemetry(self) -> None:
-        """None, whatever the environment says."""
 
 
 class TrainingWatch(TrainerCallback):
