@@ -358,9 +358,7 @@ class FeedbackStore:
         unknown = sa.or_(FEEDBACK.c.state.is_(None), FEEDBACK.c.state.not_in(STATES))
         chosen = sa.select(FEEDBACK.c.id, FEEDBACK.c.state).where(unknown)
         if row := connection.execute(chosen.order_by(FEEDBACK.c.id)).first():
-            raise self._damaged(
-                row.id, f"its state is {row.state!r}, not one of {', '.join(STATES)}"
-            )
+            raise self._damaged(row.id, _unknown(row.state))
 
     def _damaged(self, id: str, problem: object) -> StoreError:
         return store_error(
@@ -386,7 +384,7 @@ class FeedbackStore:
             if item.digest != row["digest"]:
                 raise ValueError("it is not what was put in")
             if row["state"] not in STATES:
-                raise ValueError(f"its state is {row['state']!r}, not one of {', '.join(STATES)}")
+                raise ValueError(_unknown(row["state"]))
         except ValueError as error:
             raise self._damaged(row["id"], error) from None
         return item
@@ -477,6 +475,10 @@ class FeedbackStore:
             return answers[item.answer_key][1]
         accepted = Counter(ticker for ticker, state in answers.values() if state == "accepted")
         return "accepted" if accepted[item.ticker] < self._daily_limit else "waiting"
+
+
+def _unknown(state: object) -> str:
+    return f"its state is {state!r}, not one of {', '.join(STATES)}"
 
 
 def _text(time: datetime) -> str:
