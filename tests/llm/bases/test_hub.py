@@ -2,10 +2,11 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 from factories.profiles import PROFILES
+from fakes.answering_handler import AnsweringHandler
 from typer.testing import CliRunner
 
 from stock_llm.cli.main import app
@@ -25,7 +26,7 @@ FILES = {
 }
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(AnsweringHandler):
     def do_GET(self):
         if not self.path.startswith("/api/models/mistralai/Mistral-7B-Instruct-v0.3"):
             self.send_response(404)
@@ -43,14 +44,7 @@ class Hub(BaseHTTPRequestHandler):
                 ],
             }
         ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(200, "application/json", body)
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ import base64
 import hashlib
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
+from fakes.answering_handler import AnsweringHandler
 
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.bases.package_index import fetch_file
@@ -24,7 +25,7 @@ class Index(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/simple"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(AnsweringHandler):
     def do_GET(self):
         index = self.server
         index.asked.append(self.path)
@@ -41,16 +42,6 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == f"/files/{NAME}":
             return self.answer(200, "application/octet-stream", index.body)
         return self.answer(404, "text/plain", b"no")
-
-    def answer(self, status, kind, body):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
