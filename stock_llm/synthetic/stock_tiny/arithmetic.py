@@ -286,9 +286,8 @@ def _signed_lines(chance: Random, language: Language) -> str:
     drawn = [_signed_value(chance, pair) for _ in names]
     lines = [f"{mark}{name}: {value}" for name, (value, _) in zip(names, drawn, strict=True)]
     again = [
-        (f"{name} {value}", f": {word}")
+        (f"{name} {value}", f": {chance.choice(_SIGN_WORDS[language])[sign == '-']}")
         for name, (value, sign) in zip(names, drawn, strict=True)
-        for word in (chance.choice(_SIGN_WORDS[language])[sign == "-"],)
     ]
     if chance.random() < 0.6:
         again = chance.sample(again, chance.randint(1, len(again)))
