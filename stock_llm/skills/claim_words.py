@@ -61,8 +61,8 @@ _FILLER = (
     r"nearest|แนว|เส้น|ระดับ|ที่)"
     r"(?![a-z])[\s:(]*)*"
 )
-TO_OBJECT = re.compile(_FILLER)
-"""What may stand between a verb and its object."""
+TO_OBJECT = re.compile(rf"(?!:){_FILLER}")
+"""What may stand between a verb and its object: a colon ends what a block's line says."""
 _LINKS = {
     "of": r"of(?![a-z])|ของ",
     "from": r"(?:away )?(?:from|off)(?![a-z])|(?:ห่าง)?จาก",

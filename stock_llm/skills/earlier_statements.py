@@ -1,8 +1,7 @@
-"""Statements of prompt version 1, in sentences that models are no longer taught.
+"""Statements of earlier versions, in sentences that models are no longer taught.
 
-The corpus of stock-tiny is made of them, and feedback on older answers quotes them. From version 2
-on a sentence shows the sign first and says the side after it: of answers in these forms half held a
-false side.
+Feedback on older answers quotes them. Today's sentences repeat the line of the block, its sign or
+place included, and say the side after it: of answers in these forms half held a false side.
 """
 
 from stock_llm.evaluation.answers import Language
@@ -42,3 +41,18 @@ def macd(s: Situation, language: Language) -> str:
     if language == "th":
         return f"MACD {s.macd:.2f} {'สูงกว่า' if above else 'ต่ำกว่า'}เส้นสัญญาณ {s.macd_signal:.2f}"
     return f"MACD {s.macd:.2f} is {'above' if above else 'below'} its signal {s.macd_signal:.2f}."
+
+
+def bands(s: Situation, language: Language) -> str:
+    low, high = format_price(s.band_low), format_price(s.band_high)
+    if s.band_place == "inside":
+        return (
+            f"ราคาปิดอยู่ในแถบ {low} ถึง {high}"
+            if language == "th"
+            else f"The close is inside the bands {low} to {high}."
+        )
+    above = s.band_place == "above"
+    if language == "th":
+        return f"ราคาปิด{'สูงกว่าแถบบน ' + high if above else 'ต่ำกว่าแถบล่าง ' + low}"
+    band = f"above the upper band {high}" if above else f"below the lower band {low}"
+    return f"The close is {band}."

@@ -35,7 +35,7 @@ def sma20(s: Situation, language: Language) -> str:
 
 
 def _distance(name: str, value: float, s: Situation, language: Language) -> str:
-    """The block's line first, its sign included: the side then follows from a sign just read."""
+    """The block's line first, as in `macd` and `bands`: the side follows from a sign just read."""
     line = f"{name} {format_price(value)} ({format_percent(s.close, value)})"
     side, close = _side(s.close, value, language), format_price(s.close)
     if language == "th":
@@ -78,18 +78,11 @@ def macd(s: Situation, language: Language) -> str:
 
 
 def bands(s: Situation, language: Language) -> str:
-    low, high = format_price(s.band_low), format_price(s.band_high)
-    if s.band_place == "inside":
-        return (
-            f"ราคาปิดอยู่ในแถบ {low} ถึง {high}"
-            if language == "th"
-            else f"The close is inside the bands {low} to {high}."
-        )
-    above = s.band_place == "above"
+    line, close = f"Bands {s.lines()['Bands']}", format_price(s.close)
     if language == "th":
-        return f"ราคาปิด{'สูงกว่าแถบบน ' + high if above else 'ต่ำกว่าแถบล่าง ' + low}"
-    band = f"above the upper band {high}" if above else f"below the lower band {low}"
-    return f"The close is {band}."
+        place = {"above": "สูงกว่าแถบ", "below": "ต่ำกว่าแถบ", "inside": "อยู่ในแถบ"}[s.band_place]
+        return f"{line}: ราคาปิด {close} {place}"
+    return f"{line}: the close {close} is {s.band_place} the bands."
 
 
 def volume(s: Situation, language: Language) -> str:

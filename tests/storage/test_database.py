@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from stock_llm.errors import StoreError
 from stock_llm.feedback.tables import SCHEMA as FEEDBACK
 from stock_llm.gateway.accounting.tables import SCHEMA as COSTS
 from stock_llm.storage.database import open_database, open_sqlite, prepare_connection
@@ -39,19 +40,19 @@ def test_processes_switch_a_new_file_to_wal_at_once(tmp_path):
         "import sys, pathlib\n"
         "from stock_llm.storage.database import open_sqlite\n"
         "for number in range(20):\n"
-        "    connection = open_sqlite(pathlib.Path(sys.argv[1], f'{number}.db'))\n"
-        "    connection.execute('CREATE TABLE IF NOT EXISTS t (x)')\n"
-        "    connection.execute('INSERT INTO t VALUES (1)')\n"
-        "    connection.commit()\n"
+        "    path = pathlib.Path(sys.argv[1], f'{number}.db')\n"
+        "    with open_sqlite(path, 'test store') as connection:\n"
+        "        connection.execute('CREATE TABLE IF NOT EXISTS t (x)')\n"
+        "        connection.execute('INSERT INTO t VALUES (1)')\n"
+        "        connection.commit()\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
     for process in processes:
         assert process.communicate()[1] == b""
     for number in range(20):
-        connection = open_sqlite(tmp_path / f"{number}.db")
-        assert connection.execute("SELECT count(*) FROM t").fetchone() == (4,)
-        connection.close()
+        with open_sqlite(tmp_path / f"{number}.db", "test store") as connection:
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (4,)
 
 
 def test_a_switch_that_others_block_is_given_up_after_a_while(tmp_path, monkeypatch):
@@ -59,8 +60,11 @@ def test_a_switch_that_others_block_is_given_up_after_a_while(tmp_path, monkeypa
     holder = sqlite3.connect(tmp_path / "held.db")
     holder.execute("CREATE TABLE t (x)")
     holder.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
-        open_sqlite(tmp_path / "held.db")
+    with (
+        pytest.raises(StoreError, match="Another program holds it"),
+        open_sqlite(tmp_path / "held.db", "test store"),
+    ):
+        pass
     holder.close()
 
 

@@ -106,6 +106,7 @@ def _templates() -> frozenset[str]:
         statements.volume, statements.atr, statements.resistance, statements.support,
         statements.stop,
         earlier_statements.sma50, earlier_statements.sma20, earlier_statements.macd,
+        earlier_statements.bands,
     )  # fmt: skip
     sentences = {
         sentence(seen, language)

@@ -49,6 +49,21 @@ _SMALL_TALK: dict[Language, tuple[tuple[str, str], ...]] = {
         ("What is interest?", "Interest is the price of borrowed money."),
         ("Is it safe to invest?", "No investment is without risk."),
         ("Where is Bangkok?", "Bangkok is the capital of Thailand."),
+        ("What is a portfolio?", "A portfolio is everything that an investor holds."),
+        (
+            "May I ask a question?",
+            "Ask, and put the numbers below your question. A question without them has no answer.",
+        ),
+        ("What are trades?", "Trades are purchases and sales. Each adds a line to your account."),
+        (
+            "Are buyers stronger than sellers?",
+            "Neither, when many buyers meet as many sellers. Buyers who are exhausted buy no more.",
+        ),
+        ("Is the exchange busy?", "Far fewer shares than usual changed hands. Many days are calm."),
+        ("What do charts say?", "The textbook reads them one way, trading may go the other way."),
+        ("Why do two portfolios differ?", "They use other symbols, or fewer of them."),
+        ("Which way do prices go?", "Neither way for long. A chart points up, then down."),
+        ("What is text?", "Text is words and sentences. Put it below a question to ask about it."),
     ),
     "th": (
         ("สวัสดี", "สวัสดี มีอะไรให้ช่วยไหม"),
@@ -65,12 +80,21 @@ _SMALL_TALK: dict[Language, tuple[tuple[str, str], ...]] = {
         ("หนึ่งสัปดาห์มีกี่วัน", "หนึ่งสัปดาห์มีเจ็ดวัน"),
         ("ลงทุนปลอดภัยไหม", "ไม่มีการลงทุนใดที่ไม่มีความเสี่ยง"),
         ("เมืองหลวงของไทยคืออะไร", "กรุงเทพเป็นเมืองหลวงของไทย"),
+        ("พอร์ตคืออะไร", "พอร์ตคือทุกอย่างที่นักลงทุนถืออยู่"),
+        ("ถามได้ไหม", "ถามได้ ใส่ตัวเลขต่อท้ายคำถาม ถ้าไม่มีตัวเลขก็ต้องมีคำอธิบาย"),
+        ("คำสั่งคืออะไร", "คำสั่งคือข้อความที่สั่งให้เครื่องทำงาน เช่น คำสั่งซื้อสำหรับหุ้นของคุณ"),
+        ("ตัวชี้วัดคืออะไร", "ตัวชี้วัดของหุ้นคือตัวเลขที่สรุปราคา จะใส่ให้หรือไม่ก็ได้"),
+        ("การซื้อขายคืออะไร", "การซื้อขายคือรายการที่ผู้ซื้อและผู้ขายตกลงกัน"),
+        ("แรงซื้อหมดแล้วหรือยัง", "แรงซื้ออาจเริ่มหมดเมื่อราคาขึ้นมาก แรงขายอาจเริ่มหมดเมื่อราคาลงมาก"),
+        ("ตามตำราถือว่าอย่างไร", "ตามตำราถือว่าราคามีแรงขึ้นและแรงลง ยังไม่บอกทิศทาง"),
+        ("มีการซื้อขายมากไหม", "มีการซื้อขายน้อยกว่าปกติ บางวันมากกว่าปกติมาก"),
+        ("พอร์ตของคุณมีอะไร", "พอร์ตของฉันไม่มีอะไร พอร์ตของคุณต้องมีรายการที่ถืออยู่"),
     ),
 }
 
 _DEFINED = (
-    "a stock", "a broker", "an exchange", "a bond", "inflation", "interest", "หุ้นคือ", "โบรกเกอร์",
-    "พันธบัตร", "เงินเฟ้อ",
+    "a portfolio", "a stock", "a broker", "an exchange", "a bond", "inflation", "interest", "หุ้นคือ", "โบรกเกอร์",
+    "พันธบัตร", "เงินเฟ้อ", "พอร์ตคือ", "ตัวชี้วัดคือ",
 )  # fmt: skip
 
 
