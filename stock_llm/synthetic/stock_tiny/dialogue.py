@@ -93,8 +93,8 @@ _SMALL_TALK: dict[Language, tuple[tuple[str, str], ...]] = {
 }
 
 _DEFINED = (
-    "a portfolio", "a stock", "a broker", "an exchange", "a bond", "inflation", "interest", "หุ้นคือ", "โบรกเกอร์",
-    "พันธบัตร", "เงินเฟ้อ", "พอร์ตคือ", "ตัวชี้วัดคือ",
+    "a portfolio", "a stock", "a broker", "an exchange", "a bond", "inflation", "interest",
+    "หุ้นคือ", "โบรกเกอร์", "พันธบัตร", "เงินเฟ้อ", "พอร์ตคือ", "ตัวชี้วัดคือ",
 )  # fmt: skip
 
 
