@@ -23,7 +23,7 @@ from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
 from stock_llm.dataset.privacy import pseudonyms
 from stock_llm.feedback.store import FeedbackStore
-from stock_llm.pipeline import report
+from stock_llm.pipeline import preflight, report
 from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest
 from stock_llm.secrets import account_hash
@@ -68,6 +68,7 @@ def train(
             )
             return known
 
+        preflight.require(settings)
         history = collect(settings)
         dataset = build_dataset(settings, history)
         plan = run_digest(settings, history.digest)

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 
 from stock_llm.environment import install_command
 from stock_llm.errors import StockLLMError
+from stock_llm.llm.bases import needs
 from stock_llm.llm.profiles import load_profile, local_base
+from stock_llm.machine import Gpu, Machine, free_disk, this_machine
 from stock_llm.settings import Settings
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-MEMORY_NEEDED = 3 << 30
-DISK_NEEDED = 1 << 30
-"""Bytes for a run on the embedded base; a 7B base needs 40 GB of disk."""
 
 _LIBRARIES = (
     ("torch", "train", "nothing can be trained"),
@@ -57,12 +55,12 @@ class Check:
 
 def run_checks(settings: Settings) -> list[Check]:
     """Everything that the main job and its consumers stand on."""
+    machine = this_machine()
     return [
         *(_library(*library) for library in _LIBRARIES),
         _compiler(),
-        _memory(),
-        _disk(settings.home),
-        _gpu(),
+        *_room(settings, machine),
+        _gpu(machine.gpu),
         _profile(settings),
         *_data(settings),
         _server(
@@ -121,35 +119,54 @@ def _compiler() -> Check:
     )
 
 
-def _memory() -> Check:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    summary = f"{memory.available / (1 << 30):.1f} of {memory.total / (1 << 30):.1f} GiB free"
-    enough = memory.available >= MEMORY_NEEDED
-    return Check(
-        "memory",
-        summary,
-        enough,
-        not enough,
-        "" if enough else "The embedded base needs 3 GiB: close something",
-    )
-
-
-def _disk(home: Path) -> Check:
-    free = shutil.disk_usage(home).free
-    enough = free >= DISK_NEEDED
-    remedy = "" if enough else "Free some space: data/artifacts of old runs can go (make clean)"
-    return Check("disk", f"{free / (1 << 30):.1f} GiB free at {home}", enough, not enough, remedy)
-
-
-def _gpu() -> Check:
+def _room(settings: Settings, machine: Machine) -> list[Check]:
+    """Memory and disk, against what a run with the profile's base needs."""
+    memory, disk = needs.size(machine.memory), needs.size(free_disk(settings.artifacts))
+    checks = [
+        Check("memory", f"{memory} free", good=True),
+        Check("disk", f"{disk} free at {settings.home}", good=True),
+    ]
     try:
-        cards = sorted(Path("/proc/driver/nvidia/gpus").iterdir())
+        profile = load_profile(settings.home, settings.profile)
+        shape = needs.find_shape(profile, settings.home)
+    except StockLLMError:  # told by the check of the profile
+        return checks
+    if shape is None:
+        return checks
+    lacks = [
+        [needs.memory_lacks(stage, machine) for stage in needs.stages(profile, shape)],
+        [
+            needs.disk_lacks(
+                "a run", needs.run_disk(profile, shape, settings.home), settings.artifacts
+            )
+        ],
+    ]
+    remedies = (
+        needs.memory_remedy(profile),
+        "Free some space: data/artifacts of old runs can go (make clean)",
+    )
+    return [
+        Check(check.name, "; ".join(filter(None, lack)), False, True, remedy)
+        if any(lack)
+        else check
+        for check, lack, remedy in zip(checks, lacks, remedies, strict=True)
+    ]
+
+
+def _gpu(card: Gpu | None) -> Check:
+    if card:
+        return Check("GPU", f"{card.name}, {needs.size(card.free)} free", good=True)
+    try:
+        there = any(Path("/proc/driver/nvidia/gpus").iterdir())
     except OSError:
-        cards = []
-    if cards:
-        return Check("GPU", f"{len(cards)} from NVIDIA", good=True)
+        there = False
+    if there:
+        return Check(
+            "GPU",
+            "one from NVIDIA, which PyTorch cannot use as it is installed",
+            good=False,
+            remedy="make TORCH=cuda install, and see that `nvidia-smi` answers",
+        )
     return Check(
         "GPU", "none: the embedded base trains in minutes on CPU, a 7B base does not", good=True
     )

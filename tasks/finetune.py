@@ -3,15 +3,18 @@
 Takes train.jsonl of a `Dataset` and the base that the profile names; returns the `Adapter` with the
 loss of every step. The loss is taken on answers only. A row is refused, never cut, when it is too
 long or when its prompt would have other tokens in serving than here. Killed at any moment,
-training resumes from the last whole checkpoint with the same rows in the same order. Loss and speed
+training resumes from the last whole checkpoint with the same rows in the same order. When the GPU's
+memory runs out it goes on from there with smaller forward passes and the same steps. Loss and speed
 are shown while it trains and kept in `Adapter.loss_curve`.
 """
 
 import errno
+import gc
 import math
 import random
 import shutil
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,10 @@ from prefect import task
 from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.dataset.tuning_data import tuning_data
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
+from stock_llm.llm.architectures import read_shape
 from stock_llm.llm.base import base_digest, fetch_base, load_base
+from stock_llm.llm.bases import needs
+from stock_llm.llm.bases.needs import TOKENS_AT_ONCE
 from stock_llm.llm.checkpoints import latest_checkpoint
 from stock_llm.llm.gguf import check_writable
 from stock_llm.llm.profiles import Profile, load_profile
@@ -39,9 +45,6 @@ RECIPE = 4
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 """Another version of one of these may train other weights."""
-
-TOKENS_AT_ONCE = 4096
-"""Padded tokens in a forward pass. Memory grows with it: on stock-tiny about 0.3 MiB a token."""
 
 
 @task(task_run_name="finetune")
@@ -78,7 +81,9 @@ def train(
     settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path
 ) -> Adapter:
     """Trains inside `folder`, from the last whole checkpoint there if there is one."""
-    check_writable(fetch_base(profile, settings.home))  # before hours of training
+    files = fetch_base(profile, settings.home)
+    check_writable(files)  # before hours of training
+    needs.require(needs.fine_tuning(profile, read_shape(files)), profile, folder)
     base = load_base(profile, settings.home, four_bit=True)
     longest = base.model.config.max_position_embeddings
     if profile.training.max_tokens > longest:
@@ -99,15 +104,25 @@ def train(
 
     import torch
 
-    from stock_llm.llm.trainer import make_trainer, trainable_weights
+    from stock_llm.llm.trainer import make_trainer
 
     torch.set_num_threads(settings.threads)
     checkpoints = folder / "checkpoints"
-    trainer = make_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
-    _need_room(sum(weight.numel() for weight in trainable_weights(trainer)), folder)
-    checkpoint = latest_checkpoint(checkpoints, digest)
+    while True:
+        trainer = make_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
+        checkpoint = latest_checkpoint(checkpoints, digest)
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            break
+        except torch.cuda.OutOfMemoryError as error:
+            plan = smaller_passes(plan, settings, error)
+        except (OSError, RuntimeError) as error:
+            raise _disk_full(error, folder) or error from error
+        del trainer, base  # their memory is needed now
+        gc.collect()
+        torch.cuda.empty_cache()
+        base = load_base(profile, settings.home, four_bit=True)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         model: Any = trainer.model
         model.peft_config[
             "default"
@@ -250,6 +265,29 @@ def schedule(
     return TrainingSchedule(sorted_order, rows, profile.training.accumulate * batch // rows)
 
 
+def smaller_passes(
+    plan: "TrainingSchedule", settings: Settings, error: Exception
+) -> "TrainingSchedule":
+    """The same rows in the same steps, half as many or fewer of them in a forward pass.
+
+    Raises:
+        StockLLMError: there is one row in a pass already.
+    """
+    if plan.batch == 1:
+        raise StockLLMError(
+            "the GPU's memory does not hold one row in training. Lower max_tokens in "
+            f"models/profiles/{settings.profile}.toml, take a smaller base (stock-llm profiles "
+            "list), or end other programs on the GPU (nvidia-smi)"
+        ) from error
+    step = plan.batch * plan.accumulate
+    batch = max(rows for rows in range(1, plan.batch // 2 + 1) if step % rows == 0)
+    print(
+        f"out of GPU memory with {plan.batch} rows in a forward pass: going on with {batch}",
+        file=sys.stderr,
+    )
+    return replace(plan, batch=batch, accumulate=step // batch)
+
+
 def _spread(indices: list[int], kinds: list[str], chance: random.Random) -> list[int]:
     """The rows in random order, each kind at even distances."""
     groups: dict[str, list[int]] = {}
@@ -268,19 +306,6 @@ def _versions() -> dict[str, str]:
         return {name: version(name) for name in LIBRARIES}
     except PackageNotFoundError as error:
         raise MissingExtra(str(error.name), "train") from None
-
-
-def _need_room(parameters: int, folder: Path) -> None:
-    """Weight and two moments, in float32, for two checkpoints kept and one being written; and the
-    adapter itself.
-    """
-    needed = 10 * 4 * parameters + (32 << 20)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise StockLLMError(
-            f"fine-tuning needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free. "
-            "Free some space and run again"
-        )
 
 
 def _disk_full(error: OSError | RuntimeError, folder: Path) -> StockLLMError | None:

@@ -20,15 +20,16 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from prefect import task
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
-from stock_llm.errors import ParityError, StockLLMError
-from stock_llm.llm.architectures import read_config
+from stock_llm.errors import ParityError
+from stock_llm.llm.architectures import read_config, read_shape
 from stock_llm.llm.base import LoadedBase, fetch_base, load_base
+from stock_llm.llm.bases import needs
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import PROMPT_VERSION, messages
-from stock_llm.llm.quantization import disk_needed, quantize_gguf
+from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row, read_rows
@@ -86,7 +87,8 @@ def make(
     """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in
     the end.
     """
-    _need_room(profile, fetch_base(profile, settings.home), folder)
+    shape = read_shape(fetch_base(profile, settings.home))
+    needs.require(needs.quantizing(profile, shape), profile, folder)
     rows = list(read_rows(dataset.train))
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
     merged = folder / "merged"
@@ -116,20 +118,6 @@ def make(
         prompts_checked=len(questions),
         losses=losses,
     )
-
-
-def _need_room(profile: Profile, base: Path, folder: Path) -> None:
-    """
-    Raises:
-        StockLLMError: the disk of `folder` has less room than merging and quantizing need.
-    """
-    needed = disk_needed(base, profile.training.precision, profile.gguf.quantization)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise StockLLMError(
-            f"quantizing needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free. "
-            "Free some space and run again"
-        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from stock_llm import doctor
+from stock_llm.llm.bases import needs
+from stock_llm.machine import Gpu, Machine
 from stock_llm.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -49,8 +51,25 @@ def test_secrets_that_others_can_read_are_named(settings):
 
 
 def test_too_little_memory_stops_the_main_job(settings, monkeypatch):
-    monkeypatch.setattr(doctor, "MEMORY_NEEDED", 1 << 60)
-    assert found(settings, "memory").fatal
+    large = settings.model_copy(update={"profile": "mistral-7b"})
+    monkeypatch.setattr(doctor, "this_machine", lambda: Machine(2 << 30, None))
+    finding = found(large, "memory")
+    assert finding.fatal
+    assert "fine-tuning needs" in finding.found and "2.0 GiB are free" in finding.found
+    assert "smaller base" in finding.remedy
+
+
+def test_a_gpu_is_shown_with_its_memory(settings, monkeypatch):
+    card = Gpu("Card", 23 << 30, 24 << 30)
+    monkeypatch.setattr(doctor, "this_machine", lambda: Machine(2 << 30, card))
+    assert found(settings, "GPU").found == "Card, 23.0 GiB free"
+
+
+def test_too_little_disk_stops_the_main_job(settings, monkeypatch):
+    large = settings.model_copy(update={"profile": "mistral-7b"})
+    monkeypatch.setattr(needs, "free_disk", lambda _: 2 << 30)
+    assert found(large, "disk").fatal
+    assert found(settings, "disk").good, "the sizes of a base that is not there are not known"
 
 
 def test_a_server_that_does_not_answer_is_no_fault(settings):

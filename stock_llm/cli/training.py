@@ -12,8 +12,9 @@ def run(profile: Profile = None, trades: Trades = None, candles: Candles = None)
     """Run the main job: collect, build the dataset, fine-tune, quantize, evaluate, register,
     publish.
 
-    With nothing new since the last judged run it says so at once. Killed anywhere, it goes on when
-    run again.
+    With nothing new since the last judged run it says so at once. Before it starts it says what the
+    base needs in memory and disk and about how long fine-tuning takes, and refuses a base that does
+    not fit this machine. Killed anywhere, it goes on when run again.
 
     Examples:
 
@@ -23,13 +24,15 @@ def run(profile: Profile = None, trades: Trades = None, candles: Candles = None)
 
         stock-llm run --profile mistral-7b
     """
-    from stock_llm.pipeline import report
+    from stock_llm.pipeline import preflight, report
     from stock_llm.pipeline.run_record import finished
 
     settings = load_settings(profile=profile, trades=trades, candles=candles)
     if known := finished(settings):
         print(report.nothing_new(known))
         return
+    preflight.require(settings)
+    print(preflight.report(settings), flush=True)
     from flows.train import train_with
 
     record = train_with(settings, why="stock-llm run")

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from stock_llm.errors import InputError
 
 _COMMON = frozenset(
@@ -48,6 +50,7 @@ class Architecture:
         prefix: what stands before the names of the text model's weights, where the repository
             holds more than the text model.
         ignored: weights of those other parts, by how their names begin.
+        gated: whether the feed-forward part of a layer has a gate: three matrices, else two.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Architecture:
     fields: frozenset[str]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
+    gated: bool = True
 
 
 MISTRAL = Architecture(
@@ -78,6 +82,7 @@ PHI = Architecture(
     "PhiForCausalLM",
     _COMMON
     | {"layer_norm_eps", "partial_rotary_factor", "qk_layernorm", "resid_pdrop", "embd_pdrop"},
+    gated=False,
 )
 MINISTRAL_3 = Architecture(
     "ministral3",
@@ -109,6 +114,71 @@ class BaseConfig:
             "model_type": self.architecture.name,
             **self.fields,
         }
+
+
+class ModelShape(BaseModel):
+    """The sizes of a model, named as in config.json: how many weights it has, and where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_hidden_layers: int = Field(ge=1)
+    hidden_size: int = Field(ge=1)
+    intermediate_size: int = Field(ge=1)
+    """Width of the feed-forward part."""
+
+    num_attention_heads: int = Field(ge=1)
+    num_key_value_heads: int = Field(default=0, ge=0)
+    """0: as many as attention heads."""
+
+    head_dim: int = Field(default=0, ge=0)
+    """0: `hidden_size` / `num_attention_heads`."""
+
+    vocab_size: int = Field(ge=1)
+    tie_word_embeddings: bool = False
+    """Whether lm_head is the embeddings once more."""
+
+    gated: bool = True
+    """Whether the feed-forward part of a layer has a gate; see `Architecture.gated`."""
+
+    @property
+    def key_value_width(self) -> int:
+        """Numbers of a key, or of a value, of one token in one layer."""
+        return self._head_dim * (self.num_key_value_heads or self.num_attention_heads)
+
+    @property
+    def matrices(self) -> list[tuple[int, int]]:
+        """Inputs and outputs of the linear layers in one layer of the model."""
+        hidden, feed_forward = self.hidden_size, self.intermediate_size
+        queries = self._head_dim * self.num_attention_heads
+        return [
+            (hidden, queries),
+            (hidden, self.key_value_width),
+            (hidden, self.key_value_width),
+            (queries, hidden),
+            *[(hidden, feed_forward)] * (2 if self.gated else 1),
+            (feed_forward, hidden),
+        ]
+
+    @property
+    def linear_weights(self) -> int:
+        """Weights of the linear layers, lm_head apart: what is quantized and gets an adapter."""
+        return self.num_hidden_layers * sum(inputs * out for inputs, out in self.matrices)
+
+    @property
+    def other_weights(self) -> int:
+        """Weights of embeddings, lm_head and norms. Phi's biases, 0.05 % of it, are not counted."""
+        copies = 1 if self.tie_word_embeddings else 2
+        norms = 2 * self.num_hidden_layers + 1
+        return self.hidden_size * (copies * self.vocab_size + norms)
+
+    @property
+    def weights(self) -> int:
+        """All weights."""
+        return self.linear_weights + self.other_weights
+
+    @property
+    def _head_dim(self) -> int:
+        return self.head_dim or self.hidden_size // self.num_attention_heads
 
 
 def read_config(folder: Path) -> BaseConfig:
@@ -153,3 +223,24 @@ def read_config(folder: Path) -> BaseConfig:
         )
     fields = {name: value for name, value in text.items() if name in architecture.fields}
     return BaseConfig(architecture, fields)
+
+
+def read_shape(folder: Path) -> ModelShape:
+    """The sizes that config.json states.
+
+    Raises:
+        InputError: it is no config that can be read, or a size is missing or no number.
+    """
+    config = read_config(folder)
+    stated = {
+        name: value
+        for name, value in config.fields.items()
+        if name in ModelShape.model_fields and value is not None
+    }
+    try:
+        return ModelShape.model_validate({**stated, "gated": config.architecture.gated})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", file=folder / "config.json"
+        ) from None

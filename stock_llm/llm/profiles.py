@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stock_llm.errors import InputError
+from stock_llm.llm.architectures import ModelShape
 from stock_llm.llm.prompt_formats import FORMATS, MISTRAL_V3, PromptFormat
 from stock_llm.llm.quantization import QUANTIZATIONS
 
@@ -151,6 +152,9 @@ class Profile(_Strict):
     """One of `prompt_formats.FORMATS`: how this base is asked, in training and in serving."""
 
     about: AboutConfig = AboutConfig()
+    shape: ModelShape | None = None
+    """Sizes of the base, for telling what it needs before its config.json is here."""
+
     package: PackageSource | None = None
     lora: LoraConfig
     training: TrainingConfig

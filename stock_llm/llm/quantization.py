@@ -4,69 +4,50 @@ Which one is made is chosen per base model: `quantization` in the table `[gguf]`
 models/profiles/NAME.toml. To allow another one of llama.cpp's, add it to `QUANTIZATIONS`.
 """
 
-import json
-import math
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.storage.atomic import atomic_path
 
+
+@dataclass(frozen=True)
+class Quantization:
+    """Size and cost of one, on 7B and 8B models."""
+
+    bits: float
+    """Of a weight, scales included."""
+
+    note: str = ""
+
+
 QUANTIZATIONS = {
-    "F16": "16 bits a weight: nothing lost, for measuring",
-    "BF16": "16 bits a weight with the range of float32",
-    "Q8_0": "8.5 bits a weight: loses next to nothing",
-    "Q6_K": "6.6 bits a weight: loses about 0.3 % of perplexity on an 8B model",
-    "Q5_K_M": "5.7 bits a weight: about 0.9 %",
-    "Q5_K_S": "5.6 bits a weight",
-    "Q5_1": "6 bits a weight, the older kind",
-    "Q5_0": "5.5 bits a weight, the older kind",
-    "Q4_K_M": "4.9 bits a weight: about 3 %; the usual choice",
-    "Q4_K_S": "4.7 bits a weight",
-    "Q4_1": "5 bits a weight, the older kind",
-    "Q4_0": "4.5 bits a weight, the older kind",
-    "IQ4_NL": "4.7 bits a weight, slower on a CPU",
-    "IQ4_XS": "4.5 bits a weight, slower on a CPU",
-    "Q3_K_L": "4.3 bits a weight",
-    "Q3_K_M": "4.0 bits a weight: the loss shows",
-    "Q3_K_S": "3.6 bits a weight",
-    "IQ3_M": "3.8 bits a weight, slower on a CPU",
-    "IQ3_S": "3.6 bits a weight, slower on a CPU",
-    "IQ3_XS": "3.5 bits a weight, slower on a CPU",
-    "Q2_K": "3.2 bits a weight: the last resort",
+    "F16": Quantization(16, "nothing lost, for measuring"),
+    "BF16": Quantization(16, "with the range of float32"),
+    "Q8_0": Quantization(8.5, "loses next to nothing"),
+    "Q6_K": Quantization(6.6, "loses about 0.3 % of perplexity on an 8B model"),
+    "Q5_K_M": Quantization(5.7, "about 0.9 %"),
+    "Q5_K_S": Quantization(5.6),
+    "Q5_1": Quantization(6, "the older kind"),
+    "Q5_0": Quantization(5.5, "the older kind"),
+    "Q4_K_M": Quantization(4.9, "about 3 %; the usual choice"),
+    "Q4_K_S": Quantization(4.7),
+    "Q4_1": Quantization(5, "the older kind"),
+    "Q4_0": Quantization(4.5, "the older kind"),
+    "IQ4_NL": Quantization(4.7, "slower on a CPU"),
+    "IQ4_XS": Quantization(4.5, "slower on a CPU"),
+    "Q3_K_L": Quantization(4.3),
+    "Q3_K_M": Quantization(4, "the loss shows"),
+    "Q3_K_S": Quantization(3.6),
+    "IQ3_M": Quantization(3.8, "slower on a CPU"),
+    "IQ3_S": Quantization(3.6, "slower on a CPU"),
+    "IQ3_XS": Quantization(3.5, "slower on a CPU"),
+    "Q2_K": Quantization(3.2, "the last resort"),
 }
-"""Name → size and cost on 7B and 8B models (llama.cpp, tools/quantize/README.md). Those that need
-an importance matrix are not
-among them: nothing here makes one."""
-
-_FALLBACK_BYTES = 34 / 32
-"""Bytes of a weight in Q8_0, the largest type that llama.cpp falls back to for rows that a K-quant
-cannot hold.
+"""Name → size and cost (llama.cpp, tools/quantize/README.md). Those that need an importance matrix
+are not among them: nothing here makes one.
 """
-
-
-def disk_needed(base: Path, precision: str, quantization: str) -> int:
-    """Bytes that lie side by side while the model in `base` is merged and quantized: merged
-    weights, f16 file, quantized file.
-
-    Args:
-        precision: of the merged weights, float32 or bfloat16.
-    """
-    weight = (4.0 if precision == "float32" else 2) + 2
-    weight += 2 if quantization in ("F16", "BF16") else _FALLBACK_BYTES
-    return int(weight * count_parameters(base)) + (64 << 20)  # tokenizers, metadata, records
-
-
-def count_parameters(folder: Path) -> int:
-    """Weights in the safetensors files of a folder, counted from their headers."""
-    count = 0
-    for file in folder.glob("*.safetensors"):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        count += sum(
-            math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"
-        )
-    return count
 
 
 def quantize_gguf(source: Path, out: Path, quantization: str, threads: int) -> None:

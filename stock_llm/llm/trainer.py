@@ -43,6 +43,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.base import LoadedBase
+from stock_llm.llm.bases.needs import LARGE_MODEL
 from stock_llm.llm.checkpoints import seal_checkpoint
 from stock_llm.llm.profiles import Profile
 
@@ -51,10 +52,6 @@ SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 CHECKPOINT_SHARE = 0.05
 """... unless writing checkpoints would then take more than this share of the time."""
-
-LARGE_MODEL = 1_000_000_000
-"""Parameters from which on a GPU's memory is worth more than its speed: gradient checkpointing on.
-"""
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ def common_settings(
         "max_grad_norm": 1.0,
         "use_cpu": not on_gpu,
         "bf16": profile.training.precision == "bfloat16",
-        "gradient_checkpointing": on_gpu and base.model.num_parameters() > LARGE_MODEL,
+        "gradient_checkpointing": base.model.num_parameters() > LARGE_MODEL,
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

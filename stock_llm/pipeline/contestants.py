@@ -13,7 +13,9 @@ from pathlib import Path
 from stock_llm.artifacts import CHECKSUMS, BaseGguf, Candidate, load_or_make
 from stock_llm.dataset.sources import general_questions
 from stock_llm.errors import InputError
+from stock_llm.llm.architectures import read_shape
 from stock_llm.llm.base import base_digest, fetch_base
+from stock_llm.llm.bases import needs
 from stock_llm.llm.gguf import write_gguf
 from stock_llm.llm.llama_cpp import Generation, LlamaModel, useful_threads
 from stock_llm.llm.profiles import Profile
@@ -115,8 +117,10 @@ def _base_gguf(settings: Settings, profile: Profile) -> Path:
     )
 
     def make(folder: Path) -> BaseGguf:
+        base = fetch_base(profile, settings.home)
+        needs.require(needs.judging(profile, read_shape(base)), profile, folder)
         f16, gguf = folder / "f16.gguf", folder / f"{profile.name}-{kind}.gguf"
-        write_gguf(fetch_base(profile, settings.home), f16, profile.name, template)
+        write_gguf(base, f16, profile.name, template)
         quantize_gguf(f16, gguf, kind, settings.threads)
         f16.unlink()
         return BaseGguf(digest, folder, gguf)

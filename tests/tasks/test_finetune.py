@@ -322,13 +322,64 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home):
     assert resumed.tokens == whole.tokens
 
 
+@pytest.fixture
+def small_gpu(monkeypatch):
+    """A function that sets how many rows a forward pass may hold, as if a GPU's memory ended there, and from which pass on."""
+    import torch
+
+    from stock_llm.llm import trainer
+
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
+    compute, passes = trainer.AnswerTrainer.compute_loss, itertools.count()
+
+    def limit(rows: int, after: int) -> None:
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            if next(passes) >= after and len(inputs["input_ids"]) > rows:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return compute(self, model, inputs, *args, **kwargs)
+
+        monkeypatch.setattr(trainer.AnswerTrainer, "compute_loss", compute_loss)
+
+    return limit
+
+
+@pytest.mark.parametrize(("rows", "after", "resumed"), [(1, 0, 0), (2, 5, 5)])
+def test_out_of_gpu_memory_it_goes_on_with_smaller_passes_and_the_same_steps(
+    home, small_gpu, capsys, rows, after, resumed
+):
+    profile = load_profile(home.home, home.profile)
+    some = dataset(home, ROWS[:30])  # the last step is not full
+    whole = finetune.train(home, profile, some, "same", home.home / "whole")
+    small_gpu(rows, after)
+    smaller = finetune.train(home, profile, some, "same", home.home / "smaller")
+
+    assert (
+        "out of GPU memory with 4 rows in a forward pass: going on with 2"
+        in capsys.readouterr().err
+    )
+    assert smaller.resumed_from_step == resumed
+    assert (smaller.steps, smaller.tokens) == (whole.steps, whole.tokens)
+    assert [point["loss"] for point in smaller.loss_curve] == pytest.approx(
+        [point["loss"] for point in whole.loss_curve], rel=1e-3
+    )
+
+
+def test_a_gpu_that_does_not_hold_one_row_is_refused_with_a_remedy(home, small_gpu):
+    small_gpu(0, 0)
+    with pytest.raises(StockLLMError, match=r"Lower max_tokens in models/profiles/tiny\.toml"):
+        finetune.finetune.fn(home, dataset(home, ROWS[:8]))
+    assert not list(home.artifacts.rglob("artifact.json"))
+
+
 def test_no_base_no_rows_no_room(home, monkeypatch):
     with pytest.raises(InputError, match="there are no rows"):
         finetune.finetune.fn(home, dataset(home, []))
 
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 2 << 20))
-    with pytest.raises(StockLLMError, match="2 MiB are free"):
-        finetune.finetune.fn(home, dataset(home, ROWS))
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 2 << 20))
+        with pytest.raises(StockLLMError, match="2 MiB are free"):
+            finetune.finetune.fn(home, dataset(home, ROWS))
 
     edit_profile(home, "max_tokens = 640", "max_tokens = 4096")
     with pytest.raises(InputError, match="reads 1024"):

@@ -10,10 +10,10 @@ from factories.rows import rows_of_all_skills
 from stock_llm.artifacts import Adapter, Dataset
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.base import LoadedBase, load_base
+from stock_llm.llm.bases import needs
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import MISTRAL_V3
-from stock_llm.llm.quantization import count_parameters, disk_needed
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
 from stock_llm.storage.checksums import file_sha256
@@ -120,8 +120,10 @@ def test_a_step_that_loses_too_much_stops_quantize(losses, step):
 def test_a_full_disk_is_reported_beforehand(trained, monkeypatch):
     profile = load_profile(trained.settings.home, trained.settings.profile)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+    folder = trained.settings.home / "new"
     with pytest.raises(StockLLMError, match="Free some space and run again"):
-        quantize._need_room(profile, trained.settings.path("models/tiny"), trained.settings.home)
+        quantize.make(trained.settings, profile, trained.dataset, trained.adapter, "x", folder)
+    assert not folder.exists()
 
 
 def test_no_more_disk_is_used_than_was_reserved(trained, monkeypatch):
@@ -136,9 +138,8 @@ def test_no_more_disk_is_used_than_was_reserved(trained, monkeypatch):
     monkeypatch.setattr(quantize, "check_losses", measure)
     other = dataclasses.replace(trained.dataset, holdout_digest="other")
     quantize.quantize.fn(trained.settings, other, trained.adapter)
-    base = trained.settings.path("models/tiny")
-    needed = disk_needed(base, profile.training.precision, profile.gguf.quantization)
+    shape = needs.find_shape(profile, trained.settings.home)
+    needed = needs.quantizing(profile, shape).disk
     assert 0 < seen[0] <= needed
     weights = needed - (64 << 20)
     assert weights <= seen[0] <= weights * 1.5, "a tiny model's tokenizer is large beside it"
-    assert count_parameters(base) == 600 * 256 + 256 * (256 * 2 + 128 * 2 + 256 * 3 + 2) + 256

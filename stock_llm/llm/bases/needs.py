@@ -1,0 +1,310 @@
+"""What a base needs of a machine: memory to train, merge and judge it, disk, and time.
+
+Computed from the sizes of the model and its profile before a byte of it is loaded. Memory is an
+upper estimate of a process's own, libraries included: a training that is refused here would have
+been killed, or would have swapped, near its end. docs/performance.md has what was measured. Times
+are rough: tokens times operations, divided by what one kind of machine was seen to do.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stock_llm.errors import StockLLMError
+from stock_llm.llm.architectures import ModelShape, read_shape
+from stock_llm.llm.profiles import Profile, local_base
+from stock_llm.llm.quantization import QUANTIZATIONS
+from stock_llm.machine import Machine, free_disk, this_machine
+
+GIB = 1 << 30
+
+TOKENS_AT_ONCE = 4096
+"""Padded tokens in a forward pass of a training, at most, where a row has no more."""
+
+LARGE_MODEL = 500_000_000
+"""Weights from which on memory is worth more than speed: activations are computed a second time in
+the backward pass (gradient checkpointing).
+"""
+
+TOKENS_PER_ROW = 341
+"""Mean of the sample's rows, prompt and answer, English and Thai, as SmolLM2's tokenizer counts."""
+
+_LIBRARIES = int(1.2 * GIB)
+"""Memory of Python with torch, transformers and Prefect, before any model."""
+
+_NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Of a weight in 4-bit NF4: blocks of 64 have a scale of one byte, 256 of those a scale of four
+(double quantization; Dettmers et al. 2023).
+"""
+
+_KEPT = {"float32": (24, 16, 8), "bfloat16": (36, 10, 4)}
+"""Bytes that a layer keeps for its backward pass, for each token: times its width, that of its
+feed-forward part, and that of its keys. Counted with `torch.autograd.graph.saved_tensors_hooks` in
+this trainer, on Mistrals of four shapes. The adapter keeps its inputs in float32 beside bfloat16.
+"""
+
+_QUANTIZING_BYTES = 16
+"""Of a weight of the matrix that bitsandbytes is quantizing on a CPU: four float32 copies."""
+
+_ADAPTER_BYTES = 16
+"""Of an adapter's weight: itself, its gradient and AdamW's two moments, in float32."""
+
+_LOGIT_BYTES = 14
+"""Of a logit: in bfloat16, in float32, its share and its gradient."""
+
+_FALLBACK_BITS = 8.5
+"""Of a weight in Q8_0, the largest type that llama.cpp falls back to for rows that a K-quant cannot
+hold, and above what embeddings get.
+"""
+
+_RECORDS = 64 << 20
+"""Bytes of tokenizers, metadata and records beside weights."""
+
+_CHECKPOINT_BYTES = 4 * 3 * 3 + 4
+"""Of an adapter's weight on disk: itself and two moments in float32, in two checkpoints that are
+kept and one being written; and the adapter.
+"""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a machine was seen to do.
+
+    Attributes:
+        operations: floating-point operations a second of one core, or of a GPU, that a training
+            gets through: four for each weight and token (forward and backward; the weights of the
+            base have no gradient).
+        overhead: seconds a token, whatever the size of the model.
+    """
+
+    operations: float
+    overhead: float
+
+
+CPU_BFLOAT16 = Speed(1.04e11, 4e-4)
+"""One of two AVX-512 cores with bfloat16 instructions: SmolLM2-135M, 385 tokens/s on both."""
+
+CPU_FLOAT32 = Speed(5.0e10, 4e-4)
+"""The same core in float32: SmolLM2-135M, 185 tokens/s on both; stock-tiny for the overhead."""
+
+GPU = Speed(7.7e13, 0.0)
+"""Not measured here: an RTX 4090 at the 2,413 tokens/s of Llama-3.1-8B that torchtune publishes for
+QLoRA.
+"""
+
+
+@dataclass(frozen=True)
+class StageNeeds:
+    """What a stage of a run needs, in bytes.
+
+    Attributes:
+        name: what it does, as people read it.
+        memory: of a GPU where there is one and the stage uses it, else main memory.
+        disk: of files that lie side by side while it works.
+        on_gpu: whether it uses a GPU that is there.
+    """
+
+    name: str
+    memory: int
+    disk: int
+    on_gpu: bool
+
+
+def find_base(profile: Profile, home: Path) -> Path | None:
+    """The folder with the base's weights: below `home`, or downloaded from the hub before; None
+    where they are not here.
+    """
+    folder = local_base(profile, home)
+    if folder is None and profile.revision:
+        try:
+            from huggingface_hub import try_to_load_from_cache
+
+            config = try_to_load_from_cache(profile.path, "config.json", revision=profile.revision)
+        except (ImportError, ValueError):  # not installed; no id of a model
+            return None
+        folder = Path(config).parent if isinstance(config, str) else None
+    return folder if folder and any(folder.glob("model*.safetensors")) else None
+
+
+def find_shape(profile: Profile, home: Path) -> ModelShape | None:
+    """The sizes of the base: from its config.json where it is here, else from the profile; None
+    where neither tells.
+
+    Raises:
+        InputError: config.json cannot be read.
+    """
+    folder = find_base(profile, home)
+    return read_shape(folder) if folder else profile.shape
+
+
+def fine_tuning(profile: Profile, shape: ModelShape) -> StageNeeds:
+    """What tasks/finetune.py needs: the 4-bit base, the adapter with its optimizer, activations."""
+    return StageNeeds(
+        "fine-tuning", training_memory(profile, shape), training_disk(profile, shape), on_gpu=True
+    )
+
+
+def quantizing(profile: Profile, shape: ModelShape) -> StageNeeds:
+    """What tasks/quantize.py needs. Both merges and the dequantized base lie in memory side by
+    side; merged weights, f16 file and quantized file on the disk.
+    """
+    width = _width(profile)
+    merges = width * (2 * shape.weights + shape.linear_weights)
+    floats = (width + 2) * shape.weights
+    return StageNeeds(
+        "merging",
+        _LIBRARIES + merges,
+        floats + quantized_bytes(profile, shape) + _RECORDS,
+        on_gpu=True,
+    )
+
+
+def judging(profile: Profile, shape: ModelShape) -> StageNeeds:
+    """What tasks/evaluate.py needs: a quantized file in memory, with the keys, values (f16) and
+    logits of a whole context; the untuned base as f16 and quantized file on the disk.
+    """
+    context = profile.serving.num_ctx
+    cache = 2 * 2 * context * shape.num_hidden_layers * shape.key_value_width
+    logits = 4 * context * shape.vocab_size
+    quantized = quantized_bytes(profile, shape)
+    return StageNeeds(
+        "judging",
+        _LIBRARIES + quantized + cache + logits,
+        2 * shape.weights + quantized + _RECORDS,
+        on_gpu=False,
+    )
+
+
+def stages(profile: Profile, shape: ModelShape) -> list[StageNeeds]:
+    """The stages of a run that need much, in their order."""
+    return [make(profile, shape) for make in (fine_tuning, quantizing, judging)]
+
+
+def run_disk(profile: Profile, shape: ModelShape, home: Path) -> int:
+    """Bytes that a whole run lays side by side, at most; with the base's files where they are not
+    here yet.
+    """
+    quantized = quantized_bytes(profile, shape)
+    downloaded = 0 if find_base(profile, home) else 2 * shape.weights
+    most = max(
+        fine_tuning(profile, shape).disk,
+        quantizing(profile, shape).disk,
+        quantized + judging(profile, shape).disk,
+        3 * quantized,  # the candidate, its published copy, the base
+    )
+    return downloaded + most
+
+
+def memory_lacks(stage: StageNeeds, machine: Machine) -> str:
+    """What is missing of the memory that a stage needs, in words; empty where nothing is."""
+    card = machine.gpu if stage.on_gpu else None
+    free = card.free if card else machine.memory
+    if free >= stage.memory:
+        return ""
+    where = f" on {card.name}" if card else ""
+    return f"{stage.name} needs {size(stage.memory)} of memory{where}, {size(free)} are free"
+
+
+def disk_lacks(name: str, needed: int, folder: Path) -> str:
+    """The same of the disk that `folder` is on, or will be."""
+    free = free_disk(folder)
+    return (
+        "" if free >= needed else f"{name} needs {size(needed)} in {folder}, {size(free)} are free"
+    )
+
+
+def require(stage: StageNeeds, profile: Profile, folder: Path) -> None:
+    """
+    Raises:
+        StockLLMError: there is less memory, or less room in `folder`, than the stage needs.
+    """
+    if lack := memory_lacks(stage, this_machine()):
+        raise StockLLMError(f"{lack}. {memory_remedy(profile)}")
+    if lack := disk_lacks(stage.name, stage.disk, folder):
+        raise StockLLMError(f"{lack}. Free some space and run again")
+
+
+def memory_remedy(profile: Profile) -> str:
+    """What to do where memory is missing."""
+    return (
+        "Close other programs or raise the limit of the container, lower max_tokens in "
+        f"models/profiles/{profile.name}.toml, or take a smaller base: stock-llm profiles list"
+    )
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count >> 20} MiB"
+
+
+def training_memory(profile: Profile, shape: ModelShape) -> int:
+    """The 4-bit base, the adapter with its optimizer, and the activations of a forward pass."""
+    width = _width(profile)
+    weights = _NF4_BYTES * shape.linear_weights + width * shape.other_weights
+    adapter = _ADAPTER_BYTES * adapter_weights(profile, shape)
+    largest = max(inputs * out for inputs, out in shape.matrices)
+    working = max(_QUANTIZING_BYTES * largest, activations(profile, shape) + width * 2 * largest)
+    return int(_LIBRARIES + weights + adapter + working)
+
+
+def activations(profile: Profile, shape: ModelShape) -> float:
+    """Bytes that a forward pass keeps for its backward pass: the inputs of all layers, or, with
+    checkpointing, of each layer and all of one; and the logits of answers, half of the tokens.
+    """
+    training = profile.training
+    tokens = min(training.batch * training.max_tokens, max(TOKENS_AT_ONCE, training.max_tokens))
+    per_hidden, per_feed_forward, per_key = _KEPT[training.precision]
+    layer = (
+        per_hidden * shape.hidden_size
+        + per_feed_forward * shape.intermediate_size
+        + per_key * shape.key_value_width
+        + 4 * profile.lora.rank * len(shape.matrices)
+    )
+    layers = shape.num_hidden_layers
+    if shape.weights > LARGE_MODEL:
+        kept = layers * _width(profile) * shape.hidden_size + layer
+    else:
+        kept = layers * layer
+    return tokens * (kept + _LOGIT_BYTES * shape.vocab_size / 2)
+
+
+def training_disk(profile: Profile, shape: ModelShape) -> int:
+    """Checkpoints and the adapter."""
+    return _CHECKPOINT_BYTES * adapter_weights(profile, shape) + (32 << 20)
+
+
+def quantized_bytes(profile: Profile, shape: ModelShape) -> int:
+    """Size of the quantized file, vocabulary apart. K-quants want rows of a multiple of 256."""
+    bits = QUANTIZATIONS[profile.gguf.quantization].bits
+    other = max(bits, _FALLBACK_BITS)
+    fits = all(inputs % 256 == 0 for inputs, _ in shape.matrices)
+    linear = bits if fits else other
+    return int((linear * shape.linear_weights + other * shape.other_weights) / 8)
+
+
+def adapter_weights(profile: Profile, shape: ModelShape) -> int:
+    """Weights of the adapter on all linear layers."""
+    sides = sum(inputs + out for inputs, out in shape.matrices)
+    return profile.lora.rank * shape.num_hidden_layers * sides
+
+
+def training_seconds(
+    profile: Profile, shape: ModelShape, rows: int, cores: int, gpu: bool
+) -> float:
+    """How long fine-tuning takes, roughly.
+
+    Args:
+        rows: of the dataset, each seen in every epoch.
+        cores: of the CPU, where there is no GPU.
+    """
+    if gpu:
+        speed, units = GPU, 1
+    else:
+        speed = CPU_FLOAT32 if profile.training.precision == "float32" else CPU_BFLOAT16
+        units = cores
+    tokens = rows * profile.training.epochs * TOKENS_PER_ROW
+    return tokens * (4 * shape.weights / speed.operations + speed.overhead) / units
+
+
+def _width(profile: Profile) -> int:
+    """Bytes of a float in the profile's precision."""
+    return 4 if profile.training.precision == "float32" else 2

@@ -1,0 +1,92 @@
+"""Whether this machine can take a base through a run: what it needs, what is free, how long that
+takes. Said before the first byte of the base is loaded.
+
+What is needed is computed in llm/bases/needs.py. Each stage asks again for itself when it begins.
+"""
+
+from dataclasses import dataclass
+
+from stock_llm.errors import StockLLMError
+from stock_llm.llm.bases import needs
+from stock_llm.llm.bases.needs import StageNeeds
+from stock_llm.llm.profiles import Profile, load_profile
+from stock_llm.machine import Machine, free_disk, this_machine
+from stock_llm.settings import Settings
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """A base on this machine.
+
+    Attributes:
+        stages: what each of them needs.
+        disk: bytes that a whole run needs.
+        seconds: how long fine-tuning takes, roughly.
+        lacks: what this machine has too little of, a sentence each.
+    """
+
+    profile: Profile
+    stages: list[StageNeeds]
+    disk: int
+    seconds: float
+    lacks: list[str]
+
+
+def examine(settings: Settings, profile: Profile, machine: Machine) -> Preflight | None:
+    """A base on a machine; None where neither its files nor its profile tell its sizes.
+
+    Raises:
+        InputError: config.json of the base cannot be read.
+    """
+    shape = needs.find_shape(profile, settings.home)
+    if shape is None:
+        return None
+    stages = needs.stages(profile, shape)
+    disk = needs.run_disk(profile, shape, settings.home)
+    lacks = [needs.memory_lacks(stage, machine) for stage in stages]
+    lacks.append(needs.disk_lacks("a run", disk, settings.artifacts))
+    return Preflight(
+        profile,
+        stages,
+        disk,
+        needs.training_seconds(
+            profile, shape, settings.train_rows, settings.threads, machine.gpu is not None
+        ),
+        [lack for lack in lacks if lack],
+    )
+
+
+def require(settings: Settings) -> None:
+    """
+    Raises:
+        StockLLMError: this machine has too little memory or disk for a run with the base of
+            `settings.profile`.
+    """
+    found = examine(settings, load_profile(settings.home, settings.profile), this_machine())
+    if found and found.lacks:
+        raise StockLLMError(f"{'; '.join(found.lacks)}. {needs.memory_remedy(found.profile)}")
+
+
+def report(settings: Settings) -> str:
+    """What a run needs and takes here, in a few lines; empty where it cannot be told."""
+    machine = this_machine()
+    found = examine(settings, load_profile(settings.home, settings.profile), machine)
+    if found is None:
+        return ""
+    card = machine.gpu
+    memory = ", ".join(f"{stage.name} {needs.size(stage.memory)}" for stage in found.stages)
+    free = needs.size(machine.memory)
+    free += f", {needs.size(card.free)} on {card.name}" if card else ""
+    worker = card.name if card else f"{settings.threads} cores"
+    return f"""{found.profile.name} needs, computed from its sizes (docs/performance.md):
+  memory  {memory} ({free} free)
+  disk    {needs.size(found.disk)} ({needs.size(free_disk(settings.artifacts))} free)
+  time    {duration(found.seconds)} of fine-tuning on {worker}"""
+
+
+def duration(seconds: float) -> str:
+    """A rough time for people: minutes, hours or days."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.0f} {unit}s"
+    return "a minute or two"

@@ -1,0 +1,196 @@
+"""What bases need, computed from their sizes: against what is on disk and what was counted in training."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from stock_llm.errors import InputError, StockLLMError
+from stock_llm.llm.architectures import ModelShape, read_shape
+from stock_llm.llm.bases import needs
+from stock_llm.llm.profiles import Profile, load_profile, profile_names
+from stock_llm.machine import Gpu, Machine
+
+PROJECT = Path(__file__).parents[3]
+GIB = 1 << 30
+
+
+def shape_of(name: str) -> tuple[Profile, ModelShape]:
+    profile = load_profile(PROJECT, name)
+    shape = needs.find_shape(profile, PROJECT)
+    assert shape
+    return profile, shape
+
+
+@pytest.mark.parametrize("name", profile_names(PROJECT))
+def test_the_sizes_of_a_committed_profile_give_the_weights_that_its_makers_name(name):
+    profile, shape = shape_of(name)
+    assert shape.weights / 1e9 == pytest.approx(profile.about.parameters, rel=0.03)
+
+
+@pytest.mark.parametrize("folder", ["stock-tiny", "tiny"])
+def test_the_weights_are_those_in_the_files(folder, tiny_base):
+    from safetensors.torch import load_file
+
+    base = (tiny_base if folder == "tiny" else PROJECT) / "models" / folder
+    stored = [load_file(file) for file in base.glob("*.safetensors")]
+    assert read_shape(base).weights == sum(
+        tensor.numel() for file in stored for tensor in file.values()
+    )
+
+
+def test_a_config_without_a_size_is_refused_by_its_name(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": 64}')
+    with pytest.raises(InputError, match=r"config\.json: num_hidden_layers"):
+        read_shape(tmp_path)
+
+
+def test_the_adapter_has_the_weights_that_peft_makes(tiny_base):
+    from peft import LoraConfig, get_peft_model
+    from transformers import MistralForCausalLM
+
+    profile = load_profile(tiny_base, "tiny")
+    model = MistralForCausalLM.from_pretrained(tiny_base / "models" / "tiny")
+    adapted = get_peft_model(model, LoraConfig(r=profile.lora.rank, target_modules="all-linear"))
+    counted = needs.adapter_weights(profile, needs.find_shape(profile, tiny_base))
+    assert counted == adapted.num_parameters(only_trainable=True)
+
+
+def test_mistral_7b_needs_what_is_published_of_it():
+    """Sizes on disk: the hub's 14.5 GB; llama.cpp's Q4_K_M of it is 4.37 GB."""
+    profile, shape = shape_of("mistral-7b")
+    assert 2 * shape.weights == pytest.approx(14.5e9, rel=0.01)
+    assert 4.37e9 < needs.quantized_bytes(profile, shape) < 1.06 * 4.37e9
+
+
+def test_longer_rows_and_larger_batches_need_more_until_a_pass_is_full():
+    profile, shape = shape_of("mistral-7b")
+
+    def memory(**changed: int) -> int:
+        training = profile.training.model_copy(update=changed)
+        return needs.training_memory(profile.model_copy(update={"training": training}), shape)
+
+    short, long = memory(max_tokens=512, batch=1), memory(max_tokens=2048, batch=1)
+    assert short < long < memory(max_tokens=2048, batch=2)
+    assert memory(max_tokens=2048, batch=2) == memory(max_tokens=2048, batch=4), "the pass is split"
+    assert short < 8 * GIB
+
+
+def test_checkpointing_keeps_the_inputs_of_layers_only():
+    profile, shape = shape_of("tinyllama-1.1b")
+    kept = needs.activations(profile, shape)
+    small = shape.model_copy(update={"num_hidden_layers": 2 * shape.num_hidden_layers})
+    more = needs.activations(profile, small) - kept
+    tokens = needs.TOKENS_AT_ONCE
+    assert more == tokens * shape.num_hidden_layers * 2 * shape.hidden_size
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_activations_are_those_that_autograd_keeps(precision, tiny_base, tmp_path):
+    """The formula's numbers were counted on other shapes in the same way."""
+    import itertools
+
+    import torch
+
+    from stock_llm.llm.base import load_base
+    from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule, make_trainer
+
+    profile = load_profile(tiny_base, "tiny")
+    profile = profile.model_copy(
+        update={
+            "training": profile.training.model_copy(
+                update={"precision": precision, "batch": 1, "max_tokens": 128}
+            )
+        }
+    )
+    base = load_base(profile, tiny_base, four_bit=True)
+    row, plan = TokenizedRow([5] * 128, 64), TrainingSchedule([0], 1, 1)
+    trainer = make_trainer(base, profile, [row], plan, tmp_path, "x", 1)
+    batch = next(iter(trainer.get_train_dataloader()))
+    model = trainer.model.train()
+    own = {
+        weight.untyped_storage().data_ptr()
+        for weight in itertools.chain(model.parameters(), model.buffers())
+    }
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        trainer.compute_loss_context_manager(),
+    ):
+        trainer.compute_loss(model, dict(batch), num_items_in_batch=torch.tensor(64))
+    sizes = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
+    }
+    counted = sum(size for place, size in sizes.items() if place not in own)
+    shape = needs.find_shape(profile, tiny_base)
+    assert counted < needs.activations(profile, shape) < 1.5 * counted
+
+
+def test_rows_that_k_quants_cannot_hold_are_counted_as_what_llama_cpp_falls_back_to():
+    profile, shape = shape_of("smollm2-135m")
+    k_quant = profile.model_copy(update={"gguf": profile.gguf.model_copy(update={"quantization": "Q4_K_M"})})  # fmt: skip
+    assert needs.quantized_bytes(k_quant, shape) == needs.quantized_bytes(profile, shape)
+
+
+def test_a_base_that_is_here_is_not_downloaded_again(tmp_path):
+    profile, shape = shape_of("stock-tiny")
+    there, away = (needs.run_disk(profile, shape, home) for home in (PROJECT, tmp_path))
+    assert away - there == 2 * shape.weights
+
+
+def test_a_base_in_the_cache_of_the_hub_is_here(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    profile = load_profile(PROJECT, "mistral-7b").model_copy(update={"revision": "0" * 40})
+    snapshot = tmp_path / "snapshot"
+    snapshot.mkdir()
+    (snapshot / "config.json").write_text("{}")
+    monkeypatch.setattr(
+        huggingface_hub, "try_to_load_from_cache", lambda *_, **__: str(snapshot / "config.json")
+    )
+    assert needs.find_base(profile, tmp_path) is None, "a download that was broken off"
+    (snapshot / "model-00001-of-00003.safetensors").touch()
+    assert needs.find_base(profile, tmp_path) == snapshot
+
+
+def test_too_little_memory_or_disk_is_refused_with_figures_and_a_remedy(tmp_path, monkeypatch):
+    profile, shape = shape_of("mistral-7b")
+    stage = needs.fine_tuning(profile, shape)
+    needs_text = needs.size(stage.memory)
+    monkeypatch.setattr(needs, "this_machine", lambda: Machine(4 * GIB, None))
+    with pytest.raises(
+        StockLLMError,
+        match=rf"fine-tuning needs {needs_text} of memory, 4\.0 GiB are free\. .*smaller base",
+    ):
+        needs.require(stage, profile, tmp_path)
+    monkeypatch.setattr(needs, "this_machine", lambda: Machine(64 * GIB, None))
+    monkeypatch.setattr(needs, "free_disk", lambda _: 1 << 20)
+    with pytest.raises(StockLLMError, match=r"1 MiB are free\. Free some space"):
+        needs.require(stage, profile, tmp_path)
+    monkeypatch.setattr(needs, "free_disk", lambda _: stage.disk)
+    needs.require(stage, profile, tmp_path)
+
+
+def test_with_a_gpu_its_memory_decides_where_the_stage_uses_it():
+    profile, shape = shape_of("mistral-7b")
+    large, small = (Machine(GIB, Gpu("Card", free * GIB, free * GIB)) for free in (80, 8))
+    tuning, merging, judging = needs.stages(profile, shape)
+    assert needs.memory_lacks(tuning, large) == needs.memory_lacks(merging, large) == ""
+    assert "1.0 GiB are free" in needs.memory_lacks(judging, large)
+    assert "of memory on Card, 8.0 GiB are free" in needs.memory_lacks(merging, small)
+
+
+def test_time_grows_with_rows_and_weights_and_falls_with_cores():
+    profile, shape = shape_of("smollm2-135m")
+    seconds = needs.training_seconds(profile, shape, rows=1000, cores=2, gpu=False)
+    # two cores trained 0.42 million tokens in 18 to 21 minutes
+    assert seconds * 0.42e6 / (1000 * needs.TOKENS_PER_ROW) == pytest.approx(20 * 60, rel=0.15)
+    assert needs.training_seconds(profile, shape, 2000, 2, gpu=False) == pytest.approx(2 * seconds)
+    assert needs.training_seconds(profile, shape, 1000, 4, gpu=False) == pytest.approx(seconds / 2)
+    assert needs.training_seconds(*shape_of("mistral-7b"), 1000, 2, gpu=False) > 50 * seconds
+    assert not math.isclose(needs.training_seconds(profile, shape, 1000, 2, gpu=True), seconds)
