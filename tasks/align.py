@@ -10,8 +10,9 @@ it goes on from the last checkpoint.
 
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from prefect import task
 from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.dataset.preferences import DpoRow, KtoRow
 from stock_llm.dataset.tuning_data import TuningData, tuning_data
-from stock_llm.llm.base import load_base
+from stock_llm.llm.base import LoadedBase, load_base
 from stock_llm.llm.checkpoints import latest_checkpoint
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
@@ -108,7 +109,9 @@ def tune(
 
     torch.set_num_threads(settings.threads)
     current = adapter.weights
-    before = _judge(profile, settings, data, current, folder / "finetuned.json")
+    # loaded once, by the first step that was not done before
+    base = cache(lambda: load_base(profile, settings.home, four_bit=True))
+    before = _judge(profile, base, data, current, folder / "finetuned.json")
     notes, scores = [], {"fine-tuned": before}
     kinds: dict[str, Sequence[DpoRow | KtoRow]] = {
         "corrections": data.corrections,
@@ -119,11 +122,11 @@ def tune(
             notes.append(f"{name}: {_few(len(rows), profile.training.preferences.at_least)}")
             continue
         work = folder / name
-        weights, used = _train(settings, profile, rows, current, f"{digest} {name}", work)
+        weights, used = _train(settings, profile, base(), rows, current, f"{digest} {name}", work)
         if not used:
             notes.append(f"{name}: all {len(rows)} do not fit into max_tokens")
             continue
-        after = _judge(profile, settings, data, weights, folder / f"{name}.json")
+        after = _judge(profile, base, data, weights, folder / f"{name}.json")
         scores[name] = after
         against = objections(before, after)
         if not against:
@@ -194,6 +197,7 @@ def opinions_of(
 def _train(
     settings: Settings,
     profile: Profile,
+    base: LoadedBase,
     rows: Sequence[DpoRow | KtoRow],
     adapter: Path,
     training: str,
@@ -202,7 +206,6 @@ def _train(
     """Trains the adapter on one kind; its folder, and how many of the rows were used."""
     from stock_llm.llm.preference_trainer import make_preference_trainer, save_adapter
 
-    base = load_base(profile, settings.home, four_bit=True)
     limit = profile.training.max_tokens
     opinions = opinions_of(rows, profile.format, base.tokenizer, limit)
     done = work / "adapter"
@@ -220,24 +223,28 @@ def _train(
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     unfinished = work / "adapter.partial"
     save_adapter(trainer, unfinished, profile.path)
+    trainer.model.unload()  # type: ignore[union-attr, operator]  # a PeftModel
     unfinished.rename(done)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return done, len(opinions)
 
 
 def _judge(
-    profile: Profile, settings: Settings, data: TuningData, adapter: Path, cache: Path
+    profile: Profile,
+    base: Callable[[], LoadedBase],
+    data: TuningData,
+    adapter: Path,
+    known: Path,
 ) -> SliceScore:
-    """How the adapter answers the validation slice; asked once."""
-    if (record := read_record(cache)) is not None:
+    """How the adapter answers the validation slice; asked once, and kept in the file `known`."""
+    if (record := read_record(known)) is not None:
         return SliceScore(**record)
     from stock_llm.llm.adapter_answers import greedy_answers
 
-    base = load_base(profile, settings.home, four_bit=True)
     rows = data.validation
     prompts = [profile.format.render(messages(row.instruction, row.input)) for row in rows]
     limit = profile.serving.num_predict
-    texts = greedy_answers(base, adapter, prompts, profile.format.stop, limit, PROMPTS_AT_ONCE)
+    texts = greedy_answers(base(), adapter, prompts, profile.format.stop, limit, PROMPTS_AT_ONCE)
     false = [false_sentences(row, text) for row, text in zip(rows, texts, strict=True)]
     stating = [bool(sentences) for sentences in false if sentences is not None]
     score = SliceScore(
@@ -245,9 +252,11 @@ def _judge(
             SKILLS[row.skill].score(row, text).value for row, text in zip(rows, texts, strict=True)
         ),
         false=fmean(stating) if stating else None,
-        tokens=fmean(len(ids) for ids in base.tokenizer(texts, add_special_tokens=False).input_ids),
+        tokens=fmean(
+            len(ids) for ids in base().tokenizer(texts, add_special_tokens=False).input_ids
+        ),
     )
-    write_record(cache, asdict(score))
+    write_record(known, asdict(score))
     return score
 
 

@@ -22,7 +22,8 @@ def greedy_answers(
     limit: int,
     batch: int,
 ) -> list[str]:
-    """What the adapted model answers to each rendered prompt, the end not included.
+    """What the adapted model answers to each rendered prompt, the end not included. The base is
+    left as it was.
 
     Args:
         stop: texts that end an answer.
@@ -59,4 +60,5 @@ def greedy_answers(
             length = next((at for at, token in enumerate(row) if token in ends), len(row))
             text = str(base.tokenizer.decode(row[:length]))
             answers[place] = min((text.partition(mark)[0] for mark in stop), key=len).strip()
+    model.unload()
     return answers

@@ -160,12 +160,20 @@ def test_what_is_longer_than_fine_tuning_would_take_is_left_out(home, tuned):
     assert len(align.opinions_of([*corrections(2), long], profile.format, base.tokenizer, 640)) == 2
 
 
-def test_each_kind_is_learnt_judged_and_recorded(home):
+def test_each_kind_is_learnt_judged_and_recorded(home, monkeypatch):
+    loads = []
+
+    def load_and_count(*given, **choice):
+        loads.append(given)
+        return load_base(*given, **choice)
+
+    monkeypatch.setattr(align, "load_base", load_and_count)
     opinions = [*corrections(16), *thumbs(16)]
     both = dataset(home, ROWS, opinions)
     adapter = finetune.finetune.fn(home, both)
     made = align.align.fn(home, both, adapter)
 
+    assert len(loads) == 1, "two trainings and three judgements share one base"
     assert [note.partition(",")[0] for note in made.alignment] == [
         "corrections: 16 learnt",
         "thumbs: 16 learnt",
@@ -228,12 +236,15 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, rows, mon
 
     profile, adapter = tuned
 
-    def train(folder):
-        done, count = align._train(home, profile, rows, adapter.weights, "same", home.home / folder)
+    base = load_base(profile, home.home, four_bit=True)
+
+    def train(folder, base):
+        work = home.home / folder
+        done, count = align._train(home, profile, base, rows, adapter.weights, "same", work)
         assert count == len(rows)
         return load_file(done / "adapter_model.safetensors")
 
-    whole = train("whole")
+    whole = train("whole", base)
     monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
     on_save = trainer.TrainingWatch.on_save
@@ -245,10 +256,10 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, rows, mon
 
     monkeypatch.setattr(trainer.TrainingWatch, "on_save", killed)
     with pytest.raises(KeyboardInterrupt):
-        train("killed")
+        train("killed", base)  # the base was left as it was before
     monkeypatch.setattr(trainer.TrainingWatch, "on_save", on_save)
     assert (home.home / "killed/checkpoints/checkpoint-5/sealed.json").exists()
     assert not (home.home / "killed/adapter").exists()
-    resumed = train("killed")
+    resumed = train("killed", load_base(profile, home.home, four_bit=True))
     for name, weight in whole.items():
         assert (resumed[name] - weight).abs().max() < 1e-6, name
