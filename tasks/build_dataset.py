@@ -50,7 +50,7 @@ from stock_llm.skills.row import Row, write_rows
 from stock_llm.storage import quarantine
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 11
+RECIPE = 12
 """Raised whenever this file, or what it calls, makes other rows from the same history."""
 
 

@@ -22,8 +22,8 @@ from stock_llm.storage.checksums import digest_of
 
 SHARES = {
     signal.NAME: 0.22,
-    analyse.NAME: 0.29,
-    explain.NAME: 0.16,
+    analyse.NAME: 0.25,
+    explain.NAME: 0.20,
     review.NAME: 0.12,
     code.NAME: 0.13,
     portfolio.NAME: 0.08,
@@ -39,6 +39,9 @@ JUDGING_TEXTS = 4
 """One text in so many may judge."""
 
 THAI_SHARE = 0.3
+
+EXPLAINED_IN_THAI = 0.5
+"""Share of Thai among explanations: what a reading means is learnt in each language by itself."""
 
 READ_PER_ROW = 4
 """Situations that are looked at for one row about an indicator, so that rare readings are found."""
@@ -180,7 +183,8 @@ class Sampler:
                 return code.row(code.draw(planned.detail), day, language, phrasing)
 
     def _planned(self, skill: str, what: int, detail: str = "") -> PlannedRow:
-        language: Language = "th" if self._chance.random() < THAI_SHARE else "en"
+        thai = EXPLAINED_IN_THAI if skill == explain.NAME else THAI_SHARE
+        language: Language = "th" if self._chance.random() < thai else "en"
         return PlannedRow(skill, int(what), detail, language, self._chance.randrange(1 << 16))
 
     def _count(self, skill: str) -> int:

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stock_llm.evaluation.answers import Language, SkillAnswer
+from stock_llm.evaluation.answers import VERDICTS, Language, SkillAnswer
 from stock_llm.market.situation import Situation
 from stock_llm.skills import statements
 from stock_llm.skills.claims import Claim, find_claims
@@ -45,6 +45,10 @@ class Textbook:
     reading: Callable[[Situation], str]
     sentence: Callable[[Situation, Language], str]
     meaning: dict[str, dict[Language, str]]
+
+    def explained(self, reading: str, language: Language) -> str:
+        """The sentence of an answer: the reading, repeated right before what it means."""
+        return f"{reading}: {self.meaning[reading][language]}"
 
 
 _MOMENTUM: dict[str, dict[Language, str]] = {
@@ -107,7 +111,7 @@ def answer(situation: Situation, indicator: str, language: Language) -> SkillAns
     return SkillAnswer(
         language=language,
         reading=reading,
-        insights=(book.sentence(situation, language), book.meaning[reading][language]),
+        insights=(book.sentence(situation, language), book.explained(reading, language)),
     )
 
 
@@ -144,17 +148,19 @@ def subject_of(situation: Situation, indicator: str, source: str) -> Subject:
     the meaning of this reading.
     """
     book = TEXTBOOK[indicator]
-    meaning = book.meaning[book.reading(situation)]
-    others = {text for texts in book.meaning.values() for text in texts.values()}
+    reading = book.reading(situation)
+    meanings = {text for texts in book.meaning.values() for text in texts.values()}
 
     def claims(piece: str) -> list[Claim]:
-        if piece in others:
-            return [Claim("meaning", piece in meaning.values())]
+        told, colon, text = piece.rpartition(": ")
+        if text in meanings and (not colon or told in VERDICTS["reading"]):
+            holds = text in book.meaning[reading].values() and told in ("", reading)
+            return [Claim("meaning", holds)]
         return find_claims(piece, situation)
 
     def true(language: Language) -> list[Statement]:
         told = statements.true_statements(situation, language)
-        return [*told, Statement(meaning[language], frozenset({"meaning"}))]
+        return [*told, Statement(book.explained(reading, language), frozenset({"meaning"}))]
 
     return Subject(source, claims, true, lambda language: [answer(situation, indicator, language)])
 

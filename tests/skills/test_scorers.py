@@ -80,7 +80,7 @@ def test_an_explanation_has_to_tell_the_value_in_a_sentence(bullet):
 
 def test_the_meaning_of_another_reading_is_false():
     row = explain.row(SITUATION, "RSI14", "en", 0)
-    wrong = row.output.replace("It points neither way.", "Buyers may be exhausted.")
+    wrong = row.output.replace("NEUTRAL: It points neither way.", "Buyers may be exhausted.")
     assert explain.score(row, wrong).checks["truth"] == 0.5
 
 

@@ -117,8 +117,9 @@ def _templates() -> frozenset[str]:
     sentences |= {
         text
         for book in explain.TEXTBOOK.values()
-        for meaning in book.meaning.values()
-        for text in meaning.values()
+        for reading in book.meaning
+        for language in LANGUAGES
+        for text in (book.meaning[reading][language], book.explained(reading, language))
     }
     for language in LANGUAGES:
         for price in (90.0, 110.0):
