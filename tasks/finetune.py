@@ -12,6 +12,7 @@ import errno
 import gc
 import math
 import random
+import re
 import shutil
 import sys
 from dataclasses import asdict, replace
@@ -24,6 +25,7 @@ from prefect import task
 from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.dataset.tuning_data import tuning_data
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
+from stock_llm.evaluation.answers import LABELS, VERDICTS
 from stock_llm.llm.architectures import read_shape
 from stock_llm.llm.base import base_digest, fetch_base, load_base
 from stock_llm.llm.bases import needs
@@ -171,14 +173,17 @@ def tokenized(
     """
     from stock_llm.llm.trainer import TokenizedRow
 
-    def tokens(conversations: list[list[Message]]) -> list[list[int]]:
-        ids: list[list[int]] = tokenizer(
-            [prompt_format.render(turns) for turns in conversations]
-        ).input_ids
+    def tokens(texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = tokenizer(texts).input_ids
         return ids
 
-    prompts = tokens([messages(row.instruction, row.input) for row in rows])
-    wholes = tokens([messages(row.instruction, row.input, row.output) for row in rows])
+    def render(turns: list[Message]) -> str:
+        return prompt_format.render(turns)
+
+    prompts = tokens([render(messages(row.instruction, row.input)) for row in rows])
+    texts = [render(messages(row.instruction, row.input, row.output)) for row in rows]
+    encoded = tokenizer(texts, return_offsets_mapping=True)
+    wholes, places = encoded.input_ids, encoded.offset_mapping
     special = set(tokenizer.all_special_ids) | {
         index
         for index, token in tokenizer.added_tokens_decoder.items()
@@ -188,12 +193,12 @@ def tokenized(
     format_only = [token for token in empty if token in special]
     examples = []
     for number, (row, prompt, whole) in enumerate(zip(rows, prompts, wholes, strict=True), start=1):
-        texts = f"{row.instruction}\n{row.input}\n{row.output}"
+        parts = f"{row.instruction}\n{row.input}\n{row.output}"
         if len(whole) > max_tokens:
             problem = f"{len(whole)} tokens, max_tokens is {max_tokens}"
             remedy = "Shorten its texts, or raise max_tokens in the profile of the base model"
         elif [token for token in whole if token in special] != format_only or any(
-            stop in texts for stop in prompt_format.stop
+            stop in parts for stop in prompt_format.stop
         ):
             shown = " or ".join(prompt_format.stop)
             problem = f"a text holds a token of the prompt format, such as {shown}"
@@ -203,10 +208,34 @@ def tokenized(
             problem += "training and serving would differ"
             remedy = "The tokenizer of the base does not fit the prompt format"
         else:
-            examples.append(TokenizedRow(whole, len(prompt)))
+            verdict = _verdict_tokens(texts[number - 1], row.output, places[number - 1])
+            examples.append(TokenizedRow(whole, len(prompt), verdict))
             continue
         raise InputError(f"row '{row.id}': {problem}", file=file, row=number, remedy=remedy)
     return examples
+
+
+_VERDICT = re.compile(
+    rf"^(?:{'|'.join(labels[name] for labels in LABELS.values() for name in VERDICTS)}): ([A-Z]+)$",
+    re.MULTILINE,
+)
+
+
+def _verdict_tokens(text: str, output: str, places: list[tuple[int, int]]) -> tuple[int, ...]:
+    """Which tokens name the verdicts of an answer.
+
+    Args:
+        text: prompt and answer.
+        output: the answer.
+        places: first character and end of each token of `text`.
+    """
+    begin = text.rfind(output)
+    spans = [match.span(1) for match in _VERDICT.finditer(output)] if begin >= 0 else []
+    return tuple(
+        number
+        for number, (first, end) in enumerate(places)
+        if any(first < begin + last and begin + start < end for start, last in spans)
+    )
 
 
 def schedule(

@@ -63,6 +63,9 @@ class TrainingConfig(_Strict):
     warmup_ratio: float = Field(ge=0, lt=1)
     max_tokens: int = Field(ge=64)
     precision: str = Field(pattern="^(float32|bfloat16)$")
+    verdict_weight: float = Field(default=1.0, ge=1)
+    """Weight of the loss on a verdict's tokens, such as BUY: few tokens that decide the rest."""
+
     preferences: PreferencesConfig = PreferencesConfig()
 
 

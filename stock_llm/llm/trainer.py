@@ -39,7 +39,7 @@ from rich.progress import (
 )
 from transformers import PrinterCallback, Trainer, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.base import LoadedBase
@@ -61,10 +61,19 @@ class TokenizedRow:
     Attributes:
         ids: token ids of the whole conversation, BOS to EOS.
         prompt: how many of them are the prompt, on which there is no loss.
+        verdict: places of the tokens that name a verdict, such as BUY or OVERSOLD.
     """
 
     ids: list[int]
     prompt: int
+    verdict: tuple[int, ...] = ()
+
+    def weights(self, verdict: float) -> list[float]:
+        """The weight of each token's loss: that of a verdict's, 1.0 elsewhere."""
+        weights = [1.0] * len(self.ids)
+        for place in self.verdict:
+            weights[place] = verdict
+        return weights
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,9 @@ def make_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     rows = [examples[index] for index in schedule.order]
+    padding = base.tokenizer.pad_token_id
+    if padding is None:
+        padding = base.tokenizer.eos_token_id
     trainer = AnswerTrainer(
         model=base.model,
         args=settings,
@@ -110,8 +122,10 @@ def make_trainer(
             {
                 "input_ids": [row.ids for row in rows],
                 "labels": [[-100] * row.prompt + row.ids[row.prompt :] for row in rows],
+                "weights": [row.weights(profile.training.verdict_weight) for row in rows],
             }
         ),
+        data_collator=_WeightedCollator(padding),
         processing_class=base.tokenizer,
         peft_config=LoraConfig(
             r=profile.lora.rank,
@@ -189,8 +203,23 @@ class WeightsOnly:
         """None, whatever the environment says."""
 
 
+class _WeightedCollator(DataCollatorForLanguageModeling):
+    """TRL's collator, which also pads the weights of the tokens' loss."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super().torch_call(examples)
+        weights = [torch.tensor(example["weights"]) for example in examples]
+        batch["weights"] = torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)
+        return batch
+
+
 class AnswerTrainer(WeightsOnly, SFTTrainer):
-    """SFTTrainer with the loss on answers alone."""
+    """SFTTrainer with the loss on answers alone, more of it on verdicts."""
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns: list[str] = self._signature_columns or []
+        self._signature_columns = list(dict.fromkeys([*columns, "weights"]))
 
     def compute_loss(
         self,
@@ -199,8 +228,8 @@ class AnswerTrainer(WeightsOnly, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """Mean cross-entropy (nats per answer token of the whole step); rows count by their answer
-        tokens.
+        """Weighted cross-entropy in nats, divided by the answer tokens of the whole step, so that
+        rows count by their answer tokens.
         """
         if return_outputs:
             raise NotImplementedError("this trainer only trains")
@@ -211,9 +240,9 @@ class AnswerTrainer(WeightsOnly, SFTTrainer):
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).last_hidden_state[:, :-1]
         logits = causal_model.lm_head(hidden[answer]).float()
-        loss = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="sum")
-        per_token: torch.Tensor = loss / num_items_in_batch
-        return per_token
+        losses = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="none")
+        weighted: torch.Tensor = (losses * inputs["weights"][:, 1:][answer]).sum()
+        return weighted / num_items_in_batch
 
 
 class TrainingWatch(TrainerCallback):

@@ -15,6 +15,7 @@ from factories.rows import rows_of_all_skills
 
 from stock_llm.artifacts import Dataset
 from stock_llm.errors import InputError, StockLLMError
+from stock_llm.evaluation.answers import LANGUAGES, SkillAnswer
 from stock_llm.llm.base import load_base
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import MISTRAL_V3
@@ -126,6 +127,52 @@ def test_only_answers_are_learnt(home, tokenizer):
             logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
         )
     assert loss.item() == pytest.approx(said.item(), rel=1e-4)
+
+
+def test_a_verdict_weighs_more(home, tokenizer):
+    import torch
+
+    from stock_llm.llm.trainer import make_trainer
+
+    profile = load_profile(home.home, home.profile)
+    heavy = profile.training.model_copy(update={"verdict_weight": 3.0})
+    profile = profile.model_copy(update={"training": heavy})
+    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
+    plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, home.seed)
+    base = load_base(profile, home.home, four_bit=True)
+    trainer = make_trainer(base, profile, examples, plan, home.home / "out", "x", 1)
+    batch = next(iter(trainer.get_train_dataloader()))
+    wanted = batch["labels"] != -100
+    assert set(batch["weights"][wanted].tolist()) == {1.0, 3.0}
+
+    loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=wanted.sum())
+    with torch.no_grad():
+        logits = trainer.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits
+        losses = torch.nn.functional.cross_entropy(
+            logits[:, :-1].transpose(1, 2), batch["labels"][:, 1:], reduction="none"
+        )
+    weighted = (losses * batch["weights"][:, 1:]).sum() / wanted.sum()
+    assert loss.item() == pytest.approx(weighted.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_tokens_of_a_verdict_are_those_of_its_word(tokenizer, language):
+    answer = SkillAnswer(
+        language=language,
+        trend="SIDEWAYS",
+        recommendation="HOLD",
+        insights=("Trend: SIDEWAYS and HOLD again.",),
+    )
+    row = dataclasses.replace(ROWS[1], output=answer.text())
+    (example,) = finetune.tokenized([row], MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
+    heavy = tokenizer.decode([example.ids[place] for place in example.verdict])
+    assert heavy.split() == ["SIDEWAYS", "HOLD"]
+    assert all(place >= example.prompt for place in example.verdict)
+    code = dataclasses.replace(ROWS[1], output="```python\nx = 1\n```")
+    (example,) = finetune.tokenized([code], MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
+    assert example.verdict == ()
 
 
 def test_prompt_and_answer_are_the_tokens_of_the_conversation(tokenizer):
