@@ -219,7 +219,8 @@ class AnswerTrainer(WeightsOnly, SFTTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         columns: list[str] = self._signature_columns or []
-        self._signature_columns = list(dict.fromkeys([*columns, "weights"]))
+        if "weights" not in columns:
+            self._signature_columns = [*columns, "weights"]  # type: ignore[assignment]
 
     def compute_loss(
         self,
