@@ -31,7 +31,7 @@ from stock_llm.llm.base import base_digest, fetch_base, load_base
 from stock_llm.llm.bases import needs
 from stock_llm.llm.bases.needs import TOKENS_AT_ONCE
 from stock_llm.llm.checkpoints import latest_checkpoint
-from stock_llm.llm.gguf import check_writable
+from stock_llm.llm.gguf.writer import check_writable
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
@@ -187,7 +187,8 @@ def tokenized(
     special = set(tokenizer.all_special_ids) | {
         index
         for index, token in tokenizer.added_tokens_decoder.items()
-        if not token.content.isspace()  # some vocabularies add runs of blanks
+        # some vocabularies add runs of blanks, or letters
+        if len(token.content) > 1 and not token.content.isspace()
     }
     empty = tokenizer(prompt_format.render(messages("", "", ""))).input_ids
     format_only = [token for token in empty if token in special]

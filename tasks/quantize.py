@@ -24,7 +24,8 @@ from stock_llm.errors import ParityError
 from stock_llm.llm.architectures import read_config, read_shape
 from stock_llm.llm.base import LoadedBase, fetch_base, load_base
 from stock_llm.llm.bases import needs
-from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.gguf.tokenizer import load_tokenizer
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
@@ -209,9 +210,7 @@ Tokens = Callable[[str], list[int]]
 
 def _tokenizer(folder: Path) -> Tokens:
     """How training tokenizes a rendered text, BOS included."""
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    tokenizer = load_tokenizer(folder)
     return lambda text: tokenizer(text).input_ids
 
 

@@ -148,8 +148,6 @@ def pin(
 
 def _missing(profile: "Profile", here: bool) -> str:
     """What stands between this profile and a training; empty: nothing."""
-    if profile.about.unsupported:
-        return profile.about.unsupported
     if here or profile.revision:
         return ""
     if profile.package:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, MissingExtra
 
 _COMMON = frozenset(
     {
@@ -106,6 +106,7 @@ class BaseConfig:
 
     architecture: Architecture
     fields: dict[str, Any]
+    file: Path
 
     def as_json(self) -> dict[str, Any]:
         """A config.json of the text model alone."""
@@ -114,6 +115,25 @@ class BaseConfig:
             "model_type": self.architecture.name,
             **self.fields,
         }
+
+    def for_transformers(self) -> Any:
+        """The config object of transformers, which fills in what the file leaves out.
+
+        Raises:
+            InputError: a field has a value that transformers does not take.
+            MissingExtra: the extra `train` is not installed.
+        """
+        try:
+            import transformers
+            from huggingface_hub.errors import StrictDataclassError
+        except ImportError as error:
+            raise MissingExtra(error.name or "transformers", "train") from None
+
+        try:
+            return getattr(transformers, self.architecture.config_class)(**self.fields)
+        except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"a value that cannot be used: {reason}", file=self.file) from None
 
 
 class ModelShape(BaseModel):
@@ -222,7 +242,7 @@ def read_config(folder: Path) -> BaseConfig:
             ignored=("vision_tower.", "multi_modal_projector."),
         )
     fields = {name: value for name, value in text.items() if name in architecture.fields}
-    return BaseConfig(architecture, fields)
+    return BaseConfig(architecture, fields, file)
 
 
 def read_shape(folder: Path) -> ModelShape:

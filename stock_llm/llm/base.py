@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError, MissingExtra
 from stock_llm.llm.architectures import read_config
+from stock_llm.llm.gguf.tokenizer import load_tokenizer
 from stock_llm.llm.profiles import Profile, local_base
 from stock_llm.storage.checksums import files_sha256
 
@@ -101,7 +102,7 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
         import torch
         import transformers
         from safetensors import SafetensorError
-        from transformers import BitsAndBytesConfig, PreTrainedTokenizerFast
+        from transformers import BitsAndBytesConfig
         from transformers.utils import logging
     except ImportError as error:
         raise MissingExtra(error.name or "transformers", "train") from None
@@ -116,7 +117,7 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
         getLogger("bitsandbytes.backends.cpu.ops").setLevel("ERROR")
         loaded: Any = model_class.from_pretrained(
             folder,
-            config=getattr(transformers, architecture.config_class)(**config.fields),
+            config=config.for_transformers(),
             key_mapping={f"^{re.escape(architecture.prefix)}": ""} if architecture.prefix else None,
             dtype=precision,
             device_map={"": 0 if torch.cuda.is_available() else "cpu"},
@@ -133,7 +134,7 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
             local_files_only=True,
             output_loading_info=True,
         )
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"not a base model that can be loaded: {error}", file=folder, remedy=_HOW_TO_GET

@@ -125,9 +125,6 @@ class AboutConfig(_Strict):
     ollama: str = ""
     """Ollama's name of the untuned base, from its library's pages; not asked for here."""
 
-    unsupported: str = ""
-    """Why it cannot go through the whole line yet; empty: it can."""
-
 
 class PackageSource(_Strict):
     """A file of the Python package index that holds the base as a GGUF."""

@@ -16,7 +16,7 @@ from stock_llm.errors import InputError
 from stock_llm.llm.architectures import read_shape
 from stock_llm.llm.base import base_digest, fetch_base
 from stock_llm.llm.bases import needs
-from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import Generation, LlamaModel, useful_threads
 from stock_llm.llm.profiles import Profile
 from stock_llm.llm.prompts import Message, messages

@@ -7,7 +7,7 @@ import pytest
 from stock_llm.dataset.leakage.overlap import OverlapIndex
 from stock_llm.dataset.sources import general_questions, general_rows
 from stock_llm.evaluation.gate import KNOWN
-from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import MISTRAL_V3

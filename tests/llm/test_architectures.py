@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from factories import small_bases
 
 from stock_llm.errors import InputError
-from stock_llm.llm.architectures import ARCHITECTURES, LLAMA, MINISTRAL_3, MISTRAL, read_config
-from stock_llm.llm.gguf import check_writable
-from stock_llm.llm.gguf_vocabulary import PRE_TOKENIZERS
+from stock_llm.llm.architectures import ARCHITECTURES, MINISTRAL_3, read_config
+from stock_llm.llm.gguf.tokenizer import PRE_TOKENIZERS
+from stock_llm.llm.gguf.writer import check_writable
 
 
 def write(folder, **config):
@@ -84,18 +85,24 @@ def tokenizer(*steps, kind="BPE", normalizer=None):
 @pytest.mark.parametrize(
     ("config", "json_tokenizer", "complaint"),
     [
-        ({"model_type": "phi"}, None, "architecture 'phi' cannot be written"),
-        ({"model_type": "ministral3"}, None, "architecture 'ministral3' cannot be written"),
         (
-            {"model_type": "llama", "rope_scaling": {"type": "linear", "factor": 4.0}},
+            {"model_type": "llama", "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}},
             None,
-            r"scaled \('linear'\)",
+            "positions of the kind 'dynamic'",
         ),
         (
-            {"model_type": "llama", "rope_parameters": {"rope_type": "yarn"}},
+            {"model_type": "ministral3", "rope_parameters": {"rope_type": "default"}},
             None,
-            r"scaled \('yarn'\)",
+            "positions of the kind 'default'",
         ),
+        (
+            {"model_type": "ministral3", "rope_parameters": small_bases.YARN | {"mscale": 0.7}},
+            None,
+            "these parameters of rotary positions",
+        ),
+        ({"model_type": "phi", "qk_layernorm": True}, None, "normalized queries and keys"),
+        ({"model_type": "mistral", "hidden_act": "gelu"}, None, "the activation 'gelu'"),
+        ({"model_type": "llama", "hidden_size": "large"}, None, "a value that cannot be used"),
         ({"model_type": "llama", "attention_bias": True}, None, "biases"),
         (
             {"model_type": "llama"},
@@ -124,13 +131,9 @@ def test_what_could_not_become_a_gguf_is_refused_before_it_is_trained(
         check_writable(tmp_path)
 
 
-@pytest.mark.parametrize("architecture", [MISTRAL, LLAMA])
-def test_what_can_become_a_gguf_is_not_refused(tmp_path, architecture):
-    write(
-        tmp_path,
-        model_type=architecture.name,
-        rope_parameters={"rope_type": "default", "rope_theta": 1e4},
-    )
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_what_can_become_a_gguf_is_not_refused(tmp_path, name):
+    write(tmp_path, model_type=name)
     steps = tokenizer(*({**step, "trim_offsets": True} for step in PRE_TOKENIZERS["smollm"]))
     (tmp_path / "tokenizer.json").write_text(json.dumps(steps))
     check_writable(tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from llguidance import LLTokenizer, TokenizerWrapper
 
-from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.grammar import GrammarConstraint, make_tokenizer
 from stock_llm.llm.json_schema import SchemaError, compile_schema
 from stock_llm.llm.prompt_formats import MISTRAL_V3

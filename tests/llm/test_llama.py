@@ -1,7 +1,7 @@
 import pytest
 
 from stock_llm.errors import StockLLMError
-from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 

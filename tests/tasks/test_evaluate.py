@@ -11,7 +11,7 @@ import pytest
 from factories.rows import rows_of_all_skills
 
 from stock_llm.artifacts import Candidate, Dataset
-from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages

@@ -1,9 +1,9 @@
 """A GGUF as a base that can be trained: the folder of config, weights and tokenizer that it was
 once made from.
 
-The inverse of `gguf` and `gguf_vocabulary`, for Llama models with a byte-level BPE. A quantized
-weight is put back to a float and rounded to bfloat16: what quantizing has lost stays lost. Every
-tensor is read alone, but the whole model is held in bfloat16 until it is saved.
+The inverse of llm/gguf/writer.py and vocabulary.py, for Llama models with a byte-level BPE. A
+quantized weight is put back to a float and rounded to bfloat16: what quantizing has lost stays
+lost. Every tensor is read alone, but the whole model is held in bfloat16 until it is saved.
 """
 
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError, MissingExtra
-from stock_llm.llm.gguf import BLOCK_NAMES, OUTER_NAMES
-from stock_llm.llm.gguf_vocabulary import PRE_TOKENIZERS
+from stock_llm.llm.gguf.families import LLAMA
+from stock_llm.llm.gguf.tokenizer import PRE_TOKENIZERS, WHOLE_WORDS, pre_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,23 +83,17 @@ def _config(keys: dict[str, Any], tied: bool) -> dict[str, Any]:
 
 
 def _write_tokenizer(folder: Path, keys: dict[str, Any], pre: str, chat_template: str) -> None:
-    from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processors
+    from tokenizers import AddedToken, Tokenizer, decoders, processors
     from tokenizers.models import BPE
 
     tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
     model = BPE(
         vocab={token: index for index, token in enumerate(tokens)},
         merges=[tuple(merge.split(" ")) for merge in keys["tokenizer.ggml.merges"]],
+        ignore_merges=pre in WHOLE_WORDS,
     )
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True)
-            if step["type"] == "Digits"
-            else pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-            for step in PRE_TOKENIZERS[pre]
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizer(PRE_TOKENIZERS[pre])
     tokenizer.decoder = decoders.ByteLevel()
     matched_whole = [
         AddedToken(tokens[index], special=kind == _CONTROL, normalized=False)
@@ -144,8 +138,8 @@ def _write_weights(folder: Path, tensors: Any, keys: dict[str, Any]) -> None:
         raise MissingExtra(error.name or "torch", "train") from None
     from gguf.quants import dequantize
 
-    blocks = {ours: theirs for theirs, ours in BLOCK_NAMES.items()}
-    outer = {ours: theirs for theirs, ours in OUTER_NAMES.items()}
+    blocks = {ours: theirs for theirs, ours in LLAMA.block.items()}
+    outer = {f"{ours}.weight": f"{theirs}.weight" for theirs, ours in LLAMA.outer.items()}
     heads = keys["llama.attention.head_count"]
     key_heads = keys.get("llama.attention.head_count_kv", heads)
     weights = {}

@@ -20,7 +20,7 @@ from stock_llm.gateway.providers import embedded
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.embedded import EmbeddedProvider, keep_alive_seconds
 from stock_llm.gateway.providers.embedded_worker import _Memory
-from stock_llm.llm.gguf import write_gguf
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import SYSTEM, user_text
 from stock_llm.ollama.modelfile import Modelfile

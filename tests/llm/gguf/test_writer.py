@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 
 from stock_llm.errors import InputError, ParityError
-from stock_llm.llm import gguf, gguf_vocabulary, quantization
+from stock_llm.llm import quantization
+from stock_llm.llm.gguf import vocabulary
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
@@ -28,7 +30,7 @@ def base(tiny_base):
 @pytest.fixture(scope="module")
 def f16(base, tmp_path_factory):
     out = tmp_path_factory.mktemp("gguf") / "f16.gguf"
-    gguf.write_gguf(base, out, "tiny", MISTRAL_V3.jinja)
+    write_gguf(base, out, "tiny", MISTRAL_V3.jinja)
     return out
 
 
@@ -84,9 +86,9 @@ def test_every_prompt_has_the_tokens_of_training(base, f16):
 
 def test_a_planted_token_difference_is_caught(base, tmp_path, monkeypatch):
     """A conversion that makes `[INST]` an ordinary piece works, answers, and sees other tokens than training did."""
-    monkeypatch.setattr(gguf_vocabulary, "_CONTROL", gguf_vocabulary._NORMAL)
+    monkeypatch.setattr(vocabulary, "_CONTROL", vocabulary._NORMAL)
     naive = tmp_path / "naive.gguf"
-    gguf.write_gguf(base, naive, "naive", MISTRAL_V3.jinja)
+    write_gguf(base, naive, "naive", MISTRAL_V3.jinja)
     with (
         LlamaModel(naive, threads=1, context=1024) as served,
         pytest.raises(ParityError, match="token 1 of the prompt differs"),
@@ -131,7 +133,7 @@ def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path)
     shutil.copytree(base, folder)
     (folder / "tokenizer.model").write_bytes(model.getvalue())
     write_fast_tokenizer(folder)
-    gguf.write_gguf(folder, tmp_path / "m.gguf", "m", MISTRAL_V3.jinja)
+    write_gguf(folder, tmp_path / "m.gguf", "m", MISTRAL_V3.jinja)
     with LlamaModel(tmp_path / "m.gguf", threads=1, context=1024) as served:
         check_prompts(
             list(rows_of_all_skills(30, seed=4)),
@@ -165,7 +167,7 @@ def test_sharded_and_untied_weights_are_written_too(base, tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     config = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
     (folder / "config.json").write_text(json.dumps(config))
-    gguf.write_gguf(folder, tmp_path / "s.gguf", "s", MISTRAL_V3.jinja)
+    write_gguf(folder, tmp_path / "s.gguf", "s", MISTRAL_V3.jinja)
     tensors = {tensor.name: tensor for tensor in GGUFReader(tmp_path / "s.gguf").tensors}
     assert np.array_equal(tensors["output.weight"].data, tensors["token_embd.weight"].data)
 
@@ -197,5 +199,5 @@ def test_foreign_weights_are_refused_by_name(base, tmp_path):
     weights["model.layers.0.mlp.experts.weight"] = torch.zeros(2, 2)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="experts"):
-        gguf.write_gguf(folder, tmp_path / "f.gguf", "f", MISTRAL_V3.jinja)
+        write_gguf(folder, tmp_path / "f.gguf", "f", MISTRAL_V3.jinja)
     assert not list(tmp_path.glob("*.gguf"))
