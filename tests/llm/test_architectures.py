@@ -98,7 +98,12 @@ def tokenizer(*steps, kind="BPE", normalizer=None):
         (
             {"model_type": "ministral3", "rope_parameters": small_bases.YARN | {"mscale": 0.7}},
             None,
-            "these parameters of rotary positions",
+            "'yarn' with these parameters",
+        ),
+        (
+            {"model_type": "llama", "rope_parameters": {"rope_type": "linear"}},
+            None,
+            "'linear' with these parameters",
         ),
         ({"model_type": "phi", "qk_layernorm": True}, None, "normalized queries and keys"),
         ({"model_type": "mistral", "hidden_act": "gelu"}, None, "the activation 'gelu'"),

@@ -15,8 +15,10 @@ from stock_llm.settings import load_settings
 from stock_llm.skills.row import write_rows
 from tasks import finetune, quantize
 
+# a letter that is an added token of DeepSeek Coder's, as the tokens of its prompt format are
+LETTER = "ü"
 ROWS = [
-    dataclasses.replace(row, input=row.input[:160], output=row.output[:80])
+    dataclasses.replace(row, input=row.input[:160], output=f"{LETTER} {row.output[:80]}")
     for row in rows_of_all_skills(16)
     if row.skill != "code"
 ]
