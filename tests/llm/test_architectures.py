@@ -103,7 +103,7 @@ def tokenizer(*steps, kind="BPE", normalizer=None):
         (
             {"model_type": "llama", "rope_parameters": {"rope_type": "linear"}},
             None,
-            "'linear' with these parameters",
+            "a value that cannot be used.*linear",
         ),
         ({"model_type": "phi", "qk_layernorm": True}, None, "normalized queries and keys"),
         ({"model_type": "mistral", "hidden_act": "gelu"}, None, "the activation 'gelu'"),

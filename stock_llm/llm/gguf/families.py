@@ -111,8 +111,8 @@ def check_computable(family: Family, config: Any, file: Path) -> None:
         problem = f"the activation '{config.hidden_act}'"
     elif rope["rope_type"] not in family.positions:
         problem = f"rotary positions of the kind '{rope['rope_type']}'"
-    elif not _has_plain_scaling(rope):
-        problem = f"rotary positions of the kind '{rope['rope_type']}' with these parameters"
+    elif rope["rope_type"] == "yarn" and not _is_plain_yarn(rope):
+        problem = "rotary positions of the kind 'yarn' with these parameters"
     elif getattr(config, "qk_layernorm", False):
         problem = "normalized queries and keys"
     elif getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
@@ -122,22 +122,18 @@ def check_computable(family: Family, config: Any, file: Path) -> None:
     raise InputError(f"{problem} cannot be written as a GGUF yet", file=file, remedy=_REMEDY)
 
 
-def _has_plain_scaling(rope: Mapping[str, Any]) -> bool:
-    """llama.cpp takes yarn's `mscale` for 1 and knows neither a given factor of the attention nor
-    bounds that are not rounded.
+def _is_plain_yarn(rope: Mapping[str, Any]) -> bool:
+    """llama.cpp takes `mscale` for 1, wants the scale of the queries (`llama_4_scaling_beta`), and
+    knows neither a given factor of the attention nor bounds that are not rounded.
     """
-    if rope["rope_type"] == "linear":
-        return "factor" in rope
-    if rope["rope_type"] == "yarn":
-        needed = {"factor", "original_max_position_embeddings", "llama_4_scaling_beta"}
-        return bool(
-            needed <= {name for name, value in rope.items() if value is not None}
-            and rope.get("mscale") == 1.0
-            and rope.get("mscale_all_dim")
-            and rope.get("attention_factor") is None
-            and rope.get("truncate", True)
-        )
-    return True
+    return bool(
+        rope.get("mscale") == 1.0
+        and rope.get("mscale_all_dim")
+        and rope.get("original_max_position_embeddings")
+        and rope.get("llama_4_scaling_beta") is not None
+        and rope.get("attention_factor") is None
+        and rope.get("truncate", True)
+    )
 
 
 def write_keys(writer: "GGUFWriter", config: Any) -> None:
