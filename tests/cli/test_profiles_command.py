@@ -47,7 +47,7 @@ def test_every_base_has_a_line_with_its_needs_and_one_with_its_reasons(listed, c
     assert "llama2-13b: Llama 2 Community License (to be accepted on the hub)" in reasons
     assert "merging needs" in reasons and "24.0 GiB are free" in reasons
     assert "stock-llm profiles pin llama2-13b" in reasons
-    assert "phi-2: MIT; its architecture cannot be written as a GGUF yet" in reasons
+    assert "phi-2: MIT; stock-llm profiles pin phi-2" in reasons
 
 
 def test_as_json_for_programs(listed):
