@@ -5,7 +5,7 @@ and written one at a time, so that a 7B model needs the memory of its largest te
 ggml/docs/gguf.md. What llama.cpp would compute otherwise is refused, before anything is trained
 (`check_writable`). Quantizing the file is quantization.py's.
 
-llama.cpp has a converter of its own, convert_hf_to_gguf.py. It is not used: it comes with
+llama.cpp has a converter of its own (convert_hf_to_gguf). It is not used: it comes with
 llama.cpp's source, not with the compiled package, and with a version of `gguf` of its own; it
 knows a tokenizer by a hash over the tokens of one text, so that no small model of a test passes;
 and it makes a special token of SentencePiece an ordinary piece where the model file calls it so.
