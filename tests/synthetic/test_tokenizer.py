@@ -1,4 +1,4 @@
-"""One text, one list of tokens: SentencePiece, transformers and (test_gguf.py) llama.cpp."""
+"""One text, one list of tokens: SentencePiece, transformers and (llm/gguf/test_writer.py) llama.cpp."""
 
 import pytest
 import sentencepiece
