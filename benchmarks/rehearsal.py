@@ -305,13 +305,15 @@ def load(rehearsal: Rehearsal) -> str:
 def train(rehearsal: Rehearsal) -> str:
     """Loads the base again and trains on rows of nearly `--tokens` tokens."""
     from stock_llm.settings import load_settings
+    from stock_llm.skills.row import read_rows
     from tasks.finetune import train as finetune
 
     settings = load_settings(home=rehearsal.home)
     folder = rehearsal.home / "adapter"
     folder.mkdir()
+    file = dataset(rehearsal).train
     adapter: Adapter = finetune(
-        settings, rehearsal.profile, dataset(rehearsal), "rehearsal", folder
+        settings, rehearsal.profile, list(read_rows(file)), file, "rehearsal", folder
     )
     assert adapter.steps == STEPS
     return f"{adapter.tokens} tokens in {adapter.steps} steps, {adapter.tokens / adapter.seconds:.1f} tokens/s"

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
@@ -25,7 +24,7 @@ from stock_llm.dataset.privacy import pseudonyms
 from stock_llm.feedback.store import FeedbackStore
 from stock_llm.pipeline import preflight, report
 from stock_llm.pipeline.inputs import open_feedback
-from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest
+from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest, run_lock
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills import follow
@@ -61,7 +60,7 @@ def train(
     """
     environment.prepare()
     settings = load_settings(**(overrides or {}) | ({"profile": profile} if profile else {}))
-    with _alone(settings):
+    with run_lock(settings):
         if known := finished(settings):
             create_markdown_artifact(
                 report.nothing_new(known), key=ARTIFACT, description="nothing new"
@@ -90,25 +89,6 @@ def train(
         )
         record(settings, outcome)
         return outcome
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """One training at a time in this folder; the lock goes with the process that holds it, however
-    that ends.
-    """
-    path = settings.path("data/.train.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("another run is under way here; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

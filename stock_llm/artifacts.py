@@ -117,6 +117,8 @@ class Adapter:
     """What became of preference tuning, a sentence for each kind of opinion."""
     alignment_metrics: dict[str, float] = field(default_factory=dict)
     """`STAGE/METRIC` → value on the validation slice, after fine-tuning and after each kind."""
+    trained_on: str = ""
+    """The machine that it was fine-tuned on from a bundle, in words; empty: this one."""
 
 
 @dataclass(frozen=True)

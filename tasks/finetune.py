@@ -11,6 +11,7 @@ are shown while it trains and kept in `Adapter.loss_curve`.
 import errno
 import gc
 import math
+import os
 import random
 import re
 import shutil
@@ -60,32 +61,54 @@ def finetune(settings: Settings, dataset: Dataset) -> Adapter:
         MissingExtra: the extra `train` is not installed.
     """
     profile = load_profile(settings.home, settings.profile)
-    digest = digest_of(
-        dataset=dataset.digest,
-        base=base_digest(profile, settings.home),
-        prompt_format=asdict(profile.format),
-        lora=profile.lora.model_dump(),
-        training=profile.training.model_dump(exclude={"preferences"}),
-        validation=_validation(profile),
-        seed=settings.seed,
-        libraries=_versions(),
-        recipe=RECIPE,
-    )
-    return load_or_make(
-        Adapter,
-        settings.artifacts,
-        digest,
-        lambda folder: train(settings, profile, dataset, digest, folder),
-    )
+    digest = digest_of(**training_inputs(settings, profile, dataset.digest))
+
+    def work(folder: Path) -> Adapter:
+        rows = tuning_data(dataset, profile.training.preferences).rows
+        return train(settings, profile, rows, dataset.train, digest, folder)
+
+    return load_or_make(Adapter, settings.artifacts, digest, work)
+
+
+def training_inputs(settings: Settings, profile: Profile, dataset: str) -> dict[str, Any]:
+    """All that decides which adapter comes out, by name; the digest of an adapter is that of these.
+
+    Args:
+        dataset: digest of the dataset.
+
+    Raises:
+        InputError: there is no such base.
+        MissingExtra: the extra `train` is not installed.
+    """
+    return {
+        "dataset": dataset,
+        "base": base_digest(profile, settings.home),
+        "prompt_format": asdict(profile.format),
+        "lora": profile.lora.model_dump(),
+        "training": profile.training.model_dump(exclude={"preferences"}),
+        "validation": _validation(profile),
+        "seed": settings.seed,
+        "libraries": _versions(),
+        "recipe": RECIPE,
+    }
 
 
 def train(
-    settings: Settings, profile: Profile, dataset: Dataset, digest: str, folder: Path
+    settings: Settings, profile: Profile, rows: list[Row], file: Path, digest: str, folder: Path
 ) -> Adapter:
-    """Trains inside `folder`, from the last whole checkpoint there if there is one."""
+    """Trains inside `folder`, from the last whole checkpoint there if there is one. Started by
+    `accelerate launch`, every process calls this with the same arguments, and the first one writes.
+
+    Args:
+        file: that the rows were read from, for messages.
+    """
     files = fetch_base(profile, settings.home)
     check_writable(files)  # before hours of training
     needs.require(needs.fine_tuning(profile, read_shape(files)), profile, folder)
+    import torch
+    from accelerate import PartialState
+
+    processes = PartialState(cpu=not torch.cuda.is_available())  # puts each on a GPU of its own
     base = load_base(profile, settings.home, four_bit=True)
     longest = base.model.config.max_position_embeddings
     if profile.training.max_tokens > longest:
@@ -94,29 +117,31 @@ def train(
             file=settings.path(f"models/profiles/{settings.profile}.toml"),
             remedy=f"Set max_tokens to {longest} or less",
         )
-    rows = tuning_data(dataset, profile.training.preferences).rows
     if not rows:
-        raise InputError("there are no rows to train on", file=dataset.train)
-    examples = tokenized(
-        rows, profile.format, base.tokenizer, profile.training.max_tokens, dataset.train
-    )
+        raise InputError("there are no rows to train on", file=file)
+    examples = tokenized(rows, profile.format, base.tokenizer, profile.training.max_tokens, file)
     weights = [row.weight for row in rows]
     kinds = [f"{row.skill} {row.language}" for row in rows]
-    plan = schedule(examples, weights, kinds, profile, settings.seed)
+    plan = schedule(examples, weights, kinds, profile, settings.seed, processes.num_processes)
 
-    import torch
+    from stock_llm.llm.trainer import make_trainer, save_adapter
 
-    from stock_llm.llm.trainer import make_trainer
-
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(max(1, settings.threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     checkpoints = folder / "checkpoints"
     while True:
         trainer = make_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
-        checkpoint = latest_checkpoint(checkpoints, digest)
+        with processes.main_process_first():  # which deletes those that are not whole
+            checkpoint = latest_checkpoint(checkpoints, digest)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             break
         except torch.cuda.OutOfMemoryError as error:
+            if processes.num_processes > 1:  # the others do not know
+                raise StockLLMError(
+                    f"out of GPU memory with {plan.batch} rows in a forward pass of each of "
+                    f"{processes.num_processes} processes. Lower batch and raise accumulate in the "
+                    "profile, and write the bundle again"
+                ) from error
             plan = smaller_passes(plan, settings, error)
         except (OSError, RuntimeError) as error:
             raise _disk_full(error, folder) or error from error
@@ -125,14 +150,12 @@ def train(
         torch.cuda.empty_cache()
         base = load_base(profile, settings.home, four_bit=True)
     try:
-        model: Any = trainer.model
-        model.peft_config[
-            "default"
-        ].base_model_name_or_path = profile.path  # not a path of this machine
-        model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)
+        save_adapter(trainer, folder / "adapter", profile.path)
     except (OSError, RuntimeError) as error:
         raise _disk_full(error, folder) or error from error
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    processes.wait_for_everyone()
+    if processes.is_main_process:
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
     curve = [
         {name: entry[name] for name in ("step", "loss", "learning_rate", "seconds")}
@@ -245,6 +268,7 @@ def schedule(
     kinds: list[str],
     profile: Profile,
     seed: int,
+    processes: int = 1,
 ) -> "TrainingSchedule":
     """Which rows are seen when: fixed by the seed before training starts, so that a resumed
     training cannot see others.
@@ -253,13 +277,14 @@ def schedule(
     Rows of a kind are shuffled and spread evenly, so that every stretch of an epoch holds each kind
     in its share: were a step of one skill, two skills that differ in a word of the question would
     not be told apart. A step's rows go through the model in equal parts of like length, as many as
-    `TOKENS_AT_ONCE` asks for.
+    `TOKENS_AT_ONCE` asks for, and as many processes share.
 
     Args:
         kinds: of each row, its skill and language.
+        processes: how many train together; a step has the same rows whatever their number.
 
     Raises:
-        InputError: the weights leave no row.
+        InputError: the weights leave no row, or the processes cannot share a step equally.
     """
     from stock_llm.llm.trainer import TrainingSchedule
 
@@ -277,13 +302,20 @@ def schedule(
         raise InputError("the weights of the rows leave none to train on")
 
     batch = profile.training.batch
+    block = batch * profile.training.accumulate
+    if block % processes:
+        raise InputError(
+            f"a step has {block} rows, which {processes} processes cannot share equally",
+            remedy=f"Start as many processes as divide {block}, or change batch or accumulate",
+        )
     longest = max(len(examples[index].ids) for index in order)
     rows = max(
         rows
         for rows in range(1, batch + 1)
-        if batch % rows == 0 and (rows == 1 or rows * longest <= TOKENS_AT_ONCE)
+        if batch % rows == 0
+        and block // rows % processes == 0
+        and (rows == 1 or rows * longest <= TOKENS_AT_ONCE)
     )
-    block = batch * profile.training.accumulate
     sorted_order: list[int] = []
     for start in range(0, len(order), block):
         by_length = sorted(order[start : start + block], key=lambda index: len(examples[index].ids))
@@ -292,7 +324,7 @@ def schedule(
         groups = [by_length[at : at + rows] for at in range(short, len(by_length), rows)]
         chance.shuffle(groups)
         sorted_order += [index for group in groups for index in group] + by_length[:short]
-    return TrainingSchedule(sorted_order, rows, profile.training.accumulate * batch // rows)
+    return TrainingSchedule(sorted_order, rows, block // rows // processes)
 
 
 def smaller_passes(

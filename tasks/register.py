@@ -112,6 +112,7 @@ def _log(
         | {
             "history": history.digest,
             "base": adapter.base_digest,
+            "trained on": adapter.trained_on or "this machine",
             "holdout": dataset.holdout_digest,
         }
         | _origin()

@@ -35,6 +35,7 @@ SCRIPTS = [
     *sorted((PROJECT / "scripts").glob("*.sh")),
     PROJECT / "Makefile",
     PROJECT / "prefect.yaml",
+    *sorted((PROJECT / "deploy").glob("*.yaml")),
     PROJECT / ".ci" / "run",
 ]
 

@@ -12,7 +12,17 @@ from typing import Annotated
 
 import typer
 
-from stock_llm.cli import base, data, dataset, feedback, profiles, project, serving, training
+from stock_llm.cli import (
+    base,
+    data,
+    dataset,
+    feedback,
+    finetuning,
+    profiles,
+    project,
+    serving,
+    training,
+)
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -53,6 +63,7 @@ app.command()(serving.serve)
 app.command()(data.fetch)
 app.command()(training.history)
 app.command()(training.rollback)
+app.command()(finetuning.finetune)
 app.command()(project.init)
 app.command()(project.doctor)
 app.command()(serving.costs)

@@ -6,6 +6,7 @@ the fields that these need (`architectures`), no remote code, and nothing from t
 commit that the profile pins.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from logging import getLogger
@@ -120,12 +121,13 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
             config=config.for_transformers(),
             key_mapping={f"^{re.escape(architecture.prefix)}": ""} if architecture.prefix else None,
             dtype=precision,
-            device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+            device_map={"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"},
             quantization_config=BitsAndBytesConfig(  # type: ignore[no-untyped-call]
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=precision,
+                bnb_4bit_quant_storage=precision if is_sharded() else torch.uint8,
             )
             if four_bit
             else None,
@@ -154,6 +156,35 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
             remedy=_HOW_TO_GET,
         )
     return LoadedBase(model.eval(), tokenizer)
+
+
+def is_sharded() -> bool:
+    """Whether `accelerate launch` was told to give each GPU a part of the base (FSDP), which holds
+    floats only: the same 4-bit numbers are then stored as if they were such.
+    """
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+def load_skeleton(profile: Profile, home: Path) -> "PreTrainedModel":
+    """The base without weights: its layers with their shapes, on PyTorch's meta device.
+
+    Raises:
+        InputError: there is no such base, or it is of no architecture that is known here.
+        MissingExtra: the extra `train` is not installed.
+    """
+    folder = fetch_base(profile, home)
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingExtra(error.name or "transformers", "train") from None
+    config = read_config(folder)
+    architecture = config.architecture
+    with torch.device("meta"):
+        model: PreTrainedModel = getattr(transformers, architecture.model_class)(
+            getattr(transformers, architecture.config_class)(**config.fields)
+        )
+    return model
 
 
 def _downloaded(profile: Profile, home: Path) -> Path:

@@ -12,7 +12,8 @@ again):
 - rows in the given order: the caller has put rows of like length together, so that little is
   padding.
 
-Checkpoints come by the clock. Does not know where the rows come from. Importing this module takes
+Checkpoints come by the clock. Under `accelerate launch` every process runs this with its share of
+each step; the first one writes. Does not know where the rows come from. Importing this module takes
 seconds (torch, transformers, trl): import it inside the function that trains.
 """
 
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import LoraConfig
 from rich.console import Console
@@ -42,7 +45,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from stock_llm.errors import StockLLMError
-from stock_llm.llm.base import LoadedBase
+from stock_llm.llm.base import LoadedBase, is_sharded
 from stock_llm.llm.bases.needs import LARGE_MODEL
 from stock_llm.llm.checkpoints import seal_checkpoint
 from stock_llm.llm.profiles import Profile
@@ -83,7 +86,7 @@ class TrainingSchedule:
     Attributes:
         order: indices of examples, all epochs one after the other.
         batch: rows per forward pass.
-        accumulate: forward passes per step.
+        accumulate: forward passes per step, of each process.
     """
 
     order: list[int]
@@ -112,6 +115,11 @@ def make_trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     rows = [examples[index] for index in schedule.order]
+    if settings.world_size > 1:
+        # rows without an answer, which teach nothing: accelerate would repeat others to make the
+        # last step's shares equal
+        blank = TokenizedRow(rows[0].ids[:1], 1)
+        rows += [blank] * (-len(rows) % (schedule.batch * settings.world_size))
     padding = base.tokenizer.pad_token_id
     if padding is None:
         padding = base.tokenizer.eos_token_id
@@ -127,26 +135,33 @@ def make_trainer(
         ),
         data_collator=_WeightedCollator(padding),
         processing_class=base.tokenizer,
-        peft_config=LoraConfig(
-            r=profile.lora.rank,
-            lora_alpha=profile.lora.alpha,
-            lora_dropout=profile.lora.dropout,
-            target_modules=list(profile.lora.targets) or "all-linear",
-            task_type="CAUSAL_LM",
-        ),
+        peft_config=lora_config(profile),
         callbacks=[
             TrainingWatch(
                 "fine-tuning",
                 training,
                 [len(row.ids) for row in rows],
-                schedule.batch * schedule.accumulate,
+                schedule.batch * schedule.accumulate * settings.world_size,
             )
         ],
     )
     trainer.remove_callback(PrinterCallback)
     for weight in trainable_weights(trainer):
         weight.data = weight.data.float()
+    model: Any = trainer.model
+    _put_loss_on_answers(model.get_base_model())
     return trainer
+
+
+def lora_config(profile: Profile) -> LoraConfig:
+    """A fresh adapter as the profile describes it."""
+    return LoraConfig(
+        r=profile.lora.rank,
+        lora_alpha=profile.lora.alpha,
+        lora_dropout=profile.lora.dropout,
+        target_modules=list(profile.lora.targets) or "all-linear",
+        task_type="CAUSAL_LM",
+    )
 
 
 def common_settings(
@@ -172,12 +187,13 @@ def common_settings(
         "learning_rate": profile.training.learning_rate,
         "lr_scheduler_type": "cosine",
         "warmup_steps": profile.training.warmup_ratio,  # below 1: a share
-        "optim": "paged_adamw_8bit" if on_gpu else "adamw_torch_fused",
+        "optim": "paged_adamw_8bit" if on_gpu and not is_sharded() else "adamw_torch_fused",
         "max_grad_norm": 1.0,
         "use_cpu": not on_gpu,
         "bf16": profile.training.precision == "bfloat16",
         "gradient_checkpointing": base.model.num_parameters() > LARGE_MODEL,
         "dataloader_pin_memory": on_gpu,
+        "ddp_find_unused_parameters": False,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",  # `TrainingWatch` decides
@@ -213,6 +229,55 @@ class _WeightedCollator(DataCollatorForLanguageModeling):
         return batch
 
 
+def save_adapter(trainer: Trainer, folder: Path, base: str) -> None:
+    """Writes the trained adapter; every process has to call this, the first one writes.
+
+    Args:
+        base: what its config says it belongs to, not a path of this machine.
+    """
+    # FSDP: each process holds a part of every weight
+    whole = (
+        trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        if trainer.is_fsdp_enabled
+        else None
+    )
+    if trainer.is_world_process_zero():
+        model: Any = trainer.accelerator.unwrap_model(trainer.model)
+        model.peft_config["default"].base_model_name_or_path = base
+        model.save_pretrained(str(folder), state_dict=whole, save_embedding_layers=False)
+
+
+def _put_loss_on_answers(causal_model: Any) -> None:
+    """Makes the model return, where it is given labels, the weighted sum of the cross-entropy
+    (nats) of the answer tokens, and compute the logits of no others.
+
+    It is the model's own `forward` that is replaced, because DDP and FSDP see only what passes
+    through it. The Trainer's autocast is off inside: it would round the adapter, which is float32.
+    """
+    forward = causal_model.forward
+
+    def loss_of_answers(
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        labels: Any = None,
+        weights: Any = None,
+        **given: Any,
+    ) -> Any:
+        if labels is None:
+            return forward(input_ids=input_ids, attention_mask=attention_mask, **given)
+        targets = labels[:, 1:]
+        answer = targets != -100
+        with torch.autocast(input_ids.device.type, enabled=False):
+            hidden = causal_model.model(
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+            ).last_hidden_state[:, :-1]
+            logits = causal_model.lm_head(hidden[answer]).float()
+            losses = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="none")
+            return (losses * weights[:, 1:][answer]).sum()
+
+    causal_model.forward = loss_of_answers
+
+
 class AnswerTrainer(WeightsOnly, SFTTrainer):
     """SFTTrainer with the loss on answers alone, more of it on verdicts."""
 
@@ -234,16 +299,11 @@ class AnswerTrainer(WeightsOnly, SFTTrainer):
         """
         if return_outputs:
             raise NotImplementedError("this trainer only trains")
-        causal_model = model.get_base_model()
-        targets = inputs["labels"][:, 1:]
-        answer = targets != -100
-        hidden = causal_model.model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        ).last_hidden_state[:, :-1]
-        logits = causal_model.lm_head(hidden[answer]).float()
-        losses = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="none")
-        weighted: torch.Tensor = (losses * inputs["weights"][:, 1:][answer]).sum()
-        return weighted / num_items_in_batch
+        names = ("input_ids", "attention_mask", "labels", "weights")
+        loss = model(**{name: inputs[name] for name in names})
+        # the tokens are those of all processes, whose gradients DDP and FSDP average
+        per_token: torch.Tensor = loss / num_items_in_batch * self.args.world_size
+        return per_token
 
 
 class TrainingWatch(TrainerCallback):
@@ -286,7 +346,8 @@ class TrainingWatch(TrainerCallback):
         self.seconds_before = state.log_history[-1]["seconds"] if state.log_history else 0.0
         self.started = self.saved = time.monotonic()
         self.bar.update(self.task, total=state.max_steps, completed=state.global_step)
-        self.bar.start()
+        if state.is_world_process_zero:
+            self.bar.start()
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         entry = state.log_history[-1]
@@ -305,12 +366,18 @@ class TrainingWatch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_SHARE)
-        if time.monotonic() - self.saved >= pause:
+        due = [time.monotonic() - self.saved >= pause]
+        if args.world_size > 1:  # they write a checkpoint together, and their clocks differ
+            broadcast_object_list(due)
+        if due[0]:
             control.should_save = True
             self.saved = time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", self.training)
+        PartialState().wait_for_everyone()  # each process writes the state of its random numbers
+        if state.is_world_process_zero:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            seal_checkpoint(checkpoint, self.training)
         self.save_seconds = time.monotonic() - self.saved
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -1,11 +1,16 @@
-"""Digest of all that a run depends on, and the record of how the run with that digest ended.
+"""Digest of all that a run depends on, the record of how the run with that digest ended, and the
+lock that makes two runs at once wait for each other.
 
 A run with nothing new ends here, before Prefect or MLflow is imported. Records: data/runs/*.json.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from stock_llm.artifacts import CHECKSUMS
 from stock_llm.llm.profiles import load_profile, local_base
@@ -148,3 +153,22 @@ def record(settings: Settings, run: RunRecord) -> None:
 
 def _record(settings: Settings, plan: str) -> Path:
     return settings.path(f"data/runs/{plan}.json")
+
+
+@contextmanager
+def run_lock(settings: Settings) -> Iterator[None]:
+    """Waits until no other run is under way here; the lock goes with the process that holds it,
+    however that ends.
+    """
+    path = settings.path("data/.train.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("another run is under way here; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

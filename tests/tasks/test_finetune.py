@@ -127,6 +127,14 @@ def test_only_answers_are_learnt(home, tokenizer):
             logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
         )
     assert loss.item() == pytest.approx(said.item(), rel=1e-4)
+    losses = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            again = trainer.compute_loss(
+                trainer.model, dict(batch), num_items_in_batch=wanted.sum()
+            )
+        losses.append(again.item())
+    assert losses[0] == losses[1], "the Trainer's autocast would round the adapter"
 
 
 def test_a_verdict_weighs_more(home, tokenizer):
@@ -282,7 +290,8 @@ def test_a_weighted_row_is_learnt_better(home):
         adapter = finetune.train(
             home,
             load_profile(home.home, home.profile),
-            dataset(home, [*rows, *ROWS[8:16]]),
+            [*rows, *ROWS[8:16]],
+            Path("train.jsonl"),
             "x",
             home.home / f"{weights}",
         )
@@ -312,11 +321,11 @@ from stock_llm.llm.profiles import load_profile
 from stock_llm.settings import load_settings
 
 sys.path[:0] = sys.argv[2:]
-from test_finetune import ROWS, dataset, finetune
+from test_finetune import ROWS, finetune
 
 trainer.SECONDS_BETWEEN_CHECKPOINTS, trainer.CHECKPOINT_SHARE = 0.0, 1e9
 settings = load_settings(home=sys.argv[1], profile="tiny", threads=1)
-finetune.train(settings, load_profile(settings.home, settings.profile), dataset(settings, ROWS), "same", settings.home / "killed")
+finetune.train(settings, load_profile(settings.home, settings.profile), ROWS, Path("train.jsonl"), "same", settings.home / "killed")
 """
 
 
@@ -326,7 +335,8 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home):
     whole = finetune.train(
         home,
         load_profile(home.home, home.profile),
-        dataset(home, ROWS),
+        ROWS,
+        Path("train.jsonl"),
         "same",
         home.home / "whole",
     )
@@ -353,7 +363,8 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home):
     resumed = finetune.train(
         home,
         load_profile(home.home, home.profile),
-        dataset(home, ROWS),
+        ROWS,
+        Path("train.jsonl"),
         "same",
         home.home / "killed",
     )
@@ -396,10 +407,10 @@ def test_out_of_gpu_memory_it_goes_on_with_smaller_passes_and_the_same_steps(
     home, small_gpu, capsys, rows, after, resumed
 ):
     profile = load_profile(home.home, home.profile)
-    some = dataset(home, ROWS[:30])  # the last step is not full
-    whole = finetune.train(home, profile, some, "same", home.home / "whole")
+    some = ROWS[:30], Path("train.jsonl")  # the last step is not full
+    whole = finetune.train(home, profile, *some, "same", home.home / "whole")
     small_gpu(rows, after)
-    smaller = finetune.train(home, profile, some, "same", home.home / "smaller")
+    smaller = finetune.train(home, profile, *some, "same", home.home / "smaller")
 
     assert (
         "out of GPU memory with 4 rows in a forward pass: going on with 2"

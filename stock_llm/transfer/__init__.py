@@ -1,0 +1,1 @@
+"""What goes to another machine to be trained, and what comes back."""
