@@ -2,10 +2,13 @@
 takes. Said before the first byte of the base is loaded.
 
 What is needed is computed in llm/bases/needs.py. Each stage asks again for itself when it begins.
+Fine-tuning is left out where an adapter was taken back from another machine: should it be one of
+an earlier dataset, the stage will ask.
 """
 
 from dataclasses import dataclass
 
+from stock_llm.artifacts import RECORD, Adapter, load
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.bases import needs
 from stock_llm.llm.bases.needs import StageNeeds
@@ -21,7 +24,7 @@ class Preflight:
     Attributes:
         stages: what each of them needs.
         disk: bytes that a whole run needs.
-        seconds: how long fine-tuning takes, roughly.
+        seconds: how long fine-tuning takes, roughly; 0 where it was done elsewhere.
         lacks: what this machine has too little of, a sentence each.
     """
 
@@ -42,6 +45,12 @@ def examine(settings: Settings, profile: Profile, machine: Machine) -> Preflight
     if shape is None:
         return None
     stages = needs.stages(profile, shape)
+    seconds = needs.training_seconds(
+        profile, shape, settings.train_rows, settings.threads, machine.gpu is not None
+    )
+    if _trained_elsewhere(settings, profile):
+        fine_tuning = needs.fine_tuning(profile, shape)
+        stages, seconds = [stage for stage in stages if stage != fine_tuning], 0.0
     disk = needs.run_disk(profile, shape, settings.home)
     lacks = [needs.memory_lacks(stage, machine) for stage in stages]
     lacks.append(needs.disk_lacks("a run", disk, settings.artifacts))
@@ -49,10 +58,20 @@ def examine(settings: Settings, profile: Profile, machine: Machine) -> Preflight
         profile,
         stages,
         disk,
-        needs.training_seconds(
-            profile, shape, settings.train_rows, settings.threads, machine.gpu is not None
-        ),
+        seconds,
         [lack for lack in lacks if lack],
+    )
+
+
+def _trained_elsewhere(settings: Settings, profile: Profile) -> bool:
+    """Whether an adapter of this profile is here that was trained on another machine."""
+    adapters = (
+        load(Adapter, record.parent)
+        for record in (settings.artifacts / "adapter").glob(f"*/{RECORD}")
+        if record.parent.suffix != ".partial"
+    )
+    return any(
+        adapter and adapter.profile == profile.name and adapter.trained_on for adapter in adapters
     )
 
 
@@ -78,10 +97,13 @@ def report(settings: Settings) -> str:
     free = needs.size(machine.memory)
     free += f", {needs.size(card.free)} on {card.name}" if card else ""
     worker = card.name if card else f"{settings.threads} cores"
+    time = f"{duration(found.seconds)} of fine-tuning on {worker}"
+    if not found.seconds:
+        time = "none for fine-tuning, which was done elsewhere"
     return f"""{found.profile.name} needs, computed from its sizes (docs/performance.md):
   memory  {memory} ({free} free)
   disk    {needs.size(found.disk)} ({needs.size(free_disk(settings.artifacts))} free)
-  time    {duration(found.seconds)} of fine-tuning on {worker}"""
+  time    {time}"""
 
 
 def duration(seconds: float) -> str:

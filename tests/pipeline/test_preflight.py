@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm.artifacts import Adapter, load_or_make
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.bases import needs
 from stock_llm.llm.profiles import load_profile
@@ -53,6 +54,27 @@ def test_a_gpu_takes_over_what_it_can(settings, monkeypatch):
     large = settings.model_copy(update={"profile": "mistral-7b"})
     assert "80.0 GiB on Card" in preflight.report(large)
     assert "of fine-tuning on Card" in preflight.report(large)
+
+
+def test_what_was_fine_tuned_elsewhere_needs_nothing_for_it_here(settings, monkeypatch):
+    machine = Machine(24 * GIB, Gpu("Card", 2 * GIB, 2 * GIB))
+    monkeypatch.setattr(preflight, "this_machine", lambda: machine)
+    profile = load_profile(settings.home, "mistral-7b")
+    before = preflight.examine(settings, profile, machine).lacks
+    assert before[0].startswith("fine-tuning needs")
+
+    def adapter(folder):
+        return Adapter(
+            digest="d", folder=folder, weights=folder, profile="mistral-7b", base_digest="b", rows=1, tokens=1, steps=1,
+            train_loss=1.0, seconds=1.0, resumed_from_step=0, loss_curve=[], trained_on="1 x Card",
+        )  # fmt: skip
+
+    load_or_make(Adapter, settings.artifacts, "d", adapter)
+    assert preflight.examine(settings, profile, machine).lacks == before[1:]
+    said = preflight.report(settings.model_copy(update={"profile": "mistral-7b"}))
+    assert "fine-tuning, which was done elsewhere" in said and "memory  merging" in said
+    other = load_profile(settings.home, "llama2-13b")
+    assert preflight.examine(settings, other, machine).lacks[0].startswith("fine-tuning needs")
 
 
 def test_a_profile_that_tells_no_sizes_is_let_through(settings):
