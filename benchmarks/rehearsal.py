@@ -11,8 +11,8 @@ Two numbers of memory are given, both peaks of the stage's process. "resident" i
 mapped files are in it, which the kernel takes back when memory is short. "its own" is anonymous memory (`RssAnon` of /proc/PID/status,
 looked at 20 times a second), which it cannot take back: what a machine has to have.
 
-    python benchmarks/rehearsal.py                 # all 32 layers: 17 GB of disk and a quarter of an hour
-    python benchmarks/rehearsal.py --layers 2      # a minute
+    python benchmarks/rehearsal.py                 # all 32 layers: 17 GB of disk, half an hour of a core
+    python benchmarks/rehearsal.py --layers 2      # three minutes of a core
 
 The folder is deleted in the end. Mistral's vocabulary v3 is taken out of a wheel of PyPI's package mistral-common, which is not
 installed; without a network, name another SentencePiece model with --vocabulary (models/stock-tiny/tokenizer.model).
