@@ -126,5 +126,5 @@ def test_only_a_commit_is_pinned(home):
 def test_the_list_says_what_is_missing(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     listed = " ".join(invoke("profiles", "list").output.split())
-    assert "tinyllama-1.1b 1.1 Apache-2.0 stock-llm profiles pin tinyllama-1.1b" in listed
-    assert "mistral-7b 7.2 Apache-2.0 stock-llm profiles pin mistral-7b" in listed
+    assert "tinyllama-1.1b: Apache-2.0; stock-llm profiles pin tinyllama-1.1b" in listed
+    assert "mistral-7b: Apache-2.0; stock-llm profiles pin mistral-7b" in listed
