@@ -94,6 +94,7 @@ def test_an_answer_obeys_a_schema(running):
         "type": "object",
         "properties": {"signal": {"enum": ["BUY", "SELL", "HOLD"]}},
         "required": ["signal"],
+        "additionalProperties": False,  # a random model would write others without end
     }
     body = {
         "model": "stock-llm",
