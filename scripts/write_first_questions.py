@@ -74,7 +74,7 @@ def main(model: str) -> None:
             block = known_numbers(settings, question).splitlines()
             given = f"numbers: {', '.join(block[:2])} …" if block else "no numbers"
             answer = ask(settings, question, model).text
-            lines += ["", f"**{question}** ({given})", "", "```", answer, "```"]
+            lines += ["", f"**{question}** ({given})", "", "````", answer, "````"]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
