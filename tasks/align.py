@@ -204,7 +204,8 @@ def _train(
     work: Path,
 ) -> tuple[Path, int]:
     """Trains the adapter on one kind; its folder, and how many of the rows were used."""
-    from stock_llm.llm.preference_trainer import make_preference_trainer, save_adapter
+    from stock_llm.llm.preference_trainer import make_preference_trainer
+    from stock_llm.llm.trainer import save_adapter
 
     limit = profile.training.max_tokens
     opinions = opinions_of(rows, profile.format, base.tokenizer, limit)

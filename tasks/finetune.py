@@ -216,7 +216,8 @@ def tokenized(
     empty = tokenizer(prompt_format.render(messages("", "", ""))).input_ids
     format_only = [token for token in empty if token in special]
     examples = []
-    for number, (row, prompt, whole) in enumerate(zip(rows, prompts, wholes, strict=True), start=1):
+    tokenized_rows = zip(rows, texts, prompts, wholes, places, strict=True)
+    for number, (row, text, prompt, whole, offsets) in enumerate(tokenized_rows, start=1):
         parts = f"{row.instruction}\n{row.input}\n{row.output}"
         if len(whole) > max_tokens:
             problem = f"{len(whole)} tokens, max_tokens is {max_tokens}"
@@ -232,7 +233,7 @@ def tokenized(
             problem += "training and serving would differ"
             remedy = "The tokenizer of the base does not fit the prompt format"
         else:
-            verdict = _verdict_tokens(texts[number - 1], row.output, places[number - 1])
+            verdict = _verdict_tokens(text, row.output, offsets)
             examples.append(TokenizedRow(whole, len(prompt), verdict))
             continue
         raise InputError(f"row '{row.id}': {problem}", file=file, row=number, remedy=remedy)

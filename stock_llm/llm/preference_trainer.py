@@ -141,14 +141,3 @@ def _restore_precision(model: Any) -> None:
             trained = model.get_parameter(name.replace(f".{REFERENCE}.", ".default."))
             trained.data = weight.data.detach().float().clone()
             weight.data = weight.data.float()
-
-
-def save_adapter(trainer: Trainer, folder: Path, base: str) -> None:
-    """Writes the trained adapter alone, without its reference.
-
-    Args:
-        base: what its config says it belongs to, not a path of this machine.
-    """
-    model: Any = trainer.model
-    model.peft_config["default"].base_model_name_or_path = base
-    model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)

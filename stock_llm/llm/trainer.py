@@ -230,7 +230,8 @@ class _WeightedCollator(DataCollatorForLanguageModeling):
 
 
 def save_adapter(trainer: Trainer, folder: Path, base: str) -> None:
-    """Writes the trained adapter; every process has to call this, the first one writes.
+    """Writes the trained adapter alone, without the reference of preference tuning; every process
+    has to call this, the first one writes.
 
     Args:
         base: what its config says it belongs to, not a path of this machine.
@@ -244,7 +245,12 @@ def save_adapter(trainer: Trainer, folder: Path, base: str) -> None:
     if trainer.is_world_process_zero():
         model: Any = trainer.accelerator.unwrap_model(trainer.model)
         model.peft_config["default"].base_model_name_or_path = base
-        model.save_pretrained(str(folder), state_dict=whole, save_embedding_layers=False)
+        model.save_pretrained(
+            str(folder),
+            state_dict=whole,
+            selected_adapters=["default"],
+            save_embedding_layers=False,
+        )
 
 
 def _put_loss_on_answers(causal_model: Any) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from stock_llm.artifacts import Adapter
 from stock_llm.errors import InputError, MissingExtra
 from stock_llm.llm.base import load_skeleton
 from stock_llm.llm.profiles import Profile
-from stock_llm.transfer.archive import Archive, open_archive, write_archive
+from stock_llm.transfer.archive import open_archive, write_archive
 
 KIND = "adapter"
 WEIGHTS = "adapter_model.safetensors"
@@ -96,7 +96,7 @@ def read_content(path: Path) -> AdapterContent:
         InputError: it is damaged, or holds no adapter.
     """
     with open_archive(path, KIND, lambda name: name == WEIGHTS) as archive:
-        return _content(archive)
+        return archive.content_as(AdapterContent)
 
 
 def unpack_adapter(path: Path, profile: Profile, home: Path, base: str, folder: Path) -> Adapter:
@@ -113,7 +113,7 @@ def unpack_adapter(path: Path, profile: Profile, home: Path, base: str, folder: 
     data = 4 * sum(math.prod(shape) for shape in expected.shapes.values())
     weights = folder / "adapter" / WEIGHTS
     with open_archive(path, KIND, lambda name: name == WEIGHTS) as archive:
-        content = _content(archive)
+        content = archive.content_as(AdapterContent)
         if WEIGHTS not in archive.files:
             raise InputError(f"{WEIGHTS} is missing", file=path)
         if archive.files[WEIGHTS].bytes > data + LARGEST_HEADER:
@@ -139,17 +139,6 @@ def unpack_adapter(path: Path, profile: Profile, home: Path, base: str, folder: 
         },
         loss_curve=[point.model_dump() for point in content.loss_curve],
     )
-
-
-def _content(archive: Archive) -> AdapterContent:
-    try:
-        return AdapterContent.model_validate(archive.content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"its manifest does not fit: {where}: {first['msg']}", file=archive.path
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,6 +32,9 @@ FORMAT = 1
 """Raised whenever an archive is written that an older version would read wrongly."""
 
 CHUNK = 1 << 20
+
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class FileEntry(BaseModel):
@@ -106,6 +109,26 @@ class Archive:
     content: dict[str, Any]
     files: dict[str, FileEntry]
     _zip: zipfile.ZipFile
+
+    def content_as(self, model: type[M], remedy: str = "") -> M:
+        """The content of the manifest, checked.
+
+        Args:
+            remedy: what to do where it does not fit.
+
+        Raises:
+            InputError: it does not fit `model`.
+        """
+        try:
+            return model.model_validate(self.content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(
+                f"its manifest does not fit: {where}: {first['msg']}",
+                file=self.path,
+                remedy=remedy,
+            ) from None
 
     def extract(self, name: str, target: Path) -> None:
         """Writes a file of the archive to `target`, whole and checked or not at all; one that is

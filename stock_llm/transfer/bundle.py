@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from stock_llm.errors import InputError
 from stock_llm.llm.base import base_files
@@ -110,16 +110,9 @@ def read_content(path: Path) -> BundleContent:
         InputError: it is damaged, no bundle, or of another version of stock-llm.
     """
     with open_archive(path, KIND, _belongs) as archive:
-        try:
-            return BundleContent.model_validate(archive.content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise InputError(
-                f"its manifest does not fit: {where}: {first['msg']}",
-                file=path,
-                remedy="Install one version of this program on both machines",
-            ) from None
+        return archive.content_as(
+            BundleContent, "Install one version of this program on both machines"
+        )
 
 
 def _belongs(name: str) -> bool:

@@ -98,7 +98,7 @@ def test_a_decision_knows_only_the_close_before_its_fill(built, rows):
         if row.source["kind"] == "trade" and row.skill in ("signal", "analyse"):
             assert row.as_of < fills[row.source["ref"]]["date"][:10]
             seen += 1
-    assert seen
+    assert seen >= 5
 
 
 def test_later_candles_change_nothing_that_was_known_before(built, tmp_path, monkeypatch):

@@ -90,23 +90,33 @@ def test_the_loss_falls_and_the_adapter_covers_every_linear_layer(home):
     assert time.monotonic() - before < 1, "a finished adapter was trained again"
 
 
+def trainer_of(profile, home, tokenizer):
+    """A trainer on ROWS, the tokenized rows, and the order in which it sees them."""
+    from stock_llm.llm.trainer import make_trainer
+
+    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
+    plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, home.seed)
+    base = load_base(profile, home.home, four_bit=True)
+    return make_trainer(base, profile, examples, plan, home.home / "out", "x", 1), examples, plan
+
+
+def token_losses(trainer, batch):
+    """Cross-entropy of every token but the first from whole logits; 0 where there is no loss."""
+    import torch
+
+    with torch.no_grad():
+        logits = trainer.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].transpose(1, 2), batch["labels"][:, 1:], reduction="none"
+    )
+
+
 def test_only_answers_are_learnt(home, tokenizer):
     import torch
 
-    from stock_llm.llm.trainer import make_trainer
-
-    profile = load_profile(home.home, home.profile)
-    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
-    plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, home.seed)
-    trainer = make_trainer(
-        load_base(profile, home.home, four_bit=True),
-        profile,
-        examples,
-        plan,
-        home.home / "out",
-        "x",
-        1,
-    )
+    trainer, examples, plan = trainer_of(load_profile(home.home, home.profile), home, tokenizer)
     batch = next(iter(trainer.get_train_dataloader()))
     for row, (ids, labels) in zip(
         plan.order, zip(batch["input_ids"], batch["labels"], strict=True), strict=False
@@ -119,13 +129,7 @@ def test_only_answers_are_learnt(home, tokenizer):
 
     wanted = batch["labels"] != -100
     loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=wanted.sum())
-    with torch.no_grad():
-        logits = trainer.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).logits
-        said = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
-        )
+    said = token_losses(trainer, batch).sum() / wanted.sum()
     assert loss.item() == pytest.approx(said.item(), rel=1e-4)
     losses = []
     for autocast in (False, True):
@@ -138,29 +142,16 @@ def test_only_answers_are_learnt(home, tokenizer):
 
 
 def test_a_verdict_weighs_more(home, tokenizer):
-    import torch
-
-    from stock_llm.llm.trainer import make_trainer
-
     profile = load_profile(home.home, home.profile)
     heavy = profile.training.model_copy(update={"verdict_weight": 3.0})
     profile = profile.model_copy(update={"training": heavy})
-    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
-    plan = finetune.schedule(examples, [1.0] * len(ROWS), KINDS, profile, home.seed)
-    base = load_base(profile, home.home, four_bit=True)
-    trainer = make_trainer(base, profile, examples, plan, home.home / "out", "x", 1)
+    trainer, _, _ = trainer_of(profile, home, tokenizer)
     batch = next(iter(trainer.get_train_dataloader()))
     wanted = batch["labels"] != -100
     assert set(batch["weights"][wanted].tolist()) == {1.0, 3.0}
 
     loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=wanted.sum())
-    with torch.no_grad():
-        logits = trainer.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).logits
-        losses = torch.nn.functional.cross_entropy(
-            logits[:, :-1].transpose(1, 2), batch["labels"][:, 1:], reduction="none"
-        )
+    losses = token_losses(trainer, batch)
     weighted = (losses * batch["weights"][:, 1:]).sum() / wanted.sum()
     assert loss.item() == pytest.approx(weighted.item(), rel=1e-4)
 
