@@ -96,7 +96,8 @@ def report(settings: Settings) -> str:
     memory = ", ".join(f"{stage.name} {needs.size(stage.memory)}" for stage in found.stages)
     free = needs.size(machine.memory)
     free += f", {needs.size(card.free)} on {card.name}" if card else ""
-    worker = card.name if card else f"{settings.threads} cores"
+    cores = "1 core" if settings.threads == 1 else f"{settings.threads} cores"
+    worker = card.name if card else cores
     time = f"{duration(found.seconds)} of fine-tuning on {worker}"
     if not found.seconds:
         time = "none for fine-tuning, which was done elsewhere"

@@ -13,7 +13,9 @@ from stock_llm.llm.prompt_formats import (
     MISTRAL_V1,
     MISTRAL_V3,
     MISTRAL_V7_TEKKEN,
+    PHI_2,
     SMOLLM2,
+    ZEPHYR,
 )
 from stock_llm.llm.prompts import SYSTEM
 
@@ -85,6 +87,7 @@ SYSTEM_ALWAYS = (SYSTEM, "ตอบเป็นภาษาไทยเท่า
         ("ministral-3", MISTRAL_V7_TEKKEN, {"systems": SYSTEM_ALWAYS}),
         ("openhermes", CHATML, {}),
         ("smollm2", SMOLLM2, {}),
+        ("zephyr", ZEPHYR, {}),
         ("deepseek-coder", DEEPSEEK_CODER, {}),
         # it opens no first turn where the system text is missing
         ("fusionnet", LLAMA_2, {"systems": SYSTEM_ALWAYS}),
@@ -115,3 +118,10 @@ def test_mistrals_v3_differs_only_in_where_the_system_text_stands():
             assert theirs == MISTRAL_V3.render(turns)
             equal += 1
     assert equal > COUNT / 3
+
+
+def test_phi_2s_question_is_that_of_its_card():
+    """Phi-2 brings no template; LitGPT 0.5.13 (PyPI, `litgpt/prompts.py`) writes its card's question as this."""
+    for turns in conversations():
+        question = [{"role": "user", "content": turns[-1]["content"]}]
+        assert PHI_2.render(question) == f"Instruct: {turns[-1]['content']}\nOutput:"

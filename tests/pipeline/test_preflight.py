@@ -35,6 +35,9 @@ def test_the_embedded_base_fits_and_says_what_it_takes(settings):
     assert "60.0 GiB free" in said
     assert "minutes of fine-tuning on 2 cores" in said
     assert all(len(line) <= 80 for line in said.splitlines())
+    alone = settings.model_copy(update={"threads": 1})
+    assert "of fine-tuning on 1 core" in preflight.report(alone).splitlines()[-1]
+    assert "1 cores" not in preflight.report(alone)
 
 
 def test_what_does_not_fit_is_refused_before_it_begins(settings):

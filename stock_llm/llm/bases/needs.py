@@ -25,8 +25,18 @@ LARGE_MODEL = 500_000_000
 the backward pass (gradient checkpointing).
 """
 
-TOKENS_PER_ROW = 341
-"""Mean of the sample's rows, prompt and answer, English and Thai, as SmolLM2's tokenizer counts."""
+TOKENS_PER_ROW = 290
+"""Mean of the sample's rows, a third of them Thai, prompt and answer: 287 of SmolLM2's tokens, 253
+of Mistral's v3, which both spell Thai byte by byte ...
+"""
+
+TOKENS_PER_ROW_THAI = 190
+"""... and 187 of stock-tiny's, which knows Thai words."""
+
+ROWS_SEEN = 2.1
+"""Rows of an epoch for each one of the setting `train_rows`: feedback, general questions and those
+without numbers come to them. Counted on the sample.
+"""
 
 _LIBRARIES = int(1.2 * GIB)
 """Memory of Python with torch, transformers and Prefect, before any model."""
@@ -80,11 +90,13 @@ class Speed:
     overhead: float
 
 
-CPU_BFLOAT16 = Speed(1.04e11, 4e-4)
+CPU_BFLOAT16 = Speed(1.04e11, 6e-5)
 """One of two AVX-512 cores with bfloat16 instructions: SmolLM2-135M, 385 tokens/s on both."""
 
-CPU_FLOAT32 = Speed(5.0e10, 4e-4)
-"""The same core in float32: SmolLM2-135M, 185 tokens/s on both; stock-tiny for the overhead."""
+CPU_FLOAT32 = Speed(5.0e10, 6e-5)
+"""The same core in float32: SmolLM2-135M, 185 tokens/s on both; stock-tiny, 2,700 on one, for the
+overhead.
+"""
 
 GPU = Speed(7.7e13, 0.0)
 """Not measured here: an RTX 4090 at the 2,413 tokens/s of Llama-3.1-8B that torchtune publishes for
@@ -293,7 +305,7 @@ def training_seconds(
     """How long fine-tuning takes, roughly.
 
     Args:
-        rows: of the dataset, each seen in every epoch.
+        rows: the setting `train_rows`.
         cores: of the CPU, where there is no GPU.
     """
     operations = 6 if shape.weights > LARGE_MODEL and not gpu else 4
@@ -302,8 +314,18 @@ def training_seconds(
     else:
         speed = CPU_FLOAT32 if profile.training.precision == "float32" else CPU_BFLOAT16
         units = cores
-    tokens = rows * profile.training.epochs * TOKENS_PER_ROW
+    tokens = epoch_tokens(profile, rows) * profile.training.epochs
     return tokens * (operations * shape.weights / speed.operations + speed.overhead) / units
+
+
+def epoch_tokens(profile: Profile, rows: int) -> float:
+    """Tokens of an epoch, roughly.
+
+    Args:
+        rows: the setting `train_rows`.
+    """
+    thai = "Thai" in profile.about.languages
+    return ROWS_SEEN * rows * (TOKENS_PER_ROW_THAI if thai else TOKENS_PER_ROW)
 
 
 def _width(profile: Profile) -> int:

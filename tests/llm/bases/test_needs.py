@@ -188,9 +188,23 @@ def test_with_a_gpu_its_memory_decides_where_the_stage_uses_it():
 def test_time_grows_with_rows_and_weights_and_falls_with_cores():
     profile, shape = shape_of("smollm2-135m")
     seconds = needs.training_seconds(profile, shape, rows=1000, cores=2, gpu=False)
-    # two cores trained 0.42 million tokens in 18 to 21 minutes
-    assert seconds * 0.42e6 / (1000 * needs.TOKENS_PER_ROW) == pytest.approx(20 * 60, rel=0.15)
     assert needs.training_seconds(profile, shape, 2000, 2, gpu=False) == pytest.approx(2 * seconds)
     assert needs.training_seconds(profile, shape, 1000, 4, gpu=False) == pytest.approx(seconds / 2)
     assert needs.training_seconds(*shape_of("mistral-7b"), 1000, 2, gpu=False) > 50 * seconds
     assert not math.isclose(needs.training_seconds(profile, shape, 1000, 2, gpu=True), seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "cores", "tokens", "seconds"),
+    [
+        ("smollm2-135m", 2, 0.42e6, 20 * 60),  # 18 to 21 minutes
+        ("stock-tiny", 1, 793_456, 295),  # 285 to 303 seconds
+    ],
+)
+def test_time_is_what_was_measured_on_this_kind_of_core(name, cores, tokens, seconds):
+    profile, shape = shape_of(name)
+    computed = needs.training_seconds(profile, shape, rows=1000, cores=cores, gpu=False)
+    counted = profile.training.epochs * needs.epoch_tokens(profile, 1000)
+    assert computed * tokens / counted == pytest.approx(seconds, rel=0.15)
+    if name == "stock-tiny":
+        assert counted == pytest.approx(tokens, rel=0.02)  # the sample's two epochs
