@@ -121,7 +121,7 @@ def test_mistrals_v3_differs_only_in_where_the_system_text_stands():
 
 
 def test_phi_2s_question_is_that_of_its_card():
-    """Phi-2 brings no template; LitGPT 0.5.13 (PyPI, `litgpt/prompts.py`) writes its card's question as this."""
+    """Phi-2 brings no template; the class `Phi2` of LitGPT 0.5.13 (PyPI) writes its card's question as this."""
     for turns in conversations():
         question = [{"role": "user", "content": turns[-1]["content"]}]
         assert PHI_2.render(question) == f"Instruct: {turns[-1]['content']}\nOutput:"
