@@ -248,7 +248,7 @@ def empty_model(config: dict[str, Any]) -> dict[str, Any]:
 
 def v3(folder: Path) -> Path:
     """Mistral's vocabulary v3, from the package index."""
-    from stock_llm.llm.bases.package_index import fetch_file
+    from stock_llm.llm.package_index import fetch_file
 
     wheel = fetch_file("mistral-common", WHEEL, WHEEL_SHA256, folder)
     with zipfile.ZipFile(wheel) as archive:

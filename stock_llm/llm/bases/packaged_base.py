@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.llm.bases.gguf_base import convert_gguf
-from stock_llm.llm.bases.package_index import fetch_file
+from stock_llm.llm.package_index import fetch_file
 from stock_llm.llm.profiles import Profile
 from stock_llm.storage.atomic import move_into_place
 

