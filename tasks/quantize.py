@@ -2,15 +2,15 @@
 
 Takes a `Dataset` and an `Adapter`, returns a `Candidate`. Two merges are tried, into the base as it
 is and into the base as training saw it (4-bit, dequantized), and the one with the lower loss on
-train rows is kept. The proof: every prompt of the holdout has the same text and tokens in training
-and in the GGUF, and the loss of each step (merge, f16, quantized) is measured and bounded. No
-holdout answer is looked at. The quantization is chosen in models/profiles/NAME.toml.
+train rows is kept. Neither is ever whole in memory, nor on the disk but as the GGUF: weights are
+read, added and written one at a time (`llm/merging`). The proof: every prompt of the holdout has
+the same text and tokens in training and in the GGUF, and the loss of each step (merge, f16,
+quantized) is measured and bounded. No holdout answer is looked at. The quantization is chosen in
+models/profiles/NAME.toml.
 """
 
-import json
 import math
 import random
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,15 @@ from prefect import task
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
 from stock_llm.errors import ParityError
-from stock_llm.llm.architectures import read_config, read_shape
-from stock_llm.llm.base import LoadedBase, fetch_base, load_base
+from stock_llm.llm.architectures import read_shape
+from stock_llm.llm.base import fetch_base, load_base
 from stock_llm.llm.bases import needs
 from stock_llm.llm.gguf.tokenizer import load_tokenizer
 from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.merging.layerwise import TokenizedAnswer, compute_logits, linear_weights
+from stock_llm.llm.merging.lora import read_adapter
+from stock_llm.llm.merging.weights import MergedWeights, StoredWeights, Weights
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import PROMPT_VERSION, messages
@@ -39,7 +42,7 @@ from stock_llm.storage.checksums import digest_of, file_sha256
 RECIPE = 1
 """Raised whenever this file makes another model from the same adapter."""
 
-SAMPLE = 32
+SAMPLE = needs.MEASURED_ROWS
 """Train rows on which the losses of the steps are measured."""
 
 F16_BOUND = 0.01
@@ -88,25 +91,24 @@ def make(
     """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in
     the end.
     """
-    shape = read_shape(fetch_base(profile, settings.home))
-    needs.require(needs.quantizing(profile, shape), profile, folder)
+    base = fetch_base(profile, settings.home)
+    needs.require(needs.quantizing(profile, read_shape(base)), profile, folder)
     rows = list(read_rows(dataset.train))
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
-    merged = folder / "merged"
-    merge = _merge(settings, profile, adapter, sample, merged)
+    tokens = _tokenizer(base)
+    answers = [_tokenized(row, profile.format, tokens) for row in sample]
+    merge = _merge(settings, profile, adapter, answers)
 
     f16, gguf = folder / "f16.gguf", folder / f"stock-llm-{profile.gguf.quantization}.gguf"
-    write_gguf(merged, f16, f"stock-llm {digest}", profile.format.jinja)
+    write_gguf(base, f16, f"stock-llm {digest}", profile.format.jinja, merge.weights)
     quantize_gguf(f16, gguf, profile.gguf.quantization, settings.threads)
     questions = [*read_rows(dataset.holdout), *read_rows(dataset.corrections)]
-    tokens = _tokenizer(merged)
     losses = dict(merge.losses)
     for name, file in (("f16", f16), ("quantized", gguf)):
         with LlamaModel(file, threads=settings.threads, context=profile.serving.num_ctx) as model:
             check_prompts(questions, profile.format, tokens, model, profile.serving.num_ctx)
-            losses[name] = _gguf_loss(sample, profile.format, tokens, model)
+            losses[name] = _gguf_loss(answers, model)
     check_losses(losses)
-    shutil.rmtree(merged)
     f16.unlink()
     return Candidate(
         digest=digest,
@@ -123,86 +125,54 @@ def make(
 
 @dataclass(frozen=True)
 class _Merge:
-    """Which base the adapter was merged into, and the mean answer losses (nats per token) on the
-    way.
+    """The better merge.
+
+    Attributes:
+        base: what the adapter was merged into, `original` or `dequantized`.
+        losses: mean answer losses (nats per token) on the way.
     """
 
     base: str
+    weights: Weights
     losses: dict[str, float]
 
 
 def _merge(
-    settings: Settings, profile: Profile, adapter: Adapter, sample: list[Row], out: Path
+    settings: Settings, profile: Profile, adapter: Adapter, answers: list[TokenizedAnswer]
 ) -> _Merge:
-    """Writes the better of the two merges as safetensors, with the base's config and tokenizer, to
-    `out`.
-    """
+    """Measures both merges, one after the other and each layer by layer."""
     import torch
 
     torch.set_num_threads(settings.threads)
-    four_bit = load_base(profile, settings.home, four_bit=True)
-    # before anything is computed: some CPUs repack the weights then
-    seen = _dequantized(four_bit.model)
-    losses = {"base": _torch_loss(sample, profile.format, four_bit, "measuring the base")}
-    trained = LoadedBase(_adapted(four_bit, adapter), four_bit.tokenizer)
-    losses["adapter"] = _torch_loss(sample, profile.format, trained, "measuring the adapter")
-    del four_bit, trained
-
-    best, best_weights = "", {}
-    for base, weights in (("original", None), ("dequantized", seen)):
-        plain = load_base(profile, settings.home, four_bit=False)
-        if weights:
-            plain.model.load_state_dict(weights, strict=False)
-        merged = LoadedBase(_adapted(plain, adapter).merge_and_unload(), plain.tokenizer)
-        losses[f"merged into {base}"] = _torch_loss(
-            sample, profile.format, merged, f"measuring the merge into the {base} base"
+    lora = read_adapter(adapter.weights)
+    folder = fetch_base(profile, settings.home)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    stored, in_four_bit = StoredWeights(folder, device), linear_weights(folder)
+    merges = {
+        "original": MergedWeights(stored, lora),
+        "dequantized": MergedWeights(stored, lora, in_four_bit, profile.training.precision),
+    }
+    losses = _training_losses(settings, profile, adapter, answers)
+    for base, weights in merges.items():
+        losses[f"merged into {base}"] = _merged_loss(
+            folder, weights, answers, f"measuring the merge into the {base} base", device
         )
-        if not best or losses[f"merged into {base}"] < losses[f"merged into {best}"]:
-            best, best_weights = base, merged.model.state_dict()
-        del plain, merged
+    best = min(merges, key=lambda base: losses[f"merged into {base}"])
     losses["merged"] = losses[f"merged into {best}"]
-    _save(fetch_base(profile, settings.home), best_weights, out)
-    return _Merge(best, losses)
+    return _Merge(best, merges[best], losses)
 
 
-def _adapted(base: LoadedBase, adapter: Adapter) -> Any:
-    """The base with the adapter in it: a PeftModel, which is called as the model that it wraps."""
+def _training_losses(
+    settings: Settings, profile: Profile, adapter: Adapter, answers: list[TokenizedAnswer]
+) -> dict[str, float]:
+    """Losses of the 4-bit base and of the adapter on it, as training saw them."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(base.model, str(adapter.weights)).eval()
-
-
-def _dequantized(model: Any) -> dict[str, Any]:
-    """The linear layers' weights as training saw them: NF4 put back to floats."""
-    from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn.modules import Linear4bit
-
-    return {
-        f"{name}.weight": dequantize_4bit(
-            layer.weight.data,
-            layer.weight.quant_state,  # type: ignore[attr-defined]  # a Params4bit
-        ).clone()
-        for name, layer in model.named_modules()
-        if isinstance(layer, Linear4bit)
-    }
-
-
-def _save(base: Path, weights: dict[str, Any], out: Path) -> None:
-    from safetensors.torch import save_file
-
-    out.mkdir(exist_ok=True)
-    config = read_config(base).as_json()
-    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"):
-        if (base / name).exists():
-            shutil.copy(base / name, out / name)
-    tied = config.get("tie_word_embeddings", False)
-    untied = {
-        name: tensor.contiguous()
-        for name, tensor in weights.items()
-        if not (tied and name == "lm_head.weight")
-    }
-    save_file(untied, out / "model.safetensors", metadata={"format": "pt"})
+    base = load_base(profile, settings.home, four_bit=True)
+    losses = {"base": _torch_loss(answers, base.model, "measuring the base")}
+    adapted = PeftModel.from_pretrained(base.model, str(adapter.weights)).eval()
+    losses["adapter"] = _torch_loss(answers, adapted, "measuring the adapter")
+    return losses
 
 
 Tokens = Callable[[str], list[int]]
@@ -214,36 +184,48 @@ def _tokenizer(folder: Path) -> Tokens:
     return lambda text: tokenizer(text).input_ids
 
 
-def _split(row: Row, prompt_format: PromptFormat, tokens: Tokens) -> tuple[list[int], list[int]]:
-    """Token ids of a row's prompt and of its answer with the end token."""
+def _tokenized(row: Row, prompt_format: PromptFormat, tokens: Tokens) -> TokenizedAnswer:
     prompt = tokens(prompt_format.render(messages(row.instruction, row.input)))
     whole = tokens(prompt_format.render(messages(row.instruction, row.input, row.output)))
-    return prompt, whole[len(prompt) :]
+    return TokenizedAnswer(prompt, whole[len(prompt) :])
 
 
-def _torch_loss(
-    sample: list[Row], prompt_format: PromptFormat, base: LoadedBase, description: str
-) -> float:
-    """Mean loss over all answer tokens of the sample, in nats."""
+def _torch_loss(answers: list[TokenizedAnswer], model: Any, description: str) -> float:
+    """Mean loss over all answer tokens, in nats, of a model that is loaded."""
     import torch
 
-    total, count = 0.0, 0
+    total = 0.0
     with torch.inference_mode():
-        for row in progress(sample, description):
-            prompt, answer = _split(row, prompt_format, lambda text: base.tokenizer(text).input_ids)
-            ids = torch.tensor([prompt + answer], device=base.model.device)
-            logits = base.model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
-            total += torch.nn.functional.cross_entropy(
-                logits, ids[0, len(prompt) :], reduction="sum"
-            ).item()
-            count += len(answer)
-    return total / count
+        for row in progress(answers, description):
+            ids = torch.tensor([row.prompt + row.answer], device=model.device)
+            logits = model(input_ids=ids).logits[0, len(row.prompt) - 1 : -1].float()
+            total += _summed_loss(logits, row.answer)
+    return total / sum(len(row.answer) for row in answers)
 
 
-def _gguf_loss(
-    sample: list[Row], prompt_format: PromptFormat, tokens: Tokens, model: LlamaModel
+def _merged_loss(
+    folder: Path, weights: Weights, answers: list[TokenizedAnswer], description: str, device: str
 ) -> float:
-    summed = [model.answer_loss(*_split(row, prompt_format, tokens)) for row in sample]
+    """The same of a merge, computed layer by layer."""
+    total = 0.0
+
+    def add(number: int, logits: Any) -> None:
+        nonlocal total
+        total += _summed_loss(logits, answers[number].answer)
+
+    compute_logits(folder, weights, answers, add, description, device=device)
+    return total / sum(len(row.answer) for row in answers)
+
+
+def _summed_loss(logits: Any, answer: list[int]) -> float:
+    import torch
+
+    wanted = torch.tensor(answer, device=logits.device)
+    return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").item()
+
+
+def _gguf_loss(answers: list[TokenizedAnswer], model: LlamaModel) -> float:
+    summed = [model.answer_loss(row.prompt, row.answer) for row in answers]
     return sum(loss for loss, _ in summed) / sum(count for _, count in summed)
 
 

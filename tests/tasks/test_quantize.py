@@ -1,7 +1,6 @@
 """From a trained adapter to the quantized file, with every real part: both merges, the parity proof, the bounded losses."""
 
 import dataclasses
-import random
 import shutil
 
 import pytest
@@ -9,7 +8,6 @@ from factories.rows import rows_of_all_skills
 
 from stock_llm.artifacts import Adapter, Dataset
 from stock_llm.errors import ParityError, StockLLMError
-from stock_llm.llm.base import LoadedBase, load_base
 from stock_llm.llm.bases import needs
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
@@ -70,20 +68,13 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
     assert quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter) == made
 
 
-def test_the_dequantized_base_is_what_training_saw(trained):
+def test_the_merge_is_what_the_adapter_computes_on_the_base_that_it_was_trained_on(trained):
+    """Merged into the base as training saw it, nothing but the order of the sums is another."""
     profile = load_profile(trained.settings.home, trained.settings.profile)
-    four_bit = load_base(profile, trained.settings.home, four_bit=True)
-    seen = quantize._dequantized(four_bit.model)
-    plain = load_base(profile, trained.settings.home, four_bit=False)
-    before = plain.model.state_dict()
-    assert set(seen) <= set(before) and len(seen) == 7
-    plain.model.load_state_dict(seen, strict=False)
-    sample = random.Random(1).sample(ROWS, 4)
-    there, here = (
-        quantize._torch_loss(sample, MISTRAL_V3, base, "")
-        for base in (four_bit, LoadedBase(plain.model, plain.tokenizer))
-    )
-    assert here == pytest.approx(there, rel=1e-3)
+    tokens = quantize._tokenizer(trained.settings.path("models/tiny"))
+    answers = [quantize._tokenized(row, MISTRAL_V3, tokens) for row in ROWS[:4]]
+    losses = quantize._merge(trained.settings, profile, trained.adapter, answers).losses
+    assert losses["merged into dequantized"] == pytest.approx(losses["adapter"], rel=1e-3)
 
 
 def test_a_prompt_that_differs_or_does_not_fit_stops_quantize(trained):

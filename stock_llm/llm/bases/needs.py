@@ -55,6 +55,14 @@ this trainer, on Mistrals of four shapes. The adapter keeps its inputs in float3
 _QUANTIZING_BYTES = 16
 """Of a weight of the matrix that bitsandbytes is quantizing on a CPU: four float32 copies."""
 
+_WRITING_BYTES = 10
+"""Of a weight of the matrix that is merged and written: itself and what is added in float32, and
+the sum in float16.
+"""
+
+MEASURED_ROWS = 32
+"""Rows on which tasks/quantize.py measures a merge, at most."""
+
 _ADAPTER_BYTES = 16
 """Of an adapter's weight: itself, its gradient and AdamW's two moments, in float32."""
 
@@ -156,16 +164,27 @@ def fine_tuning(profile: Profile, shape: ModelShape) -> StageNeeds:
 
 
 def quantizing(profile: Profile, shape: ModelShape) -> StageNeeds:
-    """What tasks/quantize.py needs. Both merges and the dequantized base lie in memory side by
-    side; merged weights, f16 file and quantized file on the disk.
+    """What tasks/quantize.py needs. In memory are, one after the other: the 4-bit base with the
+    adapter on it; a layer of a merge in float32 with the states of the sample's rows; a matrix that
+    is written. On the disk are the f16 file and the quantized one.
     """
-    width = _width(profile)
-    merges = width * (2 * shape.weights + shape.linear_weights)
-    floats = (width + 2) * shape.weights
+    hidden, layer = shape.hidden_size, shape.linear_weights // shape.num_hidden_layers
+    largest = max(inputs * out for inputs, out in shape.matrices)
+    tokens = profile.training.max_tokens
+    logits = 2 * 4 * tokens * shape.vocab_size
+    adapted = (
+        _four_bit_weights(profile, shape)
+        + 4 * adapter_weights(profile, shape)
+        + max(_QUANTIZING_BYTES * largest, logits)
+    )
+    states = 4 * MEASURED_ROWS * TOKENS_PER_ROW * hidden
+    embeddings = 4 * shape.vocab_size * hidden
+    layerwise = states + max(4 * layer + _QUANTIZING_BYTES * largest, embeddings + logits)
+    written = _WRITING_BYTES * max(largest, shape.vocab_size * hidden)
     return StageNeeds(
         "merging",
-        _LIBRARIES + merges,
-        floats + quantized_bytes(profile, shape) + _RECORDS,
+        int(_LIBRARIES + max(adapted, layerwise, written)),
+        2 * shape.weights + quantized_bytes(profile, shape) + _RECORDS,
         on_gpu=True,
     )
 
@@ -251,11 +270,16 @@ def size(count: int) -> str:
 def training_memory(profile: Profile, shape: ModelShape) -> int:
     """The 4-bit base, the adapter with its optimizer, and the activations of a forward pass."""
     width = _width(profile)
-    weights = _NF4_BYTES * shape.linear_weights + width * shape.other_weights
+    weights = _four_bit_weights(profile, shape)
     adapter = _ADAPTER_BYTES * adapter_weights(profile, shape)
     largest = max(inputs * out for inputs, out in shape.matrices)
     working = max(_QUANTIZING_BYTES * largest, activations(profile, shape) + width * 2 * largest)
     return int(_LIBRARIES + weights + adapter + working)
+
+
+def _four_bit_weights(profile: Profile, shape: ModelShape) -> float:
+    """Bytes of a base whose linear layers are in 4 bits."""
+    return _NF4_BYTES * shape.linear_weights + _width(profile) * shape.other_weights
 
 
 def activations(profile: Profile, shape: ModelShape) -> float:

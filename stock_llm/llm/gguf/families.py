@@ -41,6 +41,13 @@ class Family:
     activations: tuple[str, ...]
     positions: tuple[str, ...]
 
+    def module(self, name: str) -> str | None:
+        """Name in a GGUF of a module that transformers calls `name`; None: there is none."""
+        parts = name.split(".", 3)
+        if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in self.block:
+            return f"blk.{parts[2]}.{self.block[parts[3]]}"
+        return self.outer.get(name)
+
 
 LLAMA = Family(
     "llama",

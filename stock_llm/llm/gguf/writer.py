@@ -1,9 +1,9 @@
 """Writes a base model as a GGUF file in f16, for llama.cpp.
 
-Reads a Hugging Face folder (config.json, safetensors, tokenizer files). Tensors are read, permuted
-and written one at a time, so that a 7B model needs the memory of its largest tensor. Format:
-ggml/docs/gguf.md. What llama.cpp would compute otherwise is refused, before anything is trained
-(`check_writable`). Quantizing the file is quantization.py's.
+Reads a Hugging Face folder (config.json, safetensors, tokenizer files), or other weights for it,
+such as a merge. Tensors are read, permuted and written one at a time, so that a 7B model needs the
+memory of its largest tensor. Format: ggml/docs/gguf.md. What llama.cpp would compute otherwise is
+refused, before anything is trained (`check_writable`). Quantizing the file is quantization.py's.
 
 llama.cpp has a converter of its own (convert_hf_to_gguf). It is not used: it comes with
 llama.cpp's source, not with the compiled package, and with a version of `gguf` of its own; it
@@ -12,7 +12,7 @@ and it makes a special token of SentencePiece an ordinary piece where the model 
 What it does beyond this package, for the four architectures here, are a few keys and names.
 """
 
-import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.llm.architectures import Architecture, read_config
 from stock_llm.llm.gguf.families import FAMILIES, Family, check_computable, write_keys
 from stock_llm.llm.gguf.vocabulary import check_vocabulary, write_vocabulary
+from stock_llm.llm.merging.weights import StoredWeights, Weights
 from stock_llm.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -40,13 +41,17 @@ def check_writable(folder: Path) -> None:
     check_vocabulary(folder)
 
 
-def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
+def write_gguf(
+    folder: Path, out: Path, name: str, chat_template: str, weights: Weights | None = None
+) -> None:
     """Writes `folder`'s model as f16 (norms and biases f32) to `out`, by way of a temporary file
     beside it.
 
     Args:
+        folder: with config.json and the tokenizer.
         name: `general.name` of the file.
         chat_template: Jinja; replaces whatever template the tokenizer brings.
+        weights: of the model, where they are others than those in `folder`.
 
     Raises:
         InputError: the folder's model cannot be written.
@@ -60,7 +65,8 @@ def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
     check_writable(folder)
     base = read_config(folder)
     family, config = FAMILIES[base.architecture.name], base.for_transformers()
-    names = _tensor_names(folder, base.architecture, family, config.tie_word_embeddings)
+    weights = weights or StoredWeights(folder)
+    names = _tensor_names(weights, folder, base.architecture, family, config.tie_word_embeddings)
     try:
         with atomic_path(out) as temporary:
             writer = gguf.GGUFWriter(temporary, family.name)
@@ -71,16 +77,14 @@ def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
             write_keys(writer, config)
             write_vocabulary(writer, folder, config.vocab_size, chat_template)
             for source, target in names.items():
-                shape, half = _shape_of(folder, source)
-                size = 2 if half else 4
-                count = 1
-                for length in shape:
-                    count *= length
-                writer.add_tensor_info(target, shape, _dtype(half), count * size)
+                shape = weights.shape(source)
+                kind = _dtype(len(shape) > 1)
+                size = math.prod(shape) * kind.itemsize
+                writer.add_tensor_info(target, list(shape), kind, size)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
-            for array in _tensors(folder, names, family, config):
+            for array in _tensors(weights, names, family, config):
                 writer.write_tensor_data(array)
             writer.close()
     except OSError as error:
@@ -90,27 +94,22 @@ def write_gguf(folder: Path, out: Path, name: str, chat_template: str) -> None:
 
 
 def _dtype(half: bool) -> "np.dtype[Any]":
+    """Of a tensor in the file: matrices are f16, vectors stay f32."""
     import numpy as np
 
     return np.dtype(np.float16 if half else np.float32)
 
 
 def _tensor_names(
-    folder: Path, architecture: Architecture, family: Family, tied: bool
+    weights: Weights, folder: Path, architecture: Architecture, family: Family, tied: bool
 ) -> dict[str, str]:
     """Name in safetensors → name in GGUF, in the order in which they are written."""
     names = {}
-    for source in sorted(_index(folder)):
-        # the first is computed, old files hold it; the others are not of the text model
-        if source.endswith(".rotary_emb.inv_freq") or source.startswith(architecture.ignored):
-            continue
-        module, _, kind = source.removeprefix(architecture.prefix).rpartition(".")
+    for source in weights.names():
+        module, _, kind = source.rpartition(".")
         if tied and module == "lm_head" and kind == "weight":
             continue
-        parts = module.split(".", 3)
-        target = family.outer.get(module)
-        if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in family.block:
-            target = f"blk.{parts[2]}.{family.block[parts[3]]}"
+        target = family.module(module)
         if target is None or kind not in ("weight", "bias"):
             raise InputError(
                 f"unknown tensor {source!r}",
@@ -121,51 +120,33 @@ def _tensor_names(
     return names
 
 
-def _index(folder: Path) -> dict[str, Path]:
-    """Tensor → the safetensors file that holds it."""
-    from safetensors import safe_open
-
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        return {
-            name: folder / file
-            for name, file in json.loads(index.read_text())["weight_map"].items()
-        }
-    file = folder / "model.safetensors"
-    with safe_open(file, framework="pt") as weights:
-        return dict.fromkeys(weights.keys(), file)
-
-
-def _shape_of(folder: Path, name: str) -> tuple[list[int], bool]:
-    """Shape, and whether the tensor is written as f16: matrices are, vectors stay f32."""
-    from safetensors import safe_open
-
-    with safe_open(_index(folder)[name], framework="pt") as weights:
-        shape = list(weights.get_slice(name).get_shape())
-    return shape, len(shape) > 1
-
-
 def _tensors(
-    folder: Path, names: dict[str, str], family: Family, config: Any
+    weights: Weights, names: dict[str, str], family: Family, config: Any
 ) -> "Iterator[np.ndarray[Any, Any]]":
     import torch
-    from safetensors import safe_open
 
+    for source, target in names.items():
+        tensor = weights.read(source)
+        tensor = tensor.to(torch.float16 if tensor.ndim > 1 else torch.float32).cpu()
+        if heads := paired_heads(target, family, config):
+            tensor = paired_rows(tensor, heads)
+        yield tensor.numpy()
+
+
+def paired_heads(target: str, family: Family, config: Any) -> int:
+    """How many heads the rows of a tensor belong to, where they are reordered; 0: they are not.
+
+    Args:
+        target: name of the tensor in the GGUF.
+    """
     heads = {
         "attn_q.weight": config.num_attention_heads,
         "attn_k.weight": config.num_key_value_heads,
     }
-    index = _index(folder)
-    for source, target in names.items():
-        with safe_open(index[source], framework="pt") as weights:
-            tensor = weights.get_tensor(source).to(torch.float32)
-        kind = ".".join(target.split(".")[-2:])
-        if family.paired_rows and kind in heads:
-            tensor = _paired(tensor, heads[kind])
-        yield tensor.to(torch.float16 if tensor.ndim > 1 else torch.float32).numpy()
+    return heads.get(".".join(target.split(".")[-2:]), 0) if family.paired_rows else 0
 
 
-def _paired(weight: Any, heads: int) -> Any:
+def paired_rows(weight: Any, heads: int) -> Any:
     """Rows reordered from Hugging Face's rotary halves to llama.cpp's rotary pairs."""
     rows, columns = weight.shape
     return (

@@ -178,11 +178,11 @@ def test_too_little_memory_or_disk_is_refused_with_figures_and_a_remedy(tmp_path
 
 def test_with_a_gpu_its_memory_decides_where_the_stage_uses_it():
     profile, shape = shape_of("mistral-7b")
-    large, small = (Machine(GIB, Gpu("Card", free * GIB, free * GIB)) for free in (80, 8))
+    large, small = (Machine(GIB, Gpu("Card", free * GIB, free * GIB)) for free in (80, 4))
     tuning, merging, judging = needs.stages(profile, shape)
     assert needs.memory_lacks(tuning, large) == needs.memory_lacks(merging, large) == ""
     assert "1.0 GiB are free" in needs.memory_lacks(judging, large)
-    assert "of memory on Card, 8.0 GiB are free" in needs.memory_lacks(merging, small)
+    assert "of memory on Card, 4.0 GiB are free" in needs.memory_lacks(merging, small)
 
 
 def test_time_grows_with_rows_and_weights_and_falls_with_cores():
