@@ -19,10 +19,11 @@ from prefect import task
 from stock_llm.artifacts import CHECKSUMS, Candidate, Dataset, Release, Scorecard, Version
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
-from stock_llm.llm.profiles import Profile, load_profile, local_base
+from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.ollama.client import ChatReply
-from stock_llm.ollama.modelfile import Modelfile, parse_modelfile
+from stock_llm.ollama.modelfile import parse_modelfile
+from stock_llm.ollama.profile_modelfile import modelfile_of
 from stock_llm.ollama.publish_target import LATEST, MODEL, ServerTarget, StoreTarget, publish_target
 from stock_llm.pipeline import registry
 from stock_llm.settings import Settings
@@ -64,7 +65,8 @@ def publish(
     ):
         return _as_it_stands(settings, target, release)
 
-    modelfile = build_modelfile(settings, candidate)
+    profile = load_profile(settings.home, settings.profile)
+    modelfile = modelfile_of(profile, candidate.gguf, settings.home)
     if (sha256 := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
         raise PublishError(
             f"{candidate.gguf} was changed after it was judged: "
@@ -76,8 +78,7 @@ def publish(
     row = smoke_row(dataset)
     question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
     reply = target.ask(name, [question], seconds=SMOKE_SECONDS)
-    prompt_format = load_profile(settings.home, settings.profile).format
-    faults = smoke_faults(row, reply, prompt_format)
+    faults = smoke_faults(row, reply, profile.format)
     reasons = [f"smoke prompt: {fault}" for fault in faults]
     if scorecard.verdict != "promote":
         reasons.append(f"the verdict is '{scorecard.verdict}': {LATEST} stays")
@@ -151,25 +152,6 @@ def _sound_digest(
         return None
     modelfile = parse_modelfile(version.gguf.with_name("Modelfile").read_text("utf-8"))
     return target.put(name, version.gguf, modelfile)
-
-
-def build_modelfile(settings: Settings, candidate: Candidate) -> Modelfile:
-    """What `ollama create` would read, to stand beside the GGUF."""
-    profile = load_profile(settings.home, settings.profile)
-    return Modelfile(
-        from_=f"./{candidate.gguf.name}",
-        template=profile.format.go,
-        system=prompts.SYSTEM,
-        parameters={**profile.serving.model_dump(), "stop": profile.format.stop},
-        license=(_licence(profile, settings),),
-    )
-
-
-def _licence(profile: Profile, settings: Settings) -> str:
-    """The text that came with the base, else the licence's name."""
-    folder = local_base(profile, settings.home)
-    file = folder / "LICENSE" if folder else None
-    return file.read_text(encoding="utf-8") if file and file.is_file() else profile.licence
 
 
 def smoke_row(dataset: Dataset) -> Row:

@@ -3,39 +3,50 @@
 Takes a `Dataset` and an `Adapter`, returns a `Candidate`. Two merges are tried, into the base as it
 is and into the base as training saw it (4-bit, dequantized), and the one with the lower loss on
 train rows is kept. Neither is ever whole in memory, nor on the disk but as the GGUF: weights are
-read, added and written one at a time (`llm/merging`). The proof: every prompt of the holdout has
-the same text and tokens in training and in the GGUF, and the loss of each step (merge, f16,
-quantized) is measured and bounded. No holdout answer is looked at. The quantization is chosen in
-models/profiles/NAME.toml.
+read, added and written one at a time (`llm/merging`). The proof (`stock_llm/parity`): every prompt
+of the holdout and of a fuzz is the same text and the same tokens in training, GGUF and Modelfile;
+limits are equal; and the distance of each step (adapter, merged, f16, quantized) from the one
+before it is measured and bounded. It is kept as parity.json. No holdout answer is looked at. The
+quantization is chosen in models/profiles/NAME.toml.
 """
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from prefect import task
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
+from stock_llm.dataset.tuning_data import tuning_data
 from stock_llm.errors import ParityError
-from stock_llm.llm.architectures import read_shape
+from stock_llm.llm.architectures import ModelShape, read_config, read_shape
 from stock_llm.llm.base import fetch_base, load_base
 from stock_llm.llm.bases import needs
+from stock_llm.llm.gguf.adapter import write_adapter_gguf
+from stock_llm.llm.gguf.families import FAMILIES
+from stock_llm.llm.gguf.importance import ImportanceCollector, ImportanceMatrix, write_importance
 from stock_llm.llm.gguf.tokenizer import load_tokenizer
 from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.merging.layerwise import TokenizedAnswer, compute_logits, linear_weights
-from stock_llm.llm.merging.lora import read_adapter
+from stock_llm.llm.merging.lora import LoraAdapter, read_adapter
 from stock_llm.llm.merging.weights import MergedWeights, StoredWeights, Weights
 from stock_llm.llm.profiles import Profile, load_profile
-from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import PROMPT_VERSION, messages
-from stock_llm.llm.quantization import quantize_gguf
+from stock_llm.llm.quantization import AUTO, quantize_gguf
+from stock_llm.parity.choice import Choice, choose_quantization
+from stock_llm.parity.divergence import LogitFile
+from stock_llm.parity.limits import check_scale
+from stock_llm.parity.measurement import find_wrong_tensor, measure_gguf, measure_loaded
+from stock_llm.parity.prompts import Tokens, fuzz, questions
+from stock_llm.parity.report import ParityReport, Step, check_divergence, write_report
+from stock_llm.parity.serving import Serving
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
+from stock_llm.skills import SKILLS
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.storage.checksums import digest_of, file_sha256
 
@@ -45,8 +56,22 @@ RECIPE = 1
 SAMPLE = needs.MEASURED_ROWS
 """Train rows on which the losses of the steps are measured."""
 
+FUZZED = 64
+"""Questions of the fuzz."""
+
+VALIDATION_ROWS = 32
+"""Validation rows that f16 and quantized file answer; of a model above `needs.LARGE_MODEL` none,
+since a CPU would need hours."""
+
+MERGE_BOUND = {"float32": 0.005, "bfloat16": 0.05}
+"""KL in nats a token that the merge into the base as training saw it may be from the adapter, by
+the precision that training computes in: another order of the same sums."""
+
+F16_KL_BOUND = 0.005
+"""The same of the f16 GGUF and the merge: rounding to f16, nothing else."""
+
 F16_BOUND = 0.01
-"""The f16 GGUF may lose this share against the merged model: rounding to f16, nothing else."""
+"""Share of the loss that the f16 GGUF may lose against the merge."""
 
 QUANTIZED_BOUND = 0.15
 """The quantized GGUF may lose this share against f16. Q4_K_M costs a 7B model about 3 % of
@@ -62,11 +87,13 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         ParityError: the GGUF would not see what training saw, or a step loses more than its bound.
     """
     profile = load_profile(settings.home, settings.profile)
+    weighted = "+imatrix" if profile.gguf.importance_matrix else ""
+    margin = f" {profile.gguf.auto_margin}" if profile.gguf.quantization == AUTO else ""
     digest = digest_of(
         adapter=adapter.digest,
         holdout=dataset.holdout_digest,
         corrections=file_sha256(dataset.corrections),
-        quantization=profile.gguf.quantization,
+        quantization=profile.gguf.quantization + margin + weighted,
         serving=profile.serving.model_dump(),  # a version carries its parameters and its prompt
         prompt=PROMPT_VERSION,
         recipe=RECIPE,
@@ -91,36 +118,98 @@ def make(
     """Merges, writes, proves and quantizes inside `folder`; the intermediate files are deleted in
     the end.
     """
-    base = fetch_base(profile, settings.home)
-    needs.require(needs.quantizing(profile, read_shape(base)), profile, folder)
+    base, name = fetch_base(profile, settings.home), f"stock-llm {digest}"
+    shape = read_shape(base)
+    needs.require(needs.quantizing(profile, shape), profile, folder)
+    lora = read_adapter(adapter.weights)
+    check_scale(lora, profile)
     rows = list(read_rows(dataset.train))
     sample = random.Random(settings.seed).sample(rows, min(SAMPLE, len(rows)))
+    validation = _validation(dataset, profile, sample)
     tokens = _tokenizer(base)
-    answers = [_tokenized(row, profile.format, tokens) for row in sample]
-    merge = _merge(settings, profile, adapter, answers)
+    answers = _tokenized(sample, profile, tokens)
+    asked = questions([*read_rows(dataset.holdout), *read_rows(dataset.corrections)])
+    fuzzed = fuzz(settings.seed, FUZZED)
+    serving = Serving(settings.home, base, profile, tokens, [*asked, *fuzzed])
 
-    f16, gguf = folder / "f16.gguf", folder / f"stock-llm-{profile.gguf.quantization}.gguf"
-    write_gguf(base, f16, f"stock-llm {digest}", profile.format.jinja, merge.weights)
-    quantize_gguf(f16, gguf, profile.gguf.quantization, settings.threads)
-    questions = [*read_rows(dataset.holdout), *read_rows(dataset.corrections)]
-    losses = dict(merge.losses)
-    for name, file in (("f16", f16), ("quantized", gguf)):
-        with LlamaModel(file, threads=settings.threads, context=profile.serving.num_ctx) as model:
-            check_prompts(questions, profile.format, tokens, model, profile.serving.num_ctx)
-            losses[name] = _gguf_loss(answers, model)
-    check_losses(losses)
+    with _logit_files(folder, answers, shape) as logits:
+        merge = _merge(settings, profile, adapter, lora, answers, logits)
+        f16, stem = folder / "f16.gguf", "stock-llm"
+        write_gguf(base, f16, name, profile.format.jinja, merge.weights)
+        write_adapter_gguf(base, lora, folder / f"{stem}-lora.gguf", name)
+        importance = merge.importance.collected(name) if profile.gguf.importance_matrix else None
+        if importance:
+            write_importance(importance, folder / "imatrix.gguf", dataset.train.name)
+        choice = _quantize(
+            settings, profile, f16, stem, importance, _tokenized(validation, profile, tokens)
+        )
+        limits, scores = {}, {}
+        for step, file in (("f16", f16), ("quantized", choice.gguf)):
+            context = profile.serving.num_ctx
+            with LlamaModel(file, threads=settings.threads, context=context) as model:
+                limits = serving.check(file, model)
+                measure_gguf(model, answers, logits[step])
+                if shape.weights <= needs.LARGE_MODEL:
+                    scores[step] = _score(model, validation, profile, f"asking the {step} file")
+        losses = merge.losses | {step: logits[step].loss for step in ("f16", "quantized")}
+        _check_f16(logits, f16, merge.weights, base)
+        check_losses(losses)
+        sizes = {"f16": f16.stat().st_size, "quantized": choice.gguf.stat().st_size}
+        report = ParityReport(
+            model=name,
+            base=profile.name,
+            quantization=choice.quantization,
+            merge_base=merge.base,
+            prompts=len(asked),
+            fuzzed=len(fuzzed),
+            limits=limits,
+            rows=len(answers),
+            score_rows=len(validation) if scores else 0,
+            steps=_steps(logits, scores, sizes),
+            merge={base: losses[f"merged into {base}"] for base in ("original", "dequantized")},
+            importance_matrix=importance is not None,
+            choice=choice.reasons,
+        )
+    write_report(report, folder)
     f16.unlink()
     return Candidate(
         digest=digest,
         folder=folder,
-        gguf=gguf,
-        gguf_sha256=file_sha256(gguf),
-        gguf_bytes=gguf.stat().st_size,
-        quantization=profile.gguf.quantization,
+        gguf=choice.gguf,
+        gguf_sha256=file_sha256(choice.gguf),
+        gguf_bytes=choice.gguf.stat().st_size,
+        quantization=choice.quantization,
         merge_base=merge.base,
-        prompts_checked=len(questions),
+        prompts_checked=len(asked),
         losses=losses,
     )
+
+
+def _validation(dataset: Dataset, profile: Profile, sample: Sequence[Row]) -> list[Row]:
+    """The newest rows of the validation slice, or of the training rows that nothing else here is
+    measured on."""
+    tuning = tuning_data(dataset, profile.training.preferences)
+    rows = tuning.validation or [row for row in tuning.rows if row not in sample] or tuning.rows
+    return sorted(rows, key=lambda row: (row.as_of, row.id))[-VALIDATION_ROWS:]
+
+
+STEPS = ("adapter", "merged", "f16", "quantized")
+
+
+@contextmanager
+def _logit_files(
+    folder: Path, answers: Sequence[TokenizedAnswer], shape: ModelShape
+) -> "Iterator[dict[str, LogitFile]]":
+    """A file of logits for each step and merge, deleted in the end."""
+    names = ("adapter", "original", "dequantized", "f16", "quantized")
+    files = {
+        name: LogitFile(folder / f"{name}.logits", answers, shape.vocab_size) for name in names
+    }
+    try:
+        yield files
+    finally:
+        for name in names:
+            files[name].delete()
 
 
 @dataclass(frozen=True)
@@ -130,52 +219,99 @@ class _Merge:
     Attributes:
         base: what the adapter was merged into, `original` or `dequantized`.
         losses: mean answer losses (nats per token) on the way.
+        importance: of the inputs of its layers.
     """
 
     base: str
     weights: Weights
     losses: dict[str, float]
+    importance: ImportanceCollector
 
 
 def _merge(
-    settings: Settings, profile: Profile, adapter: Adapter, answers: list[TokenizedAnswer]
+    settings: Settings,
+    profile: Profile,
+    adapter: Adapter,
+    lora: LoraAdapter,
+    answers: list[TokenizedAnswer],
+    logits: dict[str, LogitFile],
 ) -> _Merge:
-    """Measures both merges, one after the other and each layer by layer."""
+    """Measures both merges, one after the other and each layer by layer.
+
+    Raises:
+        ParityError: the merge is not what the adapter computes.
+    """
     import torch
 
     torch.set_num_threads(settings.threads)
-    lora = read_adapter(adapter.weights)
     folder = fetch_base(profile, settings.home)
+    shape = read_shape(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     stored, in_four_bit = StoredWeights(folder, device), linear_weights(folder)
+    precision = profile.training.precision
     merges = {
         "original": MergedWeights(stored, lora),
-        "dequantized": MergedWeights(stored, lora, in_four_bit, profile.training.precision),
+        "dequantized": MergedWeights(stored, lora, in_four_bit, precision),
     }
-    losses = _training_losses(settings, profile, adapter, answers)
+    losses = _training_losses(settings, profile, adapter, answers, logits)
+    family, tied = FAMILIES[read_config(folder).architecture.name], shape.tie_word_embeddings
+    inputs = {base: ImportanceCollector(family, tied) for base in merges}
     for base, weights in merges.items():
-        losses[f"merged into {base}"] = _merged_loss(
-            folder, weights, answers, f"measuring the merge into the {base} base", device
-        )
+        description = f"measuring the merge into the {base} base"
+        watch = inputs[base].watch if profile.gguf.importance_matrix else None
+        compute_logits(folder, weights, answers, logits[base].take, description, watch, device)
+        losses[f"merged into {base}"] = logits[base].loss
+    found = logits["adapter"].divergence(logits["dequantized"])
+    likely = f"It was merged with alpha / rank {lora.scale:g}"
+    check_divergence("the merge", "the adapter", found, MERGE_BOUND[precision], likely)
     best = min(merges, key=lambda base: losses[f"merged into {base}"])
     losses["merged"] = losses[f"merged into {best}"]
-    return _Merge(best, merges[best], losses)
+    logits["merged"] = logits[best]
+    return _Merge(best, merges[best], losses, inputs[best])
 
 
 def _training_losses(
-    settings: Settings, profile: Profile, adapter: Adapter, answers: list[TokenizedAnswer]
+    settings: Settings,
+    profile: Profile,
+    adapter: Adapter,
+    answers: list[TokenizedAnswer],
+    logits: dict[str, LogitFile],
 ) -> dict[str, float]:
     """Losses of the 4-bit base and of the adapter on it, as training saw them."""
     from peft import PeftModel
 
     base = load_base(profile, settings.home, four_bit=True)
-    losses = {"base": _torch_loss(answers, base.model, "measuring the base")}
+    out = logits["adapter"]
+    measure_loaded(base.model, answers, out, "measuring the base")
+    losses = {"base": out.loss}
     adapted = PeftModel.from_pretrained(base.model, str(adapter.weights)).eval()
-    losses["adapter"] = _torch_loss(answers, adapted, "measuring the adapter")
-    return losses
+    measure_loaded(adapted, answers, out, "measuring the adapter")
+    return losses | {"adapter": out.loss}
 
 
-Tokens = Callable[[str], list[int]]
+def _quantize(
+    settings: Settings,
+    profile: Profile,
+    f16: Path,
+    stem: str,
+    importance: ImportanceMatrix | None,
+    validation: list[TokenizedAnswer],
+) -> Choice:
+    """The quantization that the profile names, or the smallest that is good enough."""
+    kind = profile.gguf.quantization
+    if kind == AUTO:
+        return choose_quantization(
+            f16,
+            stem,
+            validation,
+            profile.gguf.auto_margin,
+            importance,
+            settings.threads,
+            profile.serving.num_ctx,
+        )
+    gguf = f16.with_name(f"{stem}-{kind}.gguf")
+    quantize_gguf(f16, gguf, kind, settings.threads, importance)
+    return Choice(kind, gguf, [])
 
 
 def _tokenizer(folder: Path) -> Tokens:
@@ -184,92 +320,48 @@ def _tokenizer(folder: Path) -> Tokens:
     return lambda text: tokenizer(text).input_ids
 
 
-def _tokenized(row: Row, prompt_format: PromptFormat, tokens: Tokens) -> TokenizedAnswer:
-    prompt = tokens(prompt_format.render(messages(row.instruction, row.input)))
-    whole = tokens(prompt_format.render(messages(row.instruction, row.input, row.output)))
-    return TokenizedAnswer(prompt, whole[len(prompt) :])
-
-
-def _torch_loss(answers: list[TokenizedAnswer], model: Any, description: str) -> float:
-    """Mean loss over all answer tokens, in nats, of a model that is loaded."""
-    import torch
-
-    total = 0.0
-    with torch.inference_mode():
-        for row in progress(answers, description):
-            ids = torch.tensor([row.prompt + row.answer], device=model.device)
-            logits = model(input_ids=ids).logits[0, len(row.prompt) - 1 : -1].float()
-            total += _summed_loss(logits, row.answer)
-    return total / sum(len(row.answer) for row in answers)
-
-
-def _merged_loss(
-    folder: Path, weights: Weights, answers: list[TokenizedAnswer], description: str, device: str
-) -> float:
-    """The same of a merge, computed layer by layer."""
-    total = 0.0
-
-    def add(number: int, logits: Any) -> None:
-        nonlocal total
-        total += _summed_loss(logits, answers[number].answer)
-
-    compute_logits(folder, weights, answers, add, description, device=device)
-    return total / sum(len(row.answer) for row in answers)
-
-
-def _summed_loss(logits: Any, answer: list[int]) -> float:
-    import torch
-
-    wanted = torch.tensor(answer, device=logits.device)
-    return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").item()
-
-
-def _gguf_loss(answers: list[TokenizedAnswer], model: LlamaModel) -> float:
-    summed = [model.answer_loss(row.prompt, row.answer) for row in answers]
-    return sum(loss for loss, _ in summed) / sum(count for _, count in summed)
-
-
-def check_prompts(
-    rows: list[Row],
-    prompt_format: PromptFormat,
-    tokens: Tokens,
-    model: LlamaModel,
-    context: int,
-) -> None:
-    """Every prompt has one text in Jinja and Python, one list of tokens in training and GGUF, and
-    fits the context.
-
-    Raises:
-        ParityError: names the row and shows where they part.
-    """
-    jinja = ImmutableSandboxedEnvironment().from_string(prompt_format.jinja)
+def _tokenized(rows: Sequence[Row], profile: Profile, tokens: Tokens) -> list[TokenizedAnswer]:
+    answers = []
     for row in rows:
-        turns = messages(row.instruction, row.input)
-        text = prompt_format.render(turns)
-        if (other := jinja.render(messages=turns)) != text:
-            raise ParityError(
-                f"{row.id}: the chat template renders {other!r}, training saw {text!r}"
-            )
-        ours, theirs = tokens(text), model.tokenize(text)
-        if ours != theirs:
-            at = next(
-                (
-                    index
-                    for index, pair in enumerate(zip(ours, theirs, strict=False))
-                    if pair[0] != pair[1]
-                ),
-                min(len(ours), len(theirs)),
-            )
-            raise ParityError(
-                f"{row.id}: token {at} of the prompt differs: "
-                f"training saw {ours[max(0, at - 3) : at + 4]}, "
-                f"the GGUF gives {theirs[max(0, at - 3) : at + 4]}"
-            )
-        if len(ours) >= context:
-            raise ParityError(
-                f"{row.id}: the prompt has {len(ours)} tokens, num_ctx is {context}: "
-                "it would be cut silently"
-            )
+        prompt = tokens(profile.format.render(messages(row.instruction, row.input)))
+        whole = tokens(profile.format.render(messages(row.instruction, row.input, row.output)))
+        answers.append(TokenizedAnswer(prompt, whole[len(prompt) :]))
+    return answers
+
+
+def _score(model: LlamaModel, rows: list[Row], profile: Profile, description: str) -> float:
+    """Mean score of what the file answers."""
+    total = 0.0
+    for row in progress(rows, description):
+        prompt = profile.format.render(messages(row.instruction, row.input))
+        limit = profile.serving.num_predict
+        answer = model.generate(prompt, max_tokens=limit, stop=profile.format.stop)
+        total += SKILLS[row.skill].score(row, answer.text).value
+    return total / len(rows)
+
+
+def _steps(
+    logits: dict[str, LogitFile], scores: dict[str, float], sizes: dict[str, int]
+) -> list[Step]:
+    steps = []
+    for place, name in enumerate(STEPS):
+        own = logits[name]
+        before = logits[STEPS[place - 1]].divergence(own) if place else None
+        first = logits[STEPS[0]].divergence(own) if place else None
+        steps.append(Step(name, own.loss, before, first, scores.get(name), sizes.get(name)))
+    return steps
+
+
+def _check_f16(logits: dict[str, LogitFile], f16: Path, weights: Weights, base: Path) -> None:
+    """
+    Raises:
+        ParityError: llama.cpp computes something else than transformers; names the tensor that was
+            written wrongly, if one was.
+    """
+    found = logits["merged"].divergence(logits["f16"])
+    wrong = "" if found.mean_kl <= F16_KL_BOUND else find_wrong_tensor(f16, weights, base)
+    likely = wrong or "All tensors are written rightly: llama.cpp computes this model otherwise"
+    check_divergence("the f16 file", "the merge", found, F16_KL_BOUND, likely)
 
 
 def check_losses(losses: dict[str, float]) -> None:

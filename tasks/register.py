@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from prefect import task
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Scorecard, Version
 from stock_llm.llm.profiles import load_profile
+from stock_llm.parity import report as parity_report
 from stock_llm.pipeline import registry, report
 from stock_llm.pipeline.registry import CANDIDATE, CHALLENGER, MODEL
 from stock_llm.settings import Settings
@@ -128,7 +130,7 @@ def _log(
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
     client.log_inputs(run_id, list(_dataset_inputs(dataset)))
     with tempfile.TemporaryDirectory() as made:
-        _write_evidence(Path(made), dataset, scorecard, adapter)
+        _write_evidence(Path(made), dataset, candidate, scorecard, adapter)
         client.log_artifacts(run_id, made)
 
 
@@ -198,6 +200,14 @@ def _metrics(
     yield metric("training/total seconds", adapter.seconds)
     yield metric("training/final loss", adapter.train_loss)
     yield metric("prompts proven equal", candidate.prompts_checked)
+    if (candidate.folder / parity_report.FILE).exists():
+        for step in parity_report.read_report(candidate.folder).steps:
+            yield metric(f"parity/{step.name}/perplexity", step.perplexity)
+            if step.score is not None:
+                yield metric(f"parity/{step.name}/score", step.score)
+            if step.from_before is not None:
+                for name, value in asdict(step.from_before).items():
+                    yield metric(f"parity/{step.name}/{name}", value)
 
 
 def _dataset_inputs(dataset: Dataset) -> "Iterator[DatasetInput]":
@@ -227,8 +237,12 @@ def _dataset_inputs(dataset: Dataset) -> "Iterator[DatasetInput]":
         )
 
 
-def _write_evidence(folder: Path, dataset: Dataset, scorecard: Scorecard, adapter: Adapter) -> None:
+def _write_evidence(
+    folder: Path, dataset: Dataset, candidate: Candidate, scorecard: Scorecard, adapter: Adapter
+) -> None:
     """Small files that a person wants beside the numbers."""
+    if (parity := candidate.folder / parity_report.FILE).exists():
+        (folder / parity.name).write_bytes(parity.read_bytes())
     (folder / "holdout.md").write_text(report.judgement(scorecard), encoding="utf-8")
     (folder / "dataset.md").write_bytes(dataset.card.read_bytes())
     if (plots := dataset.card.with_suffix(".png")).exists():

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stock_llm.cli.options import Candles, Profile, Trades, load_settings
+from stock_llm.errors import InputError
 
 
 def run(profile: Profile = None, trades: Trades = None, candles: Candles = None) -> None:
@@ -51,6 +52,47 @@ def history() -> None:
     from stock_llm.pipeline import registry, report
 
     Console().print(report.versions_table(registry.versions(load_settings())))
+
+
+def parity(
+    number: Annotated[
+        int | None,
+        typer.Argument(
+            help="The version, as `stock-llm history` numbers it; without it, the newest."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as it is kept.")] = False,
+) -> None:
+    """Print the parity report of a version: that its prompts, limits and answers are those of the
+    model that was trained, and how far each step (adapter, merge, f16, quantized) is from the one
+    before it.
+
+    Examples:
+
+        stock-llm parity
+
+        stock-llm parity 3 --json
+    """
+    from rich.console import Console
+
+    from stock_llm.parity.report import FILE, read_report, tables
+    from stock_llm.pipeline import registry
+
+    known = {version.number: version for version in registry.versions(load_settings())}
+    wanted = max(known, default=0) if number is None else number
+    if wanted not in known:
+        raise InputError(
+            f"there is no version {wanted}" if known else "there is no version yet",
+            remedy="See which there are: stock-llm history" if known else "Run: stock-llm run",
+        )
+    folder = known[wanted].gguf.parent
+    report = read_report(folder)
+    if as_json:
+        print((folder / FILE).read_text(encoding="utf-8"), end="")
+        return
+    console = Console()
+    for part in tables(report):
+        console.print(part, highlight=False, markup=False)
 
 
 def rollback(

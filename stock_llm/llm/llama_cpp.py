@@ -256,6 +256,16 @@ class LlamaModel:
         self._seen = tokens
         return float(total), len(answer)
 
+    def answer_logits(
+        self, prompt: Sequence[int], answer: Sequence[int]
+    ) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """Logits that predict each token of `answer` after `prompt`, shape (tokens, vocabulary)."""
+        tokens, start = [*prompt, *answer], len(prompt) - 1
+        self._forget(0)
+        self._decode(tokens, list(range(start, len(tokens) - 1)))
+        self._seen = tokens
+        return np.stack([self._logits(start + place) for place in range(len(answer))])
+
     def _next_logits(self, tokens: list[int]) -> "np.ndarray[Any, np.dtype[np.float32]]":
         """Logits after `tokens`, shape (vocabulary,); only what the cache does not hold yet is
         computed.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from stock_llm.errors import InputError
 from stock_llm.llm.architectures import ModelShape
 from stock_llm.llm.prompt_formats import FORMATS, MISTRAL_V3, PromptFormat
-from stock_llm.llm.quantization import QUANTIZATIONS
+from stock_llm.llm.quantization import AUTO, QUANTIZATIONS
 
 
 class _Strict(BaseModel):
@@ -70,15 +70,24 @@ class TrainingConfig(_Strict):
 
 
 class GgufConfig(_Strict):
-    """The published file: `quantization` is one of `quantization.QUANTIZATIONS`."""
+    """The published file."""
 
     quantization: str
+    """One of `quantization.QUANTIZATIONS`, or `auto`: the smallest file of `quantization.LADDER`
+    whose answers to the validation rows are as likely as the f16 file's, within `auto_margin`.
+    """
+
+    auto_margin: float = Field(default=0.02, gt=0, lt=1)
+    """Of `auto`: share by which the loss may rise above f16's, the upper end of its interval."""
+
+    importance_matrix: bool = False
+    """Whether quantizing weighs the columns of a layer by the inputs that train rows give it."""
 
     @field_validator("quantization")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in QUANTIZATIONS:
-            raise ValueError(f"'{name}' is not one of {', '.join(QUANTIZATIONS)}")
+        if name not in (*QUANTIZATIONS, AUTO):
+            raise ValueError(f"'{name}' is not one of {', '.join((*QUANTIZATIONS, AUTO))}")
         return name
 
 

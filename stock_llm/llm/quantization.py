@@ -4,12 +4,17 @@ Which one is made is chosen per base model: `quantization` in the table `[gguf]`
 models/profiles/NAME.toml. To allow another one of llama.cpp's, add it to `QUANTIZATIONS`.
 """
 
+import ctypes
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.storage.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from stock_llm.llm.gguf.importance import ImportanceMatrix
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,33 @@ QUANTIZATIONS = {
     "IQ3_XS": Quantization(3.5, "slower on a CPU"),
     "Q2_K": Quantization(3.2, "the last resort"),
 }
-"""Name → size and cost (llama.cpp, tools/quantize/README.md). Those that need an importance matrix
-are not among them: nothing here makes one.
+"""Name → size and cost (llama.cpp, tools/quantize/README.md). Those that cannot be made without an
+importance matrix (IQ1, IQ2, IQ3_XXS) are not among them.
 """
 
 
-def quantize_gguf(source: Path, out: Path, quantization: str, threads: int) -> None:
+AUTO = "auto"
+"""In a profile: the smallest of `LADDER` that is good enough."""
+
+LADDER = ("IQ3_S", "IQ4_XS", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
+"""What `AUTO` tries, from the smallest file to the largest."""
+
+
+def quantize_gguf(
+    source: Path,
+    out: Path,
+    quantization: str,
+    threads: int,
+    importance: "ImportanceMatrix | None" = None,
+) -> None:
     """Writes the f16 GGUF `source` in a quantization to `out`, through llama.cpp.
 
+    Args:
+        importance: of the inputs of its layers, for rounding with more care where it matters.
+
     Raises:
-        InputError: the quantization is not in `QUANTIZATIONS`.
+        InputError: the quantization is not in `QUANTIZATIONS`, or the importance matrix is of
+            another model.
         StockLLMError: it failed; the disk may be full.
     """
     if quantization not in QUANTIZATIONS:
@@ -78,6 +100,14 @@ def quantize_gguf(source: Path, out: Path, quantization: str, threads: int) -> N
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quantization}")
     parameters.nthread = threads
+    if importance:
+        from stock_llm.llm.gguf.importance import as_llama_cpp, check_importance
+
+        check_importance(importance, source)
+        entries = as_llama_cpp(importance)
+        parameters.imatrix = ctypes.cast(
+            entries, ctypes.POINTER(llama_cpp.llama_model_imatrix_data)
+        )
     with atomic_path(out) as temporary:
         status = llama_cpp.llama_model_quantize(
             str(source).encode(), str(temporary).encode(), parameters
@@ -87,6 +117,20 @@ def quantize_gguf(source: Path, out: Path, quantization: str, threads: int) -> N
                 f"llama.cpp could not quantize {source} to {quantization} (status {status})"
             )
         check_gguf(temporary)
+
+
+def tensor_types(gguf: Path) -> dict[str, int]:
+    """Type → how many matrices have it. llama.cpp takes a larger type where the rows of a matrix
+    are no multiple of 256, and for some layers of its choice.
+    """
+    from gguf import GGUFReader
+
+    counted: dict[str, int] = {}
+    for tensor in GGUFReader(gguf).tensors:
+        if len(tensor.shape) > 1:
+            name = tensor.tensor_type.name
+            counted[name] = counted.get(name, 0) + 1
+    return dict(sorted(counted.items(), key=lambda item: -item[1]))
 
 
 def check_gguf(path: Path) -> None:

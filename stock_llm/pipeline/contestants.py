@@ -74,7 +74,7 @@ def contestants(
     Raises:
         InputError: the champion's files are not those that became champion.
     """
-    base = _base_gguf(settings, profile)
+    base = _base_gguf(settings, profile, candidate.quantization)
     written = profile.format
     asked = [
         Contestant("base", base, file_sha256(base), written.render, written.stop),
@@ -108,9 +108,8 @@ def _refuse_if_damaged(champion: VersionInfo) -> None:
         )
 
 
-def _base_gguf(settings: Settings, profile: Profile) -> Path:
-    """The base itself as a GGUF of the same quantization, made once."""
-    kind = profile.gguf.quantization
+def _base_gguf(settings: Settings, profile: Profile, kind: str) -> Path:
+    """The base itself as a GGUF of the candidate's quantization, made once."""
     template = profile.format.jinja
     digest = digest_of(
         base=base_digest(profile, settings.home), quantization=kind, template=template

@@ -1,17 +1,27 @@
 """From a trained adapter to the quantized file, with every real part: both merges, the parity proof, the bounded losses."""
 
+import ctypes
 import dataclasses
+import json
 import shutil
 
+import numpy as np
 import pytest
 from factories.rows import rows_of_all_skills
 
 from stock_llm.artifacts import Adapter, Dataset
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.bases import needs
+from stock_llm.llm.gguf import writer
+from stock_llm.llm.gguf.families import FAMILIES
+from stock_llm.llm.gguf.importance import read_importance
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.merging.lora import LoraAdapter, read_adapter
+from stock_llm.llm.merging.weights import MergedWeights, StoredWeights
 from stock_llm.llm.profiles import load_profile
-from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.quantization import LADDER
+from stock_llm.parity.report import read_report
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
 from stock_llm.storage.checksums import file_sha256
@@ -55,6 +65,8 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
     )
     assert {file.name for file in made.folder.iterdir()} == {
         made.gguf.name,
+        "stock-llm-lora.gguf",
+        "parity.json",
         "artifact.json",
         "checksums.json",
     }, "intermediate files stay"
@@ -68,30 +80,97 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
     assert quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter) == made
 
 
-def test_the_merge_is_what_the_adapter_computes_on_the_base_that_it_was_trained_on(trained):
-    """Merged into the base as training saw it, nothing but the order of the sums is another."""
-    profile = load_profile(trained.settings.home, trained.settings.profile)
-    tokens = quantize._tokenizer(trained.settings.path("models/tiny"))
-    answers = [quantize._tokenized(row, MISTRAL_V3, tokens) for row in ROWS[:4]]
-    losses = quantize._merge(trained.settings, profile, trained.adapter, answers).losses
-    assert losses["merged into dequantized"] == pytest.approx(losses["adapter"], rel=1e-3)
-
-
-def test_a_prompt_that_differs_or_does_not_fit_stops_quantize(trained):
+def test_the_report_tells_each_step_and_is_small_where_only_rounding_is(trained):
     made = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
-    tokens = quantize._tokenizer(trained.settings.path("models/tiny"))
-    with LlamaModel(made.gguf, threads=1, context=1024) as model:
-        quantize.check_prompts(ROWS[:3], MISTRAL_V3, tokens, model, 1024)
-        with pytest.raises(ParityError, match="token 4 of the prompt differs"):
-            quantize.check_prompts(
-                ROWS[:3],
-                MISTRAL_V3,
-                lambda text: [*tokens(text)[:4], 7, *tokens(text)[5:]],
-                model,
-                1024,
-            )
-        with pytest.raises(ParityError, match="it would be cut silently"):
-            quantize.check_prompts(ROWS[:3], MISTRAL_V3, tokens, model, 20)
+    report = read_report(made.folder)
+    assert [step.name for step in report.steps] == ["adapter", "merged", "f16", "quantized"]
+    assert report.prompts == made.prompts_checked and report.fuzzed == quantize.FUZZED
+    assert report.limits["num_ctx"] == 1024
+    for step in report.steps:
+        assert step.loss == made.losses[step.name]
+    merged, f16, quantized = report.steps[1:]
+    assert f16.from_before.mean_kl < 1e-4 < merged.from_before.mean_kl + quantized.from_before.mean_kl  # fmt: skip
+    assert f16.from_before.tokens > 100
+    assert 0 <= quantized.score <= 1 and report.score_rows > 0
+    assert quantized.bytes == made.gguf_bytes < f16.bytes
+
+
+def test_the_adapter_alone_answers_on_the_base_as_the_merge_does(trained, tmp_path):
+    """llama.cpp adds the GGUF LoRA to the base while it runs."""
+    import llama_cpp
+
+    home = trained.settings.path("models/tiny")
+    made = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
+    merged = MergedWeights(StoredWeights(home), read_adapter(trained.adapter.weights))
+    write_gguf(home, tmp_path / "base.gguf", "base", "")
+    write_gguf(home, tmp_path / "merged.gguf", "merged", "", merged)
+    tokens = quantize._tokenizer(home)
+    profile = load_profile(trained.settings.home, trained.settings.profile)
+    (row,) = quantize._tokenized(ROWS[:1], profile, tokens)
+    with LlamaModel(tmp_path / "merged.gguf", threads=1, context=1024) as model:
+        wanted = model.answer_logits(row.prompt, row.answer)
+    with LlamaModel(tmp_path / "base.gguf", threads=1, context=1024) as model:
+        plain = model.answer_logits(row.prompt, row.answer)
+        file = str(made.folder / "stock-llm-lora.gguf").encode()
+        lora = llama_cpp.llama_adapter_lora_init(model._model, file)
+        assert lora, "llama.cpp does not load the adapter"
+        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(lora)
+        scales = (ctypes.c_float * 1)(1.0)
+        assert llama_cpp.llama_set_adapters_lora(model.context, adapters, 1, scales) == 0
+        answered = model.answer_logits(row.prompt, row.answer)
+    assert np.abs(answered - wanted).max() < 0.02 < np.abs(plain - wanted).max()
+
+
+def test_a_merge_with_another_alpha_stops_quantize(trained, monkeypatch):
+    """Before it is merged, since the profile says another; and after it, should the sum be wrong."""
+    other = dataclasses.replace(trained.dataset, holdout_digest="alpha")
+    sound = LoraAdapter.delta
+
+    def doubled(*given):
+        delta = sound(*given)
+        return None if delta is None else 2 * delta
+
+    monkeypatch.setattr(LoraAdapter, "delta", doubled)
+    with pytest.raises(ParityError, match=r"from the adapter to the merge .* alpha / rank 2"):
+        quantize.quantize.fn(trained.settings, other, trained.adapter)
+    weights = trained.settings.home / "other alpha"
+    shutil.copytree(trained.adapter.weights, weights)
+    file = weights / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"lora_alpha": 16}))
+    with pytest.raises(ParityError, match=r"alpha / rank 4, it was trained with rank 4 and 2"):
+        quantize.quantize.fn(
+            trained.settings, other, dataclasses.replace(trained.adapter, weights=weights)
+        )
+
+
+def test_a_file_whose_rows_are_not_in_pairs_stops_quantize_with_the_tensor(trained, monkeypatch):
+    family = dataclasses.replace(FAMILIES["mistral"], paired_rows=False)
+    monkeypatch.setattr(writer, "FAMILIES", {"mistral": family})
+    # a random model hardly looks at positions
+    monkeypatch.setattr(quantize, "F16_KL_BOUND", 1e-6)
+    other = dataclasses.replace(trained.dataset, holdout_digest="pairs")
+    with pytest.raises(ParityError, match=r"from the merge to the f16 file .* rows in transformers' order"):  # fmt: skip
+        quantize.quantize.fn(trained.settings, other, trained.adapter)
+
+
+def test_auto_takes_the_smallest_that_is_good_enough(trained):
+    home = trained.settings.home
+    profile = (home / "models/profiles/tiny.toml").read_text()
+    chosen = {}
+    for margin in (0.9, 0.0001):
+        text = profile.replace(
+            '"Q8_0"', f'"auto"\nauto_margin = {margin}\nimportance_matrix = true'
+        )
+        (home / "models/profiles/auto.toml").write_text(text)
+        settings = trained.settings.model_copy(update={"profile": "auto"})
+        made = quantize.quantize.fn(settings, trained.dataset, trained.adapter)
+        report = read_report(made.folder)
+        chosen[margin] = made.quantization
+        assert made.gguf.name == f"stock-llm-{made.quantization}.gguf"
+        assert "chosen" in report.choice[-1] and report.importance_matrix
+        assert len(report.choice) == LADDER.index(made.quantization) + 1
+        assert read_importance(made.folder / "imatrix.gguf").model == report.model
+    assert LADDER.index(chosen[0.9]) < LADDER.index(chosen[0.0001])
 
 
 @pytest.mark.parametrize(
@@ -124,13 +203,17 @@ def test_no_more_disk_is_used_than_was_reserved(trained, monkeypatch):
 
     def measure(_):
         (folder,) = (trained.settings.artifacts / "candidate").glob("*.partial")
-        seen.append(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
+        sizes = {file: file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        logits = sum(size for file, size in sizes.items() if file.suffix == ".logits")
+        seen.append((sum(sizes.values()) - logits, logits))
 
     monkeypatch.setattr(quantize, "check_losses", measure)
     other = dataclasses.replace(trained.dataset, holdout_digest="other")
     quantize.quantize.fn(trained.settings, other, trained.adapter)
     shape = needs.find_shape(profile, trained.settings.home)
-    needed = needs.quantizing(profile, shape).disk
-    assert 0 < seen[0] <= needed
+    ((files, logits),) = seen
+    assert 0 < logits <= needs.logits_disk(profile, shape)
+    needed = needs.quantizing(profile, shape).disk - needs.logits_disk(profile, shape)
+    assert 0 < files <= needed
     weights = needed - (64 << 20)
-    assert weights <= seen[0] <= weights * 1.5, "a tiny model's tokenizer is large beside it"
+    assert weights <= files <= weights * 1.5, "a tiny model's tokenizer is large beside it"

@@ -1,6 +1,7 @@
 """Registering on a real MLflow with SQLite: everything is there, once, whatever interrupts it."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,9 @@ from factories.judged_candidate import line
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 
+from stock_llm.cli import main
+from stock_llm.parity.divergence import Divergence
+from stock_llm.parity.report import ParityReport, Step, write_report
 from stock_llm.pipeline import registry
 from stock_llm.settings import load_settings
 from tasks import register as stage
@@ -154,3 +158,35 @@ def test_outside_of_a_checkout_there_is_no_commit(monkeypatch, tmp_path):
     assert len(stage._origin()["mlflow.source.git.commit"].removesuffix("-dirty")) == 40
     monkeypatch.setattr(stage, "__file__", str(tmp_path / "register.py"))
     assert "mlflow.source.git.commit" not in stage._origin()
+
+
+def test_the_parity_report_is_kept_with_the_version_and_printed(settings, client, monkeypatch, capsys):  # fmt: skip
+    given = line(settings.home)
+    steps = [Step("adapter", 0.5), Step("merged", 0.6, Divergence(0.01, 0.2, 0.97, 40), None, 0.25)]
+    report = ParityReport(
+        model="stock-llm one", base="tiny", quantization="Q4_K_M", merge_base="original", prompts=12, fuzzed=64,
+        limits={"num_ctx": 1024}, rows=32, score_rows=8, steps=steps, merge={"original": 0.6, "dequantized": 0.7},
+    )  # fmt: skip
+    monkeypatch.setenv("STOCK_LLM_HOME", str(settings.home))
+
+    def printed(*arguments):
+        monkeypatch.setattr(sys, "argv", ["stock-llm", "parity", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        out, error = capsys.readouterr()
+        return ended.value.code, " ".join((out + error).split())
+
+    assert printed() == (1, "error: there is no version yet. Run: stock-llm run")
+    write_report(report, given.candidate.folder)
+    version = register.fn(settings, **vars(given))
+    metrics = client.get_run(version.run_id).data.metrics
+    assert metrics["parity/merged/mean_kl"] == 0.01 and metrics["parity/merged/score"] == 0.25
+    assert "parity.json" in {item.path for item in client.list_artifacts(version.run_id)}
+    code, said = printed("1")
+    assert code == 0 and "12 questions and 64 of a fuzz" in said and "97.0%" in said
+    code, said = printed("--json")
+    assert code == 0 and json.loads(said)["steps"][1]["from_before"]["tokens"] == 40
+    assert printed("7") == (1, "error: there is no version 7. See which there are: stock-llm history")  # fmt: skip
+    (given.candidate.folder / "parity.json").unlink()
+    code, said = printed()
+    assert code == 1 and "parity.json: there is no parity report" in said

@@ -12,7 +12,7 @@ from pathlib import Path
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.architectures import ModelShape, read_shape
 from stock_llm.llm.profiles import Profile, local_base
-from stock_llm.llm.quantization import QUANTIZATIONS
+from stock_llm.llm.quantization import AUTO, QUANTIZATIONS
 from stock_llm.machine import Machine, free_disk, this_machine
 
 GIB = 1 << 30
@@ -62,6 +62,11 @@ the sum in float16.
 
 MEASURED_ROWS = 32
 """Rows on which tasks/quantize.py measures a merge, at most."""
+
+LARGEST_LOGITS = 256 << 20
+"""Bytes of a file of logits (stock_llm/parity), at most; there are as many as `_LOGITS` says."""
+
+_LOGITS = 5
 
 _ADAPTER_BYTES = 16
 """Of an adapter's weight: itself, its gradient and AdamW's two moments, in float32."""
@@ -166,7 +171,7 @@ def fine_tuning(profile: Profile, shape: ModelShape) -> StageNeeds:
 def quantizing(profile: Profile, shape: ModelShape) -> StageNeeds:
     """What tasks/quantize.py needs. In memory are, one after the other: the 4-bit base with the
     adapter on it; a layer of a merge in float32 with the states of the sample's rows; a matrix that
-    is written. On the disk are the f16 file and the quantized one.
+    is written. On the disk are the f16 file and the quantized one, the adapter and logits.
     """
     hidden, layer = shape.hidden_size, shape.linear_weights // shape.num_hidden_layers
     largest = max(inputs * out for inputs, out in shape.matrices)
@@ -181,12 +186,19 @@ def quantizing(profile: Profile, shape: ModelShape) -> StageNeeds:
     embeddings = 4 * shape.vocab_size * hidden
     layerwise = states + max(4 * layer + _QUANTIZING_BYTES * largest, embeddings + logits)
     written = _WRITING_BYTES * max(largest, shape.vocab_size * hidden)
+    beside = 4 * adapter_weights(profile, shape) + logits_disk(profile, shape)
     return StageNeeds(
         "merging",
         int(_LIBRARIES + max(adapted, layerwise, written)),
-        2 * shape.weights + quantized_bytes(profile, shape) + _RECORDS,
+        2 * shape.weights + quantized_bytes(profile, shape) + beside + _RECORDS,
         on_gpu=True,
     )
+
+
+def logits_disk(profile: Profile, shape: ModelShape) -> int:
+    """Bytes of the files of logits that tasks/quantize.py compares, at most."""
+    tokens = MEASURED_ROWS * profile.training.max_tokens
+    return _LOGITS * min(LARGEST_LOGITS, 4 * shape.vocab_size * tokens)
 
 
 def judging(profile: Profile, shape: ModelShape) -> StageNeeds:
@@ -310,7 +322,8 @@ def training_disk(profile: Profile, shape: ModelShape) -> int:
 
 def quantized_bytes(profile: Profile, shape: ModelShape) -> int:
     """Size of the quantized file, vocabulary apart. K-quants want rows of a multiple of 256."""
-    bits = QUANTIZATIONS[profile.gguf.quantization].bits
+    kind = profile.gguf.quantization
+    bits = QUANTIZATIONS["Q8_0" if kind == AUTO else kind].bits
     other = max(bits, _FALLBACK_BITS)
     fits = all(inputs % 256 == 0 for inputs, _ in shape.matrices)
     linear = bits if fits else other

@@ -26,7 +26,7 @@ from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import SMOLLM2
 from stock_llm.llm.prompts import messages
-from tasks.quantize import check_prompts
+from stock_llm.parity.prompts import check_tokens, questions
 
 TEXTS = [
     "Close: 104.20\nRSI(14): 61.35\n\n12345  678",
@@ -98,7 +98,7 @@ def test_llama_cpp_sees_the_tokens_and_the_loss_of_transformers(base, gguf):
         for text in TEXTS:
             assert served.tokenize(text) == tokens(text), text
         rows = rows_of_all_skills(4)
-        check_prompts(rows, SMOLLM2, tokens, served, 1024)
+        check_tokens(questions(rows), SMOLLM2, tokens, served, 1024)
         for row in rows:
             prompt = tokens(SMOLLM2.render(messages(row.instruction, row.input)))
             whole = tokens(SMOLLM2.render(messages(row.instruction, row.input, row.output)))

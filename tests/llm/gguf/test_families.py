@@ -17,7 +17,7 @@ from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V7_TEKKEN
 from stock_llm.llm.prompts import messages
-from tasks.quantize import check_prompts
+from stock_llm.parity.prompts import check_tokens, questions
 
 TEXTS = [
     "Close: 104.20\nRSI(14): 61.35\n\n12345  678 ½",
@@ -70,7 +70,9 @@ def test_the_tokens_are_those_of_training(base, gguf):
             assert served.tokenize(text) == tokens(text).input_ids, text
         rows = list(rows_of_all_skills(20, seed=5))
         prompt_format = small_bases.BASES[base.name]
-        check_prompts(rows, prompt_format, lambda text: tokens(text).input_ids, served, 2048)
+        check_tokens(
+            questions(rows), prompt_format, lambda text: tokens(text).input_ids, served, 2048
+        )
 
 
 def test_rows_in_the_other_order_show_in_the_logits(base, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V1, MISTRAL_V3, MISTRAL_V7_TEKKEN
 from stock_llm.llm.prompts import messages
-from tasks.quantize import check_prompts
+from stock_llm.parity.prompts import check_tokens, questions
 
 FORMATS = {"v1": MISTRAL_V1, "v3": MISTRAL_V3, "tekken": MISTRAL_V7_TEKKEN}
 ROWS = list(rows_of_all_skills(40, seed=8))
@@ -67,8 +67,12 @@ def test_llama_cpp_gives_the_tokens_of_training(base):
     write_gguf(base, base / "f16.gguf", base.name, FORMATS[base.name].jinja)
     tokens = load_tokenizer(base)
     with LlamaModel(base / "f16.gguf", threads=1, context=2048) as served:
-        check_prompts(
-            ROWS, FORMATS[base.name], lambda text: tokens(text).input_ids, served, context=2048
+        check_tokens(
+            questions(ROWS),
+            FORMATS[base.name],
+            lambda text: tokens(text).input_ids,
+            served,
+            context=2048,
         )
 
 

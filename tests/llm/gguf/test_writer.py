@@ -18,8 +18,8 @@ from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
+from stock_llm.parity.prompts import check_tokens, questions
 from stock_llm.synthetic.stock_tiny.tokenizer import write_fast_tokenizer
-from tasks.quantize import check_prompts
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_greedy_answers_are_the_same_tokens(base, f16):
 def test_every_prompt_has_the_tokens_of_training(base, f16):
     rows = list(rows_of_all_skills(100, seed=3))
     with LlamaModel(f16, threads=1, context=1024) as served:
-        check_prompts(rows, MISTRAL_V3, tokenizer(base), served, context=1024)
+        check_tokens(questions(rows), MISTRAL_V3, tokenizer(base), served, context=1024)
 
 
 def test_a_planted_token_difference_is_caught(base, tmp_path, monkeypatch):
@@ -93,8 +93,12 @@ def test_a_planted_token_difference_is_caught(base, tmp_path, monkeypatch):
         LlamaModel(naive, threads=1, context=1024) as served,
         pytest.raises(ParityError, match="token 1 of the prompt differs"),
     ):
-        check_prompts(
-            list(rows_of_all_skills(1)), MISTRAL_V3, tokenizer(base), served, context=1024
+        check_tokens(
+            questions(list(rows_of_all_skills(1))),
+            MISTRAL_V3,
+            tokenizer(base),
+            served,
+            context=1024,
         )
 
 
@@ -103,7 +107,9 @@ def test_a_prompt_that_would_be_cut_is_caught(base, f16):
         LlamaModel(f16, threads=1, context=1024) as served,
         pytest.raises(ParityError, match="cut silently"),
     ):
-        check_prompts(list(rows_of_all_skills(1)), MISTRAL_V3, tokenizer(base), served, context=64)
+        check_tokens(
+            questions(list(rows_of_all_skills(1))), MISTRAL_V3, tokenizer(base), served, context=64
+        )
 
 
 def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path):
@@ -135,8 +141,8 @@ def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path)
     write_fast_tokenizer(folder)
     write_gguf(folder, tmp_path / "m.gguf", "m", MISTRAL_V3.jinja)
     with LlamaModel(tmp_path / "m.gguf", threads=1, context=1024) as served:
-        check_prompts(
-            list(rows_of_all_skills(30, seed=4)),
+        check_tokens(
+            questions(list(rows_of_all_skills(30, seed=4))),
             MISTRAL_V3,
             tokenizer(folder),
             served,

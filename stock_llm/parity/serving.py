@@ -1,0 +1,46 @@
+"""The checks that a GGUF passes before anybody asks it: writings, tokens and limits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.profiles import Profile
+from stock_llm.ollama.profile_modelfile import modelfile_of
+from stock_llm.parity.limits import check_limits
+from stock_llm.parity.prompts import Question, Tokens, check_rendering, check_tokens, read_template
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What was trained, and how it will be asked.
+
+    Attributes:
+        base: the folder of the base, with its tokenizer.
+        tokens: how training tokenizes.
+        asked: the questions that have to be the same everywhere.
+    """
+
+    home: Path
+    base: Path
+    profile: Profile
+    tokens: Tokens
+    asked: Sequence[Question]
+
+    def check(self, gguf: Path, model: LlamaModel) -> dict[str, Any]:
+        """The limits of a file, when all of it is as in training.
+
+        Args:
+            model: the same file, loaded.
+
+        Raises:
+            ParityError: something differs; names it.
+        """
+        profile = self.profile
+        modelfile = modelfile_of(profile, gguf, self.home)
+        limits = check_limits(gguf, self.base, profile, modelfile)
+        check_rendering(self.asked, profile.format, read_template(gguf), modelfile)
+        context = profile.serving.num_ctx
+        check_tokens(self.asked, profile.format, self.tokens, model, context)
+        return limits
