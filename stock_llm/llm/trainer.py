@@ -31,11 +31,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import LoraConfig
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -49,6 +47,7 @@ from stock_llm.llm.base import LoadedBase, is_sharded
 from stock_llm.llm.bases.needs import LARGE_MODEL
 from stock_llm.llm.checkpoints import seal_checkpoint
 from stock_llm.llm.profiles import Profile
+from stock_llm.progress import WatchedProgress
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 """A kill costs no more than this much work; ..."""
@@ -331,17 +330,16 @@ class TrainingWatch(TrainerCallback):
         self.tokens = [0]
         for count in sums:
             self.tokens.append(self.tokens[-1] + count)
-        self.bar = Progress(
-            TextColumn(name),
+        self.bar = WatchedProgress(
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
         )
-        self.task = self.bar.add_task("", total=None, note="")
+        self.task = self.bar.add_task(name, total=None, note="")
         self.first_step = 0
         self.seconds_before = 0.0
         self.started = self.saved = time.monotonic()

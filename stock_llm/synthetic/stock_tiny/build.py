@@ -236,14 +236,9 @@ def _trained(
     threads: int,
 ) -> TrainingState:
     """The training, with a bar."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from stock_llm.progress import WatchedProgress
 
     columns = (
         TextColumn("{task.description}"),
@@ -251,9 +246,7 @@ def _trained(
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
     )
-    with Progress(
-        *columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True)
-    ) as bar:
+    with WatchedProgress(*columns, TextColumn("left"), TimeRemainingColumn()) as bar:
         task = bar.add_task("Training stock-tiny", total=1.0)
         trained = None
         for spent, loss, trained in train(shape, tokenizer, seed, budget, checkpoint, threads):
