@@ -1,9 +1,9 @@
 # make run      install into .venv and run the main job on data/sample
 # make test     install and run the tests
 # make check    formatting, lint, types, import arrows
-# make soak     10,000 broken exports; 50,000 requests through the gateway, one in ten of which goes wrong; new random examples
+# make soak     10,000 broken exports; stock-llm up and down five times; 50,000 requests through the gateway, one in ten of which goes wrong; new random examples
 # make bench    the measurements that the documents quote
-# make up       Prefect server, MLflow server and a worker, to look at in the browser
+# make up       Prefect, a worker, MLflow and the gateway: stock-llm up
 # make docs     write docs/cli.md from the commands' own help
 # make wheel    the wheel, and the whole line from it in an empty folder
 # make pins     the newest versions into constraints.txt and requirements*.txt
@@ -26,6 +26,7 @@ test: install
 
 soak: install
 	$(BIN)/pytest -s -m soak
+	UP_AND_DOWN=5 $(BIN)/pytest -m server tests/services/test_up.py
 	FUZZ=10000 $(BIN)/pytest --timeout 3600 tests/importers/test_fuzz.py
 	$(BIN)/pytest --hypothesis-profile default -m hypothesis
 
@@ -39,7 +40,7 @@ bench: install
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 up: install
-	scripts/up.sh
+	$(BIN)/stock-llm up
 
 docs: install
 	$(BIN)/python scripts/write_cli_docs.py

@@ -10,6 +10,7 @@ the files:
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,6 +20,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+
+from stock_llm.settings import load_settings
 
 PROJECT = Path(__file__).parents[1]
 DEPLOY = PROJECT / "deploy"
@@ -207,3 +210,33 @@ def test_accelerate_reads_the_config_of_fsdp_as_it_is_meant(monkeypatch):
     assert plugin.state_dict_type == StateDictType.FULL_STATE_DICT
     assert not plugin.use_orig_params and not plugin.cpu_ram_efficient_loading
     assert not plugin.sync_module_states
+
+
+def test_systemd_accepts_the_unit(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd is not installed")
+    unit = (DEPLOY / "stock-llm.service").read_text()
+    assert "ExecStart=%h/trading/.venv/bin/stock-llm up\n" in unit
+    file = tmp_path / "stock-llm.service"
+    file.write_text(unit.replace("%h/trading/.venv/bin/stock-llm", "/bin/true").replace("%h/", "/"))
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(file)],
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_containers_stay_on_this_machine_and_have_a_database_each(monkeypatch):
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = composed["services"]
+    assert all(service["network_mode"] == "host" for service in services.values())
+    assert "listen_addresses=127.0.0.1" in services["postgres"]["command"]
+    for name, value in services["stock-llm"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    databases = [settings.services.prefect_database, settings.mlflow_uri, settings.feedback_url]
+    names = [url.rpartition("127.0.0.1/")[2] for url in databases]
+    assert names == ["prefect", "mlflow", "stock_llm"]
+    made = composed["configs"]["databases"]["content"]
+    assert all(f"CREATE DATABASE {name};" in made for name in names[:2])
+    assert services["postgres"]["environment"]["POSTGRES_USER"] == names[2]

@@ -1,0 +1,137 @@
+"""What `stock-llm up` and `stock-llm status` ask a Prefect server over its HTTP API.
+
+Standard library alone: no Prefect is imported. Source of the routes: docs.prefect.io/v3/api-ref.
+"""
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from datetime import datetime
+from http.client import HTTPException
+from typing import Any
+
+import psutil
+
+POOL = "stock-llm"
+"""Name of the work pool of prefect.yaml."""
+
+UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a schedule asks for."""
+
+    deployment: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class CurrentRun:
+    """A run that was handed to the worker and has not ended."""
+
+    id: str
+    name: str
+    state: str
+    pid: int | None
+
+
+class PrefectApi:
+    """A Prefect server, by the URL of its API, such as http://127.0.0.1:4200/api.
+
+    Every method raises `OSError` when the server does not answer within `seconds`, or refuses.
+    """
+
+    def __init__(self, url: str, seconds: float = 5):
+        self.url, self._seconds = url.rstrip("/"), seconds
+
+    def is_healthy(self) -> bool:
+        """Whether the server answers and its database is there."""
+        try:
+            return bool(self._ask("GET", "/health"))
+        except OSError:
+            return False
+
+    def has_worker(self) -> bool:
+        """Whether a worker of the pool is online."""
+        try:
+            workers = self._ask("POST", f"/work_pools/{POOL}/workers/filter", {})
+        except OSError:
+            return False
+        return any(worker["status"] == "ONLINE" for worker in workers)
+
+    def planned_runs(self, limit: int = 5) -> list[PlannedRun]:
+        """The next runs of the schedules, the nearest first, one for each deployment."""
+        names = self.deployments()
+        runs = self._runs(["SCHEDULED"], "EXPECTED_START_TIME_ASC")
+        planned: dict[str, PlannedRun] = {}
+        for run in runs:
+            name = names.get(run["deployment_id"] or "", "")
+            if name and name not in planned and run["next_scheduled_start_time"]:
+                at = datetime.fromisoformat(run["next_scheduled_start_time"])
+                planned[name] = PlannedRun(name, at)
+        return list(planned.values())[:limit]
+
+    def current_runs(self) -> list[CurrentRun]:
+        """The runs that are under way."""
+        return [
+            CurrentRun(run["id"], run["name"], run["state_type"], _pid(run))
+            for run in self._runs(UNDER_WAY, "START_TIME_DESC")
+        ]
+
+    def deployments(self) -> dict[str, str]:
+        """Id of a deployment → its name."""
+        found = self._ask("POST", "/deployments/filter", {})
+        return {deployment["id"]: deployment["name"] for deployment in found}
+
+    def crash_lost_runs(self) -> list[str]:
+        """Marks runs of the pool as crashed whose process is gone, so that their slots are free.
+
+        To be called while no worker of the pool runs on this machine: a run without a process is
+        then nobody's. Returns the names of the runs.
+        """
+        lost = []
+        for run in self.current_runs():
+            if run.pid is not None and psutil.pid_exists(run.pid):
+                continue
+            state = {"type": "CRASHED", "message": "The process of this run was ended."}
+            self._ask("POST", f"/flow_runs/{run.id}/set_state", {"state": state, "force": True})
+            lost.append(run.name)
+        return lost
+
+    def _runs(self, states: Any, sort: str) -> list[dict[str, Any]]:
+        asked = {
+            "flow_runs": {"state": {"type": {"any_": list(states)}}},
+            "work_pools": {"name": {"any_": [POOL]}},
+            "sort": sort,
+            "limit": 200,
+        }
+        return list(self._ask("POST", "/flow_runs/filter", asked))
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=self._seconds) as answer:
+                return json.loads(answer.read() or "null")
+        except (ValueError, HTTPException) as error:
+            raise OSError(f"{self.url}{path} did not answer with JSON: {error}") from None
+
+
+def answers(url: str, seconds: float = 5) -> bool:
+    """Whether a server answers at this URL with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=seconds):
+            return True
+    except (OSError, ValueError, HTTPException):
+        return False
+
+
+def _pid(run: dict[str, Any]) -> int | None:
+    """The process of a run: Prefect's process worker notes it as `PID` or `HOST:PID`."""
+    last = (run.get("infrastructure_pid") or "").rpartition(":")[2]
+    return int(last) if last.isdecimal() else None

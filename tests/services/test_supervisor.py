@@ -1,0 +1,212 @@
+"""Programs are started in order, restarted with growing pauses, and all of them end; with real processes and real ports."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from filelock import Timeout
+
+from stock_llm.errors import InputError
+from stock_llm.services import processes, supervisor
+from stock_llm.services.prefect_api import answers
+from stock_llm.services.programs import Program
+from stock_llm.services.supervisor import Supervisor, bring_down, only_supervisor, read_state
+
+PROJECT = Path(__file__).parents[2]
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+ORPHAN = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def web_server(port: int, **options) -> Program:
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    return Program("web", command, url, port, lambda: answers(url), is_server=True, **options)
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def running(tmp_path, monkeypatch):
+    """Runs a supervisor of some programs in a thread; ends it after the test."""
+    monkeypatch.setattr(supervisor, "HEALTH_SECONDS", 0.1)
+    started = []
+
+    def start(*programs):
+        environment = os.environ | {processes.MARK: str(tmp_path)}
+        made = Supervisor(tmp_path, list(programs), environment, tmp_path / "logs")
+        thread = threading.Thread(target=made.run)
+        thread.start()
+        started.append((made, thread))
+        return made
+
+    yield start
+    for made, thread in started:
+        made.stop()
+        thread.join(30)
+    assert processes.marked(tmp_path) == []
+
+
+def service(made, name):
+    return next(state for state in made.state() if state.name == name)
+
+
+def test_a_program_starts_when_those_before_it_are_healthy_and_what_runs_once_is_not_repeated(
+    running, tmp_path
+):
+    port = free_port()
+    once = Program("once", python("print('done', flush=True)"), after=("web",), once=True)
+    last = Program("last", python("import time; time.sleep(600)"), after=("once",))
+    made = running(last, once, web_server(port))
+    wait_for(made.is_ready)
+    assert [service(made, name).health for name in ("web", "once", "last")] == [
+        "runs",
+        "done",
+        "runs",
+    ]
+    assert (tmp_path / "logs" / "once.log").read_text() == "done\n"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}") as answer:
+        assert answer.status == 200
+
+
+def test_a_killed_program_is_started_again(running):
+    made = running(web_server(free_port()))
+    wait_for(made.is_ready)
+    first = service(made, "web").pid
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: made.is_ready() and service(made, "web").pid != first)
+    assert service(made, "web").restarts == 1
+
+
+def test_what_ends_again_and_again_is_started_after_longer_and_longer_pauses(running, tmp_path):
+    made = running(
+        Program("broken", python("import time; print(time.time(), flush=True); exit(3)"))
+    )
+    log = tmp_path / "logs" / "broken.log"
+
+    def times():
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [float(line) for line in lines if "ended" not in line]
+
+    wait_for(lambda: len(times()) == 4, seconds=200)
+    pauses = [after - before for before, after in zip(times(), times()[1:], strict=False)]
+    assert pauses[0] >= 1 and pauses[1] >= 2 and pauses[2] >= 4
+    assert "stock-llm up: broken ended with code 3" in log.read_text()
+    assert service(made, "broken").restarts == 3
+
+
+def test_stopping_ends_children_in_other_sessions_and_what_ignores_the_signal(running, tmp_path):
+    made = running(Program("stubborn", python(STUBBORN)), Program("orphan", python(ORPHAN)))
+    log = tmp_path / "logs" / "orphan.log"
+    wait_for(lambda: log.exists() and log.read_text().strip())
+    child = psutil.Process(int(log.read_text()))
+    wait_for(made.is_ready)
+    began = time.monotonic()
+    made.stop()
+    wait_for(lambda: processes.marked(tmp_path) == [] and read_state(tmp_path) is None)
+    assert time.monotonic() - began < 10
+    assert not child.is_running()
+
+
+def test_a_taken_port_is_named_and_nothing_is_started(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        program = Program("prefect", python("raise SystemExit"), port=port)
+        made = Supervisor(tmp_path, [program], dict(os.environ), tmp_path / "logs")
+        with pytest.raises(
+            InputError, match=rf"port {port} .*prefect_port in the table \[services\]"
+        ):
+            made.run()
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_dependency_that_is_away_delays_the_start(running):
+    asked = []
+
+    def before_start():
+        asked.append(time.monotonic())
+        if len(asked) < 3:
+            raise ConnectionRefusedError
+
+    made = running(
+        Program("late", python("import time; time.sleep(600)"), before_start=before_start)
+    )
+    wait_for(made.is_ready)
+    assert len(asked) == 3
+
+
+SUPERVISOR = """
+import os, signal, sys
+from pathlib import Path
+from stock_llm.services.processes import MARK
+from stock_llm.services.programs import Program
+from stock_llm.services.supervisor import Supervisor, only_supervisor
+home = Path(sys.argv[1])
+with only_supervisor(home):
+    program = Program("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"])
+    made = Supervisor(home, [program], os.environ | {MARK: str(home)}, home / "logs")
+    signal.signal(signal.SIGTERM, lambda *_: made.stop())
+    made.run()
+"""
+
+
+def start_supervisor(home):
+    command = [*python(SUPERVISOR), str(home)]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)})
+    wait_for(lambda: (state := read_state(home)) and state.services[0].health != "waits")
+    return process
+
+
+def test_there_is_one_supervisor_and_bring_down_ends_it(tmp_path):
+    process = start_supervisor(tmp_path)
+    with pytest.raises(Timeout), only_supervisor(tmp_path, seconds=0):
+        pass
+    assert read_state(tmp_path).pid == process.pid
+    began = time.monotonic()
+    bring_down(tmp_path)
+    assert time.monotonic() - began < 10
+    assert process.wait(5) == 0
+    assert read_state(tmp_path) is None and processes.marked(tmp_path) == []
+
+
+def test_what_a_killed_supervisor_left_is_ended_by_the_next_one_or_by_bring_down(tmp_path):
+    process = start_supervisor(tmp_path)
+    process.kill()
+    process.wait()
+    assert len(left := processes.marked(tmp_path)) == 1
+    again = start_supervisor(tmp_path)
+    assert not left[0].is_running()
+    again.kill()
+    again.wait()
+    assert bring_down(tmp_path) == 1
+    assert processes.marked(tmp_path) == []
+    assert bring_down(tmp_path) == 0
