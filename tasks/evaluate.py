@@ -20,7 +20,7 @@ from stock_llm.artifacts import Candidate, Dataset, Scorecard, load_or_make
 from stock_llm.dataset.holdout_usage import HoldoutUsage
 from stock_llm.dataset.sources import general_questions
 from stock_llm.dataset.splits import TimeSplit
-from stock_llm.evaluation import gate
+from stock_llm.evaluation import gate, gate_policy
 from stock_llm.evaluation.gate import Interval
 from stock_llm.llm.profiles import EvaluationConfig, Profile, load_profile
 from stock_llm.pipeline import contestants, registry, report
@@ -32,7 +32,7 @@ from stock_llm.skills.decision_rows import situation_of
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 8
+RECIPE = 9
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 DECISIONS = (analyse.NAME, signal.NAME)
@@ -55,6 +55,7 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
         champion=champion.gguf_sha256 if champion else None,
         general=file_sha256(general_questions.FILE),
         spread=(evaluation.seed_spread, evaluation.seeds),
+        policy=gate_policy.load_policy(settings.home).model_dump(),
         recipe=RECIPE,
     )
     return load_or_make(
@@ -93,7 +94,9 @@ def judge(
         name: _summary(holdout, corrections, model, bare.get(name))
         for name, model in judged.items()
     }
-    known = [place for place, loss in enumerate(losses["base"]) if loss < gate.KNOWN]
+    policy = gate_policy.load_policy(settings.home)
+    knows = policy.forgetting.known
+    known = [place for place, loss in enumerate(losses["base"]) if loss < knows]
     losses = {name: [of_model[place] for place in known] for name, of_model in losses.items()}
     for name, of_model in losses.items():
         table[name][report.GENERAL_LOSS] = fmean(of_model) if known else None
@@ -128,6 +131,7 @@ def judge(
         f"champion v{champion.number}" if champion else "the untuned base",
         forgotten=forgotten,
         false=false,
+        policy=policy,
     )
     gaps = overall | slices | _both_parsed(judged, size, clusters)
     if forgotten:

@@ -2,7 +2,11 @@
 
 The difference of paired scores gets a percentile bootstrap interval over clusters (Cameron, Gelbach
 and Miller 2008): rows of one stock in one month are resampled together, since they share their
-fate. "Not enough evidence" is a verdict. scipy.stats.bootstrap does the resampling.
+fate. "Not enough evidence" is a verdict. What has to be shown is a policy, gate.toml.
+
+Whether a skill is worse is asked of all skills at once: a one-sided t-test of each difference with
+the error of its bootstrap, and Holm's step-down correction (Holm 1979, Scandinavian Journal of
+Statistics 6(2)) over their p-values.
 
 What such a comparison can see at all is its smallest detectable difference (z(1 − α/2) + z(power))
 times the standard error, after Bloom (1995), "Minimum Detectable Effects", Evaluation Review 19(5);
@@ -12,28 +16,24 @@ evaluations of language models.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from stock_llm.evaluation.gate_policy import GatePolicy, load_policy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 LEVEL = 0.95
+"""Of every interval, two-sided: equal models look better by chance once in forty times."""
+
 POWER = 0.80
 """Share of the true differences of the detectable size that a comparison finds."""
 
 RESAMPLES = 4000
-MIN_ROWS = 10
-"""A slice with fewer rows is shown but cannot stop a model: its interval would mean nothing."""
-
-
-KNOWN = 2.0
-"""Loss in nats per token below which the base is taken to know the answer to a general question: a
-guess among seven. What it does not know cannot be forgotten.
-"""
-
-MAY_FORGET = 0.5
-"""Nats per token by which the loss on what the base knows may rise: a token of an answer is then
-e^-0.5 = 0.61 times as likely. Only a rise proven to be larger blocks a challenger.
-"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,21 @@ class Interval:
     """The smallest true difference that a comparison with these rows and this spread finds with a
     chance of `POWER`; 1 where the rows tell nothing.
     """
+    clusters: int = 0
+    """How many groups of rows were resampled; 0: not known, as many as rows."""
+
+    def p_below(self, value: float) -> float:
+        """The chance of a mean as low as this, or lower, if the true difference were `value`:
+        one-sided, after Student's t with one degree of freedom less than there are clusters.
+        """
+        from scipy.special import stdtr
+
+        error, freedom = self.detectable / detectable(1), (self.clusters or self.rows) - 1
+        if freedom < 1:
+            return 1.0
+        if error == 0:
+            return float(self.mean >= value)
+        return float(stdtr(freedom, (self.mean - value) / error))
 
     def __str__(self) -> str:
         return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
@@ -55,10 +70,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`promote`, `keep` (the champion, for lack of evidence) or `reject` (the challenger is
-    worse)."""
+    """`promote`, `keep` (the champion, for lack of evidence), `reject` (the challenger is worse) or
+    `blocked` (it lost what no score can make up for).
+    """
 
-    word: str
+    word: Literal["promote", "keep", "reject", "blocked"]
     reasons: list[str]
 
 
@@ -74,32 +90,53 @@ def difference(
     Raises:
         ValueError: the three differ in length or are empty.
     """
-    from scipy.stats import bootstrap
-
     if not challenger or not len(challenger) == len(other) == len(clusters):
         raise ValueError(
             f"{len(challenger)}, {len(other)} and {len(clusters)} values cannot be paired"
         )
     gaps = np.asarray(challenger, dtype=float) - np.asarray(other, dtype=float)
+    return differences(gaps[None, :], clusters, seed)[0]
+
+
+def differences(
+    gaps: "NDArray[np.float64]", clusters: Sequence[str], seed: int = 7
+) -> list[Interval]:
+    """As `difference`, for many comparisons on the same rows at once.
+
+    Args:
+        gaps: comparison × row, the paired differences.
+    """
     _, group = np.unique(np.asarray(clusters), return_inverse=True)
-    sums, sizes = np.bincount(group, weights=gaps), np.bincount(group).astype(float)
-    mean = float(gaps.mean())
-    if len(sums) < 2 or np.ptp(gaps) == 0:
-        spread = 0.0 if len(sums) > 1 else 1.0  # one cluster tells nothing about another
-        low, high = max(-1.0, mean - spread), min(1.0, mean + spread)
-        return Interval(mean, low, high, len(gaps), spread)
-    drawn = bootstrap(
-        (sums, sizes),
-        lambda total, size, axis: total.sum(axis=axis) / size.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    low, high = map(float, drawn.confidence_interval)
-    return Interval(mean, low, high, len(gaps), detectable(float(drawn.standard_error)))
+    count, rows = int(group.max()) + 1, gaps.shape[1]
+    means = gaps.mean(axis=1)
+    if count < 2:  # one cluster tells nothing about another
+        return [
+            Interval(mean, max(-1.0, mean - 1), min(1.0, mean + 1), rows, 1.0, count)
+            for mean in map(float, means)
+        ]
+    sums = np.zeros((count, len(gaps)))
+    np.add.at(sums, group, gaps.T)
+    drawn = _draws(count, seed)
+    totals = drawn @ np.bincount(group, minlength=count)
+    resampled = (drawn @ sums) / totals[:, None]
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    errors = resampled.std(axis=0, ddof=1)
+    equal = np.ptp(gaps, axis=1) == 0
+    return [
+        Interval(mean, mean, mean, rows, 0.0, count)
+        if same
+        else Interval(mean, float(below), float(above), rows, detectable(float(error)), count)
+        for mean, below, above, error, same in zip(
+            map(float, means), low, high, errors, equal, strict=True
+        )
+    ]
+
+
+@lru_cache(maxsize=16)
+def _draws(count: int, seed: int) -> "NDArray[np.float64]":
+    """Resample × cluster: how often each of `count` clusters is drawn, with replacement."""
+    chance = np.random.default_rng(seed)
+    return chance.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(float)
 
 
 def detectable(error: float) -> float:
@@ -116,9 +153,9 @@ def judge(
     reference: str,
     forgotten: Interval | None = None,
     false: Interval | None = None,
+    policy: GatePolicy | None = None,
 ) -> Verdict:
-    """Decides about a challenger. Only what is proven worse blocks it: an interval beyond zero, or
-    beyond what it may forget.
+    """Decides about a challenger. Only what is proven worse stops it.
 
     Args:
         overall: its difference from the reference over the whole holdout.
@@ -126,24 +163,41 @@ def judge(
         reference: what it was compared with, for the reasons: "champion v3" or "the untuned base".
         forgotten: the rise of its loss above the base's on what the base knows.
         false: the difference in the share of answers with a false sentence.
+        policy: by default that of the package.
     """
-    worse = [
-        f"{name} is worse: {gap}"
-        for name, gap in slices.items()
-        if gap.rows >= MIN_ROWS and gap.high < 0
-    ]
-    if forgotten and forgotten.low > MAY_FORGET:
-        worse.append(
-            f"it forgets: the loss on general questions rose by {forgotten} nats per token, more "
-            f"than {MAY_FORGET}"
-        )
-    if false and false.rows >= MIN_ROWS and false.low > 0:
-        worse.append(f"more answers have a false sentence: {false}")
+    policy = policy or load_policy()
     against = f"difference from {reference}: {overall}"
+    worse = [f"{name} is worse: {slices[name]}" for name in worse_skills(slices, policy)]
+    rules, may_rise = policy.false_answers, policy.forgetting.may_rise
+    if false and false.rows >= rules.minimum_rows and false.low > rules.margin:
+        worse.append(f"more answers have a false sentence: {false}")
+    if forgotten and forgotten.low > may_rise:
+        forgets = (
+            f"it forgets: the loss on general questions rose by {forgotten} nats per token, more "
+            f"than {may_rise:g}"
+        )
+        return Verdict("blocked", [forgets, against, *worse])
     if overall.high < 0:
         return Verdict("reject", [f"worse, {against}", *worse])
-    if overall.low > 0 and not worse:
-        return Verdict("promote", [f"better, {against}", "no skill is worse"])
-    if overall.low > 0:
+    if overall.rows < policy.overall.minimum_rows or overall.low <= policy.overall.margin:
+        return Verdict("keep", [f"not enough evidence, {against}", *worse])
+    if worse:
         return Verdict("keep", [f"better overall, {against}", *worse])
-    return Verdict("keep", [f"not enough evidence, {against}", *worse])
+    return Verdict("promote", [f"better, {against}", "no skill is worse"])
+
+
+def worse_skills(slices: Mapping[str, Interval], policy: GatePolicy) -> list[str]:
+    """The skills that are proven to have lost more than they may, in the order given."""
+    rules = policy.skills
+    asked = {name: gap for name, gap in slices.items() if gap.rows >= rules.minimum_rows}
+    chances = {
+        name: gap.p_below(-rules.margins.get(name, rules.margin)) for name, gap in asked.items()
+    }
+    found: set[str] = set()
+    for place, (name, chance) in enumerate(sorted(chances.items(), key=lambda pair: pair[1])):
+        alpha = (1 - LEVEL) / 2 / (len(chances) - place if rules.holm else 1)
+        if chance >= alpha and rules.holm:
+            break
+        if chance < alpha:
+            found.add(name)
+    return [name for name in slices if name in found]

@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from stock_llm.artifacts import CHECKSUMS
+from stock_llm.evaluation.gate_policy import load_policy
 from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.inputs import input_digest
@@ -88,6 +89,7 @@ def run_digest(settings: Settings, inputs: str) -> str:
         base=_base_marks(local_base(profile, settings.home)),
         settings=settings.model_dump(mode="json", include={"holdout_from", "train_rows", "seed"}),
         mixed=(_sources(settings), settings.dataset.amount_scale),
+        gate=load_policy(settings.home).model_dump(),
         targets=settings.model_dump(
             mode="json", include={"mlflow_uri", "ollama_store", "ollama_host"}
         ),
