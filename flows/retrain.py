@@ -1,4 +1,5 @@
-"""Scheduled flow: trains when enough feedback is unused, else reports how much is missing.
+"""Trains when it is time to, else says what is missing. Started by the event that feedback posts
+once enough has gathered, and every hour as a net for events that were lost.
 
 Returns the `RunRecord` of the training, or None; there is a Markdown artifact either way. Feedback
 is used once it was in the dataset of a candidate that was judged, whichever flow trained it.
@@ -9,28 +10,38 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.run_page import name_run
 from flows.train import train
 from stock_llm import environment
-from stock_llm.pipeline import report
-from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.operations.retraining import decide
 from stock_llm.pipeline.run_record import RunRecord
 from stock_llm.settings import load_settings
 
 
-@flow(name="retrain")
-def retrain(overrides: dict[str, Any] | None = None) -> RunRecord | None:
-    """Trains if more than `retrain_after` feedback items are unused.
+@flow(name="retrain", flow_run_name="retrain: {why}")
+def retrain(
+    why: str = "check", now: bool = False, overrides: dict[str, Any] | None = None
+) -> RunRecord | None:
+    """Trains if enough feedback is ready, or another trigger that is switched on says so.
 
     Args:
+        why: what started this check, for those who look at the runs.
+        now: train whether or not it is time to.
         overrides: settings by name that win over environment and stock-llm.toml, as
             {"retrain_after": 50}.
     """
     environment.prepare()
     settings = load_settings(**(overrides or {}))
-    unused = open_feedback(settings).unused(settings.uses_sample)
-    message = report.waiting(unused, settings.retrain_after)
-    print(message)
-    create_markdown_artifact(message, key="retrain", description=f"{unused} unused feedback items")
-    if unused <= settings.retrain_after:
+    decision = decide(settings)
+    print(decision.text)
+    create_markdown_artifact(
+        decision.text.replace("\n", "\n\n"),
+        key="retrain",
+        description=decision.triggers[0].short,
+    )
+    if not (decision.due or now):
+        name_run(f"no retrain: {decision.triggers[0].short}")
         return None
-    return train(why=f"{unused} unused feedback items", overrides=overrides)
+    record = train(why=decision.why or why, overrides=overrides)
+    name_run(f"retrained: v{record.version} {record.verdict}")
+    return record

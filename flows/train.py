@@ -4,10 +4,11 @@ Returns a `RunRecord`, also as a Markdown artifact. Runs in Prefect's embedded m
 weekly; see prefect.yaml. Two at once become one: the second waits, and then finds nothing new.
 Killed anywhere and run again it continues, because every stage finds what it finished. The feedback
 in the dataset counts as used from before the training until the verdict, and is released when the
-training fails or the candidate is rejected.
+training fails or the candidate is rejected or blocked.
 """
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,13 +19,16 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.embedded_server import prepare_embedded_server
+from flows.run_page import name_run, run_progress
 from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
 from stock_llm.dataset.privacy import pseudonyms
-from stock_llm.feedback.store import FeedbackStore
+from stock_llm.errors import LeakageError, ParityError, StockLLMError, StoreError
+from stock_llm.feedback.store import LEASE, FeedbackStore
 from stock_llm.pipeline import preflight, report
 from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest, run_lock
+from stock_llm.progress import timed
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills import follow
@@ -38,6 +42,17 @@ from tasks.quantize import quantize
 from tasks.register import register
 
 ARTIFACT = "train"
+
+STAGES = (
+    "collect",
+    "build_dataset",
+    "finetune",
+    "align",
+    "quantize",
+    "evaluate",
+    "register",
+    "publish",
+)
 
 
 def train_with(settings: Settings, why: str) -> RunRecord:
@@ -60,23 +75,30 @@ def train(
     """
     environment.prepare()
     settings = load_settings(**(overrides or {}) | ({"profile": profile} if profile else {}))
-    with run_lock(settings):
+    started_at = datetime.now(UTC)
+    with run_lock(settings), run_progress(STAGES) as shown:
         if known := finished(settings):
             create_markdown_artifact(
                 report.nothing_new(known), key=ARTIFACT, description="nothing new"
             )
+            name_run(f"nothing new since v{known.version}")
+            shown.end("nothing new")
             return known
 
         preflight.require(settings)
-        history = collect(settings)
-        dataset = build_dataset(settings, history)
+        history = timed(collect)(settings)
         plan = run_digest(settings, history.digest)
+        with _blocked_by_leakage(settings, plan, history):
+            dataset = timed(build_dataset)(settings, history)
         with _taken(settings, plan, history, dataset) as feedback:
-            adapter = align(settings, dataset, finetune(settings, dataset))
-            candidate = quantize(settings, dataset, adapter)
-            scorecard = evaluate(settings, dataset, candidate)
-            version = register(settings, history, dataset, adapter, candidate, scorecard)
-            release = publish(settings, dataset, candidate, scorecard, version)
+            tuned = timed(finetune)(settings, dataset)
+            adapter = timed(align)(settings, dataset, tuned)
+            candidate = timed(quantize)(settings, dataset, adapter)
+            scorecard = timed(evaluate)(settings, dataset, candidate)
+            version = timed(register)(
+                settings, history, dataset, adapter, candidate, scorecard, started_at
+            )
+            release = timed(publish)(settings, dataset, candidate, scorecard, version)
             feedback.settle(plan, scorecard.verdict, "; ".join(scorecard.reasons))
 
         outcome = _outcome(
@@ -88,6 +110,8 @@ def train(
             description=f"v{version.number}: {scorecard.verdict}",
         )
         record(settings, outcome)
+        name_run(f"v{version.number}: {scorecard.verdict} ({why})")
+        shown.end(f"v{version.number}: {scorecard.verdict}")
         return outcome
 
 
@@ -100,12 +124,57 @@ def _taken(
     """
     feedback = open_feedback(settings)
     hashed = partial(account_hash, folder=settings.secrets)
-    feedback.claim(plan, pseudonyms.resolve_all(dataset.feedback_ids, history.feedback_ids, hashed))
+    learnt = pseudonyms.resolve_all(dataset.feedback_ids, history.feedback_ids, hashed)
+    feedback.claim(plan, learnt, left_out=history.feedback_ids)
     try:
-        yield feedback
+        with _renewed(feedback, plan):
+            yield feedback
+    except ParityError as error:
+        _block(feedback, plan, error)
+        raise
     except BaseException as error:
         feedback.settle(plan, "failed", f"{type(error).__name__}: {error}")
         raise
+
+
+@contextmanager
+def _renewed(feedback: FeedbackStore, plan: str) -> Iterator[None]:
+    """The lease of the items lives as long as the block, however long a stage takes."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(LEASE.total_seconds() / 5):
+            try:
+                feedback.renew(plan)
+            except StoreError as error:
+                print(f"the lease of the feedback could not be renewed, again soon: {error}")
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def _blocked_by_leakage(settings: Settings, plan: str, history: History) -> Iterator[None]:
+    """Notes that no dataset may be made of these items, so that they are not tried again alone."""
+    try:
+        yield
+    except LeakageError as error:
+        feedback = open_feedback(settings)
+        feedback.claim(plan, [], left_out=history.feedback_ids)
+        _block(feedback, plan, error)
+        raise
+
+
+def _block(feedback: FeedbackStore, plan: str, error: StockLLMError) -> None:
+    """Gives the items back with the reason, and shows it on the run's page."""
+    feedback.settle(plan, "blocked", str(error))
+    create_markdown_artifact(f"# blocked\n\n{error}\n", key=ARTIFACT, description="blocked")
+    name_run("blocked")
 
 
 def _outcome(

@@ -150,7 +150,7 @@ class Scorecard:
     differences: dict[str, dict[str, float]]
     """Comparison → mean, low, high of the paired difference."""
     verdict: str
-    """`promote`, `keep` (not enough evidence) or `reject`."""
+    """`promote`, `keep` (not enough evidence), `reject` or `blocked`."""
     reasons: list[str]
     champion: int | None
 

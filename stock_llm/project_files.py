@@ -27,6 +27,13 @@ CONFIG = """\
 # retrain_after = 100                    # unused feedback items before `retrain` trains
 # ollama_host = "http://127.0.0.1:11434"
 
+# [services]                             # stock-llm up
+# prefect_port = 4200
+# mlflow_port = 5000
+
+# [schedule]
+# timezone = "UTC"                       # of the schedules, such as "Asia/Bangkok"
+
 # [gateway]                              # stock-llm serve
 # port = 11435
 # claude_cli = false                     # cloud providers are off

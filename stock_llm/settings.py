@@ -22,6 +22,7 @@ from stock_llm.dataset.config import DatasetSettings
 from stock_llm.errors import InputError
 from stock_llm.feedback.config import FeedbackSettings
 from stock_llm.gateway.config import GatewaySettings
+from stock_llm.services.config import ScheduleSettings, ServicesSettings
 
 CONFIG_FILE = "stock-llm.toml"
 
@@ -110,7 +111,16 @@ class Settings(BaseSettings):
     """Seed of sampling, shuffling and training."""
 
     retrain_after: int = Field(default=100, ge=1)
-    """`retrain` trains when more than this many unused feedback items have gathered."""
+    """`retrain` trains when more than this many feedback items are ready: items that would teach
+    something and that no judged model has seen."""
+
+    retrain_after_trades: int = Field(default=0, ge=0)
+    """`retrain` also trains when so many entries of the ledger are newer than the newest version.
+    0: trades alone never set it off."""
+
+    retrain_below_accuracy: float = Field(default=0.0, ge=0, le=1)
+    """`retrain` also trains when fewer than this share of the champion's recommendations through
+    the gateway came true, of at least 30. 0: this never sets it off."""
 
     mlflow_uri: str = "sqlite:///mlflow/mlflow.db"
     """MLflow tracking and registry URI."""
@@ -137,6 +147,12 @@ class Settings(BaseSettings):
 
     gateway: GatewaySettings = GatewaySettings()
     """The table `[gateway]`: what `stock-llm serve` listens on, asks and may spend."""
+
+    services: ServicesSettings = ServicesSettings()
+    """The table `[services]`: ports, folders and databases of the servers of `stock-llm up`."""
+
+    schedule: ScheduleSettings = ScheduleSettings()
+    """The table `[schedule]`: in which time zone the deployments run."""
 
     @field_validator("home")
     @classmethod

@@ -1,5 +1,7 @@
 """Commands for the feedback store: feedback import, count, review, accept, drop."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,13 +45,14 @@ def import_(
         stock-llm feedback import feedback-history-export.json --user owner
     """
     settings = load_settings()
-    names = settings.feedback.owner_names
-    print(_open(settings).import_file(file, user=user, owner_names=names).summary())
+    store, names = _open(settings), settings.feedback.owner_names
+    with _telling(settings, store):
+        print(store.import_file(file, user=user, owner_names=names).summary())
 
 
 @app.command("count")
 def count() -> None:
-    """Print how many items count, wait and are unused, and how many a retrain waits for.
+    """Print how many items count, wait and are ready, and how many a retrain waits for.
 
     Example:
 
@@ -57,13 +60,13 @@ def count() -> None:
     """
     settings = load_settings()
     store = _open(settings)
-    unused = store.unused(settings.uses_sample)
-    missing = max(0, settings.retrain_after + 1 - unused)
+    counts = store.counts(settings.uses_sample)
+    missing = max(0, settings.retrain_after + 1 - counts.ready)
     waiting = sum(len(group.items) for group in store.waiting())
     review = f"\n{waiting} more wait: stock-llm feedback review" if waiting else ""
     print(
-        f"{len(store.all(settings.uses_sample))} items, {unused} unused; "
-        f"a retrain waits for {missing} more{review}"
+        f"{len(store.all(settings.uses_sample))} items, {counts.ready} ready for a retrain, which "
+        f"waits for {missing} more (stock-llm retrain --why){review}"
     )
 
 
@@ -101,8 +104,10 @@ def accept(ids: Ids = None, user: User = None, ticker: Ticker = None, day: Day =
 
         stock-llm feedback accept --user ann --ticker KESTRO
     """
-    store = _open(load_settings())
-    changed = store.accept(_chosen(store.waiting(), ids, user, ticker, day))
+    settings = load_settings()
+    store = _open(settings)
+    with _telling(settings, store):
+        changed = store.accept(_chosen(store.waiting(), ids, user, ticker, day))
     print(f"{changed} items count from now on")
 
 
@@ -117,6 +122,26 @@ def drop(ids: Ids = None, user: User = None, ticker: Ticker = None, day: Day = N
     store = _open(load_settings())
     changed = store.drop(_chosen(store.waiting(), ids, user, ticker, day))
     print(f"{changed} items are dropped; to delete one: stock-llm forget --feedback ID")
+
+
+@contextmanager
+def _telling(settings: "Settings", store: "FeedbackStore") -> Iterator[None]:
+    """Tells the Prefect server, where one is set or `stock-llm up` runs, if the writes inside make
+    a retrain due.
+    """
+    from stock_llm.feedback.event import is_due, post_event, prefect_api_url
+    from stock_llm.services.supervisor import read_state
+
+    state = read_state(settings.home)
+    url = prefect_api_url() or (state.api_url if state else "")
+    if not url:
+        yield
+        return
+    due_for = (settings.uses_sample, settings.retrain_after)
+    before = is_due(store, *due_for)
+    yield
+    if not before and is_due(store, *due_for):
+        post_event(url, store.unused(settings.uses_sample))
 
 
 def _open(settings: "Settings") -> "FeedbackStore":

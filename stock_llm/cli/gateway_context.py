@@ -1,5 +1,6 @@
 """Composes what the gateway needs from the settings of the project."""
 
+from stock_llm.feedback.event import prefect_api_url
 from stock_llm.gateway.config import GatewayContext
 from stock_llm.secrets import signing_key
 from stock_llm.settings import Settings
@@ -18,4 +19,6 @@ def gateway_context(settings: Settings) -> GatewayContext:
         uses_sample=settings.uses_sample,
         daily_limit=settings.feedback.daily_limit,
         owner_names=settings.feedback.owner_names,
+        retrain_after=settings.retrain_after,
+        prefect_api_url=prefect_api_url(),
     )

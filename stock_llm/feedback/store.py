@@ -5,9 +5,8 @@ unused; a digest that changes when something new counts. SQLite (WAL) by default
 the schema is migrated on opening.
 
 An item counts if it is accepted and is the newest opinion of its user on its answer. Items beyond
-the daily limit of a user on a ticker wait until a person accepts or drops them. An item is used
-once it was in the dataset of a candidate that was judged promote or keep; a rejected or crashed
-candidate gives its items back. Free text is kept as given. What was forgotten is deleted, and
+the daily limit of a user on a ticker wait until a person accepts or drops them. What candidates
+learnt from stands in batches.py. Free text is kept as given. What was forgotten is deleted, and
 stays out when it is brought again.
 """
 
@@ -22,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import sqlalchemy as sa
 
 from stock_llm.errors import InputError, StoreError
+from stock_llm.feedback import batches
+from stock_llm.feedback.batches import BIND, USING_VERDICTS, FeedbackCounts, existing
 from stock_llm.feedback.config import DAILY_LIMIT
 from stock_llm.feedback.item import OWNER, FeedbackItem
 from stock_llm.feedback.reading import OPEN_WEBUI, read_records
@@ -36,14 +37,8 @@ SAMPLE_SOURCE = "sample"
 """The source of the committed, fictional items: they count only while the sample's trades are
 used."""
 
-USING_VERDICTS = ("promote", "keep")
-"""Verdicts that make the items of a batch used; every other gives them back."""
-
-LEASE = timedelta(hours=6)
-"""How long a batch keeps its items from being counted again if its training dies silently."""
-
-_BIND = 900
-"""Values in one IN (…): SQLite may have been built for 999."""
+LEASE = timedelta(minutes=15)
+"""How long a batch keeps its items from being counted again when its run died; a run renews it."""
 
 State = Literal["accepted", "waiting", "dropped"]
 STATES: tuple[str, ...] = get_args(State)
@@ -142,6 +137,7 @@ class FeedbackStore:
         clock: the time now, with a time zone.
         daily_limit: items of one user on one ticker in a day; further ones wait for review. The
             day is that of `created_at`, for items of the gateway the day on which they arrive.
+        after_add: called with the store after `add` has written something new.
 
     Raises:
         InputError: the URL cannot be used.
@@ -149,9 +145,13 @@ class FeedbackStore:
     """
 
     def __init__(
-        self, url: str, clock: Callable[[], datetime] = _now, daily_limit: int = DAILY_LIMIT
+        self,
+        url: str,
+        clock: Callable[[], datetime] = _now,
+        daily_limit: int = DAILY_LIMIT,
+        after_add: Callable[["FeedbackStore"], object] | None = None,
     ):
-        self._clock, self._daily_limit = clock, daily_limit
+        self._clock, self._daily_limit, self._after_add = clock, daily_limit, after_add
         self._engine = open_database(url, SCHEMA)
         check_sqlite(self._engine, SCHEMA)
 
@@ -175,7 +175,10 @@ class FeedbackStore:
                     same = sa.update(FEEDBACK).where(FEEDBACK.c.id == item.id)
                     connection.execute(same.values(number=number))
             waiting = self._put(connection, cases)
-        return _counts(cases, waiting)
+        counts = _counts(cases, waiting)
+        if self._after_add and counts.new:
+            self._after_add(self)
+        return counts
 
     def import_file(
         self, path: Path, name: str = "", user: str = "", owner_names: tuple[str, ...] = ()
@@ -232,25 +235,18 @@ class FeedbackStore:
         return f"{count} {newest} {checksum.hexdigest()[:16]}"
 
     def unused(self, sample: bool) -> int:
-        """How many items that count are in the dataset of no judged candidate and no training."""
-        taken = (
-            sa.select(BATCH_ITEM.c.feedback)
-            .join(BATCH, BATCH.c.key == BATCH_ITEM.c.batch)
-            .where(
-                sa.or_(
-                    BATCH.c.verdict.in_(USING_VERDICTS),
-                    sa.and_(BATCH.c.verdict.is_(None), BATCH.c.lease_until > self._time()),
-                )
-            )
-        )
-        chosen = (
-            sa.select(sa.func.count())
-            .select_from(FEEDBACK)
-            .where(FEEDBACK.c.id.in_(_live(sample)), FEEDBACK.c.id.not_in(taken))
-        )
+        """How many items would teach something and were seen by no judged candidate and no
+        training.
+        """
         with read_transaction(self._engine, SCHEMA) as connection:
             self._check_states(connection)
-            return connection.execute(chosen).scalar_one()
+            return batches.number(connection, batches.ready(_live(sample), self._time()))
+
+    def counts(self, sample: bool) -> FeedbackCounts:
+        """How many items are ready for the next candidate, and what became of the last ones."""
+        with read_transaction(self._engine, SCHEMA) as connection:
+            self._check_states(connection)
+            return batches.count(connection, _live(sample), self._time())
 
     def waiting(self) -> list[WaitingGroup]:
         """The items that wait for a person, by user, ticker and day."""
@@ -273,37 +269,27 @@ class FeedbackStore:
         """
         return self._decide(ids, "dropped")
 
-    def claim(self, batch: str, ids: Iterable[str]) -> None:
-        """Notes the items in the dataset of a candidate for `LEASE`; a repeated claim renews it.
+    def claim(self, batch: str, ids: Iterable[str], left_out: Iterable[str] = ()) -> None:
+        """Notes the items of a candidate for `LEASE`; a repeated claim renews it.
 
         Args:
             batch: digest that stands for the candidate; a batch that was judged stays judged.
+            ids: the items in its dataset.
+            left_out: the items that were seen and are not in it.
 
         Raises:
-            InputError: the store does not have an id.
+            InputError: the store does not have an item of the dataset.
         """
-        wanted = sorted(set(ids))
-        lease = {"claimed_at": self._time(), "lease_until": _text(self._clock() + LEASE)}
+        learnt = set(ids)
+        lease = {"claimed_at": self._time(), "lease_until": self._lease_end()}
         with writing(self._engine) as connection:
-            here = _existing(connection, FEEDBACK.c.id, wanted)
-            if lost := [name for name in wanted if name not in here]:
-                raise InputError(
-                    f"the feedback store lost {len(lost)} items of the dataset, "
-                    f"the first: '{lost[0]}'"
-                )
-            known = connection.execute(
-                sa.select(BATCH.c.key, BATCH.c.verdict).where(BATCH.c.key == batch)
-            ).one_or_none()
-            if known is None:
-                connection.execute(sa.insert(BATCH).values(key=batch, reason="", **lease))
-            elif known.verdict not in USING_VERDICTS:
-                renewed = lease | {"settled_at": None, "verdict": None, "reason": ""}
-                connection.execute(sa.update(BATCH).where(BATCH.c.key == batch).values(renewed))
-            noted = sa.select(BATCH_ITEM.c.feedback).where(BATCH_ITEM.c.batch == batch)
-            missing = set(wanted).difference(connection.execute(noted).scalars())
-            if missing:
-                rows = [{"batch": batch, "feedback": id} for id in sorted(missing)]
-                connection.execute(sa.insert(BATCH_ITEM), rows)
+            batches.claim(connection, batch, learnt, set(left_out) - learnt, lease)
+
+    def renew(self, batch: str) -> None:
+        """Lets the lease of a batch that is not settled end `LEASE` from now."""
+        open_batch = sa.update(BATCH).where(BATCH.c.key == batch, BATCH.c.verdict.is_(None))
+        with writing(self._engine) as connection:
+            connection.execute(open_batch.values(lease_until=self._lease_end()))
 
     def settle(self, batch: str, verdict: str, reason: str = "") -> None:
         """Ends a batch: "promote" and "keep" make its items used, any other word gives them back.
@@ -314,7 +300,7 @@ class FeedbackStore:
         values = {"verdict": verdict, "reason": reason, "settled_at": self._time()}
         unsettled = sa.or_(BATCH.c.verdict.is_(None), BATCH.c.verdict.not_in(USING_VERDICTS))
         with writing(self._engine) as connection:
-            if not _existing(connection, BATCH.c.key, [batch]):
+            if not existing(connection, BATCH.c.key, [batch]):
                 raise InputError(f"no feedback was claimed for '{batch}'")
             chosen = sa.update(BATCH).where(BATCH.c.key == batch, unsettled)
             connection.execute(chosen.values(values))
@@ -351,7 +337,7 @@ class FeedbackStore:
     def has(self, id: str) -> bool:
         """Whether the store has this item."""
         with read_transaction(self._engine, SCHEMA) as connection:
-            return bool(_existing(connection, FEEDBACK.c.id, [id]))
+            return bool(existing(connection, FEEDBACK.c.id, [id]))
 
     def _check_states(self, connection: sa.Connection) -> None:
         """An item in no known state would be passed over by every question about states."""
@@ -370,6 +356,9 @@ class FeedbackStore:
 
     def _time(self) -> str:
         return _text(self._clock())
+
+    def _lease_end(self) -> str:
+        return _text(self._clock() + LEASE)
 
     def _read(
         self, condition: sa.ColumnElement[bool], connection: sa.Connection
@@ -406,8 +395,8 @@ class FeedbackStore:
         gone = sa.select(FORGOTTEN.c.mark).where(FORGOTTEN.c.kind == "feedback")
         forgotten = set(connection.execute(gone).scalars())
         known: dict[str, FeedbackItem] = {}
-        for start in range(0, len(ids), _BIND):
-            chosen = FEEDBACK.c.id.in_(ids[start : start + _BIND])
+        for start in range(0, len(ids), BIND):
+            chosen = FEEDBACK.c.id.in_(ids[start : start + BIND])
             known |= {item.id: item for item in self._read(chosen, connection)}
         cases: list[tuple[FeedbackItem, _Case]] = []
         for item, is_dated in items:
@@ -424,8 +413,8 @@ class FeedbackStore:
         wanted = list(ids)
         changed = 0
         with writing(self._engine) as connection:
-            for start in range(0, len(wanted), _BIND):
-                chosen = FEEDBACK.c.id.in_(wanted[start : start + _BIND])
+            for start in range(0, len(wanted), BIND):
+                chosen = FEEDBACK.c.id.in_(wanted[start : start + BIND])
                 waits = FEEDBACK.c.state == "waiting"
                 decided = sa.update(FEEDBACK).where(chosen, waits).values(state=state)
                 changed += connection.execute(decided).rowcount
@@ -512,16 +501,6 @@ def _live(sample: bool) -> sa.Select[tuple[str]]:
         .subquery()
     )
     return sa.select(ranked.c.id).where(ranked.c.by_answer == 1, ranked.c.by_response == 1)
-
-
-def _existing(connection: sa.Connection, column: sa.Column[str], values: list[str]) -> set[str]:
-    """The values that the column has."""
-    parts = (values[start : start + _BIND] for start in range(0, len(values), _BIND))
-    return {
-        value
-        for part in parts
-        for value in connection.execute(sa.select(column).where(column.in_(part))).scalars()
-    }
 
 
 def _next_number(connection: sa.Connection) -> int:

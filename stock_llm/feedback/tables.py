@@ -29,7 +29,11 @@ BATCH = sa.Table(
     ),
 )
 BATCH_ITEM = sa.Table(
-    "batch_item", META, sa.Column("batch", sa.Text), sa.Column("feedback", sa.Text)
+    "batch_item",
+    META,
+    sa.Column("batch", sa.Text),
+    sa.Column("feedback", sa.Text),
+    sa.Column("learnt", sa.Integer),
 )
 FORGOTTEN = sa.Table(
     "forgotten", META, *(sa.Column(name, sa.Text) for name in ("kind", "mark", "forgotten_at"))

@@ -162,6 +162,8 @@ class GatewayContext:
         daily_limit: items of feedback of one user on one ticker in a day; further ones wait.
         owner_names: users who are the owner of this machine, as `feedback.item.user_name` writes
             them.
+        retrain_after: items of feedback after which Prefect is told that a retrain is due.
+        prefect_api_url: the server that is told; empty: none.
     """
 
     home: Path
@@ -174,3 +176,5 @@ class GatewayContext:
     uses_sample: bool
     daily_limit: int
     owner_names: tuple[str, ...]
+    retrain_after: int = 100
+    prefect_api_url: str = ""

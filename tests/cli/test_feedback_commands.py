@@ -48,7 +48,7 @@ def test_an_import_prints_its_counts_and_rejected_rows(store):
     )
     assert command("import", str(CASES / "open_webui_export.json")) == "2 items: 2 new\n"
     assert command("import", str(CASES / "open_webui_export.json")) == "2 items: 2 known already\n"
-    assert command("count").startswith("4 items, 4 unused")
+    assert command("count").startswith("4 items, 4 ready")
     assert len(store.all(sample=True)) == 4
 
 

@@ -73,6 +73,7 @@ def server(tmp_path_factory):
     environment = os.environ | {
         "PREFECT_HOME": str(folder),
         "PREFECT_API_URL": url,
+        "STOCK_LLM_SCHEDULE__TIMEZONE": "Asia/Bangkok",
         "STOCK_LLM_SECRETS": str(folder / "secrets"),
     }
     environment["PREFECT_LOGGING_LEVEL"] = "INFO"
@@ -127,14 +128,14 @@ def dials(tmp_path_factory, tiny_base):
     }
 
 
-def test_the_schedules_are_in_utc_and_active(server):
+def test_the_schedules_are_active_and_in_the_time_zone_that_is_set(server):
     for name in ("train", "collect", "retrain"):
         (schedule,) = (
             server.api.get(f"/deployments/name/{name}/{name}")
             .raise_for_status()
             .json()["schedules"]
         )
-        assert schedule["active"] and schedule["schedule"]["timezone"] == "UTC"
+        assert schedule["active"] and schedule["schedule"]["timezone"] == "Asia/Bangkok"
 
 
 def test_collect_ends_well(server, dials):
@@ -148,7 +149,7 @@ def test_retrain_with_too_little_feedback_ends_well(server, dials):
     run = server.set_off("retrain", {"overrides": dials | {"retrain_after": 100_000}})
     state = server.end_of(run, 180)
     assert state["type"] == "COMPLETED", state
-    assert "more are needed before a retrain" in server.artifact_of(run)
+    assert "No retrain yet." in server.artifact_of(run)
 
 
 def test_train_ends_well_and_a_second_run_of_it_at_the_same_time_is_cancelled(server, dials):

@@ -1,8 +1,10 @@
 """The logic of the flows on a real Prefect: what joins stages, not what is in them. The feedback store is real as well."""
 
+import sqlite3
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from factories.judged_candidate import line
@@ -15,7 +17,7 @@ import flows.collect
 import flows.retrain
 import flows.train
 from stock_llm.artifacts import Release, Version
-from stock_llm.errors import InputError, ParityError
+from stock_llm.errors import InputError, LeakageError, ParityError
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.feedback.store import FeedbackStore
 from stock_llm.ollama.modelfile import Modelfile
@@ -163,7 +165,8 @@ def test_a_run_reports_its_outcome_and_the_next_has_nothing_new(settings, stages
         and "| challenger | 0.700 |" in shown
         and "`stock-llm:v1`" in shown
     )
-    assert store.unused(sample=False) == 1, "what waits for the holdout to end was in no dataset"
+    counts = store.counts(sample=False)
+    assert (counts.ready, counts.passed_over) == (0, 1), "one waits for the holdout to end"
     assert finished(settings) == outcome
 
     assert flows.train.train_with(settings, why="again") == outcome
@@ -187,12 +190,44 @@ def test_feedback_counts_as_taken_while_it_trains_and_is_given_back_when_that_fa
     stages.fails = ParityError("token 3 differs")
     with pytest.raises(ParityError):
         flows.train.train_with(settings, why="a test")
-    assert unused == [1]
-    assert store.unused(sample=False) == 3
+    assert unused == [0]
+    counts = store.counts(sample=False)
+    assert counts.ready == 3 and counts.refusal.verdict == "blocked"
+    assert counts.refusal.reason == "token 3 differs"
+    assert artifact("train") == "# blocked\n\ntoken 3 differs\n"
     assert finished(settings) is None
     stages.fails = None
     assert flows.train.train_with(settings, why="again").version == 2
-    assert store.unused(sample=False) == 1
+    assert store.unused(sample=False) == 0
+
+
+def test_leakage_blocks_and_gives_everything_back(settings, stages, store, monkeypatch):
+    def leak(*_):
+        raise LeakageError({"rows repeat the holdout": ["r1"]})
+
+    monkeypatch.setattr(flows.train, "build_dataset", leak)
+    with pytest.raises(LeakageError):
+        flows.train.train_with(settings, why="a test")
+    counts = store.counts(sample=False)
+    assert (counts.ready, counts.refusal.verdict, counts.refusal.fresh) == (3, "blocked", 0)
+    assert "rows repeat the holdout" in artifact("train")
+    assert stages.trained == 0
+
+
+def test_the_lease_is_renewed_while_a_stage_runs(settings, stages, store, monkeypatch):
+    monkeypatch.setattr(flows.train, "LEASE", timedelta(seconds=0.5))
+    ends = []
+
+    def during():
+        for _ in range(2):
+            with sqlite3.connect(settings.home / "data" / "feedback.db") as raw:
+                ends.append(raw.execute("SELECT lease_until FROM batch").fetchone()[0])
+            time.sleep(1)
+
+    stages.during = during
+    flows.train.train_with(settings, why="a test")
+    assert ends[0] < ends[1]
+    assert store.counts(sample=False).training == 0
 
 
 def test_concurrent_runs_become_one(settings, stages):
@@ -222,22 +257,26 @@ def test_concurrent_runs_become_one(settings, stages):
 
 def test_retrain_reports_how_much_is_missing_then_trains(settings, stages, store):
     settings = settings.model_copy(update={"retrain_after": 3})
-    assert flows.retrain.retrain(overrides(settings) | {"retrain_after": 3}) is None
-    assert artifact("retrain") == "3 feedback items are unused; 1 more are needed before a retrain."
+    assert flows.retrain.retrain(overrides=overrides(settings) | {"retrain_after": 3}) is None
+    assert "3 items of feedback are ready, of 4 needed. 1 more is missing." in artifact("retrain")
     assert stages.trained == 0
     store.add([FeedbackItem(instruction="q", response="another", rating=5)])
-    outcome = flows.retrain.retrain(overrides(settings) | {"retrain_after": 3})
-    assert (outcome.version, outcome.why) == (1, "4 unused feedback items")
-    assert flows.retrain.retrain(overrides(settings) | {"retrain_after": 3}) is None
-    assert artifact("retrain").startswith("1 feedback items are unused; 3 more")
+    outcome = flows.retrain.retrain(overrides=overrides(settings) | {"retrain_after": 3})
+    assert (outcome.version, outcome.why) == (1, "4 feedback items")
+    assert flows.retrain.retrain(overrides=overrides(settings) | {"retrain_after": 3}) is None
+    assert "0 items of feedback are ready" in artifact("retrain")
+    assert "1 item does not count" in artifact("retrain")
 
 
 @pytest.mark.usefixtures("store")
 def test_retrain_does_not_try_a_rejected_plan_again(settings, stages):
     stages.verdict = "reject"
-    for _ in range(2):
-        assert flows.retrain.retrain(overrides(settings)).verdict == "reject"
+    assert flows.retrain.retrain(overrides=overrides(settings)).verdict == "reject"
+    assert flows.retrain.retrain(overrides=overrides(settings)) is None
+    assert "The last candidate was rejected on" in artifact("retrain")
     assert stages.trained == 1
+    assert flows.retrain.retrain(now=True, overrides=overrides(settings)).verdict == "reject"
+    assert stages.trained == 1, "the same inputs were judged"
 
 
 @pytest.mark.usefixtures("store")

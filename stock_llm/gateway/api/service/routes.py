@@ -195,9 +195,13 @@ def service_routes(
 
 
 def _open_store(context: GatewayContext) -> Any:
+    from stock_llm.feedback.event import ThresholdWatch
     from stock_llm.feedback.store import FeedbackStore
 
-    return FeedbackStore(context.feedback_url, daily_limit=context.daily_limit)
+    watch = ThresholdWatch(context.prefect_api_url, context.uses_sample, context.retrain_after)
+    return FeedbackStore(
+        context.feedback_url, daily_limit=context.daily_limit, after_add=watch.after_write
+    )
 
 
 def _feedback_user(given: str, owner_names: tuple[str, ...], in_header: bool) -> str:
