@@ -1,9 +1,9 @@
 """Stage 7: registers the judged candidate as a version in MLflow, with everything that led to it.
 
-Returns a `Version`: a run with parameters, metrics, dataset and lineage, a logged model, and a
-model version with the alias `challenger`. The GGUF stays where it is; its URI, SHA-256 and size are
-tags. Every step first checks, by the candidate's digest, whether it was done: killed anywhere and
-run again, it ends in one version.
+Returns a `Version`: a run with parameters, metrics, dataset, lineage and a report, a logged model,
+and a model version with the alias `challenger` and a few tags that people read. The GGUF stays
+where it is; its URI, SHA-256 and size are tags of the run. Every step first checks, by the
+candidate's digest, whether it was done: killed anywhere and run again, it ends in one version.
 """
 
 import json
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,22 @@ LIBRARIES = (
 )
 
 
-@task(task_run_name="register")
+def _is_away(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether the registry's server did not answer: worth waiting for, unlike other errors."""
+    error = state.data
+    while isinstance(error, BaseException):
+        if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@task(
+    task_run_name="register",
+    retries=4,
+    retry_delay_seconds=[10, 60, 300, 900],
+    retry_condition_fn=_is_away,
+)
 def register(
     settings: Settings,
     history: History,
@@ -54,28 +70,40 @@ def register(
     adapter: Adapter,
     candidate: Candidate,
     scorecard: Scorecard,
+    started_at: datetime | None = None,
 ) -> Version:
-    """The version of this candidate: a new one, or the one that it has."""
+    """The version of this candidate: a new one, or the one that it has.
+
+    Args:
+        started_at: when the whole line began, which the run in MLflow spans. Default: now.
+    """
     client = registry.connect(settings)
     tags = registry.version_tags(dataset, adapter, candidate, scorecard)
-    run = _run(client, settings, candidate)
+    run = _run(client, settings, candidate, started_at)
     if run.info.status != "FINISHED" or run.data.tags.get("scorecard") != scorecard.digest:
         _log(client, run, settings, history, dataset, adapter, candidate, scorecard, tags)
-    number = _version(client, settings, run, candidate, tags)
-    client.update_model_version(MODEL, str(number), description=report.judgement(scorecard))
+    summary = registry.summary_tags(dataset, adapter, scorecard)
+    number = _version(client, settings, run, candidate, summary)
+    client.update_model_version(MODEL, str(number), description=report.headline(scorecard))
+    _write_report(client, run, number, dataset, adapter, candidate, scorecard)
     client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
     client.update_run(run.info.run_id, name=f"v{number}")
     client.set_terminated(run.info.run_id, "FINISHED")
     return Version(candidate.digest, number, run.info.run_id, settings.mlflow_uri)
 
 
-def _run(client: "MlflowClient", settings: Settings, candidate: Candidate) -> "Run":
+def _run(
+    client: "MlflowClient", settings: Settings, candidate: Candidate, started_at: datetime | None
+) -> "Run":
     """The candidate's run: the one of an earlier attempt, whole or not, else a new one."""
     experiment = _experiment(client, settings)
     if runs := client.search_runs([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
         return runs[0]
     return client.create_run(
-        experiment, tags={CANDIDATE: candidate.digest}, run_name=f"candidate {candidate.digest}"
+        experiment,
+        start_time=round(started_at.timestamp() * 1000) if started_at else None,
+        tags={CANDIDATE: candidate.digest},
+        run_name=f"candidate {candidate.digest}",
     )
 
 
@@ -182,11 +210,13 @@ def _metrics(
         return Metric(re.sub(r"[^\w./ -]", "", name), float(value), moment, step)
 
     for model, row in scorecard.table.items():
+        same = model.partition(" (")[0]  # "majority (HOLD)" is another class in another version
         yield from (
-            metric(f"{model}/{name}", value) for name, value in row.items() if value is not None
+            metric(f"{same}/{name}", value) for name, value in row.items() if value is not None
         )
     for name, gap in scorecard.differences.items():
-        yield from (metric(f"difference/{name}/{part}", value) for part, value in gap.items())
+        for part in ("mean", "low", "high"):
+            yield metric(f"difference/{name}/{part}", gap[part])
     yield from (metric(f"loss after/{step}", value) for step, value in candidate.losses.items())
     for entry in adapter.loss_curve:
         yield from (
@@ -253,6 +283,25 @@ def _write_evidence(
     _plot(scorecard, adapter).savefig(folder / "holdout.png", dpi=120)
 
 
+def _write_report(
+    client: "MlflowClient",
+    run: "Run",
+    number: int,
+    dataset: Dataset,
+    adapter: Adapter,
+    candidate: Candidate,
+    scorecard: Scorecard,
+) -> None:
+    """The page of the version, one file that needs no other; it bears the version's number, which
+    the rest of the evidence does not know yet.
+    """
+    from stock_llm.operations.reports.version import version_page
+
+    title = f"{MODEL}:v{number}"
+    page = version_page(title, dataset, adapter, candidate, scorecard)
+    client.log_text(run.info.run_id, page, "report.html")
+
+
 def _plot(scorecard: Scorecard, adapter: Adapter) -> "Figure":
     """Left the scores per model and metric, right the loss of training."""
     from matplotlib.figure import Figure
@@ -293,14 +342,14 @@ def _version(
     candidate: Candidate,
     tags: dict[str, str],
 ) -> int:
-    """The number of the candidate's version; its tags say what was judged last."""
+    """The number of the candidate's version; its tags say how it was judged last."""
     known = registry.find(settings, candidate.digest)
     if known and known.gguf_sha256 == candidate.gguf_sha256:
         for name, value in tags.items():
             client.set_model_version_tag(MODEL, str(known.number), name, value)
         return known.number
     _ensure_model(client)
-    model_id = _logged_model(client, run, candidate, tags)
+    model_id = _logged_model(client, run, candidate, tags | {CANDIDATE: candidate.digest})
     made = client.create_model_version(
         MODEL, source=f"models:/{model_id}", run_id=run.info.run_id, model_id=model_id, tags=tags
     )

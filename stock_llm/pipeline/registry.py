@@ -1,8 +1,8 @@
 """The model registry in MLflow: versions, their verdicts, and which of them is the champion.
 
-The facts of a version are tags of its MLflow model version, written by tasks/register.py under the
-names that stand here. Importing mlflow takes seconds: it is imported inside functions, and not at
-all while there is no database.
+The facts of a version are tags of its MLflow run, and a few words for people are tags of the model
+version itself; both are written by tasks/register.py under the names that stand here. Importing
+mlflow takes seconds: it is imported inside functions, and not at all while there is no database.
 """
 
 import json
@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard
@@ -33,6 +33,12 @@ CANDIDATE = "candidate"
 idempotent.
 """
 
+ROLLBACK_REASON = "rollback_reason"
+"""Tag of a version that somebody went back to: why."""
+
+PROMOTE_REASON = "promote_reason"
+"""Tag of a version that somebody made the champion: why."""
+
 FORGOTTEN = "forgotten"
 """Tag of a version that learnt from what was to be forgotten later: what it was, as JSON."""
 
@@ -50,6 +56,9 @@ class VersionInfo:
         profile: the base model's profile.
         feedback: how many feedback items its dataset has.
         gguf: the file; `gguf_sha256` is its digest.
+        adapter, scorecard: digests of what it was made and judged with.
+        rollback_reason, promote_reason: why somebody went back to it, or made it the champion;
+            empty where nobody did, or said why.
     """
 
     number: int
@@ -66,6 +75,10 @@ class VersionInfo:
     run_id: str
     gguf: Path
     gguf_sha256: str
+    adapter: str = ""
+    scorecard: str = ""
+    rollback_reason: str = ""
+    promote_reason: str = ""
 
 
 def versions(settings: Settings) -> list[VersionInfo]:
@@ -77,10 +90,17 @@ def versions(settings: Settings) -> list[VersionInfo]:
     registered = client.search_model_versions(f"name='{MODEL}'")
     while registered.token:
         registered += client.search_model_versions(f"name='{MODEL}'", page_token=registered.token)
-    return sorted(
-        (_info(settings, version, aliases) for version in registered),
-        key=lambda version: -version.number,
-    )
+    facts = _run_tags(client, {version.run_id for version in registered if version.run_id})
+    found = []
+    for version in registered:
+        tags = facts.get(version.run_id or "", {}) | version.tags
+        if CANDIDATE in tags:
+            found.append(_info(settings, version, tags, aliases))
+        else:
+            print(
+                f"v{version.version} is left out: its run was removed from MLflow", file=sys.stderr
+            )
+    return sorted(found, key=lambda version: -version.number)
 
 
 def champion(settings: Settings) -> VersionInfo | None:
@@ -116,10 +136,28 @@ def mark(settings: Settings, number: int, tag: str, value: str) -> None:
     connect(settings).set_model_version_tag(MODEL, str(number), tag, value)
 
 
+def summary_tags(dataset: Dataset, adapter: Adapter, scorecard: Scorecard) -> dict[str, str]:
+    """What MLflow's table of versions shows: how it was judged, in a few words."""
+    reference = "champion" if scorecard.champion else "base"
+    against = f"v{scorecard.champion}" if scorecard.champion else "the base"
+    gap = scorecard.differences.get(f"challenger - {reference}")
+    score = scorecard.table.get("challenger", {}).get("score")
+    return {
+        "verdict": scorecard.verdict,
+        "base": adapter.profile,
+        "score": "–" if score is None else f"{score:.3f}",
+        "difference": f"{gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] from {against}"
+        if gap
+        else "–",
+        "feedback": str(len(dataset.feedback_ids)),
+        **({FORGOTTEN: marks} if (marks := forgotten.read(dataset.folder)) else {}),
+    }
+
+
 def version_tags(
     dataset: Dataset, adapter: Adapter, candidate: Candidate, scorecard: Scorecard
 ) -> dict[str, str]:
-    """What a version says of itself."""
+    """What a version's run says of where it comes from; `versions` reads it again."""
     scores = {
         name: model["score"]
         for name, model in scorecard.table.items()
@@ -142,7 +180,6 @@ def version_tags(
         "gguf.bytes": str(candidate.gguf_bytes),
         "gguf.type": candidate.quantization,
         **({"licences": json.dumps(dataset.licences)} if dataset.licences else {}),
-        **({FORGOTTEN: marks} if (marks := forgotten.read(dataset.folder)) else {}),
     }
 
 
@@ -237,8 +274,24 @@ def _aliases(client: "MlflowClient") -> dict[str, int]:
         raise
 
 
-def _info(settings: Settings, version: "ModelVersion", aliases: dict[str, int]) -> VersionInfo:
-    tags: dict[str, Any] = version.tags
+def _run_tags(client: "MlflowClient", ids: set[str]) -> dict[str, dict[str, str]]:
+    """Run → its tags, also of runs that were deleted and not yet removed."""
+    from mlflow.entities import ViewType
+
+    found: dict[str, dict[str, str]] = {}
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    token: str | None = "" if ids else None
+    while token is not None:
+        page = client.search_runs(experiments, run_view_type=ViewType.ALL, page_token=token or None)
+        found |= {run.info.run_id: run.data.tags for run in page if run.info.run_id in ids}
+        token = page.token or None
+    return found
+
+
+def _info(
+    settings: Settings, version: "ModelVersion", tags: dict[str, str], aliases: dict[str, int]
+) -> VersionInfo:
+    """The version with the tags of its run and its own, which win."""
     number, against = int(version.version), tags["judged_against"]
     return VersionInfo(
         number=number,
@@ -255,10 +308,14 @@ def _info(settings: Settings, version: "ModelVersion", aliases: dict[str, int]) 
         run_id=version.run_id or "",
         gguf=_here(settings, tags),
         gguf_sha256=tags["gguf.sha256"],
+        adapter=tags.get("adapter", ""),
+        scorecard=tags.get("scorecard", ""),
+        rollback_reason=tags.get(ROLLBACK_REASON, ""),
+        promote_reason=tags.get(PROMOTE_REASON, ""),
     )
 
 
-def _here(settings: Settings, tags: dict[str, Any]) -> Path:
+def _here(settings: Settings, tags: dict[str, str]) -> Path:
     """Where the file is now: the home folder may have been moved since it was registered."""
     from urllib.parse import unquote, urlsplit
 

@@ -37,6 +37,11 @@ def differences(gaps: dict[str, dict[str, float]]) -> str:
     return "\n".join(f"- {name}: {_interval(gap)}" for name, gap in gaps.items())
 
 
+def headline(scorecard: Scorecard) -> str:
+    """A version in a sentence: the verdict with its first reason."""
+    return ": ".join([scorecard.verdict, *scorecard.reasons[:1]])
+
+
 def judgement(scorecard: Scorecard) -> str:
     """A version for people who compare it in MLflow: the verdict with its reasons, the table, the
     differences.
@@ -157,14 +162,6 @@ def _new(new: "Changes") -> str:
     ]
     parts += [f"{new.quarantined} more rows quarantined"] if new.quarantined else []
     return f"Since {new.since[:16]} UTC: {', '.join(parts) or 'nothing new'}."
-
-
-def waiting(unused: int, retrain_after: int) -> str:
-    """Whether enough feedback has gathered to train, and how much is missing."""
-    if unused > retrain_after:
-        return f"{unused} feedback items are unused, more than {retrain_after}: training."
-    missing = retrain_after + 1 - unused
-    return f"{unused} feedback items are unused; {missing} more are needed before a retrain."
 
 
 def versions_table(versions: "Sequence[VersionInfo]") -> "Table":

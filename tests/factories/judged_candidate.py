@@ -37,6 +37,7 @@ def line(
     write_rows(rows[:10], folder / "rows.jsonl")
     write_rows(rows[10:], folder / "holdout.jsonl")
     write_rows([], folder / "corrections.jsonl")
+    (folder / "items.jsonl").touch()
     card = folder / "card.md"
     card.write_text("# Dataset card\n", encoding="utf-8")
     history = History(
@@ -61,7 +62,7 @@ def line(
         quantization="Q4_K_M", merge_base="float32", prompts_checked=12, losses={"adapter": 0.5, "quantized": 0.51},
     )  # fmt: skip
     scorecard = Scorecard(
-        digest=f"scorecard-{name}-{verdict}", folder=folder, items=folder / "rows.jsonl",
+        digest=f"scorecard-{name}-{verdict}", folder=folder, items=folder / "items.jsonl",
         table={
             "base": {"score": 0.2, "parsed": 0.5, "follows corrections": None, "tokens/s": 100.0, "signal": 0.1},
             "challenger": {"score": 0.7, "parsed": 1.0, "follows corrections": None, "tokens/s": 99.0, "signal": 0.6},

@@ -79,6 +79,25 @@ def test_the_champion_is_who_was_promoted_last(settings):
     assert registry.champion(settings).number == 1
 
 
+def test_reasons_and_what_a_version_was_made_of_are_read_again(settings):
+    put(settings, "one")
+    registry.mark(settings, 1, registry.ROLLBACK_REASON, "it invents numbers")
+    version = registry.find(settings, "one")
+    assert (version.rollback_reason, version.promote_reason) == ("it invents numbers", "")
+    assert (version.adapter, version.scorecard) == ("adapter-one", "scorecard-one-promote")
+
+
+def test_a_deleted_run_keeps_its_version_and_a_removed_one_leaves_it_out(settings, capsys):
+    put(settings, "one", "two")
+    client = registry.connect(settings)
+    client.delete_run(registry.find(settings, "one").run_id)
+    assert [version.number for version in registry.versions(settings)] == [2, 1]
+    with closing(sqlite3.connect(settings.home / "mlflow" / "mlflow.db")) as raw, raw:
+        raw.execute("DELETE FROM tags WHERE run_uuid = ?", (registry.find(settings, "two").run_id,))
+    assert [version.number for version in registry.versions(settings)] == [1]
+    assert "v2 is left out" in capsys.readouterr().err
+
+
 def test_a_moved_home_finds_its_files(settings, tmp_path):
     put(settings, "one")
     settings.home.rename(tmp_path / "moved home")

@@ -3,13 +3,16 @@
 import json
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from factories.judged_candidate import line
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 
 from stock_llm.cli import main
+from stock_llm.errors import InputError
 from stock_llm.parity.divergence import Divergence
 from stock_llm.parity.report import ParityReport, Step, write_report
 from stock_llm.pipeline import registry
@@ -49,7 +52,8 @@ def test_a_version_links_all_its_inputs(settings, client):
     assert run.data.params["holdout_from"] == "2025-07-01"
     assert run.data.metrics["challenger/score"] == 0.7 and run.data.metrics["base/signal"] == 0.1
     assert run.data.metrics["difference/challenger - base/low"] == 0.4
-    assert run.data.metrics["majority HOLD/signal accuracy"] == 0.4
+    assert run.data.metrics["majority/signal accuracy"] == 0.4
+    assert not [name for name in run.data.metrics if name.endswith(("/rows", "/detectable"))]
     assert run.data.metrics["loss after/quantized"] == 0.51
     curve = client.get_metric_history(version.run_id, "training/loss")
     assert [(point.step, point.value) for point in curve] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
@@ -70,7 +74,13 @@ def test_a_version_links_all_its_inputs(settings, client):
     assert [json.loads(used.profile)["num_rows"] for used in logged.values()] == [10, 2, 0]
 
     names = {item.path: item.file_size for item in client.list_artifacts(version.run_id)}
-    assert set(names) == {"holdout.md", "holdout.png", "dataset.md", "feedback_ids.txt"}
+    assert set(names) == {
+        "holdout.md",
+        "holdout.png",
+        "dataset.md",
+        "feedback_ids.txt",
+        "report.html",
+    }
     assert all(names.values())
     folder = settings.home / "mlflow" / "artifacts"
     assert next(folder.rglob("feedback_ids.txt")).read_text() == "f1\nf2\n"
@@ -80,19 +90,51 @@ def test_a_version_links_all_its_inputs(settings, client):
 
     registered = client.get_model_version_by_alias(registry.MODEL, "challenger")
     assert (int(registered.version), registered.run_id) == (1, version.run_id)
-    assert registered.tags["gguf.uri"] == given.candidate.gguf.as_uri()
-    assert registered.tags["gguf.sha256"] == given.candidate.gguf_sha256
-    assert registered.tags["gguf.bytes"] == "7"
-    assert (
-        registered.description.startswith("promote: ")
-        and "| challenger | 0.700 |" in registered.description
-    )
-    assert (run.info.run_name, tags["mlflow.note.content"]) == ("v1", registered.description)
+    assert registered.tags == {
+        "verdict": "promote",
+        "base": "tiny",
+        "score": "0.700",
+        "difference": "+0.500 [+0.400, +0.600] from the base",
+        "feedback": "2",
+    }
+    assert tags["gguf.uri"] == given.candidate.gguf.as_uri()
+    assert tags["gguf.sha256"] == given.candidate.gguf_sha256
+    assert tags["gguf.bytes"] == "7"
+    assert registered.description == f"promote: {given.scorecard.reasons[0]}"
+    assert run.info.run_name == "v1" and "| challenger | 0.700 |" in tags["mlflow.note.content"]
+    page = next(folder.rglob("report.html")).read_text()
+    assert "<h1>stock-llm:v1</h1>" in page and "http" not in page.replace("http://www.w3.org", "")
     (model,) = models(client)
     assert (model.status, registered.source) == (
         LoggedModelStatus.READY,
         f"models:/{model.model_id}",
     )
+
+
+def test_the_run_spans_the_whole_line(settings, client):
+    began = datetime.now(UTC) - timedelta(hours=2)
+    version = register.fn(settings, **vars(line(settings.home)), started_at=began)
+    info = client.get_run(version.run_id).info
+    assert info.start_time == round(began.timestamp() * 1000)
+    assert info.end_time - info.start_time >= 7_200_000
+    register.fn(settings, **vars(line(settings.home)))
+    assert client.get_run(version.run_id).info.start_time == info.start_time
+
+
+def test_only_a_server_that_is_away_is_waited_for():
+    from prefect.states import Failed
+
+    def failed(error):
+        return Failed(data=error)
+
+    try:
+        try:
+            raise requests.exceptions.ConnectionError("refused")
+        except requests.exceptions.ConnectionError:
+            raise InputError("the registry cannot be opened") from None
+    except InputError as error:
+        assert stage._is_away(None, None, failed(error))
+    assert not stage._is_away(None, None, failed(ValueError("a bug")))
 
 
 def test_registering_twice_makes_one_version(settings, client):
@@ -127,7 +169,7 @@ def test_killed_at_any_step_it_goes_on_and_ends_in_one_version(settings, client,
         finished = [run for run in runs(client) if run.data.tags["candidate"] == step]
         assert [run.info.status for run in finished] == ["FINISHED"]
         assert finished[0].data.metrics["training/tokens"] == 900
-        assert len(client.list_artifacts(version.run_id)) == 4
+        assert len(client.list_artifacts(version.run_id)) == 5
         assert [model.status for model in models(client) if model.tags["candidate"] == step] == [
             LoggedModelStatus.READY
         ]

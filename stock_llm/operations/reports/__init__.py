@@ -1,0 +1,1 @@
+"""Pages for people: one version, and two versions side by side."""

@@ -1,0 +1,45 @@
+"""promote and rollback keep the reason that was given; nobody is asked where no terminal is watching."""
+
+import sys
+
+import pytest
+
+import tasks.publish
+from stock_llm.cli import main, versions
+from stock_llm.pipeline import registry
+
+
+@pytest.fixture
+def decided(monkeypatch, bare_home):
+    """What the commands did: the version that was moved to, and the tags that were set."""
+    monkeypatch.setenv("STOCK_LLM_HOME", str(bare_home))
+    done = []
+    monkeypatch.setattr(tasks.publish, "roll_back", lambda _, number: done.append(number))
+    monkeypatch.setattr(registry, "mark", lambda _, *tag: done.append(tag))
+    return done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tag"),
+    [
+        (
+            ["promote", "4", "--reason", " shorter answers "],
+            (4, "promote_reason", "shorter answers"),
+        ),
+        (["rollback", "3", "--reason", "it invents"], (3, "rollback_reason", "it invents")),
+        (["promote", "4"], (4, "promote_reason", "")),
+    ],
+)
+def test_the_reason_is_kept(decided, monkeypatch, arguments, tag):
+    monkeypatch.setattr(sys, "argv", ["stock-llm", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 0
+    assert decided == [tag[0], tag]
+
+
+def test_a_person_at_a_terminal_is_asked(monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(versions.typer, "prompt", lambda *_, **__: "because ")
+    assert versions.ask_reason(None) == "because"
+    assert versions.ask_reason("given") == "given"

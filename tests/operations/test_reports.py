@@ -1,0 +1,113 @@
+"""The pages of a version and of two versions: what they say, and that they need nothing else."""
+
+import json
+import math
+import re
+
+import pytest
+from factories.judged_candidate import line
+
+from stock_llm.evaluation.gate import Interval
+from stock_llm.operations.reports import answers as judged
+from stock_llm.operations.reports.comparison import (
+    ComparedVersion,
+    VersionComparison,
+    _differences,
+    comparison_page,
+    comparison_table,
+)
+from stock_llm.operations.reports.page import Page, PageTable, render
+from stock_llm.operations.reports.version import version_page
+from stock_llm.skills.row import read_rows
+
+
+def item(model, row, value, said="BUY", confidence=None, label=None):
+    label = label or row.label
+    brier = None if confidence is None else (confidence - (said == label)) ** 2
+    return {
+        "model": model, "id": row.id, "skill": row.skill, "label": label, "said": said,
+        "answer": f"<b>{model}</b> says {said}", "value": value, "parsed": bool(said),
+        "brier": brier, "false": ["RSI14 is above 70."] if value == 0 else [], "checks": {},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A judged candidate whose holdout has two rows, answered by base and challenger."""
+    made = line(tmp_path)
+    rows = list(read_rows(made.dataset.holdout))
+    items = [item("base", row, 0.5) for row in rows] + [
+        item("challenger", rows[0], 1.0, confidence=0.8),
+        item("challenger", rows[1], 0.0, said="", confidence=0.3),
+    ]
+    made.scorecard.items.write_text("".join(json.dumps(each) + "\n" for each in items))
+    return made
+
+
+def test_a_version_is_one_file_with_verdict_tables_charts_and_answers(given):
+    page = version_page(
+        "stock-llm:v7", given.dataset, given.adapter, given.candidate, given.scorecard
+    )
+    text = re.sub(r"\s+", " ", page)
+    assert text.index("promote: It is better") < text.index("<h2>Holdout")
+    assert "<td>+0.500</td><td>+0.400</td><td>+0.600</td>" in text
+    assert re.findall("<h2>(.*?)</h2>", text)[-3:] == [
+        "The 20 worst answers",
+        "The 20 answers that changed most",
+        "How it was made",
+    ]
+    for title in ("Scores by skill", "Calibration", "Training loss", "Ladder"):
+        assert f"<h2>{title}</h2>" in text
+    assert page.count("<svg") == 4
+    assert "&lt;b&gt;challenger&lt;/b&gt; says" in page and "<b>challenger" not in page
+    assert "RSI14 is above 70." in page
+    outside = {url for url in re.findall(r"(?:src|href)=\"([^\"#]+)", page) if "w3.org" not in url}
+    assert outside == set(), "the page loads nothing"
+
+
+def test_scores_calibration_and_confusion(given):
+    answers = judged.read_answers(given.scorecard.items)["challenger"]
+    assert [answer.confidence for answer in answers] == pytest.approx([0.8, 0.3])
+    points = judged.calibration(answers)
+    assert [point.rows for point in points] == [1, 1]
+    assert [answer.value for answer in judged.worst(answers, 5)] == [0.0, 1.0]
+    skill = answers[1].skill
+    labels, said, counts = judged.confusion(answers, [skill])
+    assert "–" in said and counts[answers[1].label, "–"] == 1
+    scores = judged.skill_scores([*answers, *answers])
+    assert {score.rows for score in scores} <= {2, 4} and all(
+        math.isfinite(score.margin) for score in scores
+    )
+    assert labels
+
+
+def compared(given, number, values):
+    rows = list(read_rows(given.dataset.holdout))
+    answers = [item("challenger", row, value) for row, value in zip(rows, values, strict=True)]
+    path = given.candidate.folder / f"{number}.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in answers))
+    info = type("Info", (), {"number": number, "verdict": "keep", "profile": "tiny", "feedback": 2})
+    return ComparedVersion(
+        info, given.dataset, given.scorecard, given.adapter, judged.read_answers(path)["challenger"]
+    )
+
+
+def test_two_versions_are_compared_on_what_both_answered(given):
+    first, second = compared(given, 3, [0.0, 0.5]), compared(given, 7, [1.0, 0.5])
+    pairs = list(zip(second.answers, first.answers, strict=True))
+    differences = _differences(pairs, {}, seed=7)
+    assert differences["overall"].mean == 0.5
+    comparison = VersionComparison(first, second, differences, len(pairs))
+    assert "v7 against v3: not different" in comparison.sentence
+    score = next(row for row in comparison_table(comparison) if row[0] == "score")
+    assert score[1:3] == ("0.700", "0.700") and score[3].startswith("+0.500")
+    page = comparison_page(comparison)
+    assert "v7 against v3" in page and page.count("<details>") == 1, "one answer changed"
+    proven = {"overall": Interval(0.2, 0.1, 0.3, 2, 0.1)}
+    assert "better, proven" in VersionComparison(first, second, proven, 2).sentence
+    assert "other questions" in VersionComparison(first, second, {}, 0).sentence
+
+
+def test_texts_are_escaped():
+    page = render(Page("<script>", "a & b", "keep", tables=[PageTable("t", ("x",), [("<i>",)])]))
+    assert "<script>" not in page and "<i>" not in page and "a &amp; b" in page
