@@ -5,7 +5,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-ALLOWED = ("stock_llm.cli.", "stock_llm.pipeline.", "stock_llm.doctor.", "flows.", "tasks.")
+ALLOWED = (
+    "stock_llm.cli.",
+    "stock_llm.pipeline.",
+    "stock_llm.doctor.",
+    "stock_llm.operations.",
+    "flows.",
+    "tasks.",
+)
 
 MOST_FOR_COLLECT = 15
 

@@ -2,11 +2,15 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stock_llm.cli.json_output import Json, only_json
 from stock_llm.cli.options import Candles, Trades, load_settings
+
+if TYPE_CHECKING:
+    from stock_llm.settings import Settings
 
 
 def import_(
@@ -21,6 +25,7 @@ def import_(
         ),
     ] = False,
     trades: Trades = None,
+    as_json: Json = False,
 ) -> None:
     """Show what exports hold, and put copies into the folder of trades, which every run reads.
 
@@ -33,9 +38,14 @@ def import_(
 
         stock-llm import --look *.csv
 
+        stock-llm import --look --json transactions.csv | jq '.files[0].added'
+
         stock-llm import unknown.csv --draft > data/formats/mybank.toml
     """
     settings = load_settings(trades=trades)
+    if as_json:
+        _print_previews(files, settings, only_look=look and not draft)
+        return
     if draft:
         from stock_llm.importers.scaffold.draft import draft_format
 
@@ -63,12 +73,48 @@ def import_(
         )
 
 
+def _print_previews(files: list[Path], settings: "Settings", only_look: bool) -> None:
+    """What files hold, as JSON.
+
+    Raises:
+        InputError: files would be copied too.
+    """
+    from collections import Counter
+
+    from stock_llm.errors import InputError
+    from stock_llm.pipeline import import_command
+
+    if not only_look:
+        raise InputError("--json shows and copies nothing", remedy="Give --look with it")
+    with only_json(True) as result:
+        result["files"] = [
+            {
+                "file": preview.file,
+                "formats": list(dict.fromkeys(form.title for form in preview.imported.formats)),
+                "rows": preview.imported.rows_read,
+                "events": preview.imported.rows_kept,
+                "entries": Counter(preview.imported.table["kind"].to_pylist()),
+                "added": preview.added,
+                "conflicts": preview.conflicts,
+                "mostly_bad": preview.mostly_bad,
+                "quarantined": [
+                    {"file": row.file, "row": row.row, "reason": row.reason}
+                    for row in preview.imported.quarantined
+                ],
+                "duplicates": preview.duplicates,
+                "differences": preview.imported.differences,
+            }
+            for preview in import_command.preview_exports(files, settings)
+        ]
+
+
 def positions(
     trades: Trades = None,
     candles: Candles = None,
     wide: Annotated[
         bool, typer.Option("--wide", help="Dividends, charges and average cost as well.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what you hold, what it cost and returned, and what is wrong or unclear in your files.
 
@@ -79,13 +125,22 @@ def positions(
         stock-llm positions
 
         stock-llm positions --wide
+
+        stock-llm positions --json | jq '.positions[] | [.instrument, .quantity]'
     """
     from rich.console import Console
 
     from stock_llm.pipeline import positions_table
     from stock_llm.pipeline.history import current
 
-    history = current(load_settings(trades=trades, candles=candles), candles_required=False)
+    with only_json(as_json) as result:
+        history = current(load_settings(trades=trades, candles=candles), candles_required=False)
+        if as_json:
+            import pyarrow.parquet as pq
+
+            result["positions"] = pq.read_table(history.positions).to_pylist()
+            result["findings"] = pq.read_table(history.findings).to_pylist()
+            return
     console = Console()
     table = positions_table.positions_table(history.positions, wide=wide)
     if wide and not console.is_terminal:  # a file or a pipe has no width

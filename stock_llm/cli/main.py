@@ -20,8 +20,10 @@ from stock_llm.cli import (
     finetuning,
     profiles,
     project,
+    services,
     serving,
     training,
+    versions,
 )
 
 INTERRUPTED = 130
@@ -56,14 +58,20 @@ def options(
 
 
 app.command()(training.run)
+app.command()(training.retrain)
 app.command("import")(data.import_)
 app.command()(data.positions)
 app.command()(serving.ask)
 app.command()(serving.serve)
 app.command()(data.fetch)
+app.command()(services.up)
+app.command()(services.down)
+app.command()(services.status)
 app.command()(training.history)
 app.command()(training.parity)
 app.command()(training.rollback)
+app.command()(versions.promote)
+app.command()(versions.compare)
 app.command()(finetuning.finetune)
 app.command()(project.init)
 app.command()(project.doctor)
@@ -121,3 +129,7 @@ def _message(error: Exception) -> str | None:
             "and run again"
         )
     return None
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stock_llm.cli.json_output import Json, only_json
 from stock_llm.cli.options import load_settings
 
 
@@ -35,22 +36,28 @@ def init(
     print(f"\nNext: {where}stock-llm doctor, then stock-llm run")
 
 
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Check this machine: what is installed, disk, memory, GPU, servers, and what each missing
     thing costs.
 
     Exit code 1 when the main job cannot run.
 
-    Example:
+    Examples:
 
         stock-llm doctor
+
+        stock-llm doctor --json | jq '.checks[] | select(.good | not)'
     """
     from rich.console import Console
 
     from stock_llm.doctor import run_checks, table
 
-    findings = run_checks(load_settings())
-    Console().print(table(findings))
+    with only_json(as_json) as result:
+        findings = run_checks(load_settings())
+        result["checks"] = findings
+        result["ready"] = not any(finding.fatal for finding in findings)
+    if not as_json:
+        Console().print(table(findings))
     if any(finding.fatal for finding in findings):
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stock_llm.cli.json_output import Json, only_json
 from stock_llm.cli.options import Candles, load_settings
 
 
@@ -100,6 +101,7 @@ def costs(
         float,
         typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
     ] = 20.0,
+    as_json: Json = False,
 ) -> None:
     """Show what the gateway's calls cost, what is left of the budgets, and what the same tokens
     would cost at an API.
@@ -109,6 +111,8 @@ def costs(
         stock-llm costs
 
         stock-llm costs --days 7 --per-million 15 --fixed 200
+
+        stock-llm costs --json | jq .left
     """
     from decimal import Decimal
 
@@ -116,10 +120,14 @@ def costs(
 
     from stock_llm.gateway.accounting import cost_report as report
 
-    settings = load_settings()
-    url = settings.url(settings.gateway.costs_url)
-    period = report.read_period(url, days)
-    left = report.read_left(url, settings.gateway.daily_dollars, settings.gateway.monthly_dollars)
-    prices = {"per_million": Decimal(str(per_million)), "fixed_month": Decimal(str(fixed))}
-    returns = {"the plan": report.plan(**prices), "recorded": report.measured(period, **prices)}
-    Console().print(report.render(period, left, returns, **prices))
+    with only_json(as_json) as result:
+        settings = load_settings()
+        gateway, url = settings.gateway, settings.url(settings.gateway.costs_url)
+        period = report.read_period(url, days)
+        left = report.read_left(url, gateway.daily_dollars, gateway.monthly_dollars)
+        prices = {"per_million": Decimal(str(per_million)), "fixed_month": Decimal(str(fixed))}
+        returns = {"the plan": report.plan(**prices), "recorded": report.measured(period, **prices)}
+        result |= {"period": period, "left": left, "plan": returns["the plan"]}
+        result |= {"recorded": returns["recorded"]} | prices
+    if not as_json:
+        Console().print(report.render(period, left, returns, **prices))

@@ -1,15 +1,25 @@
-"""Commands of the main job and its versions: run, history, rollback."""
+"""Commands of the main job and its versions: run, retrain, history, rollback."""
 
 import shutil
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stock_llm.cli.json_output import Json, only_json
 from stock_llm.cli.options import Candles, Profile, Trades, load_settings
+from stock_llm.cli.versions import Reason, ask_reason
 from stock_llm.errors import InputError
 
+if TYPE_CHECKING:
+    from stock_llm.settings import Settings
 
-def run(profile: Profile = None, trades: Trades = None, candles: Candles = None) -> None:
+
+def run(
+    profile: Profile = None,
+    trades: Trades = None,
+    candles: Candles = None,
+    as_json: Json = False,
+) -> None:
     """Run the main job: collect, build the dataset, fine-tune, quantize, evaluate, register,
     publish.
 
@@ -24,34 +34,100 @@ def run(profile: Profile = None, trades: Trades = None, candles: Candles = None)
         stock-llm run --trades ~/broker/2025.csv --candles ~/candles
 
         stock-llm run --profile mistral-7b
+
+        stock-llm run --json | jq .verdict
     """
     from stock_llm.pipeline import preflight, report
     from stock_llm.pipeline.run_record import finished
 
-    settings = load_settings(profile=profile, trades=trades, candles=candles)
-    if known := finished(settings):
-        print(report.nothing_new(known))
-        return
-    preflight.require(settings)
-    print(preflight.report(settings), flush=True)
-    from flows.train import train_with
+    with only_json(as_json) as result:
+        settings = load_settings(profile=profile, trades=trades, candles=candles)
+        if known := finished(settings):
+            result |= {"new": False} | vars(known)
+            print(report.nothing_new(known))
+            return
+        preflight.require(settings)
+        print(preflight.report(settings), flush=True)
+        from flows.train import train_with
 
-    record = train_with(settings, why="stock-llm run")
+        record = train_with(settings, why="stock-llm run")
+        result |= {"new": True} | vars(record)
+        print(report.outcome(record, shutil.get_terminal_size().columns))
+
+
+def retrain(
+    why: Annotated[
+        bool, typer.Option("--why", help="Only say why it would train, or what is missing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say this, and what a run would need; train nothing.")
+    ] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Train whether or not enough has gathered.")
+    ] = False,
+) -> None:
+    """Train if enough feedback has gathered since the last judged version; else say what is
+    missing.
+
+    What counts is feedback that would teach something and that no judged version has seen. A
+    candidate that was rejected or blocked gives its items back; they are tried again when 20 new
+    ones have come.
+
+    Examples:
+
+        stock-llm retrain --why
+
+        stock-llm retrain --dry-run
+
+        stock-llm retrain --now
+    """
+    from stock_llm.operations.retraining import decide
+
+    settings = load_settings()
+    decision = decide(settings)
+    print(decision.text, flush=True)
+    if why:
+        return
+    if dry_run:
+        from stock_llm.pipeline import preflight
+
+        print(f"\n{'A run' if decision.due or now else 'A run, when it comes,'} would need:")
+        print(preflight.report(settings))
+        return
+    if not (decision.due or now):
+        print("To train all the same: stock-llm retrain --now")
+        return
+    run_now(settings, decision.why or "stock-llm retrain --now")
+
+
+def run_now(settings: "Settings", why: str) -> None:
+    """Runs the main job and prints how it ended."""
+    from flows.train import train_with
+    from stock_llm.pipeline import preflight, report
+
+    preflight.require(settings)
+    record = train_with(settings, why=why)
     print(report.outcome(record, shutil.get_terminal_size().columns))
 
 
-def history() -> None:
+def history(as_json: Json = False) -> None:
     """List the versions with their scores and verdicts, and which one is champion.
 
-    Example:
+    Examples:
 
         stock-llm history
+
+        stock-llm history --json | jq '.versions[0].scores'
     """
     from rich.console import Console
 
     from stock_llm.pipeline import registry, report
 
-    Console().print(report.versions_table(registry.versions(load_settings())))
+    with only_json(as_json) as result:
+        versions = registry.versions(load_settings())
+        result["versions"] = versions
+    if not as_json:
+        Console().print(report.versions_table(versions))
 
 
 def parity(
@@ -99,15 +175,22 @@ def rollback(
     number: Annotated[
         int, typer.Argument(help="The version to go back to, as `stock-llm history` numbers it.")
     ],
+    reason: Reason = None,
 ) -> None:
     """Make an earlier version the champion again: `stock-llm:latest` and the registry's alias,
     together.
 
-    Example:
+    Examples:
 
         stock-llm rollback 3
+
+        stock-llm rollback 3 --reason "the new one invents numbers"
     """
+    from stock_llm.pipeline import registry
     from tasks.publish import roll_back
 
-    roll_back(load_settings(), number)
+    settings = load_settings()
+    why = ask_reason(reason)
+    roll_back(settings, number)
+    registry.mark(settings, number, registry.ROLLBACK_REASON, why)
     print(f"stock-llm:latest and the champion are v{number}")
