@@ -74,7 +74,8 @@ class GgufConfig(_Strict):
 
     quantization: str
     """One of `quantization.QUANTIZATIONS`, or `auto`: the smallest file of `quantization.LADDER`
-    whose answers to the validation rows are as likely as the f16 file's, within `auto_margin`.
+    to which the answers of the validation rows are as likely as to the f16 file, within
+    `auto_margin`. Where there is no validation slice, the newest train rows stand for it.
     """
 
     auto_margin: float = Field(default=0.02, gt=0, lt=1)

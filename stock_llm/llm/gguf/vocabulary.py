@@ -92,10 +92,10 @@ def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any) -> None:
     writer.add_unk_token_id(pieces.unk_id())
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
-    writer.add_add_space_prefix(_prefixes_space(tokenizer))
+    writer.add_add_space_prefix(prefixes_space(tokenizer))
 
 
-def _prefixes_space(tokenizer: Any) -> bool:
+def prefixes_space(tokenizer: Any) -> bool:
     """Whether a text that follows a special token is tokenized as if a space stood before it;
     llama.cpp's flag means that.
     """

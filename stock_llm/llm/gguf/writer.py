@@ -5,11 +5,11 @@ such as a merge. Tensors are read, permuted and written one at a time, so that a
 memory of its largest tensor. Format: ggml/docs/gguf.md. What llama.cpp would compute otherwise is
 refused, before anything is trained (`check_writable`). Quantizing the file is quantization.py's.
 
-llama.cpp has a converter of its own (convert_hf_to_gguf). It is not used: it comes with
-llama.cpp's source, not with the compiled package, and with a version of `gguf` of its own; it
-knows a tokenizer by a hash over the tokens of one text, so that no small model of a test passes;
-and it makes a special token of SentencePiece an ordinary piece where the model file calls it so.
-What it does beyond this package, for the four architectures here, are a few keys and names.
+llama.cpp has a converter of its own (`converter.py`), which writes what this package does not:
+today the scaled positions of Llama 3. For the rest it is not asked: it has to be fetched, wants the
+merged weights on the disk, knows a tokenizer by a hash over the tokens of one text, so that no
+small model of a test passes, and leaves out that no space is put before a text. A test holds both
+equal: the same tensors, bit for bit, and the same keys but for those that it names.
 """
 
 import math
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.llm.architectures import Architecture, read_config
+from stock_llm.llm.gguf.converter import convert, fetch_converter
 from stock_llm.llm.gguf.families import FAMILIES, Family, check_computable, write_keys
 from stock_llm.llm.gguf.vocabulary import check_vocabulary, write_vocabulary
 from stock_llm.llm.merging.weights import StoredWeights, Weights
@@ -33,12 +34,19 @@ def check_writable(folder: Path) -> None:
     Raises:
         InputError: the folder's model could be trained, but not be written as a GGUF.
         MissingExtra: the extra `train` is not installed.
+        StockLLMError: llama.cpp's converter is needed and cannot be had.
     """
     config = read_config(folder)
-    check_computable(
-        FAMILIES[config.architecture.name], config.for_transformers(), folder / "config.json"
-    )
+    family, settings = FAMILIES[config.architecture.name], config.for_transformers()
+    check_computable(family, settings, folder / "config.json")
     check_vocabulary(folder)
+    if _is_converted(family, settings):
+        fetch_converter()
+
+
+def _is_converted(family: Family, config: Any) -> bool:
+    """Whether llama.cpp's own converter writes the file."""
+    return config.rope_parameters["rope_type"] in family.converted
 
 
 def write_gguf(
@@ -66,6 +74,9 @@ def write_gguf(
     base = read_config(folder)
     family, config = FAMILIES[base.architecture.name], base.for_transformers()
     weights = weights or StoredWeights(folder)
+    if _is_converted(family, config):
+        convert(folder, weights, out, name, chat_template)
+        return
     names = _tensor_names(weights, folder, base.architecture, family, config.tie_word_embeddings)
     try:
         with atomic_path(out) as temporary:

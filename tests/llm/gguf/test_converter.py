@@ -13,14 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from factories import small_bases
 from gguf import GGUFReader
 
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.llm.gguf import converter
-from stock_llm.llm.gguf.tokenizer import pre_tokenizer_name, tokenizer_parts
+from stock_llm.llm.gguf.tokenizer import load_tokenizer, pre_tokenizer_name, tokenizer_parts
 from stock_llm.llm.gguf.writer import write_gguf
+from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.merging.weights import StoredWeights
+from stock_llm.llm.prompt_formats import MISTRAL_V3
+from stock_llm.llm.prompts import messages
 
 PROJECT = Path(__file__).parents[3]
 
@@ -160,3 +164,37 @@ def test_the_merged_folder_is_written_in_files_of_bounded_size(tiny_base, tmp_pa
         assert torch.equal(after.read(name), expected), name
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config["chat_template"] == "{{ 1 }}"
+
+
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def test_what_our_writer_does_not_know_is_converted(tmp_path):
+    """The scaled positions of Llama 3: llama.cpp computes what transformers does, and has the tokens of training."""
+    try:
+        converter.fetch_converter()
+    except StockLLMError as error:
+        pytest.skip(f"the converter cannot be had: {error}")
+    folder = tmp_path / "llama-3"
+    size = small_bases.write_sentencepiece(folder, "v3")
+    small_bases.write_model(folder, "llama", size, rope_parameters=LLAMA_3)
+    write_gguf(folder, tmp_path / "m.gguf", "a name", MISTRAL_V3.jinja)
+    fields = GGUFReader(tmp_path / "m.gguf").fields
+    assert fields["general.name"].contents() == "a name"
+    assert fields["tokenizer.chat_template"].contents() == MISTRAL_V3.jinja
+    assert {path.name for path in tmp_path.iterdir()} == {"llama-3", "m.gguf"}
+    text = MISTRAL_V3.render(messages("What is RSI?", "1 " * 150))
+    ids = load_tokenizer(folder)(text).input_ids
+    assert len(ids) > LLAMA_3["original_max_position_embeddings"]
+    model = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with LlamaModel(tmp_path / "m.gguf", threads=1, context=512) as served, torch.inference_mode():
+        expected = model(input_ids=torch.tensor([ids])).logits[0, -1].numpy()
+        assert served.tokenize(text) == ids
+        assert np.abs(served._next_logits(ids) - expected).max() < 0.005
