@@ -2,6 +2,7 @@
 tokens, and the tokens of the vocabulary themselves.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,29 @@ _SPECIAL = {"bos": "bos", "eos": "eos", "unknown": "unk"}
 """llama.cpp's name of a special token → that of transformers."""
 
 
+_LONG = ("tokenizer.ggml.scores", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
+
+
+def read_keys(gguf: Path) -> dict[str, Any]:
+    """The metadata of a GGUF, long lists apart that nothing is compared with."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(gguf).fields
+    return {name: field.contents() for name, field in fields.items() if name not in _LONG}
+
+
 def check_limits(
-    gguf: Path, folder: Path, profile: Profile, modelfile: Modelfile
+    keys: Mapping[str, Any], folder: Path, profile: Profile, modelfile: Modelfile
 ) -> dict[str, Any]:
     """The limits, as the report shows them.
 
     Args:
+        keys: of the GGUF.
         folder: of the base, with its tokenizer.
 
     Raises:
         ParityError: names the limit with both values.
     """
-    from gguf import GGUFReader
-
-    keys = {name: field.contents() for name, field in GGUFReader(gguf).fields.items()}
     architecture = keys["general.architecture"]
     context = int(keys[f"{architecture}.context_length"])
     tokenizer = load_tokenizer(folder)

@@ -9,8 +9,6 @@ space, which questions of one market seldom hold.
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -69,21 +67,6 @@ def fuzz(seed: int, count: int) -> list[Question]:
         )
         asked.append(Question(f"fuzz-{seed}-{number}", messages(first, second)))
     return asked
-
-
-@cache
-def read_template(gguf: Path) -> str:
-    """The chat template that a GGUF holds.
-
-    Raises:
-        ParityError: it holds none.
-    """
-    from gguf import GGUFReader
-
-    field = GGUFReader(gguf).fields.get("tokenizer.chat_template")
-    if field is None:
-        raise ParityError(f"{gguf.name} holds no chat template")
-    return str(field.contents())
 
 
 def check_rendering(

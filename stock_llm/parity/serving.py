@@ -8,8 +8,8 @@ from typing import Any
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.profiles import Profile
 from stock_llm.ollama.profile_modelfile import modelfile_of
-from stock_llm.parity.limits import check_limits
-from stock_llm.parity.prompts import Question, Tokens, check_rendering, check_tokens, read_template
+from stock_llm.parity.limits import check_limits, read_keys
+from stock_llm.parity.prompts import Question, Tokens, check_rendering, check_tokens
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Serving:
         """
         profile = self.profile
         modelfile = modelfile_of(profile, gguf, self.home)
-        limits = check_limits(gguf, self.base, profile, modelfile)
-        check_rendering(self.asked, profile.format, read_template(gguf), modelfile)
+        keys = read_keys(gguf)
+        limits = check_limits(keys, self.base, profile, modelfile)
+        jinja = keys.get("tokenizer.chat_template", "")
+        check_rendering(self.asked, profile.format, jinja, modelfile)
         context = profile.serving.num_ctx
         check_tokens(self.asked, profile.format, self.tokens, model, context)
         return limits

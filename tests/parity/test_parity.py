@@ -128,6 +128,7 @@ def test_a_wrong_alpha_is_named(profile, tmp_path):
 
 def test_a_context_or_a_stop_that_is_not_the_profile_s_is_named(base, profile, tmp_path):
     file = write(base, tmp_path, profile.format.jinja)
+    keys = limits.read_keys(file)
     modelfile = modelfile_of(profile, file, tmp_path)
     changed = {
         name: dataclasses.replace(modelfile, parameters=modelfile.parameters | {name: value})
@@ -135,11 +136,11 @@ def test_a_context_or_a_stop_that_is_not_the_profile_s_is_named(base, profile, t
     }
     for name, other in changed.items():
         with pytest.raises(ParityError, match=f"{name} is .* in what is served"):
-            limits.check_limits(file, base, profile, other)
+            limits.check_limits(keys, base, profile, other)
     serving = profile.serving.model_copy(update={"num_ctx": 4096})
     larger = profile.model_copy(update={"serving": serving})
     with pytest.raises(ParityError, match="num_ctx is 4096, the model was made for 1024 tokens"):
-        limits.check_limits(file, base, larger, modelfile_of(larger, file, tmp_path))
+        limits.check_limits(keys, base, larger, modelfile_of(larger, file, tmp_path))
 
 
 @pytest.mark.parametrize("name", small_bases.BASES)
