@@ -194,9 +194,15 @@ def forget(
         str | None,
         typer.Option(metavar="ID", help="All trades of an account, as your file names it."),
     ] = None,
+    conversation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="A conversation with the gateway: the end of its page's address."
+        ),
+    ] = None,
 ) -> None:
     """Leave an item of feedback, a trade or an account out from now on, and mark what was trained
-    with it.
+    with it; delete a conversation with the gateway.
 
     Your own files are not changed. A model that was trained with it answers as before until the
     next run makes another.
@@ -208,16 +214,22 @@ def forget(
         stock-llm forget --trade T00005
 
         stock-llm forget --account U1234567
+
+        stock-llm forget --conversation 0123456789abcdef0123456789abcdef
     """
     from stock_llm.errors import InputError
     from stock_llm.pipeline import forgetting
 
     kinds = {"feedback": feedback, "trade": trade, "account": account}
     given = {kind: name for kind, name in kinds.items() if name is not None}
-    if not given:
+    if not given and conversation is None:
         raise InputError(
-            "nothing to forget was named", remedy="Give --feedback ID, --trade ID or --account ID"
+            "nothing to forget was named",
+            remedy="Give --feedback ID, --trade ID, --account ID or --conversation ID",
         )
     settings = load_settings()
+    if conversation is not None:
+        turns = forgetting.forget_conversation(settings, conversation)
+        print(f"the conversation is deleted, with its {turns} answers")
     for kind, name in given.items():
         print(forgetting.summary(forgetting.forget(settings, kind, name), settings))  # type: ignore[arg-type]

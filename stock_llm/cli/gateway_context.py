@@ -1,7 +1,11 @@
-"""Composes what the gateway needs from the settings of the project."""
+"""Composes what the gateway and its pages need from the settings of the project."""
+
+from functools import partial
+from typing import Any
 
 from stock_llm.feedback.event import prefect_api_url
 from stock_llm.gateway.config import GatewayContext
+from stock_llm.gateway.pages.project import ProjectFunctions
 from stock_llm.secrets import signing_key
 from stock_llm.settings import Settings
 
@@ -22,3 +26,36 @@ def gateway_context(settings: Settings) -> GatewayContext:
         retrain_after=settings.retrain_after,
         prefect_api_url=prefect_api_url(),
     )
+
+
+def project_functions(settings: Settings) -> ProjectFunctions:
+    """What the pages may ask of the project."""
+    names = (
+        "find_chart",
+        "suggest",
+        "read_portfolio",
+        "preview_import",
+        "keep_import",
+        "read_versions",
+    )
+    functions: dict[str, Any] = {name: partial(_call, name, settings) for name in names}
+    return ProjectFunctions(
+        **functions,
+        roll_back=partial(_roll_back, settings),
+    )
+
+
+def _call(name: str, settings: Settings, *arguments: Any) -> Any:
+    """A function of `operations.page_data`, which is imported where it runs: the gateway stays
+    small."""
+    from stock_llm.operations import page_data
+
+    return getattr(page_data, name)(settings, *arguments)
+
+
+def _roll_back(settings: Settings, number: int, reason: str) -> None:
+    from stock_llm.pipeline import registry
+    from tasks.publish import roll_back
+
+    roll_back(settings, number)
+    registry.mark(settings, number, registry.ROLLBACK_REASON, reason)

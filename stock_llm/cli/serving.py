@@ -82,11 +82,11 @@ def serve(
     given = {name: value for name, value in options.items() if value is not None}
     settings = load_settings(**({"gateway": given} if given else {}))
     try:
-        from stock_llm.cli.gateway_context import gateway_context
+        from stock_llm.cli.gateway_context import gateway_context, project_functions
         from stock_llm.gateway import app
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "gateway") from None
-    app.serve(settings.gateway, gateway_context(settings))
+    app.serve(settings.gateway, gateway_context(settings), project_functions(settings))
 
 
 def costs(
@@ -131,3 +131,62 @@ def costs(
         result |= {"recorded": returns["recorded"]} | prices
     if not as_json:
         Console().print(report.render(period, left, returns, **prices))
+
+
+def kpis(
+    since: Annotated[
+        str | None, typer.Option(help="First day, YYYY-MM-DD. Default: 30 days back.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last day. Default: today.")] = None,
+    per_million: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Dollars for a million tokens at the API that you compare with."
+        ),
+    ] = 15.0,
+    fixed: Annotated[
+        float,
+        typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
+    ] = 20.0,
+    csv: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="CSV: kpis, providers or days.")
+    ] = None,
+) -> None:
+    """Show the gateway's figures of a period against their targets: speed, availability,
+    satisfaction, costs, savings. The page of costs shows the same, and how each is counted.
+
+    Examples:
+
+        stock-llm kpis
+
+        stock-llm kpis --since 2026-01-01 --until 2026-01-31 --fixed 200
+
+        stock-llm kpis --csv days > days.csv
+    """
+    from decimal import Decimal
+
+    from rich.console import Console
+
+    from stock_llm.errors import InputError
+    from stock_llm.gateway.accounting import kpi_tables
+    from stock_llm.gateway.accounting import kpis as report
+    from stock_llm.gateway.accounting.kpi_sources import KpiSources
+
+    if csv not in (None, *kpi_tables.TABLES):
+        raise InputError(
+            f"there is no table '{csv}'", remedy=f"Choose one of {', '.join(kpi_tables.TABLES)}"
+        )
+    days = report.parse_period(since or "", until or "")
+    settings = load_settings()
+    gateway = settings.gateway
+    sources = KpiSources(
+        settings.url(gateway.costs_url),
+        settings.url(settings.feedback_url),
+        gateway.daily_dollars,
+        gateway.monthly_dollars,
+    )
+    read = report.read_report(sources, *days, Decimal(str(per_million)), Decimal(str(fixed)))
+    if csv:
+        print(kpi_tables.csv_of(read, csv), end="")
+    else:
+        Console().print(kpi_tables.render(read))

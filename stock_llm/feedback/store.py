@@ -339,6 +339,12 @@ class FeedbackStore:
         with read_transaction(self._engine, SCHEMA) as connection:
             return bool(existing(connection, FEEDBACK.c.id, [id]))
 
+    def response_id(self, id: str) -> str:
+        """The gateway's id of the answer that an item is about; empty where it has none."""
+        chosen = sa.select(FEEDBACK.c.response_id).where(FEEDBACK.c.id == id)
+        with read_transaction(self._engine, SCHEMA) as connection:
+            return str(connection.execute(chosen).scalar_one_or_none() or "")
+
     def _check_states(self, connection: sa.Connection) -> None:
         """An item in no known state would be passed over by every question about states."""
         unknown = sa.or_(FEEDBACK.c.state.is_(None), FEEDBACK.c.state.not_in(STATES))

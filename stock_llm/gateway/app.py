@@ -19,6 +19,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from stock_llm.errors import InputError
 from stock_llm.gateway.accounting.answer_log import AnswerLog
+from stock_llm.gateway.accounting.conversations import ConversationStore
 from stock_llm.gateway.accounting.cost_store import CostStore
 from stock_llm.gateway.accounting.metrics import GatewayMetrics
 from stock_llm.gateway.accounting.prices import load_prices
@@ -30,8 +31,12 @@ from stock_llm.gateway.api.handler import RequestHandler
 from stock_llm.gateway.api.middleware import AccessMiddleware, check_bind
 from stock_llm.gateway.api.ollama.routes import ollama_routes
 from stock_llm.gateway.api.openai.routes import openai_routes
+from stock_llm.gateway.api.service.feedback import FeedbackReceiver
 from stock_llm.gateway.api.service.routes import service_routes
 from stock_llm.gateway.config import GatewayContext, GatewaySettings
+from stock_llm.gateway.pages.project import ProjectFunctions
+from stock_llm.gateway.pages.routes import pages_routes
+from stock_llm.gateway.pages.site import Site
 from stock_llm.gateway.providers.registry import ProviderRegistry
 from stock_llm.gateway.routing.fallback import FallbackRouter
 from stock_llm.gateway.routing.policy import load_policy
@@ -57,8 +62,10 @@ cost and how long it took.
 class GatewayApp(AccessMiddleware):
     """The ASGI app; `handler` can end its streams."""
 
-    def __init__(self, app: FastAPI, settings: GatewaySettings, handler: RequestHandler):
-        super().__init__(app, settings)
+    def __init__(
+        self, app: FastAPI, settings: GatewaySettings, key: bytes, handler: RequestHandler
+    ):
+        super().__init__(app, settings, key)
         self.handler = handler
 
 
@@ -92,8 +99,13 @@ class GatewayServer(uvicorn.Server):
             timer.cancel()
 
 
-def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp:
+def create_app(
+    settings: GatewaySettings, context: GatewayContext, project: ProjectFunctions
+) -> GatewayApp:
     """The app; its providers are asked for their models when it starts.
+
+    Args:
+        project: what the pages show and change of the project.
 
     Raises:
         InputError: a setting, the policy or the database cannot be used.
@@ -119,6 +131,9 @@ def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp
     cache_bytes, cache_seconds = int(settings.cache_megabytes * 2**20), settings.cache_minutes * 60
     handler = RequestHandler(router, answers, metrics, cache_bytes, cache_seconds)
 
+    feedback = FeedbackReceiver(answers, context, settings.trust_user_header)
+    conversations = ConversationStore(context.costs_url, settings.keep_answers_days)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await registry.refresh()
@@ -129,6 +144,7 @@ def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp
             watching.cancel()
             with suppress(asyncio.CancelledError):
                 await watching
+            await site.close()
             await registry.close()
             await answers.close()
             await asyncio.to_thread(costs.close)
@@ -141,29 +157,40 @@ def create_app(settings: GatewaySettings, context: GatewayContext) -> GatewayApp
         docs_url=None,
         redoc_url=None,
     )
+    protected = GatewayApp(app, settings, context.signing_key, handler)
+    site = Site(
+        settings=settings,
+        context=context,
+        handler=handler,
+        sessions=protected.sessions,
+        feedback=feedback,
+        conversations=conversations,
+        project=project,
+        models=lambda: [name for name, _ in registry.models()],
+    )
+    app.include_router(pages_routes(site))
     app.include_router(docs_routes())
     app.include_router(ollama_routes(handler, registry, settings.manage_models, settings.timeout))
-    service = service_routes(handler, context, settings.trust_user_header)
-    app.include_router(service)  # before /v1/models/{name}
+    app.include_router(service_routes(handler, feedback))  # before /v1/models/{name}
     app.include_router(openai_routes(handler, registry))
     app.include_router(anthropic_routes(handler))
     _add_state(app, registry, router, metrics)
     add_error_handlers(app)
-    return GatewayApp(app, settings, handler)
+    return protected
 
 
-def serve(settings: GatewaySettings, context: GatewayContext) -> None:
+def serve(settings: GatewaySettings, context: GatewayContext, project: ProjectFunctions) -> None:
     """Runs the gateway until a signal stops it; answers under way are finished first.
 
     Raises:
         InputError: a setting cannot be used, or the address is taken.
     """
     _raise_open_files()
-    app = create_app(settings, context)
+    app = create_app(settings, context, project)
     with suppress(KeyboardInterrupt), _listen(settings) as listening:
         host, port = listening.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        print(f"stock-llm gateway on {url}, documented at /docs", flush=True)
+        print(f"stock-llm gateway on {url}, with pages for the browser; APIs: /docs", flush=True)
         off = [name for name in ("claude_cli", "claude_api") if not getattr(settings, name)]
         if off:
             advice = "STOCK_LLM_GATEWAY__CLAUDE_CLI=true switches one on"

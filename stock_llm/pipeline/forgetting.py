@@ -1,4 +1,5 @@
-"""Forgets an item of feedback, a trade or an account, and marks what was made from it.
+"""Forgets an item of feedback, a trade or an account, and marks what was made from it; deletes a
+conversation with the gateway.
 
 First the store notes it, in one transaction with the removal; from then on collect leaves it out
 and the next run has something new to do. Then datasets get a mark and model versions a tag. Each
@@ -8,6 +9,7 @@ written stay on the disk, and a trained model stays as it is until the next run 
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from stock_llm.dataset.privacy import pseudonyms
 from stock_llm.dataset.privacy.pseudonyms import HashFunction
 from stock_llm.errors import InputError
 from stock_llm.feedback.store import FeedbackStore, ForgettableKind, ForgottenMarks
+from stock_llm.gateway.accounting.conversations import ConversationStore
 from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.pipeline.private_folder import private_folder
 from stock_llm.secrets import account_hash
@@ -70,7 +73,11 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
     mark = {"feedback": _item, "trade": _trade, "account": _account}[kind](
         settings, store, histories, given
     )
+    about = store.response_id(mark) if kind == "feedback" else ""
     fresh = store.forget(kind, mark)
+    if about:
+        with closing(_conversations(settings)) as conversations:
+            conversations.delete_answer(about)
 
     having = [history for history in histories if _has(history, kind, mark)]
     with_it, hashed = {history.digest for history in having}, _hash_function(settings)
@@ -87,6 +94,27 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
     return ForgetResult(
         kind, mark, fresh, sorted(dataset.digest for dataset in datasets), versions, folders
     )
+
+
+def forget_conversation(settings: Settings, id: str) -> int:
+    """Deletes a conversation with the gateway, and its answers; returns how many it had.
+
+    Raises:
+        InputError: none is kept under this id.
+    """
+    with closing(_conversations(settings)) as conversations:
+        turns = conversations.delete(id)
+    if not turns:
+        raise InputError(
+            f"no conversation '{id}' is kept",
+            remedy="Its id is the end of the chat page's address; the page deletes it too",
+        )
+    return turns
+
+
+def _conversations(settings: Settings) -> ConversationStore:
+    gateway = settings.gateway
+    return ConversationStore(settings.url(gateway.costs_url), gateway.keep_answers_days)
 
 
 def drop_forgotten(ledger: Path, forgotten: ForgottenMarks) -> int:
@@ -114,7 +142,7 @@ def summary(done: ForgetResult, settings: Settings) -> str:
         "account": "the account",
     }[done.kind]
     note = (
-        "it is no longer in the store"
+        "it is no longer in the store, and its answer in no conversation"
         if done.kind == "feedback"
         else "your file keeps it, collect leaves it out"
     )

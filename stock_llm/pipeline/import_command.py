@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow.parquet as pq
 
@@ -30,6 +30,8 @@ from stock_llm.storage.findings import Finding
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from stock_llm.storage.quarantine import QuarantinedRow
 
 _MAX_LINES = 8
 """Reasons and differences that are shown of one file."""
@@ -136,43 +138,76 @@ def copy_to_trades(file: Path, settings: Settings) -> Path:
     return target
 
 
-def preview_table(preview: ExportPreview) -> "Table":
-    """Return a table for the terminal: rows, entries by kind, quarantined rows, differences."""
-    from rich.table import Table
-    from rich.text import Text
+@dataclass(frozen=True)
+class PreviewLine:
+    """A line about a file: what kind of thing, how many (or which row), and what it is."""
 
+    label: str
+    count: str
+    text: str
+    severity: Literal["", "yellow", "red"] = ""
+
+
+def preview_title(preview: ExportPreview) -> str:
+    """The formats that a file was recognised as."""
+    return ", ".join(dict.fromkeys(form.title for form in preview.imported.formats))
+
+
+def preview_lines(preview: ExportPreview) -> list[PreviewLine]:
+    """Rows, entries by kind, quarantined rows, differences."""
     imported = preview.imported
-    formats = ", ".join(dict.fromkeys(form.title for form in imported.formats))
-    title = f"{preview.file.name}: {formats}"
-    table = Table("", "", "", title=title, title_justify="left", show_header=False)
-    table.add_row("rows", str(imported.rows_read), f"{imported.rows_kept} are events")
+    lines = [PreviewLine("rows", str(imported.rows_read), f"{imported.rows_kept} are events")]
     for kind, count in sorted(Counter(imported.table["kind"].to_pylist()).items()):
-        table.add_row("entries", str(count), kind)
+        lines.append(PreviewLine("entries", str(count), kind))
     new = f"of {len(imported.table)} entries are not in the ledger yet"
-    table.add_row("new", str(preview.added), new)
+    lines.append(PreviewLine("new", str(preview.added), new))
     if preview.conflicts:
         text = "rows have the id of another trade; all of them are quarantined"
-        table.add_row("[red]contradict", str(preview.conflicts), text)
-    groups = (("[yellow]quarantined", imported.quarantined), ("no event", imported.skipped))
-    for label, rows in groups:
-        reasons = Counter(row.reason for row in rows).most_common()
-        for reason, count in reasons[:_MAX_LINES]:
-            first = next(row for row in rows if row.reason == reason)
-            place = f"{first.file}, row {first.row}".removeprefix(f"{imported.file}, ")
-            more = ", …" if count > 1 else ""
-            table.add_row(label, str(count), Text(f"{reason} ({place}{more})"))
-        if rest := sum(count for _, count in reasons[_MAX_LINES:]):
-            table.add_row(label, str(rest), f"for {len(reasons) - _MAX_LINES} other reasons")
+        lines.append(PreviewLine("contradict", str(preview.conflicts), text, "red"))
+    lines += _row_lines(imported, "quarantined", imported.quarantined, "yellow")
+    lines += _row_lines(imported, "no event", imported.skipped, "")
     for difference in imported.differences[:_MAX_LINES]:
         stated, computed = difference.stated.normalize(), difference.computed.normalize()
         text = f"{difference.what}: the file says {stated:f}, its rows {computed:f}"
         place = f"{difference.file}, row {difference.row}".removeprefix(f"{imported.file}, ")
-        table.add_row("[yellow]differs", place, text)
-    if len(imported.differences) > _MAX_LINES:
-        table.add_row("[yellow]differs", str(len(imported.differences) - _MAX_LINES), "more")
+        lines.append(PreviewLine("differs", place, text, "yellow"))
+    if (more := len(imported.differences) - _MAX_LINES) > 0:
+        lines.append(PreviewLine("differs", str(more), "more", "yellow"))
     for note in imported.notes[:_MAX_LINES]:
-        table.add_row(f"[yellow]{note.rule}", str(note.rows), Text(note.text))
+        lines.append(PreviewLine(note.rule, str(note.rows), note.text, "yellow"))
     for duplicate in preview.duplicates[:_MAX_LINES]:
-        about = Text(f"{duplicate.symbol}: {duplicate.text}")
-        table.add_row("[yellow]duplicate", str(duplicate.rows), about)
+        about = f"{duplicate.symbol}: {duplicate.text}"
+        lines.append(PreviewLine("duplicate", str(duplicate.rows), about, "yellow"))
+    return lines
+
+
+def _row_lines(
+    imported: Import,
+    label: str,
+    rows: "Sequence[QuarantinedRow]",
+    severity: Literal["", "yellow"],
+) -> list[PreviewLine]:
+    """A line for each reason that rows have, the most frequent first."""
+    lines = []
+    reasons = Counter(row.reason for row in rows).most_common()
+    for reason, count in reasons[:_MAX_LINES]:
+        first = next(row for row in rows if row.reason == reason)
+        place = f"{first.file}, row {first.row}".removeprefix(f"{imported.file}, ")
+        more = ", …" if count > 1 else ""
+        lines.append(PreviewLine(label, str(count), f"{reason} ({place}{more})", severity))
+    if rest := sum(count for _, count in reasons[_MAX_LINES:]):
+        text = f"for {len(reasons) - _MAX_LINES} other reasons"
+        lines.append(PreviewLine(label, str(rest), text, severity))
+    return lines
+
+
+def preview_table(preview: ExportPreview) -> "Table":
+    """Return a table for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"{preview.file.name}: {preview_title(preview)}"
+    table = Table("", "", "", title=title, title_justify="left", show_header=False)
+    for line in preview_lines(preview):
+        table.add_row(Text(line.label, style=line.severity), line.count, Text(line.text))
     return table

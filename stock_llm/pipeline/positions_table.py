@@ -1,6 +1,7 @@
 """Tables of positions and findings for the terminal."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,7 @@ def positions_table(positions: Path, *, wide: bool = False) -> "Table":
     from rich import box
     from rich.table import Table
 
-    rows = pq.read_table(positions).to_pylist()
-    rows.sort(key=lambda row: (row["quantity"] == 0, row["instrument"], row["currency"]))
+    rows = position_rows(positions)
     title = "positions, first in, first out"
     table = Table(
         title=f"{title}; Ø at average cost" if wide else title,
@@ -47,6 +47,13 @@ def positions_table(positions: Path, *, wide: bool = False) -> "Table":
     for line in lines:
         table.add_row(*line.values())
     return table
+
+
+def position_rows(positions: Path) -> list[dict[str, Any]]:
+    """Return the rows of `portfolio.positions.POSITION_SCHEMA`: what is held first."""
+    rows: list[dict[str, Any]] = pq.read_table(positions).to_pylist()
+    rows.sort(key=lambda row: (row["quantity"] == 0, row["instrument"], row["currency"]))
+    return rows
 
 
 def _line(row: dict[str, Any]) -> dict[str, str]:
@@ -74,30 +81,46 @@ def _wide_line(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def findings_table(history: History) -> "Table | str":
-    """Return the findings as a table, some of each rule; those that differ in the symbol are one.
+@dataclass(frozen=True)
+class FindingGroup:
+    """Findings of one rule that differ in the symbol alone."""
 
-    All of them are in findings.parquet.
-    """
+    rule: str
+    symbols: tuple[str, ...]
+    text: str
+
+
+def finding_groups(history: History) -> list[FindingGroup]:
+    """Return the findings of a history by rule; those that differ in the symbol are one."""
+    groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings.read(history.findings):
+        text = finding.text.replace(finding.symbol, "SYMBOL") if finding.symbol else finding.text
+        groups[finding.rule, text].append(finding)
+    return [
+        FindingGroup(rule, tuple(finding.symbol for finding in same), same[0].text)
+        for (rule, _), same in sorted(groups.items(), key=lambda group: group[0][0])
+    ]
+
+
+def findings_table(history: History) -> "Table | str":
+    """Return the findings as a table, some of each rule. All of them are in findings.parquet."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    by_rule: dict[str, dict[str, list[Finding]]] = defaultdict(lambda: defaultdict(list))
-    for finding in findings.read(history.findings):
-        text = finding.text.replace(finding.symbol, "SYMBOL") if finding.symbol else finding.text
-        by_rule[finding.rule][text].append(finding)
+    by_rule: dict[str, list[FindingGroup]] = defaultdict(list)
+    for group in finding_groups(history):
+        by_rule[group.rule].append(group)
     if not by_rule:
         return "no findings"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("finding", "symbol", "what it is"):
         table.add_column(name, overflow="fold")
-    for rule, groups in sorted(by_rule.items()):
-        for same in list(groups.values())[:_MAX_PER_RULE]:
-            symbols = [finding.symbol for finding in same]
-            more = len(symbols) - _MAX_SYMBOLS
-            shown = ", ".join(symbols[:_MAX_SYMBOLS]) + (f" and {more} more" if more > 0 else "")
-            table.add_row(rule, shown, Text(same[0].text))
+    for rule, groups in by_rule.items():
+        for group in groups[:_MAX_PER_RULE]:
+            more = len(group.symbols) - _MAX_SYMBOLS
+            shown = ", ".join(group.symbols[:_MAX_SYMBOLS])
+            table.add_row(rule, shown + (f" and {more} more" if more > 0 else ""), Text(group.text))
         if len(groups) > _MAX_PER_RULE:
             table.add_row(rule, "", f"and {len(groups) - _MAX_PER_RULE} more")
     return table

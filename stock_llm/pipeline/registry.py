@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL = "stock-llm"
+
+LOCAL_SERVER = "http://127.0.0.1:5000"
+"""Where `make up` starts MLflow's server."""
+
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
@@ -152,6 +156,21 @@ def summary_tags(dataset: Dataset, adapter: Adapter, scorecard: Scorecard) -> di
         "feedback": str(len(dataset.feedback_ids)),
         **({FORGOTTEN: marks} if (marks := forgotten.read(dataset.folder)) else {}),
     }
+
+
+def models_page(uri: str) -> str:
+    """Where MLflow shows all versions: on the registry's server, or on the one that `make up`
+    starts.
+
+    MLflow hides versions from its first view, GenAI's.
+    """
+    server = uri.rstrip("/") if uri.startswith("http") else LOCAL_SERVER
+    return f"{server}/#/models/{MODEL}?workflowType=machine_learning"
+
+
+def version_page(uri: str, number: int) -> str:
+    """Where MLflow shows one version."""
+    return models_page(uri).replace("?", f"/versions/{number}?")
 
 
 def version_tags(

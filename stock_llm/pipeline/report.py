@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.artifacts import History, Scorecard
+from stock_llm.pipeline.registry import version_page
 from stock_llm.pipeline.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ How it was made, and where it is:
 - trained on {run.train_rows} rows, {run.feedback} of them feedback: {run.tokens} tokens,
   loss {run.loss:.3f}
 {learnt}- published as {", ".join(f"`{name}`" for name in run.names)} at `{run.where}`
-- MLflow: [version {run.version}]({_version_page(run)}), run `{run.run_id}`
+- MLflow: [version {run.version}]({version_page(run.registry, run.version)}), run `{run.run_id}`
 - Modelfile: [{Path(run.modelfile).name}]({Path(run.modelfile).as_uri()})
 - GGUF: `{run.gguf}`
 """
@@ -184,16 +185,6 @@ def versions_table(versions: "Sequence[VersionInfo]") -> "Table":
             "\n".join([version.verdict, *version.aliases]),
         )
     return table
-
-
-def _version_page(run: RunRecord) -> str:
-    """On the registry's server, or on the one that `make up` starts; MLflow hides versions from its
-    first view, GenAI's.
-    """
-    server = (
-        run.registry.rstrip("/") if run.registry.startswith("http") else "http://127.0.0.1:5000"
-    )
-    return f"{server}/#/models/stock-llm/versions/{run.version}?workflowType=machine_learning"
 
 
 def _next(run: RunRecord) -> str:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 
 import httpx
 
-from stock_llm.cli.gateway_context import gateway_context
+from stock_llm.cli.gateway_context import gateway_context, project_functions
 from stock_llm.gateway.app import GatewayServer, create_app
 from stock_llm.settings import Settings, load_settings
 
@@ -23,7 +23,7 @@ class RunningGateway:
 
     def __init__(self, settings: Settings, shutdown_seconds: float = 5):
         self.settings = settings
-        app = create_app(settings.gateway, gateway_context(settings))
+        app = create_app(settings.gateway, gateway_context(settings), project_functions(settings))
         self._server = GatewayServer(app, shutdown_seconds, host="127.0.0.1", port=0)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 

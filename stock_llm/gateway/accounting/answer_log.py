@@ -127,6 +127,14 @@ class AnswerLog:
         await self._write()
         return await asyncio.to_thread(self._read, id)
 
+    async def flush(self) -> None:
+        """Writes what waits now.
+
+        Raises:
+            StoreError: the database refuses.
+        """
+        await self._write()
+
     async def close(self) -> None:
         """Writes what waits.
 

@@ -92,7 +92,15 @@ def read_period(url: str, days: int, now: datetime | None = None) -> CostPeriod:
         InputError, StoreError: the store cannot be opened or read.
     """
     until = now or datetime.now(UTC)
-    since = until - timedelta(days=days)
+    return read_between(url, until - timedelta(days=days), until)
+
+
+def read_between(url: str, since: datetime, until: datetime) -> CostPeriod:
+    """What was recorded between two times.
+
+    Raises:
+        InputError, StoreError: the store cannot be opened or read.
+    """
     inside = sa.and_(CALL.c.at >= text(since), CALL.c.at <= text(until))
     sums = [
         sa.func.sum(CALL.c[name]) for name in ("tokens_in", "tokens_out", "charged", "notional")

@@ -42,6 +42,8 @@ class RequestContext:
     decision: RoutingDecision | None = None
     route_seconds: float = 0.0
     provider_seconds: float = 0.0
+    first_seconds: float | None = None
+    """To the first piece of a stream, failed tries included."""
     attempts: list[ProviderAttempt] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
     """Each provider that was considered, and its result."""
@@ -218,6 +220,7 @@ class RequestAccounting:
             seconds,
             context.provider_seconds,
             context.route_seconds,
+            context.first_seconds,
         )
         unsettled = [context.reserved] if context.reserved else []
         self.costs.record(call, [*context.charged_reservations, *unsettled])

@@ -51,6 +51,7 @@ CALL = sa.Table(
     *(sa.Column(name, sa.BigInteger) for name in ("charged", "notional")),
     sa.Column("fell_back", sa.Boolean),
     *(sa.Column(name, sa.Float) for name in ("seconds", "provider_seconds", "route_seconds")),
+    sa.Column("first_seconds", sa.Float),
 )
 SPENT = sa.Table("spent", META, sa.Column("day", sa.Text), sa.Column("charged", sa.BigInteger))
 RESERVATION = sa.Table(
@@ -78,6 +79,7 @@ class CallRecord:
         notional: dollars that the call was worth by the account of a provider of fixed price.
         seconds, provider_seconds, route_seconds: the whole request, the provider's part, the
             router's part.
+        first_seconds: from the request to the first piece; None where nothing was streamed.
     """
 
     id: str
@@ -95,6 +97,7 @@ class CallRecord:
     seconds: float
     provider_seconds: float
     route_seconds: float
+    first_seconds: float | None = None
 
     def row(self) -> dict[str, Any]:
         """The row of the table."""
@@ -121,6 +124,7 @@ class CallRecord:
             "seconds": self.seconds,
             "provider_seconds": self.provider_seconds,
             "route_seconds": self.route_seconds,
+            "first_seconds": self.first_seconds,
         }
         return {name: storable(value) for name, value in values.items()}
 

@@ -4,11 +4,10 @@ anything is read.
 A web page in the user's browser can send requests to a loopback address. So pages of other origins,
 and requests that address this machine by a name that somebody else may own, are refused; pages of
 allowed origins get the headers of CORS, and their preflight is answered before the token is asked
-for.
+for. A session of the pages counts in place of the token for the pages, and for nothing else.
 """
 
 import ipaddress
-import secrets
 import socket
 import uuid
 from collections.abc import Iterable
@@ -21,13 +20,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stock_llm.errors import InputError
 from stock_llm.gateway.api.errors import error_body
 from stock_llm.gateway.api.ollama.requests import BLOBS_PATH
+from stock_llm.gateway.api.session import (
+    LOGIN,
+    PAGES_PREFIX,
+    STATIC,
+    Sessions,
+    is_page,
+    wants_html,
+)
 from stock_llm.gateway.config import GatewaySettings
 from stock_llm.gateway.providers.request_loop import HEADER as LOOP_HEADER
 from stock_llm.gateway.providers.request_loop import is_loop
 from stock_llm.network import is_loopback
 
-_OPEN_PATHS = ("/healthz", "/readyz")
-"""Paths that need no token: whoever starts and stops the gateway asks them."""
+_OPEN_PATHS = ("/healthz", "/readyz", LOGIN)
+"""Paths that need no token: whoever starts and stops the gateway asks the first two, and a browser
+gives the token at the last one."""
 
 BODIES_AT_ONCE = 32
 """All bodies under way may together be as large as this many of the largest."""
@@ -57,12 +65,17 @@ def check_bind(settings: GatewaySettings) -> None:
 class AccessMiddleware:
     """The app behind the checks.
 
-    `scope["state"]` gets `user`, the name whose token came, and `trusted`, whether a token came.
+    `scope["state"]` gets `user`, the name whose token came, `trusted`, whether a token came, and
+    `session`, the session of a page.
+
+    Args:
+        key: signs the sessions of the pages.
     """
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings):
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, key: bytes):
         self.app = app
         self._tokens = _tokens(settings)
+        self.sessions = Sessions(key, self._tokens)
         self._loopback = is_loopback(settings.host)
         self._hosts = {name.lower() for name in (*settings.hosts, socket.gethostname())}
         self._origins = {origin.rstrip("/").lower() for origin in settings.origins}
@@ -83,18 +96,27 @@ class AccessMiddleware:
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                 await _answer_preflight(send, headers)
                 return
+        path = scope["path"]
+        session = self.sessions.read(headers.get("cookie", "")) if is_page(path) else None
         user = self._user(headers)
+        if user is None and session and self.sessions.asks:
+            user = session.user
         if is_loop(headers.get(LOOP_HEADER, ""), self._id):
             text = (
                 "the request came from this gateway itself: one of its providers is its own address"
             )
             await _refuse(scope, send, 508, text)
             return
-        if refusal := self._refusal(scope["path"], headers, origin and not allowed, user):
-            await _refuse(scope, send, *refusal)
+        foreign = origin and not (allowed and _is_page_of(path, origin, headers.get("host", "")))
+        if refusal := self._refusal(path, headers, foreign, user):
+            if refusal[0] == 401 and is_page(path) and wants_html(headers.get("accept", "")):
+                await _send_answer(send, 303, [("location", LOGIN), ("vary", "Accept")], b"")
+            else:
+                await _refuse(scope, send, *refusal)
             return
-        scope.setdefault("state", {}).update(user=user or "", trusted=bool(user is not None))
-        if scope["path"].startswith(BLOBS_PATH):
+        state = {"user": user or "", "trusted": user is not None, "session": session}
+        scope.setdefault("state", {}).update(state)
+        if path.startswith(BLOBS_PATH):
             await self.app(scope, receive, send)
             return
         length = headers.get("content-length", "0")
@@ -137,12 +159,13 @@ class AccessMiddleware:
                 "this gateway listens on this machine only and does not know that host name; "
                 "gateway.hosts adds names"
             )
-        if foreign_origin and not self._tokens:
+        if foreign_origin and (not self._tokens or path.startswith(PAGES_PREFIX)):
             return 403, (
                 f"pages of {headers['origin'][:80]} may not ask this gateway; "
                 "gateway.origins allows more"
             )
-        if not self._tokens or path in _OPEN_PATHS or user is not None:
+        is_open = path in _OPEN_PATHS or path.startswith(STATIC)
+        if not self._tokens or is_open or user is not None:
             return None
         return 401, "the token is missing or wrong; send Authorization: Bearer …"
 
@@ -150,11 +173,7 @@ class AccessMiddleware:
         """Whose token came: a name, empty for the common token, None for none."""
         kind, _, bearer = headers.get("authorization", "").partition(" ")
         given = bearer if kind.lower() == "bearer" else headers.get("x-api-key", "")
-        caller = None
-        for name, token in self._tokens:
-            if secrets.compare_digest(given.strip().encode(), token):
-                caller = name
-        return caller
+        return self.sessions.user_of(given)
 
     def _knows(self, host: str) -> bool:
         """Whether a name in the header Host cannot be a stranger's name that leads here."""
@@ -183,6 +202,14 @@ class AccessMiddleware:
         return bool(self._tokens) and parts.netloc.lower() == host.lower()
 
 
+def _is_page_of(path: str, origin: str, host: str) -> bool:
+    """Whether a page of this origin may ask for a path: the gateway's own pages are for
+    themselves."""
+    parts = _split(origin)
+    own = parts is not None and parts.netloc.lower() == host.lower()
+    return own or not path.startswith(PAGES_PREFIX)
+
+
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)
@@ -190,10 +217,11 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _tokens(settings: GatewaySettings) -> list[tuple[str, bytes]]:
+def _tokens(settings: GatewaySettings) -> dict[str, bytes]:
+    """Name → token, an empty name for the common one."""
     tokens = [("", settings.token), *settings.users.items()]
     values = [(name, token.get_secret_value().encode()) for name, token in tokens]
-    return [(name, token) for name, token in values if token]
+    return {name: token for name, token in values if token}
 
 
 def _host(url: str) -> str:

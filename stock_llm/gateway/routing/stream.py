@@ -53,6 +53,7 @@ class AnswerStream:
         self._began = accounting.seconds() - context.provider_seconds
         self.first_piece_seconds = accounting.seconds() - context.began
         """From the request to the first piece, failed tries included."""
+        context.first_seconds = self.first_piece_seconds
         self.served: RequestTrace | None = None
 
     @property

@@ -81,9 +81,9 @@ def test_heavy_libraries_are_not_imported(tmp_path):
     code = (
         "import sys; from stock_llm.settings import load_settings\n"
         "from stock_llm.gateway.app import create_app\n"
-        "from stock_llm.cli.gateway_context import gateway_context\n"
+        "from stock_llm.cli.gateway_context import gateway_context, project_functions\n"
         f"settings = load_settings(home={str(tmp_path)!r})\n"
-        "create_app(settings.gateway, gateway_context(settings))\n"
+        "create_app(settings.gateway, gateway_context(settings), project_functions(settings))\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     assert (

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from stock_llm.gateway.api.answering import JSON, NDJSON, answer_chat
 from stock_llm.gateway.api.documentation import answered_with
@@ -73,11 +73,6 @@ def ollama_routes(
     routes = APIRouter(tags=["Ollama"], route_class=JsonRoute)
     models = _LocalModels(registry, timeout)
     since = responses.timestamp()
-
-    @routes.head("/", include_in_schema=False)
-    @routes.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return PlainTextResponse("Ollama is running")
 
     @routes.head("/api/version", include_in_schema=False)
     @routes.get("/api/version", **answered_with(headers={}))

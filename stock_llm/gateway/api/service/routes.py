@@ -1,19 +1,16 @@
 """The stock service over HTTP: /analyze, /generate-code, /translate, /feedback, and /v1/route,
 which explains without executing.
 
-numpy and the feedback store are imported at the first use, so that a gateway that only passes chats
-on stays small.
+numpy is imported at the first use, so that a gateway that only passes chats on stays small.
 """
 
 import asyncio
-import hashlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Request, Response
 
 from stock_llm.errors import InputError
-from stock_llm.gateway.accounting.answer_log import AnswerRecord
 from stock_llm.gateway.api.documentation import METADATA_HEADERS, REFUSALS
 from stock_llm.gateway.api.handler import (
     FeedbackSubject,
@@ -21,8 +18,8 @@ from stock_llm.gateway.api.handler import (
     cancel_on_disconnect,
 )
 from stock_llm.gateway.api.json_body import ServiceJsonRoute
-from stock_llm.gateway.api.openai.responses import parse_response_id
 from stock_llm.gateway.api.request_hints import Hints, build_query
+from stock_llm.gateway.api.service.feedback import FeedbackReceiver
 from stock_llm.gateway.api.service.schemas import (
     EXAMPLES,
     AnalyzeRequest,
@@ -39,8 +36,7 @@ from stock_llm.gateway.api.service.schemas import (
     UserName,
 )
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
-from stock_llm.gateway.config import GatewayContext
-from stock_llm.gateway.errors import BadRequest, UnknownModel
+from stock_llm.gateway.errors import BadRequest
 from stock_llm.gateway.query import QueryType
 
 _ANSWERED: dict[str, Any] = {
@@ -48,21 +44,9 @@ _ANSWERED: dict[str, Any] = {
 }
 
 
-SHARED_TOKEN = "shared-token"
-"""The user of feedback from a caller with the common token who names nobody."""
-
-
-def service_routes(
-    handler: RequestHandler, context: GatewayContext, trust_user_header: bool
-) -> APIRouter:
-    """The routes of the service.
-
-    Args:
-        trust_user_header: whether callers with the common token may name the user in X-User.
-    """
+def service_routes(handler: RequestHandler, feedback_receiver: FeedbackReceiver) -> APIRouter:
+    """The routes of the service."""
     routes = APIRouter(tags=["Service"], responses=REFUSALS, route_class=ServiceJsonRoute)
-    stores: list[Any] = []
-    opening = asyncio.Lock()
 
     async def answer(
         caller: Request,
@@ -150,21 +134,9 @@ def service_routes(
         ] = "",
     ) -> FeedbackResponse:
         """Stores what somebody says about an answer of this gateway; retraining learns from it."""
-        state, named = caller.state, x_user.encode("latin-1").decode(errors="replace")
-        in_header = bool(named and not state.user and (trust_user_header or not state.trusted))
-        given = named if in_header else state.user or (SHARED_TOKEN if state.trusted else "")
-        user = await asyncio.to_thread(_feedback_user, given, context.owner_names, in_header)
-        id = handler.answers.unsign(parse_response_id(body.response_id))
-        if id is None:
-            raise BadRequest("gateway", "this gateway did not issue that response_id")
-        record = await handler.answers.find(id)
-        if record is None:
-            text = "that answer is not kept: it is too old (gateway.keep_answers_days) or too long"
-            raise UnknownModel("gateway", text)
-        async with opening:
-            if not stores:
-                stores.append(await asyncio.to_thread(_open_store, context))
-        return await asyncio.to_thread(_add, stores[0], body, record, user, context.uses_sample)
+        return await feedback_receiver.receive(
+            caller, body, x_user.encode("latin-1").decode(errors="replace")
+        )
 
     @routes.post("/v1/route")
     async def route(
@@ -192,67 +164,3 @@ def service_routes(
         )
 
     return routes
-
-
-def _open_store(context: GatewayContext) -> Any:
-    from stock_llm.feedback.event import ThresholdWatch
-    from stock_llm.feedback.store import FeedbackStore
-
-    watch = ThresholdWatch(context.prefect_api_url, context.uses_sample, context.retrain_after)
-    return FeedbackStore(
-        context.feedback_url, daily_limit=context.daily_limit, after_add=watch.after_write
-    )
-
-
-def _feedback_user(given: str, owner_names: tuple[str, ...], in_header: bool) -> str:
-    """The user of an item; the owner for no name and for the owner's names.
-
-    Raises:
-        BadRequest: the name is too long, or a header claims to be the owner without the settings
-            saying so.
-    """
-    from stock_llm.feedback.item import OWNER, user_name
-
-    try:
-        user = user_name(given)
-    except ValueError as error:
-        raise BadRequest("gateway", f"the name of the {error}") from None
-    if user in owner_names:
-        return OWNER
-    if in_header and user == OWNER:
-        text = "X-User names the owner of this machine; feedback.owner_names adds names that may"
-        raise BadRequest("gateway", text)
-    return user
-
-
-def _add(
-    store: Any, body: FeedbackRequest, record: AnswerRecord, user: str, uses_sample: bool
-) -> FeedbackResponse:
-    """Adds one item for one opinion, dated as the answer: the same opinion sent twice is the same
-    item."""
-    from stock_llm.evaluation.answers import LANGUAGES
-    from stock_llm.feedback.item import OWNER, FeedbackItem
-
-    parts = (record.id, body.rating, body.thumb, body.correction, body.comment)
-    opinion = repr(parts if user == OWNER else (*parts, user))
-    item = FeedbackItem(
-        id=f"gateway-{hashlib.sha256(opinion.encode()).hexdigest()[:24]}",
-        source="gateway",
-        instruction=record.instruction,
-        input=record.input,
-        response=record.response,
-        skill=record.skill,
-        language=record.language if record.language in LANGUAGES else "en",
-        symbol=record.symbol,
-        as_of=record.as_of,
-        rating=body.rating,
-        thumb=body.thumb,
-        correction=body.correction,
-        comment=body.comment,
-        response_id=record.id,
-        model_version=record.model,
-        created_at=record.at,
-        user=user,
-    )
-    added = store.add([item])
-    return FeedbackResponse(id=item.id, new=bool(added.new), unused=store.unused(uses_sample))
