@@ -77,7 +77,7 @@ def measure(step: str, folder: Path, config: dict[str, int]) -> None:
     """Runs one step in a process of its own and prints its line."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
     command += ["--config", json.dumps(config)]
-    said = folder / "said.txt"
+    said = folder / f"{step}.txt"
     started, own = time.monotonic(), 0
     with said.open("w") as out:
         child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)

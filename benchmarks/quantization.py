@@ -13,6 +13,7 @@ Prints a table in Markdown. Nothing is written into the folder.
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +22,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from stock_llm import environment
 
@@ -70,7 +73,7 @@ class Measured:
     kl_99: float
     same_top: float
     loss: float
-    score: float
+    scores: list[float]
 
 
 def main() -> None:
@@ -156,12 +159,12 @@ def measure(asked: Given, kind: str) -> list[Measured]:
         gguf = asked.folder / f"{name}.gguf"
         importance = read_importance(asked.folder / "imatrix.gguf") if weighted else None
         quantize_gguf(asked.f16, gguf, kind, threads=1, importance=importance)
-        out, score = logits_of(asked, gguf, answers, name)
+        out, scores = logits_of(asked, gguf, answers, name)
         found = wanted.divergence(out)
         types = ", ".join(f"{count} {name}" for name, count in tensor_types(gguf).items())
         size = gguf.stat().st_size
         distance = (found.mean_kl, found.p99_kl, found.same_top)
-        measured.append(Measured(kind, weighted, size, types, *distance, out.loss, score))
+        measured.append(Measured(kind, weighted, size, types, *distance, out.loss, scores))
         out.delete()
     wanted.delete()
     return measured
@@ -169,14 +172,14 @@ def measure(asked: Given, kind: str) -> list[Measured]:
 
 def logits_of(
     asked: Given, gguf: Path, answers: list[TokenizedAnswer], name: str
-) -> tuple[LogitFile, float]:
-    """Its logits and its score."""
+) -> tuple[LogitFile, list[float]]:
+    """Its logits, and the scores of its answers."""
     out = LogitFile(asked.folder / f"{name}.logits", answers, vocabulary_of(asked))
     with LlamaModel(gguf, 1, asked.profile.serving.num_ctx) as model:
         for number, row in enumerate(answers):
             out.take(number, model.answer_logits(row.prompt, row.answer))
-        score = score_of(model, asked) if gguf != asked.f16 else 0.0
-    return out, score
+        scores = scores_of(model, asked) if gguf != asked.f16 else []
+    return out, scores
 
 
 def vocabulary_of(asked: Given) -> int:
@@ -184,29 +187,33 @@ def vocabulary_of(asked: Given) -> int:
     return int(json.loads(config.read_text())["vocab_size"])
 
 
-def score_of(model: LlamaModel, asked: Given) -> float:
-    """Mean score of the answers to the first rows."""
-    rows, prompt_format = asked.rows[: asked.answers], asked.profile.format
-    total = 0.0
-    for row in rows:
+def scores_of(model: LlamaModel, asked: Given) -> list[float]:
+    """Score of each answer to the first rows."""
+    scores, prompt_format = [], asked.profile.format
+    for row in asked.rows[: asked.answers]:
         prompt = prompt_format.render(messages(row.instruction, row.input))
         limit = asked.profile.serving.num_predict
         answer = model.generate(prompt, max_tokens=limit, stop=prompt_format.stop)
-        total += SKILLS[row.skill].score(row, answer.text).value
-    return total / len(rows)
+        scores.append(SKILLS[row.skill].score(row, answer.text).value)
+    return scores
 
 
 def show(profile: Profile, rows: int, measured: list[Measured]) -> None:
-    """The table."""
-    import math
-
-    print(f"{profile.name}, {rows} holdout rows\n")
-    print("| quantization | matrix | MB | KL from f16 | KL 99 % | same top | perplexity | score | tensors |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|")
+    """The table; differences from F16's score are paired over rows, with 95 % intervals."""
+    f16 = next((each.scores for each in measured if each.kind == "F16"), None)
+    print(f"{profile.name}, {rows} holdout rows, {len(measured[0].scores)} of them answered\n")
+    print("| quantization | matrix | MB | KL from f16 | KL 99 % | same top | perplexity | score | from f16 | tensors |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for each in measured:
+        score = np.array(each.scores)
+        apart = ""
+        if f16 and each.kind != "F16":
+            difference = score - np.array(f16)
+            error = 1.96 * difference.std(ddof=1) / math.sqrt(len(difference))
+            apart = f"{difference.mean():+.3f} ± {error:.3f}"
         print(
             f"| {each.kind} | {'yes' if each.weighted else 'no'} | {each.bytes / 1e6:.2f} | {each.kl:.4f} | {each.kl_99:.3f} | "
-            f"{each.same_top:.1%} | {math.exp(each.loss):.4f} | {each.score:.3f} | {each.types} |"
+            f"{each.same_top:.1%} | {math.exp(each.loss):.4f} | {score.mean():.3f} | {apart} | {each.types} |"
         )
 
 

@@ -10,19 +10,17 @@ before it is measured and bounded. It is kept as parity.json. No holdout answer 
 quantization is chosen in models/profiles/NAME.toml.
 """
 
-import math
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
 from stock_llm.dataset.tuning_data import tuning_data
-from stock_llm.errors import ParityError
-from stock_llm.llm.architectures import ModelShape, read_config, read_shape
+from stock_llm.llm.architectures import read_config, read_shape
 from stock_llm.llm.base import fetch_base, load_base
 from stock_llm.llm.bases import needs
 from stock_llm.llm.gguf.adapter import write_adapter_gguf
@@ -40,10 +38,11 @@ from stock_llm.llm.quantization import AUTO, quantize_gguf
 from stock_llm.parity.choice import Choice, choose_quantization
 from stock_llm.parity.divergence import LogitFile
 from stock_llm.parity.limits import check_scale
-from stock_llm.parity.measurement import find_wrong_tensor, measure_gguf, measure_loaded
+from stock_llm.parity.measurement import measure_gguf, measure_loaded
 from stock_llm.parity.prompts import Tokens, fuzz, questions
-from stock_llm.parity.report import ParityReport, Step, check_divergence, write_report
+from stock_llm.parity.report import ParityReport, write_report
 from stock_llm.parity.serving import Serving
+from stock_llm.parity.steps import check_f16, check_losses, check_merge, logit_files, steps_of
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS
@@ -62,21 +61,6 @@ FUZZED = 64
 VALIDATION_ROWS = 32
 """Validation rows that f16 and quantized file answer; of a model above `needs.LARGE_MODEL` none,
 since a CPU would need hours."""
-
-MERGE_BOUND = {"float32": 0.005, "bfloat16": 0.05}
-"""KL in nats a token that the merge into the base as training saw it may be from the adapter, by
-the precision that training computes in: another order of the same sums."""
-
-F16_KL_BOUND = 0.005
-"""The same of the f16 GGUF and the merge: rounding to f16, nothing else."""
-
-F16_BOUND = 0.01
-"""Share of the loss that the f16 GGUF may lose against the merge."""
-
-QUANTIZED_BOUND = 0.15
-"""The quantized GGUF may lose this share against f16. Q4_K_M costs a 7B model about 3 % of
-perplexity, a tiny one more.
-"""
 
 
 @task(task_run_name="quantize")
@@ -132,7 +116,7 @@ def make(
     fuzzed = fuzz(settings.seed, FUZZED)
     serving = Serving(settings.home, base, profile, tokens, [*asked, *fuzzed])
 
-    with _logit_files(folder, answers, shape) as logits:
+    with logit_files(folder, answers, shape) as logits:
         merge = _merge(settings, profile, adapter, lora, answers, logits)
         f16, stem = folder / "f16.gguf", "stock-llm"
         write_gguf(base, f16, name, profile.format.jinja, merge.weights)
@@ -143,7 +127,8 @@ def make(
         choice = _quantize(
             settings, profile, f16, stem, importance, _tokenized(validation, profile, tokens)
         )
-        limits, scores = {}, {}
+        limits: dict[str, Any] = {}
+        scores: dict[str, float] = {}
         for step, file in (("f16", f16), ("quantized", choice.gguf)):
             context = profile.serving.num_ctx
             with LlamaModel(file, threads=settings.threads, context=context) as model:
@@ -152,7 +137,7 @@ def make(
                 if shape.weights <= needs.LARGE_MODEL:
                     scores[step] = _score(model, validation, profile, f"asking the {step} file")
         losses = merge.losses | {step: logits[step].loss for step in ("f16", "quantized")}
-        _check_f16(logits, f16, merge.weights, base)
+        check_f16(logits, f16, merge.weights, base)
         check_losses(losses)
         sizes = {"f16": f16.stat().st_size, "quantized": choice.gguf.stat().st_size}
         report = ParityReport(
@@ -165,7 +150,7 @@ def make(
             limits=limits,
             rows=len(answers),
             score_rows=len(validation) if scores else 0,
-            steps=_steps(logits, scores, sizes),
+            steps=steps_of(logits, scores, sizes),
             merge={base: losses[f"merged into {base}"] for base in ("original", "dequantized")},
             importance_matrix=importance is not None,
             choice=choice.reasons,
@@ -191,25 +176,6 @@ def _validation(dataset: Dataset, profile: Profile, sample: Sequence[Row]) -> li
     tuning = tuning_data(dataset, profile.training.preferences)
     rows = tuning.validation or [row for row in tuning.rows if row not in sample] or tuning.rows
     return sorted(rows, key=lambda row: (row.as_of, row.id))[-VALIDATION_ROWS:]
-
-
-STEPS = ("adapter", "merged", "f16", "quantized")
-
-
-@contextmanager
-def _logit_files(
-    folder: Path, answers: Sequence[TokenizedAnswer], shape: ModelShape
-) -> "Iterator[dict[str, LogitFile]]":
-    """A file of logits for each step and merge, deleted in the end."""
-    names = ("adapter", "original", "dequantized", "f16", "quantized")
-    files = {
-        name: LogitFile(folder / f"{name}.logits", answers, shape.vocab_size) for name in names
-    }
-    try:
-        yield files
-    finally:
-        for name in names:
-            files[name].delete()
 
 
 @dataclass(frozen=True)
@@ -261,9 +227,7 @@ def _merge(
         watch = inputs[base].watch if profile.gguf.importance_matrix else None
         compute_logits(folder, weights, answers, logits[base].take, description, watch, device)
         losses[f"merged into {base}"] = logits[base].loss
-    found = logits["adapter"].divergence(logits["dequantized"])
-    likely = f"It was merged with alpha / rank {lora.scale:g}"
-    check_divergence("the merge", "the adapter", found, MERGE_BOUND[precision], likely)
+    check_merge(logits, precision, lora.scale)
     best = min(merges, key=lambda base: losses[f"merged into {base}"])
     losses["merged"] = losses[f"merged into {best}"]
     logits["merged"] = logits[best]
@@ -338,45 +302,3 @@ def _score(model: LlamaModel, rows: list[Row], profile: Profile, description: st
         answer = model.generate(prompt, max_tokens=limit, stop=profile.format.stop)
         total += SKILLS[row.skill].score(row, answer.text).value
     return total / len(rows)
-
-
-def _steps(
-    logits: dict[str, LogitFile], scores: dict[str, float], sizes: dict[str, int]
-) -> list[Step]:
-    steps = []
-    for place, name in enumerate(STEPS):
-        own = logits[name]
-        before = logits[STEPS[place - 1]].divergence(own) if place else None
-        first = logits[STEPS[0]].divergence(own) if place else None
-        steps.append(Step(name, own.loss, before, first, scores.get(name), sizes.get(name)))
-    return steps
-
-
-def _check_f16(logits: dict[str, LogitFile], f16: Path, weights: Weights, base: Path) -> None:
-    """
-    Raises:
-        ParityError: llama.cpp computes something else than transformers; names the tensor that was
-            written wrongly, if one was.
-    """
-    found = logits["merged"].divergence(logits["f16"])
-    wrong = "" if found.mean_kl <= F16_KL_BOUND else find_wrong_tensor(f16, weights, base)
-    likely = wrong or "All tensors are written rightly: llama.cpp computes this model otherwise"
-    check_divergence("the f16 file", "the merge", found, F16_KL_BOUND, likely)
-
-
-def check_losses(losses: dict[str, float]) -> None:
-    """Each step stays within its bound.
-
-    Raises:
-        ParityError: names the step with both losses.
-    """
-    for step, before, bound in (
-        ("f16", "merged", F16_BOUND),
-        ("quantized", "f16", QUANTIZED_BOUND),
-    ):
-        loss, allowed = losses[step], losses[before] * (1 + bound) + 1e-3
-        if not math.isfinite(loss) or loss > allowed:
-            raise ParityError(
-                f"the {step} file loses {loss:.4f} nats per token, "
-                f"{before} {losses[before]:.4f}; {allowed:.4f} is allowed"
-            )

@@ -22,6 +22,7 @@ from stock_llm.llm.merging.weights import MergedWeights, StoredWeights
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.quantization import LADDER
 from stock_llm.parity.report import read_report
+from stock_llm.parity.steps import check_losses
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
 from stock_llm.storage.checksums import file_sha256
@@ -147,7 +148,7 @@ def test_a_file_whose_rows_are_not_in_pairs_stops_quantize_with_the_tensor(train
     family = dataclasses.replace(FAMILIES["mistral"], paired_rows=False)
     monkeypatch.setattr(writer, "FAMILIES", {"mistral": family})
     # a random model hardly looks at positions
-    monkeypatch.setattr(quantize, "F16_KL_BOUND", 1e-6)
+    monkeypatch.setattr("stock_llm.parity.steps.F16_KL_BOUND", 1e-6)
     other = dataclasses.replace(trained.dataset, holdout_digest="pairs")
     with pytest.raises(ParityError, match=r"from the merge to the f16 file .* rows in transformers' order"):  # fmt: skip
         quantize.quantize.fn(trained.settings, other, trained.adapter)
@@ -183,8 +184,8 @@ def test_auto_takes_the_smallest_that_is_good_enough(trained):
 )
 def test_a_step_that_loses_too_much_stops_quantize(losses, step):
     with pytest.raises(ParityError, match=f"the {step} file loses"):
-        quantize.check_losses(losses)
-    quantize.check_losses({"merged": 1.0, "f16": 1.0, "quantized": 1.1})
+        check_losses(losses)
+    check_losses({"merged": 1.0, "f16": 1.0, "quantized": 1.1})
 
 
 def test_a_full_disk_is_reported_beforehand(trained, monkeypatch):

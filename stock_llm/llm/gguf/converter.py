@@ -38,6 +38,7 @@ SCRIPT = "convert_hf_to_gguf.py"
 _PARTS = (SCRIPT, "convert_lora_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 _SHARD_BYTES = 1 << 30
+_STAGED = ".convert-"
 
 
 def fetch_converter() -> Path:
@@ -99,7 +100,9 @@ def convert(folder: Path, weights: "Weights", out: Path, name: str, chat_templat
         StockLLMError: the converter cannot be had.
     """
     program = fetch_converter() / SCRIPT
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".convert-") as made:
+    for left in out.parent.glob(f"{_STAGED}*"):  # of an attempt that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=_STAGED) as made:
         staged = Path(made)
         write_folder(folder, weights, staged, chat_template)
         with atomic_path(out) as temporary:

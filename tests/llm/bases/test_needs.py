@@ -137,6 +137,24 @@ def test_rows_that_k_quants_cannot_hold_are_counted_as_what_llama_cpp_falls_back
     assert needs.quantized_bytes(k_quant, shape) == needs.quantized_bytes(profile, shape)
 
 
+def test_a_quantization_that_is_not_chosen_yet_is_counted_as_a_large_one():
+    profile, shape = shape_of("mistral-7b")
+    auto, eight = (
+        profile.model_copy(update={"gguf": profile.gguf.model_copy(update={"quantization": name})})
+        for name in ("auto", "Q8_0")
+    )
+    assert needs.quantized_bytes(auto, shape) == needs.quantized_bytes(eight, shape)
+
+
+def test_merging_a_7b_base_fits_a_machine_with_8_gib():
+    """Three copies of the weights were 42 GB."""
+    profile, shape = shape_of("mistral-7b")
+    assert 4 * GIB < needs.quantizing(profile, shape).memory < 8 * GIB
+    # f16 and quantized file; the adapter and logits beside them are small
+    files = 2 * shape.weights + needs.quantized_bytes(profile, shape)
+    assert files < needs.quantizing(profile, shape).disk < 1.1 * files
+
+
 def test_a_base_that_is_here_is_not_downloaded_again(tmp_path):
     profile, shape = shape_of("stock-tiny")
     there, away = (needs.run_disk(profile, shape, home) for home in (PROJECT, tmp_path))

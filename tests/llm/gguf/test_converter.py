@@ -185,6 +185,7 @@ def test_what_our_writer_does_not_know_is_converted(tmp_path):
     folder = tmp_path / "llama-3"
     size = small_bases.write_sentencepiece(folder, "v3")
     small_bases.write_model(folder, "llama", size, rope_parameters=LLAMA_3)
+    (tmp_path / ".convert-killed").mkdir()
     write_gguf(folder, tmp_path / "m.gguf", "a name", MISTRAL_V3.jinja)
     fields = GGUFReader(tmp_path / "m.gguf").fields
     assert fields["general.name"].contents() == "a name"
