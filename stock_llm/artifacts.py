@@ -119,6 +119,8 @@ class Adapter:
     """`STAGE/METRIC` → value on the validation slice, after fine-tuning and after each kind."""
     trained_on: str = ""
     """The machine that it was fine-tuned on from a bundle, in words; empty: this one."""
+    kept_step: int = 0
+    """The step whose weights these are: that with the lowest validation loss, else the last."""
 
 
 @dataclass(frozen=True)

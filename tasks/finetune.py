@@ -12,14 +12,14 @@ import errno
 import gc
 import math
 import os
-import random
 import re
 import shutil
 import sys
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
+from logging import getLogger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import task
 
@@ -28,20 +28,24 @@ from stock_llm.dataset.tuning_data import tuning_data
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.evaluation.answers import LABELS, VERDICTS
 from stock_llm.llm.architectures import read_shape
-from stock_llm.llm.base import base_digest, fetch_base, load_base
+from stock_llm.llm.base import LoadedBase, base_digest, fetch_base, is_sharded, load_base
 from stock_llm.llm.bases import needs
-from stock_llm.llm.bases.needs import TOKENS_AT_ONCE
 from stock_llm.llm.checkpoints import latest_checkpoint
 from stock_llm.llm.gguf.writer import check_writable
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
+from stock_llm.llm.training.arrangement import Arrangement, arrange
+from stock_llm.llm.training.schedule import (
+    TokenizedRow,
+    TrainingSchedule,
+    schedule,
+    split_validation,
+)
+from stock_llm.machine import this_machine
 from stock_llm.settings import Settings
 from stock_llm.skills.row import Row
 from stock_llm.storage.checksums import digest_of
-
-if TYPE_CHECKING:
-    from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule
 
 RECIPE = 4
 """Raised whenever this file trains another adapter from the same rows."""
@@ -85,7 +89,7 @@ def training_inputs(settings: Settings, profile: Profile, dataset: str) -> dict[
         "base": base_digest(profile, settings.home),
         "prompt_format": asdict(profile.format),
         "lora": profile.lora.model_dump(),
-        "training": profile.training.model_dump(exclude={"preferences"}),
+        "training": _training(profile),
         "validation": _validation(profile),
         "seed": settings.seed,
         "libraries": _versions(),
@@ -104,12 +108,14 @@ def train(
     """
     files = fetch_base(profile, settings.home)
     check_writable(files)  # before hours of training
-    needs.require(needs.fine_tuning(profile, read_shape(files)), profile, folder)
+    shape = read_shape(files)
+    needs.require(needs.fine_tuning(profile, shape), profile, folder)
+    arrangement = arrange(profile, shape, this_machine())
     import torch
     from accelerate import PartialState
 
     processes = PartialState(cpu=not torch.cuda.is_available())  # puts each on a GPU of its own
-    base = load_base(profile, settings.home, four_bit=True)
+    base = _load(profile, settings, arrangement)
     longest = base.model.config.max_position_embeddings
     if profile.training.max_tokens > longest:
         raise InputError(
@@ -120,6 +126,17 @@ def train(
     if not rows:
         raise InputError("there are no rows to train on", file=file)
     examples = tokenized(rows, profile.format, base.tokenizer, profile.training.max_tokens, file)
+    used, cut = list(range(len(rows))), list[int]()
+    if profile.training.early_stopping_patience:
+        used, cut = split_validation([row.as_of for row in rows])
+        if not cut:
+            raise InputError(
+                "there are too few rows with a date to cut validation rows from",
+                file=file,
+                remedy="Set early_stopping_patience to 0 in the profile of the base model",
+            )
+    validation = [examples[place] for place in cut]
+    rows, examples = [rows[place] for place in used], [examples[place] for place in used]
     weights = [row.weight for row in rows]
     kinds = [f"{row.skill} {row.language}" for row in rows]
     plan = schedule(examples, weights, kinds, profile, settings.seed, processes.num_processes)
@@ -129,7 +146,17 @@ def train(
     torch.set_num_threads(max(1, settings.threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     checkpoints = folder / "checkpoints"
     while True:
-        trainer = make_trainer(base, profile, examples, plan, checkpoints, digest, settings.seed)
+        trainer = make_trainer(
+            base,
+            profile,
+            examples,
+            plan,
+            checkpoints,
+            digest,
+            settings.seed,
+            checkpointing=arrangement.checkpointing,
+            validation=validation,
+        )
         with processes.main_process_first():  # which deletes those that are not whole
             checkpoint = latest_checkpoint(checkpoints, digest)
         try:
@@ -148,7 +175,7 @@ def train(
         del trainer, base  # their memory is needed now
         gc.collect()
         torch.cuda.empty_cache()
-        base = load_base(profile, settings.home, four_bit=True)
+        base = _load(profile, settings, arrangement)
     try:
         save_adapter(trainer, folder / "adapter", profile.path)
     except (OSError, RuntimeError) as error:
@@ -163,6 +190,7 @@ def train(
         if "loss" in entry
     ]
     last = curve[-math.ceil(len(curve) / 10) :]
+    seen = trainer.state.global_step * profile.training.batch * profile.training.accumulate
     return Adapter(
         digest=digest,
         folder=folder,
@@ -170,13 +198,34 @@ def train(
         profile=profile.name,
         base_digest=base_digest(profile, settings.home),
         rows=len(rows),
-        tokens=sum(len(examples[index].ids) for index in plan.order),
+        tokens=sum(len(examples[index].ids) for index in plan.order[:seen]),
         steps=trainer.state.global_step,
+        kept_step=trainer.state.best_global_step or trainer.state.global_step,
         train_loss=sum(point["loss"] for point in last) / len(last),
         seconds=curve[-1]["seconds"],
         resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         loss_curve=curve,
     )
+
+
+def _load(profile: Profile, settings: Settings, arrangement: Arrangement) -> LoadedBase:
+    """The base as it is trained on: the numbers of its 4-bit weights, packed or not."""
+    base = load_base(profile, settings.home, four_bit=True)
+    if arrangement.unpacked and not is_sharded():
+        # it warns that it does so
+        getLogger("transformers.integrations.bitsandbytes").setLevel("ERROR")
+        base.model.dequantize()
+    return base
+
+
+def _training(profile: Profile) -> dict[str, Any]:
+    """What decides which weights come out. The dial has set the others; without early stopping
+    nothing of it does.
+    """
+    left_out = {"preferences", "effort"}
+    if not profile.training.early_stopping_patience:
+        left_out.add("early_stopping_patience")
+    return profile.training.model_dump(exclude=left_out)
 
 
 def _validation(profile: Profile) -> tuple[int, int]:
@@ -187,14 +236,13 @@ def _validation(profile: Profile) -> tuple[int, int]:
 
 def tokenized(
     rows: list[Row], prompt_format: PromptFormat, tokenizer: Any, max_tokens: int, file: Path
-) -> list["TokenizedRow"]:
+) -> list[TokenizedRow]:
     """The rows as tokens.
 
     Raises:
         InputError: a row is too long; its prompt has other tokens when the answer follows; or a
             text holds what the format is made of, such as `[INST]`.
     """
-    from stock_llm.llm.trainer import TokenizedRow
 
     def tokens(texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = tokenizer(texts).input_ids
@@ -263,74 +311,9 @@ def _verdict_tokens(text: str, output: str, places: list[tuple[int, int]]) -> tu
     )
 
 
-def schedule(
-    examples: list["TokenizedRow"],
-    weights: list[float],
-    kinds: list[str],
-    profile: Profile,
-    seed: int,
-    processes: int = 1,
-) -> "TrainingSchedule":
-    """Which rows are seen when: fixed by the seed before training starts, so that a resumed
-    training cannot see others.
-
-    A row of weight 2.5 is seen twice in every epoch and, every other epoch or so, three times.
-    Rows of a kind are shuffled and spread evenly, so that every stretch of an epoch holds each kind
-    in its share: were a step of one skill, two skills that differ in a word of the question would
-    not be told apart. A step's rows go through the model in equal parts of like length, as many as
-    `TOKENS_AT_ONCE` asks for, and as many processes share.
-
-    Args:
-        kinds: of each row, its skill and language.
-        processes: how many train together; a step has the same rows whatever their number.
-
-    Raises:
-        InputError: the weights leave no row, or the processes cannot share a step equally.
-    """
-    from stock_llm.llm.trainer import TrainingSchedule
-
-    chance = random.Random(seed)
-    order: list[int] = []
-    for epoch in range(math.ceil(profile.training.epochs)):
-        seen = [
-            index
-            for index, weight in enumerate(weights)
-            for _ in range(math.floor(weight) + (chance.random() < weight - math.floor(weight)))
-        ]
-        seen = _spread(seen, kinds, chance)
-        order += seen[: round(len(seen) * min(1.0, profile.training.epochs - epoch))]
-    if not order:
-        raise InputError("the weights of the rows leave none to train on")
-
-    batch = profile.training.batch
-    block = batch * profile.training.accumulate
-    if block % processes:
-        raise InputError(
-            f"a step has {block} rows, which {processes} processes cannot share equally",
-            remedy=f"Start as many processes as divide {block}, or change batch or accumulate",
-        )
-    longest = max(len(examples[index].ids) for index in order)
-    rows = max(
-        rows
-        for rows in range(1, batch + 1)
-        if batch % rows == 0
-        and block // rows % processes == 0
-        and (rows == 1 or rows * longest <= TOKENS_AT_ONCE)
-    )
-    sorted_order: list[int] = []
-    for start in range(0, len(order), block):
-        by_length = sorted(order[start : start + block], key=lambda index: len(examples[index].ids))
-        # only in the last block; the part that is not full comes last
-        short = len(by_length) % rows
-        groups = [by_length[at : at + rows] for at in range(short, len(by_length), rows)]
-        chance.shuffle(groups)
-        sorted_order += [index for group in groups for index in group] + by_length[:short]
-    return TrainingSchedule(sorted_order, rows, block // rows // processes)
-
-
 def smaller_passes(
-    plan: "TrainingSchedule", settings: Settings, error: Exception
-) -> "TrainingSchedule":
+    plan: TrainingSchedule, settings: Settings, error: Exception
+) -> TrainingSchedule:
     """The same rows in the same steps, half as many or fewer of them in a forward pass.
 
     Raises:
@@ -349,19 +332,6 @@ def smaller_passes(
         file=sys.stderr,
     )
     return replace(plan, batch=batch, accumulate=step // batch)
-
-
-def _spread(indices: list[int], kinds: list[str], chance: random.Random) -> list[int]:
-    """The rows in random order, each kind at even distances."""
-    groups: dict[str, list[int]] = {}
-    for index in indices:
-        groups.setdefault(kinds[index], []).append(index)
-    placed = []
-    for group in groups.values():
-        chance.shuffle(group)
-        start = chance.random()
-        placed += [((start + place) / len(group), index) for place, index in enumerate(group)]
-    return [index for _, index in sorted(placed)]
 
 
 def _versions() -> dict[str, str]:

@@ -15,6 +15,8 @@ from stock_llm.storage.atomic import atomic_write
 from stock_llm.storage.checksums import file_sha256
 
 SEAL = "sealed.json"
+TRAINER_STATE = "trainer_state.json"
+"""Transformers' name for what a trainer knows beside weights and optimizer."""
 
 
 def seal_checkpoint(checkpoint: Path, training: str) -> None:
@@ -28,11 +30,12 @@ def seal_checkpoint(checkpoint: Path, training: str) -> None:
 
 def latest_checkpoint(folder: Path, training: str) -> Path | None:
     """The checkpoint of `training` in `folder` that is furthest on; those that are not whole or not
-    ours are deleted.
+    ours are deleted, and those whose best predecessor, whose weights would be kept in the end, is
+    not there.
     """
-    whole = []
+    whole: list[Path] = []
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step):
-        if _is_whole(checkpoint, training):
+        if _is_whole(checkpoint, training) and _best(checkpoint) in (None, checkpoint, *whole):
             whole.append(checkpoint)
         else:
             shutil.rmtree(checkpoint)
@@ -45,6 +48,16 @@ def _is_whole(checkpoint: Path, training: str) -> bool:
     except (OSError, ValueError):
         return False
     return bool(sealed == {"training": training, "files": _hashes(checkpoint)})
+
+
+def _best(checkpoint: Path) -> Path | None:
+    """The checkpoint with the lowest validation loss so far; None where none was taken."""
+    try:
+        state = json.loads((checkpoint / TRAINER_STATE).read_text())
+    except FileNotFoundError:
+        return None
+    best = state.get("best_model_checkpoint")
+    return Path(best) if best else None
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:

@@ -32,7 +32,8 @@ from trl.trainer.kto_trainer import KTOTrainer
 
 from stock_llm.llm.base import LoadedBase
 from stock_llm.llm.profiles import Profile
-from stock_llm.llm.trainer import TrainingWatch, WeightsOnly, common_settings
+from stock_llm.llm.trainer import WeightsOnly, common_settings
+from stock_llm.llm.training.watch import TrainingWatch
 
 REFERENCE = "ref"
 """TRL's name for the frozen copy of the adapter."""

@@ -1,96 +1,44 @@
-"""TRL's SFTTrainer, made as fast on a CPU as a bare loop, and safe to kill.
+"""TRL's SFTTrainer, several times as fast on a CPU, and safe to kill.
 
 In: tokenized rows with labels, in the order in which they are to be seen. What differs from TRL's
-own defaults, with what each costs on two cores without bfloat16 units (`make bench` measures it
-again):
+own defaults (`benchmarks/training.py` compares the two):
 
-- no gradient checkpointing where memory is not scarce: it computes everything forward twice;
-- adapter weights in float32: TRL casts them to bfloat16 for a 4-bit base, which such a CPU
-  emulates, and which rounds small updates away on any machine;
-- the loss looks at answer tokens only *before* the output layer: off a GPU, TRL computes the logits
-  of every token, prompt and padding too, and their entropy besides;
+- no gradient checkpointing where memory holds all activations: it computes them forward twice;
+- adapter weights in float32: TRL casts them to bfloat16 for a 4-bit base, which a CPU without
+  bfloat16 instructions emulates, and which rounds small updates away on any machine;
+- the loss looks at answer tokens only *before* the output layer (`training/answer_loss.py`): off a
+  GPU, TRL computes the logits of every token, prompt and padding too, and their entropy besides;
 - rows in the given order: the caller has put rows of like length together, so that little is
-  padding.
+  padding;
+- on a base that is unpacked, LoRA layers with fewer operations (`training/fused_lora.py`).
 
-Checkpoints come by the clock. Under `accelerate launch` every process runs this with its share of
-each step; the first one writes. Does not know where the rows come from. Importing this module takes
-seconds (torch, transformers, trl): import it inside the function that trains.
+Under `accelerate launch` every process runs this with its share of each step; the first one writes.
+Does not know where the rows come from. Importing this module takes seconds (torch, transformers,
+trl): import it inside the function that trains.
 """
 
-# ruff: noqa: ARG002  (events get what transformers gives them)
-
 import math
-import time
+import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from peft import LoraConfig
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from stock_llm.errors import StockLLMError
 from stock_llm.llm.base import LoadedBase, is_sharded
-from stock_llm.llm.bases.needs import LARGE_MODEL
-from stock_llm.llm.checkpoints import seal_checkpoint
+from stock_llm.llm.bases import needs
 from stock_llm.llm.profiles import Profile
-from stock_llm.progress import WatchedProgress
-
-SECONDS_BETWEEN_CHECKPOINTS = 15.0
-"""A kill costs no more than this much work; ..."""
-
-CHECKPOINT_SHARE = 0.05
-"""... unless writing checkpoints would then take more than this share of the time."""
-
-
-@dataclass(frozen=True)
-class TokenizedRow:
-    """One tokenized row.
-
-    Attributes:
-        ids: token ids of the whole conversation, BOS to EOS.
-        prompt: how many of them are the prompt, on which there is no loss.
-        verdict: places of the tokens that name a verdict, such as BUY or OVERSOLD.
-    """
-
-    ids: list[int]
-    prompt: int
-    verdict: tuple[int, ...] = ()
-
-    def weights(self, verdict: float) -> list[float]:
-        """The weight of each token's loss: that of a verdict's, 1.0 elsewhere."""
-        weights = [1.0] * len(self.ids)
-        for place in self.verdict:
-            weights[place] = verdict
-        return weights
-
-
-@dataclass(frozen=True)
-class TrainingSchedule:
-    """What is seen when.
-
-    Attributes:
-        order: indices of examples, all epochs one after the other.
-        batch: rows per forward pass.
-        accumulate: forward passes per step, of each process.
-    """
-
-    order: list[int]
-    batch: int
-    accumulate: int
+from stock_llm.llm.training.answer_loss import put_loss_on_answers
+from stock_llm.llm.training.fused_lora import fuse_lora
+from stock_llm.llm.training.schedule import TokenizedRow, TrainingSchedule
+from stock_llm.llm.training.watch import TrainingWatch
 
 
 def make_trainer(
@@ -101,15 +49,23 @@ def make_trainer(
     folder: Path,
     training: str,
     seed: int,
+    checkpointing: bool | None = None,
+    validation: Sequence[TokenizedRow] = (),
 ) -> "AnswerTrainer":
     """A trainer of a fresh adapter on all linear layers of `base` but lm_head.
 
     Args:
         folder: where checkpoints go.
         training: digest of everything that the training is made from; it marks its checkpoints.
+        checkpointing: whether activations are computed again in the backward pass; None: where the
+            base is large.
+        validation: rows on which the loss is taken now and then; the weights with the lowest are
+            kept. None: those of the last step.
     """
     settings = SFTConfig(
-        **common_settings(base, profile, schedule.batch, schedule.accumulate, folder, seed),
+        **common_settings(base, profile, schedule.batch, schedule.accumulate, folder, seed)
+        | ({} if checkpointing is None else {"gradient_checkpointing": checkpointing})
+        | (KEEP_BEST if validation else {}),
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
@@ -125,13 +81,10 @@ def make_trainer(
     trainer = AnswerTrainer(
         model=base.model,
         args=settings,
-        train_dataset=Dataset.from_dict(
-            {
-                "input_ids": [row.ids for row in rows],
-                "labels": [[-100] * row.prompt + row.ids[row.prompt :] for row in rows],
-                "weights": [row.weights(profile.training.verdict_weight) for row in rows],
-            }
-        ),
+        train_dataset=_as_dataset(rows, profile.training.verdict_weight),
+        eval_dataset=_as_dataset(sorted(validation, key=lambda row: len(row.ids)), 1.0)
+        if validation
+        else None,
         data_collator=_WeightedCollator(padding),
         processing_class=base.tokenizer,
         peft_config=lora_config(profile),
@@ -141,6 +94,10 @@ def make_trainer(
                 training,
                 [len(row.ids) for row in rows],
                 schedule.batch * schedule.accumulate * settings.world_size,
+                evaluations=math.ceil(EVALUATIONS_PER_EPOCH * profile.training.epochs)
+                if validation
+                else 0,
+                patience=profile.training.early_stopping_patience,
             )
         ],
     )
@@ -148,8 +105,19 @@ def make_trainer(
     for weight in trainable_weights(trainer):
         weight.data = weight.data.float()
     model: Any = trainer.model
-    _put_loss_on_answers(model.get_base_model())
+    put_loss_on_answers(model.get_base_model())
+    fuse_lora(model)
     return trainer
+
+
+def _as_dataset(rows: Sequence[TokenizedRow], verdict_weight: float) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "input_ids": [row.ids for row in rows],
+            "labels": [[-100] * row.prompt + row.ids[row.prompt :] for row in rows],
+            "weights": [row.weights(verdict_weight) for row in rows],
+        }
+    )
 
 
 def lora_config(profile: Profile) -> LoraConfig:
@@ -190,7 +158,7 @@ def common_settings(
         "max_grad_norm": 1.0,
         "use_cpu": not on_gpu,
         "bf16": profile.training.precision == "bfloat16",
-        "gradient_checkpointing": base.model.num_parameters() > LARGE_MODEL,
+        "gradient_checkpointing": base.model.num_parameters() > needs.LARGE_MODEL,
         "dataloader_pin_memory": on_gpu,
         "ddp_find_unused_parameters": False,
         "logging_steps": 1,
@@ -206,6 +174,21 @@ def trainable_weights(trainer: Trainer) -> list[torch.nn.Parameter]:
     """The weights that are trained."""
     assert trainer.model is not None
     return [weight for weight in trainer.model.parameters() if weight.requires_grad]
+
+
+KEEP_BEST = {
+    "eval_strategy": "steps",
+    "eval_steps": sys.maxsize,  # `TrainingWatch` decides
+    "save_strategy": "best",
+    "metric_for_best_model": "loss",
+    "load_best_model_at_end": True,
+}
+"""Of transformers' Trainer: the checkpoint with the lowest loss is kept and loaded in the end."""
+
+EVALUATIONS_PER_EPOCH = 4
+"""Of the validation rows: at most a tenth of the rows, forward alone, so about a tenth of the time
+that training takes.
+"""
 
 
 class WeightsOnly:
@@ -252,35 +235,7 @@ def save_adapter(trainer: Trainer, folder: Path, base: str) -> None:
         )
 
 
-def _put_loss_on_answers(causal_model: Any) -> None:
-    """Makes the model return, where it is given labels, the weighted sum of the cross-entropy
-    (nats) of the answer tokens, and compute the logits of no others.
-
-    It is the model's own `forward` that is replaced, because DDP and FSDP see only what passes
-    through it. The Trainer's autocast is off inside: it would round the adapter, which is float32.
-    """
-    forward = causal_model.forward
-
-    def loss_of_answers(
-        input_ids: Any = None,
-        attention_mask: Any = None,
-        labels: Any = None,
-        weights: Any = None,
-        **given: Any,
-    ) -> Any:
-        if labels is None:
-            return forward(input_ids=input_ids, attention_mask=attention_mask, **given)
-        targets = labels[:, 1:]
-        answer = targets != -100
-        with torch.autocast(input_ids.device.type, enabled=False):
-            hidden = causal_model.model(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-            ).last_hidden_state[:, :-1]
-            logits = causal_model.lm_head(hidden[answer]).float()
-            losses = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="none")
-            return (losses * weights[:, 1:][answer]).sum()
-
-    causal_model.forward = loss_of_answers
+LOSS_INPUTS = ("input_ids", "attention_mask", "labels", "weights")
 
 
 class AnswerTrainer(WeightsOnly, SFTTrainer):
@@ -304,85 +259,33 @@ class AnswerTrainer(WeightsOnly, SFTTrainer):
         """
         if return_outputs:
             raise NotImplementedError("this trainer only trains")
-        names = ("input_ids", "attention_mask", "labels", "weights")
-        loss = model(**{name: inputs[name] for name in names})
+        loss = model(**{name: inputs[name] for name in LOSS_INPUTS})
         # the tokens are those of all processes, whose gradients DDP and FSDP average
         per_token: torch.Tensor = loss / num_items_in_batch * self.args.world_size
         return per_token
 
-
-class TrainingWatch(TrainerCallback):
-    """Shows progress, asks for checkpoints by the clock, seals them, and stops a training that has
-    gone astray.
-
-    Args:
-        name: of the work, as people read it.
-        training: digest of everything that the training is made from.
-        lengths: tokens of the rows, in the order in which they are seen.
-    """
-
-    def __init__(self, name: str, training: str, lengths: list[int], rows_per_step: int):
-        self.training = training
-        sums = [
-            sum(lengths[start : start + rows_per_step])
-            for start in range(0, len(lengths), rows_per_step)
-        ]
-        self.tokens = [0]
-        for count in sums:
-            self.tokens.append(self.tokens[-1] + count)
-        self.bar = WatchedProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Takes the loss on the validation rows, in nats a token. Every process does so for all of
+        them: they are few.
+        """
+        rows: Any = self.eval_dataset
+        model: Any = self.model_wrapped
+        model.eval()
+        total, tokens = 0.0, 0
+        batch = self.args.per_device_train_batch_size
+        with torch.no_grad():
+            for start in range(0, len(rows), batch):
+                some = [rows[place] for place in range(start, min(start + batch, len(rows)))]
+                inputs: Any = self._prepare_inputs(self.data_collator(some))
+                total += model(**{name: inputs[name] for name in LOSS_INPUTS}).item()
+                tokens += int((inputs["labels"][:, 1:] != -100).sum())
+        loss = [total / tokens]
+        if self.args.world_size > 1:  # all have to draw the same conclusion
+            broadcast_object_list(loss)
+        metrics = {"eval_loss": loss[0]}
+        self.log(metrics)
+        model.train()
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
         )
-        self.task = self.bar.add_task(name, total=None, note="")
-        self.first_step = 0
-        self.seconds_before = 0.0
-        self.started = self.saved = time.monotonic()
-        self.save_seconds = 0.0
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.first_step = state.global_step
-        self.seconds_before = state.log_history[-1]["seconds"] if state.log_history else 0.0
-        self.started = self.saved = time.monotonic()
-        self.bar.update(self.task, total=state.max_steps, completed=state.global_step)
-        if state.is_world_process_zero:
-            self.bar.start()
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        entry = state.log_history[-1]
-        if "loss" not in entry:  # the summary at the end
-            return
-        seconds = time.monotonic() - self.started
-        entry["seconds"] = self.seconds_before + seconds
-        if not math.isfinite(entry["loss"]):
-            raise StockLLMError(
-                f"training went astray at step {state.global_step}: the loss is {entry['loss']}. "
-                "Lower learning_rate in the profile of the base model"
-            )
-        speed = (self.tokens[state.global_step] - self.tokens[self.first_step]) / seconds
-        note = f"loss {entry['loss']:.3f}, {speed:,.0f} tokens/s"
-        self.bar.update(self.task, completed=state.global_step, note=note)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_SHARE)
-        due = [time.monotonic() - self.saved >= pause]
-        if args.world_size > 1:  # they write a checkpoint together, and their clocks differ
-            broadcast_object_list(due)
-        if due[0]:
-            control.should_save = True
-            self.saved = time.monotonic()
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        PartialState().wait_for_everyone()  # each process writes the state of its random numbers
-        if state.is_world_process_zero:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            seal_checkpoint(checkpoint, self.training)
-        self.save_seconds = time.monotonic() - self.saved
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.bar.stop()
+        return metrics

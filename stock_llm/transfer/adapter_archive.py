@@ -60,10 +60,14 @@ class AdapterContent(BaseModel):
     train_loss: FiniteFloat
     seconds: FiniteFloat
     resumed_from_step: Count
+    kept_step: Count
     loss_curve: list[LossPoint] = Field(min_length=1)
 
 
-FACTS = ("rows", "tokens", "steps", "train_loss", "seconds", "resumed_from_step", "loss_curve")
+FACTS = (
+    *("rows", "tokens", "steps", "kept_step", "train_loss", "seconds", "resumed_from_step"),
+    "loss_curve",
+)
 
 
 def write_adapter(

@@ -66,7 +66,8 @@ def write_bundle(
         profile = profile.model_copy(update={"path": BASE})
     with tempfile.TemporaryDirectory(prefix="stock-llm-") as folder:
         files[ROWS] = Path(folder) / ROWS
-        count = write_rows(map(stripped, rows), files[ROWS])
+        dated = profile.training.early_stopping_patience > 0
+        count = write_rows((stripped(row, dated) for row in rows), files[ROWS])
         if not count:
             raise InputError("there are no rows to train on")
         content = BundleContent(digest=digest, inputs=inputs, profile=profile, rows=count)
@@ -74,12 +75,16 @@ def write_bundle(
     return content
 
 
-def stripped(row: Row) -> Row:
-    """What fine-tuning looks at: question, answer, skill, language and weight."""
+def stripped(row: Row, dated: bool = False) -> Row:
+    """What fine-tuning looks at: question, answer, skill, language and weight.
+
+    Args:
+        dated: and the date, by which early stopping cuts its validation rows.
+    """
     return replace(
         row,
         symbol="",
-        as_of="",
+        as_of=row.as_of if dated else "",
         source={"kind": "", "ref": ""},
         label="",
         label_from="",

@@ -232,7 +232,7 @@ def test_score_truth_and_length_may_not_get_worse(after, against):
 def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, rows, monkeypatch):
     from safetensors.torch import load_file
 
-    from stock_llm.llm import trainer
+    from stock_llm.llm.training import watch
 
     profile, adapter = tuned
 
@@ -245,19 +245,19 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, rows, mon
         return load_file(done / "adapter_model.safetensors")
 
     whole = train("whole", base)
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
-    on_save = trainer.TrainingWatch.on_save
+    monkeypatch.setattr(watch, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_SHARE", 1e9)
+    on_save = watch.TrainingWatch.on_save
 
     def killed(self, args, state, control, **kwargs):
         on_save(self, args, state, control, **kwargs)
         if state.global_step == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer.TrainingWatch, "on_save", killed)
+    monkeypatch.setattr(watch.TrainingWatch, "on_save", killed)
     with pytest.raises(KeyboardInterrupt):
         train("killed", base)  # the base was left as it was before
-    monkeypatch.setattr(trainer.TrainingWatch, "on_save", on_save)
+    monkeypatch.setattr(watch.TrainingWatch, "on_save", on_save)
     assert (home.home / "killed/checkpoints/checkpoint-5/sealed.json").exists()
     assert not (home.home / "killed/adapter").exists()
     resumed = train("killed", load_base(profile, home.home, four_bit=True))

@@ -1,11 +1,7 @@
 import dataclasses
 import itertools
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,9 +13,11 @@ from stock_llm.artifacts import Dataset
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.evaluation.answers import LANGUAGES, SkillAnswer
 from stock_llm.llm.base import load_base
+from stock_llm.llm.bases.needs import TOKENS_AT_ONCE
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
+from stock_llm.llm.training.arrangement import Arrangement
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import Row, write_rows
 from tasks import finetune
@@ -263,7 +261,7 @@ def test_rows_of_like_length_stand_together_and_steps_keep_their_size(home, toke
     groups = [lengths[start : start + plan.batch] for start in range(0, len(lengths), plan.batch)]
     assert sum(len(group) * max(group) for group in groups) < 1.15 * sum(lengths)
     assert plan.batch * plan.accumulate == profile.training.batch * profile.training.accumulate
-    assert all(plan.batch * length <= finetune.TOKENS_AT_ONCE for length in lengths)
+    assert all(plan.batch * length <= TOKENS_AT_ONCE for length in lengths)
 
 
 def test_a_weighted_row_is_learnt_better(home):
@@ -304,82 +302,16 @@ def answer_loss(settings: Settings, adapter: Path, row: Row) -> float:
     return torch.nn.functional.cross_entropy(logits, ids[0, example.prompt :]).item()
 
 
-CHILD = """
-import sys
-from pathlib import Path
-from stock_llm.llm import trainer
-from stock_llm.llm.profiles import load_profile
-from stock_llm.settings import load_settings
-
-sys.path[:0] = sys.argv[2:]
-from test_finetune import ROWS, finetune
-
-trainer.SECONDS_BETWEEN_CHECKPOINTS, trainer.CHECKPOINT_SHARE = 0.0, 1e9
-settings = load_settings(home=sys.argv[1], profile="tiny", threads=1)
-finetune.train(settings, load_profile(settings.home, settings.profile), ROWS, Path("train.jsonl"), "same", settings.home / "killed")
-"""
-
-
-def test_killed_and_run_again_it_ends_where_it_would_have(home):
-    edit_profile(home, "epochs = 1", "epochs = 1.5")
-    edit_profile(home, "dropout = 0.0", "dropout = 0.1")
-    whole = finetune.train(
-        home,
-        load_profile(home.home, home.profile),
-        ROWS,
-        Path("train.jsonl"),
-        "same",
-        home.home / "whole",
-    )
-
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(home.home), *map(str, Path(__file__).parents[:2])],
-        cwd=Path(__file__).parents[2],
-    )
-    checkpoints = home.home / "killed" / "checkpoints"
-    deadline = time.monotonic() + 120
-    while not (checkpoints / "checkpoint-7" / "sealed.json").exists():
-        assert child.poll() is None and time.monotonic() < deadline, (
-            "the training ended before it could be killed"
-        )
-        time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    assert not (home.home / "killed" / "adapter").exists()
-    newest = max(checkpoints.iterdir(), key=lambda path: int(path.name.split("-")[1]))
-    (newest / "optimizer.pt").write_bytes(
-        b"cut sh"
-    )  # as if the kill had come while this one was being written
-
-    resumed = finetune.train(
-        home,
-        load_profile(home.home, home.profile),
-        ROWS,
-        Path("train.jsonl"),
-        "same",
-        home.home / "killed",
-    )
-    assert 0 < resumed.resumed_from_step < int(newest.name.split("-")[1])
-    assert [point["step"] for point in resumed.loss_curve] == [
-        point["step"] for point in whole.loss_curve
-    ]
-    assert [point["loss"] for point in resumed.loss_curve] == pytest.approx(
-        [point["loss"] for point in whole.loss_curve], rel=1e-4
-    )
-    one, other = (answer_loss(home, adapter.weights, ROWS[5]) for adapter in (whole, resumed))
-    assert one == pytest.approx(other, rel=1e-4)
-    assert resumed.tokens == whole.tokens
-
-
 @pytest.fixture
 def small_gpu(monkeypatch):
     """A function that sets how many rows a forward pass may hold, as if a GPU's memory ended there, and from which pass on."""
     import torch
 
     from stock_llm.llm import trainer
+    from stock_llm.llm.training import watch
 
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SHARE", 1e9)
+    monkeypatch.setattr(watch, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(watch, "CHECKPOINT_SHARE", 1e9)
     compute, passes = trainer.AnswerTrainer.compute_loss, itertools.count()
 
     def limit(rows: int, after: int) -> None:
@@ -453,13 +385,13 @@ def test_a_loss_that_is_no_number_stops_the_training(home):
 
 
 def test_a_disk_that_fills_up_says_so_and_keeps_what_is_whole(home, monkeypatch):
-    from stock_llm.llm import trainer
+    from stock_llm.llm.training import watch
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr(trainer, "seal_checkpoint", full)
+    monkeypatch.setattr(watch, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(watch, "seal_checkpoint", full)
     with pytest.raises(StockLLMError, match="the disk filled up"):
         finetune.finetune.fn(home, dataset(home, ROWS[:8]))
     assert not list(home.artifacts.rglob("artifact.json"))
@@ -472,3 +404,99 @@ def test_a_disk_that_fills_up_says_so_and_keeps_what_is_whole(home, monkeypatch)
         )["steps"]
         == 2
     )
+
+
+def test_an_unpacked_base_trains_the_same_adapter(home, monkeypatch):
+    profile = load_profile(home.home, home.profile)
+    curves = []
+    for unpacked in (False, True):
+        choice = Arrangement(unpacked, checkpointing=False)
+        monkeypatch.setattr(finetune, "arrange", lambda *_, choice=choice: choice)
+        folder = home.home / f"unpacked-{unpacked}"
+        adapter = finetune.train(home, profile, ROWS, Path("train.jsonl"), "x", folder)
+        curves.append([point["loss"] for point in adapter.loss_curve])
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5)
+
+
+def test_the_weights_with_the_lowest_validation_loss_are_kept(home, monkeypatch):
+    from safetensors.torch import load_file
+
+    from stock_llm.llm import trainer
+
+    edit_profile(home, "epochs = 1", "epochs = 2\nearly_stopping_patience = 2")
+    seen, losses = [], iter([3.0, 2.0, 2.5, 2.0, 1.0])
+    evaluate = trainer.AnswerTrainer.evaluate
+
+    def scripted(self, *args, **kwargs):
+        weights = {
+            name.replace(".default", ""): weight.detach().clone()
+            for name, weight in self.model.named_parameters()
+            if weight.requires_grad
+        }
+        seen.append((self.state.global_step, weights))
+        return evaluate(self, *args, **kwargs)
+
+    def log(self, logs, *args):
+        logs |= {"eval_loss": next(losses)} if "eval_loss" in logs else {}
+        write_log(self, logs, *args)
+
+    write_log = trainer.AnswerTrainer.log
+    monkeypatch.setattr(trainer.AnswerTrainer, "evaluate", scripted)
+    monkeypatch.setattr(trainer.AnswerTrainer, "log", log)
+    adapter = finetune.finetune.fn(home, dataset(home, ROWS))
+
+    cut = min(96, len(ROWS) // 10)
+    whole = -(-2 * (len(ROWS) - cut) // 4)
+    pace = -(-whole // 8)
+    assert adapter.rows == len(ROWS) - cut
+    assert [step for step, _ in seen] == [pace, 2 * pace, 3 * pace, 4 * pace]
+    assert (adapter.steps, adapter.kept_step) == (4 * pace, 2 * pace)
+    assert len(adapter.loss_curve) == adapter.steps
+    kept = load_file(adapter.weights / "adapter_model.safetensors")
+    for name, weight in seen[1][1].items():
+        assert (kept[name] - weight).abs().max() == 0, name
+    assert any((kept[name] - weight).abs().max() > 0 for name, weight in seen[3][1].items())
+
+
+def test_the_validation_loss_is_the_mean_over_the_tokens_of_answers(home, tokenizer):
+    from stock_llm.llm.trainer import make_trainer
+
+    profile = load_profile(home.home, home.profile)
+    heavy = {"verdict_weight": 3.0, "early_stopping_patience": 1}
+    profile = profile.model_copy(update={"training": profile.training.model_copy(update=heavy)})
+    examples = finetune.tokenized(ROWS, MISTRAL_V3, tokenizer, 640, Path("train.jsonl"))
+    plan = finetune.schedule(examples[:24], [1.0] * 24, KINDS[:24], profile, home.seed)
+    base = load_base(profile, home.home, four_bit=True)
+    trainer = make_trainer(
+        base, profile, examples[:24], plan, home.home / "out", "x", 1, validation=examples[24:31]
+    )
+    trainer.model_wrapped = trainer.model
+    total, count = 0.0, 0
+    for row in examples[24:31]:
+        single = trainer.data_collator(
+            [{"input_ids": row.ids, "labels": [-100] * row.prompt + row.ids[row.prompt :], "weights": row.weights(1.0)}]
+        )  # fmt: skip
+        losses = token_losses(trainer, single)
+        total, count = total + losses.sum().item(), count + len(row.ids) - row.prompt
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(total / count, rel=1e-4)
+
+
+def test_without_dates_no_validation_rows_can_be_cut(home):
+    edit_profile(home, "epochs = 1", "epochs = 1\nearly_stopping_patience = 1")
+    undated = [dataclasses.replace(row, as_of="") for row in ROWS]
+    with pytest.raises(InputError, match="too few rows with a date"):
+        finetune.finetune.fn(home, dataset(home, undated))
+
+
+def test_the_dial_and_early_stopping_change_the_digest_only_where_they_train_other_weights(home):
+    profile = load_profile(home.home, home.profile)
+
+    def digest(**changed: float) -> str:
+        training = profile.training.model_copy(update=changed)
+        given = profile.model_copy(update={"training": training})
+        return finetune.digest_of(**finetune.training_inputs(home, given, "x"))
+
+    assert digest(effort=3.0) == digest()
+    assert digest(early_stopping_patience=2) != digest()
+    assert digest(early_stopping_patience=2) != digest(early_stopping_patience=3)
+    assert "early_stopping_patience" not in finetune.training_inputs(home, profile, "x")["training"]

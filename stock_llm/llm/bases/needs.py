@@ -20,9 +20,12 @@ GIB = 1 << 30
 TOKENS_AT_ONCE = 4096
 """Padded tokens in a forward pass of a training, at most, where a row has no more."""
 
+LOGITS_AT_ONCE = 1 << 27
+"""Logits that a training holds at once; those of more tokens are computed in parts, twice."""
+
 LARGE_MODEL = 500_000_000
-"""Weights from which on memory is worth more than speed: activations are computed a second time in
-the backward pass (gradient checkpointing).
+"""Weights from which on activations may be computed a second time in the backward pass (gradient
+checkpointing), where memory does not hold them.
 """
 
 TOKENS_PER_ROW = 290
@@ -279,13 +282,25 @@ def size(count: int) -> str:
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count >> 20} MiB"
 
 
-def training_memory(profile: Profile, shape: ModelShape) -> int:
-    """The 4-bit base, the adapter with its optimizer, and the activations of a forward pass."""
+def training_memory(
+    profile: Profile,
+    shape: ModelShape,
+    checkpointing: bool | None = None,
+    unpacked: bool = False,
+) -> int:
+    """The 4-bit base, the adapter with its optimizer, and the activations of a forward pass.
+
+    Args:
+        checkpointing: as `activations` has it.
+        unpacked: the base's weights lie there as floats.
+    """
     width = _width(profile)
-    weights = _four_bit_weights(profile, shape)
+    packed = _four_bit_weights(profile, shape)
+    weights = width * shape.weights if unpacked else packed
     adapter = _ADAPTER_BYTES * adapter_weights(profile, shape)
     largest = max(inputs * out for inputs, out in shape.matrices)
-    working = max(_QUANTIZING_BYTES * largest, activations(profile, shape) + width * 2 * largest)
+    kept = activations(profile, shape, checkpointing)
+    working = max(_QUANTIZING_BYTES * largest, kept + width * 2 * largest)
     return int(_LIBRARIES + weights + adapter + working)
 
 
@@ -294,10 +309,15 @@ def _four_bit_weights(profile: Profile, shape: ModelShape) -> float:
     return _NF4_BYTES * shape.linear_weights + _width(profile) * shape.other_weights
 
 
-def activations(profile: Profile, shape: ModelShape) -> float:
+def activations(profile: Profile, shape: ModelShape, checkpointing: bool | None = None) -> float:
     """Bytes that a forward pass keeps for its backward pass: the inputs of all layers, or, with
     checkpointing, of each layer and all of one; and the logits of answers, half of the tokens.
+
+    Args:
+        checkpointing: None: the least that the base can be trained with.
     """
+    if checkpointing is None:
+        checkpointing = shape.weights > LARGE_MODEL
     training = profile.training
     tokens = min(training.batch * training.max_tokens, max(TOKENS_AT_ONCE, training.max_tokens))
     per_hidden, per_feed_forward, per_key = _KEPT[training.precision]
@@ -308,11 +328,10 @@ def activations(profile: Profile, shape: ModelShape) -> float:
         + 4 * profile.lora.rank * len(shape.matrices)
     )
     layers = shape.num_hidden_layers
-    if shape.weights > LARGE_MODEL:
-        kept = layers * _width(profile) * shape.hidden_size + layer
-    else:
-        kept = layers * layer
-    return tokens * (kept + _LOGIT_BYTES * shape.vocab_size / 2)
+    inputs = layers * _width(profile) * shape.hidden_size
+    kept = inputs + layer if checkpointing else layers * layer
+    logits = min(tokens * shape.vocab_size / 2, LOGITS_AT_ONCE)
+    return tokens * kept + _LOGIT_BYTES * logits
 
 
 def training_disk(profile: Profile, shape: ModelShape) -> int:
