@@ -51,7 +51,7 @@ def check_limits(
     for name, known in _SPECIAL.items():
         theirs = keys.get(f"tokenizer.ggml.{name}_token_id")
         ours = getattr(tokenizer, f"{known}_token_id")
-        if theirs is not None or name == "eos":
+        if name == "eos" or None not in (theirs, ours):
             found[f"token {name}"] = (theirs, ours)
     for name, (theirs, ours) in found.items():
         if theirs != ours:

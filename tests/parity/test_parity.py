@@ -144,10 +144,15 @@ def test_a_context_or_a_stop_that_is_not_the_profile_s_is_named(base, profile, t
 
 
 @pytest.mark.parametrize("name", small_bases.BASES)
-def test_the_fuzz_has_the_same_tokens_for_each_family(name, tmp_path):
+def test_limits_and_the_tokens_of_the_fuzz_are_the_same_for_each_family(name, profile, tmp_path):
     small_bases.write_base(name, tmp_path)
     prompt_format = small_bases.BASES[name]
-    write(tmp_path, tmp_path, prompt_format.jinja)
+    file = write(tmp_path, tmp_path, prompt_format.jinja)
+    own = profile.model_copy(update={"prompt_format": prompt_format.name})
+    modelfile = modelfile_of(own, file, tmp_path)
+    found = limits.check_limits(limits.read_keys(file), tmp_path, own, modelfile)
+    assert found["context of the model"] == 4096
+    prompts.check_rendering(prompts.fuzz(2, 20), prompt_format, prompt_format.jinja, modelfile)
     tokenizer = load_tokenizer(tmp_path)
     asked = prompts.fuzz(1, 300)
     with LlamaModel(tmp_path / "m.gguf", threads=1, context=2048) as model:

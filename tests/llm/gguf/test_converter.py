@@ -142,7 +142,7 @@ def test_the_keys_are_those_of_the_converter(files, name):
 
 def test_the_archive_of_the_pinned_version_is_known():
     pinned = re.search(r"^llama-cpp-python==(\S+)$", (PROJECT / "constraints.txt").read_text(), re.MULTILINE)  # fmt: skip
-    assert pinned and pinned[1] in converter.ARCHIVES
+    assert pinned and pinned[1] in converter.ARCHIVES, "write its archive's SHA-256 there"
 
 
 def test_an_unknown_version_is_refused_with_the_one_to_install(monkeypatch):
