@@ -27,6 +27,7 @@ from stock_llm.errors import LeakageError, ParityError, StockLLMError, StoreErro
 from stock_llm.feedback.store import LEASE, FeedbackStore
 from stock_llm.pipeline import preflight, report
 from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.pipeline.publication.places import announce_absence
 from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest, run_lock
 from stock_llm.progress import timed
 from stock_llm.secrets import account_hash
@@ -86,6 +87,7 @@ def train(
             return known
 
         preflight.require(settings)
+        announce_absence(settings)
         history = timed(collect)(settings)
         plan = run_digest(settings, history.digest)
         with _blocked_by_leakage(settings, plan, history):
@@ -98,7 +100,7 @@ def train(
             version = timed(register)(
                 settings, history, dataset, adapter, candidate, scorecard, started_at
             )
-            release = timed(publish)(settings, dataset, candidate, scorecard, version)
+            release = timed(publish)(settings, dataset, adapter, candidate, scorecard, version)
             feedback.settle(plan, scorecard.verdict, "; ".join(scorecard.reasons))
 
         outcome = _outcome(

@@ -3,6 +3,7 @@
 Imports none of the libraries that it looks for (their metadata is enough) and changes nothing.
 """
 
+import json
 import os
 import shutil
 import stat
@@ -17,7 +18,12 @@ from stock_llm.errors import StockLLMError
 from stock_llm.llm.bases import needs
 from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.machine import Gpu, Machine, free_disk, this_machine
+from stock_llm.ollama.address import bypasses_proxies, url_of
+from stock_llm.ollama.handover import known_names
+from stock_llm.ollama.model_name import MODEL, version_number
+from stock_llm.ollama.store import OllamaStore
 from stock_llm.settings import Settings
+from stock_llm.storage.checksums import read_record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,11 +69,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _gpu(machine.gpu),
         _profile(settings),
         *_data(settings),
-        _server(
-            "Ollama",
-            settings.ollama_host,
-            f"models are published to {settings.ollama_store} and asked in this process",
-        ),
+        _ollama(settings),
         _server(
             "Prefect",
             os.environ.get("PREFECT_API_URL", ""),
@@ -220,13 +222,50 @@ def _data(settings: Settings) -> list[Check]:
     return findings
 
 
+def _ollama(settings: Settings) -> Check:
+    """Whether the Ollama that is published to answers, and has what the folder has."""
+    if not settings.ollama_host:
+        return Check("Ollama", f"not set: versions stay in {settings.ollama_store}", good=True)
+    url = url_of(settings.ollama_host)
+    try:
+        with _opener(url).open(f"{url}/api/tags", timeout=2) as answer:
+            models = json.loads(answer.read())["models"]
+            listed = {model["model"]: model["digest"] for model in models}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = getattr(error, "reason", error)
+        found = f"nothing at {url} ({reason})"
+        if settings.ollama_is_named:
+            remedy = 'Start it, or set ollama_host = "" to publish into the folder alone'
+            cost = f"{settings.ollama_named_by} names it, so that new versions wait"
+            return Check("Ollama", f"{found}: {cost}", False, remedy=remedy)
+        cost = f"versions stay in {settings.ollama_store} and are asked in this process"
+        return Check("Ollama", f"{found}: {cost}", good=True)
+    store = OllamaStore(settings.path(settings.ollama_store))
+    known = known_names(store, url)
+    lacking = [
+        name
+        for name in filter(version_number, store.list_models(MODEL))
+        if listed.get(name) not in {store.digest(name), known.get(name, "")}
+    ]
+    if lacking:
+        found = f"answers at {url} and lacks {', '.join(lacking)}"
+        return Check("Ollama", found, False, remedy="stock-llm publish")
+    return Check("Ollama", f"answers at {url}", good=True)
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Opens URLs: this machine, and what NO_PROXY names, without a proxy."""
+    proxies = [urllib.request.ProxyHandler({})] if bypasses_proxies(url) else []
+    return urllib.request.build_opener(*proxies)
+
+
 def _server(name: str, url: str, cost: str) -> Check:
     """Whether something answers there; not answering is no fault, it costs something."""
     if not url:
         return Check(name, f"not set: {cost}", good=True)
     address = url if "://" in url else f"http://{url}"
     try:
-        with urllib.request.urlopen(address.removesuffix("/api"), timeout=2) as answer:
+        with _opener(address).open(address.removesuffix("/api"), timeout=2) as answer:
             return Check(name, f"answers at {address} ({answer.status})", good=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
@@ -234,18 +273,21 @@ def _server(name: str, url: str, cost: str) -> Check:
 
 
 def _store(settings: Settings) -> Check:
-    from stock_llm.ollama.store import OllamaStore
-
     root = settings.path(settings.ollama_store)
+    store = OllamaStore(root)
+    records = filter(None, map(read_record, settings.path("data/runs").glob("*.json")))
+    lost = sorted({name for record in records for name in record.get("names", ())[:1]})
+    if lost and not store.list_models(MODEL):
+        found = f"{', '.join(lost)} published once, and nothing is in {root}"
+        return Check("published models", found, False, remedy="stock-llm publish")
     if not root.is_dir():
         return Check("published models", "none yet", good=True, remedy="stock-llm run")
-    store = OllamaStore(root)
     if faults := store.verify():
         return Check(
             "published models",
             "; ".join(faults[:3]),
             False,
-            remedy="Publish that version again: stock-llm run",
+            remedy="stock-llm publish, or the version that is named: stock-llm publish v7",
         )
     return Check("published models", ", ".join(store.list_models()) or "none yet", good=True)
 

@@ -20,10 +20,20 @@ DEFAULTS = {
 }
 
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
 def prepare() -> None:
-    """Set every default that is not set yet."""
+    """Set every default that is not set yet, and let no proxy of the environment stand before this
+    machine: Prefect, MLflow and the rest ask their own servers directly.
+    """
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    if any(name.lower().endswith("_proxy") and value for name, value in os.environ.items()):
+        given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")).split(",")
+        hosts = dict.fromkeys(filter(None, [*map(str.strip, given), *_LOOPBACK]))
+        value = "*" if "*" in hosts else ",".join(hosts)
+        os.environ.update(no_proxy=value, NO_PROXY=value)
 
 
 def install_command(extra: str) -> str:

@@ -49,6 +49,14 @@ def is_same_endpoint(url: str, host: str, port: int) -> bool:
     return bool(targets & {host, *_addresses(host)})
 
 
+def own_addresses() -> frozenset[str]:
+    """The addresses and names of this machine, in lower case."""
+    name = socket.gethostname().lower()
+    short = name.partition(".")[0]
+    names = {"localhost", name, short, f"{short}.local"}
+    return frozenset({*names, *map(str.lower, _interface_addresses())})
+
+
 def _is_loopback_address(text: str) -> bool:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -23,6 +24,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 T = TypeVar("T")
@@ -102,6 +104,32 @@ def progress(items: Sequence[T], description: str) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def transfer_progress(description: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for bytes on their way: a function that takes what is under way and how many bytes of
+    it are there, of how many.
+
+    Each thing that is told of has its own line, and a total of 0 has none.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    print(description, file=sys.stderr)
+    with WatchedProgress(*columns) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, there: int, total: int) -> None:
+            if total:
+                if what not in tasks:
+                    tasks[what] = bar.add_task(what, total=total)
+                bar.update(tasks[what], completed=there)
+
+        yield show
 
 
 def timed(stage: Callable[P, T]) -> Callable[P, T]:

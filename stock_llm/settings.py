@@ -22,6 +22,7 @@ from stock_llm.dataset.config import DatasetSettings
 from stock_llm.errors import InputError
 from stock_llm.feedback.config import FeedbackSettings
 from stock_llm.gateway.config import GatewaySettings
+from stock_llm.ollama.config import PublishSettings
 from stock_llm.services.config import ScheduleSettings, ServicesSettings
 
 CONFIG_FILE = "stock-llm.toml"
@@ -126,15 +127,17 @@ class Settings(BaseSettings):
     """MLflow tracking and registry URI."""
 
     ollama_store: Path = Path("models/ollama")
-    """Folder in Ollama's on-disk format that is published to when no server answers at OLLAMA_HOST.
-    """
+    """Folder in Ollama's on-disk format that every version is published to first."""
 
     ollama_host: str = Field(
         default_factory=lambda: os.environ.get("OLLAMA_HOST", "http://127.0.0.1:11434")
     )
-    """Ollama server that is published to when it answers. The empty string: never ask, use the
-    folder.
+    """Ollama server that gets every version of the folder. One that is named, here or by
+    OLLAMA_HOST, has to answer; the default one need not. The empty string: the folder alone.
     """
+
+    publish: PublishSettings = PublishSettings()
+    """The table `[publish]`: where versions go besides, and how many stay."""
 
     true_sentences: bool = True
     """Whether `stock-llm ask` leaves a model that it runs itself the choice among the true
@@ -200,6 +203,18 @@ class Settings(BaseSettings):
         when first used.
         """
         return Path(os.environ.get("STOCK_LLM_SECRETS", "~/.config/stock-llm")).expanduser()
+
+    @property
+    def ollama_is_named(self) -> bool:
+        """Whether somebody chose the Ollama that is published to."""
+        return bool(self.ollama_host and self.ollama_named_by)
+
+    @property
+    def ollama_named_by(self) -> str:
+        """What names the Ollama that is published to; empty: it is the default one."""
+        if "ollama_host" in self.model_fields_set:
+            return "the setting ollama_host"
+        return "OLLAMA_HOST" if os.environ.get("OLLAMA_HOST") else ""
 
     @property
     def uses_sample(self) -> bool:

@@ -1,31 +1,48 @@
-"""Stage 8: publishes a version to Ollama, asks it a smoke prompt, and moves `:latest` if promoted.
+"""Stage 8: publishes a version, asks it a smoke prompt, and moves `:latest` if promoted.
 
-Takes the candidate, its scorecard and its version, returns a `Release`. `stock-llm:vN` is never
-overwritten. `:latest` moves only when the verdict is "promote" and the published model, with its
-own template and parameters, answered the smoke prompt. Publishes to the server at `ollama_host`
-when one answers, else into the folder `ollama_store`.
+Takes the candidate, its scorecard and its version, returns a `Release`. `stock-llm:vN` is written
+into the folder `ollama_store` first and never overwritten; the Ollama at `ollama_host` gets the
+same manifest and blobs. `:latest` moves only when the verdict is "promote" and the published model,
+with its own template and parameters, answered the smoke prompt: at the server where one answers,
+else from the folder. A server that was named and does not answer stops the run after the version is
+written; the next run goes on from there.
 
-The champion stands in two places, and a kill may fall between them. The registry's alias is the
+The champion stands in several places, and a kill may fall between them. The registry's alias is the
 decision and moves first; `:latest` follows it, and the next publish or rollback makes it follow
 where it does not. A finished release is recorded beside its scorecard: running the flow again
 neither asks again nor undoes a rollback.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 
 from prefect import task
 
-from stock_llm.artifacts import CHECKSUMS, Candidate, Dataset, Release, Scorecard, Version
+from stock_llm.artifacts import (
+    CHECKSUMS,
+    Adapter,
+    Candidate,
+    Dataset,
+    Release,
+    Scorecard,
+    Version,
+)
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.ollama.client import ChatReply
-from stock_llm.ollama.modelfile import parse_modelfile
+from stock_llm.ollama.handover import hand_over
+from stock_llm.ollama.model_name import LATEST, MODEL, version_name
 from stock_llm.ollama.profile_modelfile import modelfile_of
-from stock_llm.ollama.publish_target import LATEST, MODEL, ServerTarget, StoreTarget, publish_target
+from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
 from stock_llm.pipeline import registry
+from stock_llm.pipeline.publication import restoring
+from stock_llm.pipeline.publication.places import Places, nobody_answers, open_places
+from stock_llm.pipeline.publication.restoring import MANIFEST, MODELFILE
+from stock_llm.pipeline.publication.retention import prune
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.row import Row, read_rows
@@ -42,43 +59,48 @@ SMOKE_SECONDS = 30.0
 def publish(
     settings: Settings,
     dataset: Dataset,
+    adapter: Adapter,
     candidate: Candidate,
     scorecard: Scorecard,
     version: Version,
 ) -> Release:
-    """The release of this version; nothing happens where it was published before.
+    """The release of this version; nothing happens where it was published before and is still
+    everywhere.
 
     Raises:
-        PublishError: refused, or the smoke prompt failed although the verdict was "promote".
-            `:latest` is where it was.
+        PublishError: refused; or nobody answers where the settings name an Ollama; or the smoke
+            prompt failed although the verdict was "promote". `:latest` is where it was.
     """
-    target = _target(settings)
-    _follow_champion(settings, target)
-    name, record = f"{MODEL}:v{version.number}", scorecard.folder / RECORD
+    places = open_places(settings)
+    restoring.put_back(settings, places)
+    name, record = version_name(version.number), scorecard.folder / RECORD
     release = Release(**values) if (values := read_record(record)) else None
-    published = target.digest(name)
+    main = places.main
     if (
         release
-        and release.where == target.where
-        and release.manifests.get(name, "none") == published
-        and not target.find_damage(name)
+        and release.where == main.where
+        and release.manifests.get(name, "none") == main.digest(name)
+        and places.folder.digest(name)
+        and not places.folder.find_damage(name)
+        and not places.promised
     ):
-        return _as_it_stands(settings, target, release)
+        return _as_it_stands(settings, places, release)
 
-    profile = load_profile(settings.home, settings.profile)
-    modelfile = modelfile_of(profile, candidate.gguf, settings.home)
-    if (sha256 := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
+    _write(settings, places, dataset, adapter, candidate, scorecard, version)
+    if places.promised:
         raise PublishError(
-            f"{candidate.gguf} was changed after it was judged: "
-            f"its SHA-256 is {sha256}. Run again: stock-llm run"
+            f"{name} is written to {places.folder.where} and waits there: "
+            + nobody_answers(settings)
         )
-    digest = target.put(name, candidate.gguf, modelfile)
-    atomic_write(candidate.folder / "Modelfile", modelfile.write())
-    write_checksums(candidate.folder / CHECKSUMS)  # a later candidate is judged with this Modelfile
+    for target in places.servers:
+        hand_over(places.folder.store, target.server, name, settings.publish.address)
     row = smoke_row(dataset)
     question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
-    reply = target.ask(name, [question], seconds=SMOKE_SECONDS)
-    faults = smoke_faults(row, reply, profile.format)
+    reply = main.ask(name, [question], seconds=SMOKE_SECONDS)
+    prompt_format = load_profile(settings.home, settings.profile).format
+    faults = smoke_faults(row, reply, prompt_format)
+    if not faults:
+        faults = rendering_faults(main, name, list(read_rows(dataset.holdout)), prompt_format)
     reasons = [f"smoke prompt: {fault}" for fault in faults]
     if scorecard.verdict != "promote":
         reasons.append(f"the verdict is '{scorecard.verdict}': {LATEST} stays")
@@ -94,11 +116,14 @@ def publish(
             "Run again to be judged against it"
         )
     else:
-        _promote(settings, target, version.number)
+        former = champion if champion != version.number else None
+        registry.promote(settings, version.number)
+        restoring.follow_champion(places, version.number)
+        _unload_former(places, former)
     release = Release(
         names=[name],
-        where=target.where,
-        manifests={name: digest},
+        where=main.where,
+        manifests={name: main.digest(name) or ""},
         smoke_prompt=reply.prompt,
         smoke_answer=reply.text,
         smoke_seconds=round(reply.seconds, 3),
@@ -106,52 +131,75 @@ def publish(
         reasons=reasons,
     )
     write_record(record, asdict(release))
-    return _as_it_stands(settings, target, release)
+    for sentence in prune(settings, places):
+        print(sentence, file=sys.stderr)
+    return _as_it_stands(settings, places, release)
 
 
-def roll_back(settings: Settings, number: int) -> None:
-    """Make version `number` the champion again: the registry's alias and `:latest`, together.
+def _write(
+    settings: Settings,
+    places: Places,
+    dataset: Dataset,
+    adapter: Adapter,
+    candidate: Candidate,
+    scorecard: Scorecard,
+    version: Version,
+) -> None:
+    """Writes the version into the folder, and beside the candidate what it was published with.
 
     Raises:
-        PublishError: that version is not published where we publish to now, or it is damaged and
-            cannot be mended.
+        PublishError: the GGUF is not the one that was judged, or the folder has another model under
+            this name.
     """
-    target = _target(settings)
-    if _sound_digest(settings, target, number) is None:
-        fault = "is damaged" if target.digest(f"{MODEL}:v{number}") else "does not exist"
+    name = version_name(version.number)
+    if (sha256 := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
         raise PublishError(
-            f"{MODEL}:v{number} {fault} at {target.where}. "
-            "See which versions there are: stock-llm history"
+            f"{candidate.gguf} was changed after it was judged: "
+            f"its SHA-256 is {sha256}. Run again: stock-llm run"
         )
-    _promote(settings, target, number)
+    if restoring.is_recorded(candidate.gguf):  # published before: the same manifest again
+        restoring.restore_files(places.folder, name, candidate.gguf)
+        return
+    profile = load_profile(settings.home, settings.profile)
+    modelfile = modelfile_of(profile, candidate.gguf, settings.home)
+    notes = build_annotations(settings, dataset, adapter, candidate, scorecard, version)
+    places.folder.put(name, candidate.gguf, modelfile, notes)
+    manifest = places.folder.store.read_manifest(name).decode()
+    atomic_write(candidate.folder / MANIFEST, manifest)
+    atomic_write(candidate.folder / MODELFILE, modelfile.write())
+    write_checksums(candidate.folder / CHECKSUMS)  # a later candidate is judged with this Modelfile
 
 
-def _target(settings: Settings) -> StoreTarget | ServerTarget:
-    store = settings.path(settings.ollama_store)
-    return publish_target(settings.ollama_host, store, settings.threads)
+def build_annotations(
+    settings: Settings,
+    dataset: Dataset,
+    adapter: Adapter,
+    candidate: Candidate,
+    scorecard: Scorecard,
+    version: Version,
+) -> Mapping[str, str]:
+    """What a version's manifest says of it, under OCI's names where there are some.
 
-
-def _sound_digest(
-    settings: Settings, target: StoreTarget | ServerTarget, number: int
-) -> str | None:
-    """Digest of a published version; a damaged one is first published again from the files that it
-    was made from.
-
-    None where it is not published, or where those files are damaged too.
+    Digests, names of the catalogue and figures: no folder, user or machine.
     """
-    name = f"{MODEL}:v{number}"
-    if (published := target.digest(name)) is None or not (damage := target.find_damage(name)):
-        return published
-    version = next((item for item in registry.versions(settings) if item.number == number), None)
-    if (
-        version is None
-        or not version.gguf.exists()
-        or file_sha256(version.gguf) != version.gguf_sha256
-    ):
-        print(f"{name} at {target.where} is damaged: {damage}", file=sys.stderr)
-        return None
-    modelfile = parse_modelfile(version.gguf.with_name("Modelfile").read_text("utf-8"))
-    return target.put(name, version.gguf, modelfile)
+    profile = load_profile(settings.home, settings.profile)
+    score = (scorecard.table.get("challenger") or {}).get("score")
+    notes = {
+        "org.opencontainers.image.title": MODEL,
+        "org.opencontainers.image.version": f"v{version.number}",
+        "org.opencontainers.image.created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "org.opencontainers.image.licenses": profile.licence,
+        "org.opencontainers.image.base.name": profile.name,
+        "stock-llm.base": adapter.base_digest,
+        "stock-llm.dataset": dataset.digest,
+        "stock-llm.adapter": adapter.digest,
+        "stock-llm.candidate": candidate.digest,
+        "stock-llm.quantization": candidate.quantization,
+        "stock-llm.run": version.run_id,
+        "stock-llm.verdict": scorecard.verdict,
+        "stock-llm.score": "" if score is None else f"{score:.4f}",
+    }
+    return {name: value for name, value in notes.items() if value}
 
 
 def smoke_row(dataset: Dataset) -> Row:
@@ -171,7 +219,8 @@ def smoke_row(dataset: Dataset) -> Row:
 def smoke_faults(row: Row, reply: ChatReply, prompt_format: PromptFormat) -> list[str]:
     """What is wrong with the answer to the smoke prompt; empty: nothing."""
     faults = []
-    if reply.prompt != prompt_format.render(prompts.messages(row.instruction, row.input)):
+    expected = prompt_format.render(prompts.messages(row.instruction, row.input))
+    if reply.prompt not in ("", expected):  # a server that does not tell is not checked here
         faults.append("the published template renders another prompt than training saw")
     if not reply.finished:
         faults.append(f"no whole answer after {reply.seconds:.0f} s")
@@ -190,26 +239,44 @@ def _champion(settings: Settings) -> int | None:
     return champion.number if champion else None
 
 
-def _promote(settings: Settings, target: StoreTarget | ServerTarget, number: int) -> None:
-    registry.promote(settings, number)
-    _follow_champion(settings, target)
-
-
-def _follow_champion(settings: Settings, target: StoreTarget | ServerTarget) -> None:
-    """Lets `:latest` be the champion, where that is published here; it is not after a kill between
-    the two moves.
+def rendering_faults(
+    target: StoreTarget | ServerTarget, name: str, rows: Sequence[Row], prompt_format: PromptFormat
+) -> list[str]:
+    """Which questions of the holdout the published model would be given as another prompt than
+    training saw; empty: none, or the server does not tell, which is said.
     """
-    champion = _champion(settings)
-    published = _sound_digest(settings, target, champion) if champion else None
-    if published and target.digest(LATEST) != published:
-        target.tag(f"{MODEL}:v{champion}", LATEST)
+    render = target.renderer(name)
+    for row in rows:
+        question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
+        rendered = render([question])
+        if not rendered:
+            print(f"{target.where} shows no prompts: not checked there", file=sys.stderr)
+            return []
+        if rendered != prompt_format.render(prompts.messages(row.instruction, row.input)):
+            return [f"the published template renders another prompt than training saw: {row.id}"]
+    return []
 
 
-def _as_it_stands(settings: Settings, target: StoreTarget | ServerTarget, made: Release) -> Release:
+def _unload_former(places: Places, number: int | None) -> None:
+    """Let servers drop the champion that was replaced when its answers are finished: two loaded
+    models would slow each other down for as long as it is kept.
+    """
+    for target in places.servers if number else ():
+        try:
+            if target.digest(version_name(number or 0)):
+                target.server.unload(version_name(number or 0))
+        except PublishError as error:
+            print(error, file=sys.stderr)
+
+
+def _as_it_stands(settings: Settings, places: Places, made: Release) -> Release:
     """The release with what `:latest` is now: it may have moved since."""
-    name = made.names[0]
+    name, main = made.names[0], places.main
+    champion = _champion(settings)
     promoted = (
-        target.digest(LATEST) == made.manifests[name] and name == f"{MODEL}:v{_champion(settings)}"
+        main.digest(LATEST) == made.manifests[name]
+        and champion is not None
+        and name == version_name(champion)
     )
     names = [name, LATEST] if promoted else [name]
     return replace(

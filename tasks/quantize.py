@@ -27,7 +27,7 @@ from stock_llm.llm.gguf.adapter import write_adapter_gguf
 from stock_llm.llm.gguf.families import FAMILIES
 from stock_llm.llm.gguf.importance import ImportanceCollector, ImportanceMatrix, write_importance
 from stock_llm.llm.gguf.tokenizer import load_tokenizer
-from stock_llm.llm.gguf.writer import write_gguf
+from stock_llm.llm.gguf.writer import Origin, write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.merging.layerwise import TokenizedAnswer, compute_logits, linear_weights
 from stock_llm.llm.merging.lora import LoraAdapter, read_adapter
@@ -119,7 +119,8 @@ def make(
     with logit_files(folder, answers, shape) as logits:
         merge = _merge(settings, profile, adapter, lora, answers, logits)
         f16, stem = folder / "f16.gguf", "stock-llm"
-        write_gguf(base, f16, name, profile.format.jinja, merge.weights)
+        origin = _origin(profile, digest)
+        write_gguf(base, f16, name, profile.format.jinja, merge.weights, origin)
         write_adapter_gguf(base, lora, folder / f"{stem}-lora.gguf", name)
         importance = merge.importance.collected(name) if profile.gguf.importance_matrix else None
         if importance:
@@ -168,6 +169,12 @@ def make(
         prompts_checked=len(asked),
         losses=losses,
     )
+
+
+def _origin(profile: Profile, digest: str) -> Origin:
+    """What the published file says of itself; a base of a folder has no page."""
+    page = f"https://huggingface.co/{profile.path}" if profile.revision else ""
+    return Origin(profile.name, page, profile.revision, profile.licence, digest)
 
 
 def _validation(dataset: Dataset, profile: Profile, sample: Sequence[Row]) -> list[Row]:

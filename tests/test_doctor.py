@@ -3,12 +3,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+from factories.parrot_gguf import write_parrot
+from fakes.loopback_ollama import LoopbackOllama
 from rich.console import Console
 
 from stock_llm import doctor
 from stock_llm.llm.bases import needs
 from stock_llm.machine import Gpu, Machine
+from stock_llm.ollama.client import connect
+from stock_llm.ollama.handover import hand_over
+from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.store import OllamaStore
 from stock_llm.settings import load_settings
+from stock_llm.storage.checksums import write_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,11 +79,36 @@ def test_too_little_disk_stops_the_main_job(settings, monkeypatch):
     assert found(settings, "disk").good, "the sizes of a base that is not there are not known"
 
 
-def test_a_server_that_does_not_answer_is_no_fault(settings):
+def test_the_default_server_may_be_absent_and_one_that_was_named_may_not(settings, monkeypatch):
+    monkeypatch.setattr(type(settings), "ollama_named_by", "")
     silent = settings.model_copy(update={"ollama_host": "http://127.0.0.1:9"})
     finding = found(silent, "Ollama")
     assert finding.good
     assert "asked in this process" in finding.found
+    monkeypatch.undo()
+    named = found(silent, "Ollama")
+    assert not named.good
+    assert "the setting ollama_host names it, so that new versions wait" in named.found
+    assert "ollama_host" in named.remedy
+
+
+def test_what_is_missing_where_it_was_published_is_named(settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    gguf = write_parrot(tmp_path / "m.gguf", "hello")
+    store = OllamaStore(settings.path(settings.ollama_store))
+    store.write_model("stock-llm:v1", gguf, Modelfile("x", template="{{ .Prompt }}"))
+    with LoopbackOllama(tmp_path / "served") as ollama:
+        there = settings.model_copy(update={"ollama_host": ollama.host})
+        lacking = found(there, "Ollama")
+        assert (lacking.good, lacking.remedy) == (False, "stock-llm publish")
+        assert "lacks stock-llm:v1" in lacking.found
+        hand_over(store, connect(ollama.host), "stock-llm:v1")
+        assert found(there, "Ollama").found == f"answers at {ollama.host}"
+    write_record(settings.path("data/runs/1.json"), {"names": ["stock-llm:v1"]})
+    shutil.rmtree(store.root)
+    lost = found(settings, "published models")
+    assert (lost.good, lost.remedy) == (False, "stock-llm publish")
+    assert lost.found.startswith("stock-llm:v1 published once, and nothing is in")
 
 
 def test_a_damaged_store_is_reported(settings, tmp_path):

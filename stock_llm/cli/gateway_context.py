@@ -6,6 +6,8 @@ from typing import Any
 from stock_llm.feedback.event import prefect_api_url
 from stock_llm.gateway.config import GatewayContext
 from stock_llm.gateway.pages.project import ProjectFunctions
+from stock_llm.ollama.distribution import consumer_keys
+from stock_llm.ollama.distribution.pull_log import FILE as PULLS
 from stock_llm.secrets import signing_key
 from stock_llm.settings import Settings
 
@@ -25,6 +27,9 @@ def gateway_context(settings: Settings) -> GatewayContext:
         owner_names=settings.feedback.owner_names,
         retrain_after=settings.retrain_after,
         prefect_api_url=prefect_api_url(),
+        publish=settings.publish,
+        consumers=settings.secrets / consumer_keys.FILE,
+        pulls=settings.path(PULLS),
     )
 
 
@@ -55,7 +60,6 @@ def _call(name: str, settings: Settings, *arguments: Any) -> Any:
 
 def _roll_back(settings: Settings, number: int, reason: str) -> None:
     from stock_llm.pipeline import registry
-    from tasks.publish import roll_back
+    from stock_llm.pipeline.publication.restoring import move_champion
 
-    roll_back(settings, number)
-    registry.mark(settings, number, registry.ROLLBACK_REASON, reason)
+    move_champion(settings, number, registry.ROLLBACK_REASON, reason)

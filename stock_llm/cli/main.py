@@ -14,6 +14,7 @@ import typer
 
 from stock_llm.cli import (
     base,
+    consumers,
     data,
     dataset,
     feedback,
@@ -72,6 +73,8 @@ app.command()(training.parity)
 app.command()(training.rollback)
 app.command()(versions.promote)
 app.command()(versions.compare)
+app.command()(versions.publish)
+app.command()(versions.lineage)
 app.command()(finetuning.finetune)
 app.command()(project.init)
 app.command()(project.doctor)
@@ -80,6 +83,7 @@ app.command()(serving.kpis)
 app.command()(project.sample)
 app.command()(data.forget)
 app.add_typer(base.app, name="base")
+app.add_typer(consumers.app, name="consumers")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(feedback.app, name="feedback")

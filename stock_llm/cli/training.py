@@ -7,7 +7,7 @@ import typer
 
 from stock_llm.cli.json_output import Json, only_json
 from stock_llm.cli.options import Candles, Profile, Trades, load_settings
-from stock_llm.cli.versions import Reason, ask_reason
+from stock_llm.cli.versions import Reason, ask_reason, move_champion
 from stock_llm.errors import InputError
 
 if TYPE_CHECKING:
@@ -172,25 +172,28 @@ def parity(
 
 
 def rollback(
-    number: Annotated[
-        int, typer.Argument(help="The version to go back to, as `stock-llm history` numbers it.")
-    ],
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            help="The version to go back to, 7 or v7, as `stock-llm history` numbers it. Default: "
+            "the one that the champion replaced."
+        ),
+    ] = None,
     reason: Reason = None,
 ) -> None:
-    """Make an earlier version the champion again: `stock-llm:latest` and the registry's alias,
-    together.
+    """Make an earlier version the champion again: `stock-llm:latest` in all places that it was
+    published to, and the registry's alias, together.
+
+    A version that a place has lost is put back first. A place that does not answer is named, the
+    command fails, and the next `stock-llm publish` or `run` moves `:latest` there.
 
     Examples:
 
-        stock-llm rollback 3
+        stock-llm rollback
 
-        stock-llm rollback 3 --reason "the new one invents numbers"
+        stock-llm rollback v3 --reason "the new one invents numbers"
     """
     from stock_llm.pipeline import registry
-    from tasks.publish import roll_back
 
     settings = load_settings()
-    why = ask_reason(reason)
-    roll_back(settings, number)
-    registry.mark(settings, number, registry.ROLLBACK_REASON, why)
-    print(f"stock-llm:latest and the champion are v{number}")
+    move_champion(settings, version, registry.ROLLBACK_REASON, ask_reason(reason))

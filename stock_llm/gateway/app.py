@@ -29,6 +29,7 @@ from stock_llm.gateway.api.documentation import docs_routes
 from stock_llm.gateway.api.errors import add_error_handlers
 from stock_llm.gateway.api.handler import RequestHandler
 from stock_llm.gateway.api.middleware import AccessMiddleware, check_bind
+from stock_llm.gateway.api.model_registry import PREFIX, registry_routes
 from stock_llm.gateway.api.ollama.routes import ollama_routes
 from stock_llm.gateway.api.openai.routes import openai_routes
 from stock_llm.gateway.api.service.feedback import FeedbackReceiver
@@ -63,9 +64,14 @@ class GatewayApp(AccessMiddleware):
     """The ASGI app; `handler` can end its streams."""
 
     def __init__(
-        self, app: FastAPI, settings: GatewaySettings, key: bytes, handler: RequestHandler
+        self,
+        app: FastAPI,
+        settings: GatewaySettings,
+        key: bytes,
+        handler: RequestHandler,
+        without_token: tuple[str, ...] = (),
     ):
-        super().__init__(app, settings, key)
+        super().__init__(app, settings, key, without_token)
         self.handler = handler
 
 
@@ -157,7 +163,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    protected = GatewayApp(app, settings, context.signing_key, handler)
+    pulling = registry_routes(settings, context)
+    without_token = (PREFIX,) if pulling else ()
+    protected = GatewayApp(app, settings, context.signing_key, handler, without_token)
     site = Site(
         settings=settings,
         context=context,
@@ -174,6 +182,7 @@ def create_app(
     app.include_router(service_routes(handler, feedback))  # before /v1/models/{name}
     app.include_router(openai_routes(handler, registry))
     app.include_router(anthropic_routes(handler))
+    app.router.routes.extend(pulling)
     _add_state(app, registry, router, metrics)
     add_error_handlers(app)
     return protected

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from stock_llm.ollama.config import PublishSettings
+
 
 class ServerSettings(BaseModel):
     """A server that speaks OpenAI's API: vLLM, LM Studio, text-generation-webui, llama.cpp's
@@ -164,6 +166,9 @@ class GatewayContext:
             them.
         retrain_after: items of feedback after which Prefect is told that a retrain is due.
         prefect_api_url: the server that is told; empty: none.
+        publish: whether and to whom published versions are given.
+        consumers: file with the keys of those who may pull them.
+        pulls: file that says who pulled which.
     """
 
     home: Path
@@ -176,5 +181,8 @@ class GatewayContext:
     uses_sample: bool
     daily_limit: int
     owner_names: tuple[str, ...]
+    publish: PublishSettings
+    consumers: Path
+    pulls: Path
     retrain_after: int = 100
     prefect_api_url: str = ""

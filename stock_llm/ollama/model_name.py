@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from stock_llm.errors import InputError
 
+MODEL = "stock-llm"
+LATEST = f"{MODEL}:latest"
+"""What is published: versions are tags of it, `stock-llm:v7`."""
+
 _HOST, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
 _PARTS = {
     "host": re.compile(r"\w[\w.:-]{0,349}", re.ASCII),
@@ -56,3 +60,14 @@ class ModelName:
         above = "" if self.namespace == _NAMESPACE else f"{self.namespace}/"
         above = above if self.host == _HOST else f"{self.host}/{self.namespace}/"
         return f"{above}{self.model}:{self.tag}"
+
+
+def version_name(number: int) -> str:
+    """`stock-llm:v7`."""
+    return f"{MODEL}:v{number}"
+
+
+def version_number(name: str) -> int | None:
+    """N of `stock-llm:vN`; None for any other name."""
+    found = re.fullmatch(rf"{re.escape(MODEL)}:v([1-9]\d*)", name)
+    return int(found[1]) if found else None

@@ -5,14 +5,12 @@ published model in one way: with the weights, template, system text and paramete
 published.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stock_llm.errors import PublishError
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.sampler import Sampler
 from stock_llm.ollama import rendering
@@ -20,14 +18,12 @@ from stock_llm.ollama.client import ChatReply, OllamaServer, connect
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 
-MODEL = "stock-llm"
-LATEST = f"{MODEL}:latest"
-_STAGING = f"{MODEL}:staging"
-
 _GREEDY = {"temperature": 0.0}
 
 DEFAULT_CONTEXT = 4096
 """Tokens, where the Modelfile names none: what Ollama takes on a machine without a GPU."""
+
+Renderer = Callable[[Sequence[Mapping[str, str]]], str]
 
 
 @dataclass(frozen=True)
@@ -46,14 +42,19 @@ class StoreTarget:
         """The folder, for people."""
         return str(self.store.root)
 
-    def put(self, name: str, gguf: Path, modelfile: Modelfile) -> str:
+    def put(
+        self, name: str, gguf: Path, modelfile: Modelfile, annotations: Mapping[str, str]
+    ) -> str:
         """Publish a model; the digest of its manifest (hex).
+
+        Args:
+            annotations: what its manifest says of it, where it is published for the first time.
 
         Raises:
             PublishError: `name` is another model.
         """
         self.store.collect_garbage()
-        return self.store.write_model(name, gguf, modelfile, replace=False)
+        return self.store.write_model(name, gguf, modelfile, replace=False, annotations=annotations)
 
     def digest(self, name: str) -> str | None:
         """Digest of the manifest that `name` stands for (hex); None where there is none."""
@@ -66,6 +67,15 @@ class StoreTarget:
     def tag(self, source: str, target: str) -> None:
         """Let `target` stand for the same model as `source`."""
         self.store.tag(source, target)
+
+    def renderer(self, name: str) -> Renderer:
+        """A function: conversation → the prompt, without BOS, that Ollama makes of it.
+
+        Raises:
+            PublishError: there is no such model.
+        """
+        modelfile = self.store.read_model(name).modelfile
+        return lambda messages: rendering.render(modelfile.template, messages, modelfile.system)
 
     def ask(
         self,
@@ -116,29 +126,6 @@ class ServerTarget:
         """The server's URL."""
         return self.server.where
 
-    def put(self, name: str, gguf: Path, modelfile: Modelfile) -> str:
-        """Publish a model; the digest that the server lists for it.
-
-        It is made under another name first: what a server makes of a GGUF is known only when it is
-        done.
-
-        Raises:
-            PublishError: `name` is another model, or the server refuses.
-        """
-        made = self.server.create(
-            _STAGING, gguf, modelfile, lambda status: print(f"ollama: {status}", file=sys.stderr)
-        )
-        there = self.server.digest(name)
-        if there is None:
-            self.server.tag(_STAGING, name)
-        self.server.delete(_STAGING)
-        if there not in (None, made):
-            raise PublishError(
-                f"{name} exists at {self.where} and is another model; "
-                "a version is never overwritten. Train a new one"
-            )
-        return made
-
     def digest(self, name: str) -> str | None:
         """Digest of the manifest that `name` stands for (hex); None where there is none."""
         return self.server.digest(name)
@@ -150,6 +137,12 @@ class ServerTarget:
     def tag(self, source: str, target: str) -> None:
         """Let `target` stand for the same model as `source`."""
         self.server.tag(source, target)
+
+    def renderer(self, name: str) -> Renderer:
+        """A function: conversation → the prompt, without BOS, that the server makes of it; empty
+        where it does not tell. It raises PublishError where the server refuses.
+        """
+        return lambda messages: self.server.render(name, messages)
 
     def ask(
         self,

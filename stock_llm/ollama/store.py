@@ -16,12 +16,11 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,23 +29,25 @@ from typing import Any
 
 from stock_llm.errors import PublishError
 from stock_llm.ollama.config_layer import build_config_layer
+from stock_llm.ollama.manifest import (
+    Layer,
+    Manifest,
+    blob_name,
+    digest_of_bytes,
+    go_json,
+    parse_manifest,
+)
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.store_notes import StoreNotes
 from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import (
     LARGE,
     cached_sha256,
     file_sha256,
-    read_record,
-    write_record,
 )
 
-_LAYER_TYPE = "application/vnd.ollama.image."
-_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-_CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 _TEMPORARY = ".tmp-"
-_LAST_READ = "stock-llm.json"
-"""Large blobs and the times that they had when they were read whole; Ollama does not look at it."""
 _FICLONE = 0x40049409  # linux/fs.h: a copy that shares the blocks until one side is written
 
 
@@ -68,7 +69,8 @@ class StoredModel:
         size: bytes of all layers.
         gguf: the weights.
         modelfile: what it was made with; FROM is the path of `gguf`.
-        config: what Ollama lists about the weights, see `ollama_config`.
+        config: what Ollama lists about the weights, see `build_config_layer`.
+        annotations: what the manifest says of the model.
     """
 
     name: str
@@ -78,6 +80,7 @@ class StoredModel:
     gguf: Path
     modelfile: Modelfile
     config: Mapping[str, Any]
+    annotations: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class OllamaStore:
     """The folder that Ollama calls OLLAMA_MODELS."""
 
     root: Path
+
+    @property
+    def _notes(self) -> StoreNotes:
+        return StoreNotes(self.root)
 
     def put_blob(self, source: Path | bytes) -> Blob:
         """Bring a file or bytes into the store; a blob that is there and sound is reused.
@@ -103,6 +110,8 @@ class OllamaStore:
             if final.exists():
                 print(f"{final} was damaged: written again", file=sys.stderr)
             temporary = blobs / f"{_TEMPORARY}{secrets.token_hex(8)}"
+            if not final.exists():
+                self._notes.add_blob(final)
             try:
                 if isinstance(source, bytes):
                     temporary.write_bytes(source)
@@ -117,18 +126,26 @@ class OllamaStore:
                 temporary.unlink(missing_ok=True)
         os.utime(final)  # the prunings, Ollama's and ours, spare what is younger than an hour
         blob = Blob(final, f"sha256:{digest}", size)
-        self._note_read(blob)
+        if size > LARGE:
+            self._notes.set_time_read(final)
         return blob
 
     def write_model(
-        self, name: str, gguf: Path, modelfile: Modelfile, *, replace: bool = True
+        self,
+        name: str,
+        gguf: Path,
+        modelfile: Modelfile,
+        *,
+        replace: bool = True,
+        annotations: Mapping[str, str] | None = None,
     ) -> str:
         """Publish a model under `name`; the digest of its manifest (hex). The same model again
-        changes nothing.
+        changes nothing, whatever its annotations are: the first manifest stays.
 
         Args:
             gguf: the weights; `modelfile.from_` is not looked at.
             replace: False: refuse where `name` is another model.
+            annotations: what the manifest says of the model.
 
         Raises:
             InputError: not a name; not a GGUF.
@@ -142,21 +159,47 @@ class OllamaStore:
             ("template", modelfile.template.encode()),
             ("system", modelfile.system.encode()),
             *(("license", text.encode()) for text in modelfile.license),
-            ("params", _go_json(parameters) if parameters else b""),
-            ("messages", _go_json(turns) if turns else b""),
+            ("params", go_json(parameters) if parameters else b""),
+            ("messages", go_json(turns) if turns else b""),
         ]
-        config = self.put_blob(_go_json(build_config_layer(gguf, modelfile.requires)))
+        config = self.put_blob(go_json(build_config_layer(gguf, modelfile.requires)))
         layers = [(kind, self.put_blob(source)) for kind, source in parts if source]
-        manifest = manifest_of(config, layers)
-        if not replace and path.exists() and path.read_bytes() != manifest:
-            if not (damage := self.find_damage(name)):
-                raise PublishError(
-                    f"{name} exists in {self.root} and is another model; "
-                    "a version is never overwritten. Train a new one"
-                )
+        manifest = Manifest(
+            Layer("config", config.digest, config.size),
+            tuple(Layer(kind, blob.digest, blob.size) for kind, blob in layers),
+            annotations or {},
+        )
+        if path.exists() and (known := self._kept(name, path, manifest, replace)):
+            return known
+        self._notes.set_manifest(path, None)
+        self._write_manifest(path, manifest.encode())
+        digest = digest_of_bytes(manifest.encode())
+        if not replace:
+            self._notes.set_manifest(path, digest)
+        return digest
+
+    def _kept(self, name: str, path: Path, manifest: Manifest, replace: bool) -> str | None:
+        """The digest of what `name` is, where that is this model; None where it is to be written.
+
+        Raises:
+            PublishError: it is another model, which is not to be replaced.
+        """
+        content = path.read_bytes()
+        try:
+            noted, digest = self._notes.manifest(path), digest_of_bytes(content)
+            if parse_manifest(content).is_same_model(manifest) and noted in (None, digest):
+                return digest
+            damage = next(self._damages(path, whole=False), "")
+        except ValueError as error:
+            damage = str(error)
+        if damage:
             print(f"{name} was damaged ({damage}): written again", file=sys.stderr)
-        self._write_manifest(path, manifest)
-        return hashlib.sha256(manifest).hexdigest()
+        elif not replace:
+            raise PublishError(
+                f"{name} exists in {self.root} and is another model; "
+                "a version is never overwritten. Train a new one"
+            )
+        return None
 
     def read_model(self, name: str) -> StoredModel:
         """The model of this name.
@@ -168,9 +211,13 @@ class OllamaStore:
         path = self._existing(name)
         if damage := self.find_damage(name):
             raise PublishError(
-                f"{name} in {self.root} is damaged: {damage}. Publish it again: stock-llm run"
+                f"{name} in {self.root} is damaged: {damage}. Publish it again: stock-llm publish"
             )
-        config, layers = self._parse(path)
+        manifest = self._parse(path)
+        config, layers = (
+            self.blob(manifest.config),
+            [(layer.kind, self.blob(layer)) for layer in manifest.layers],
+        )
         gguf, fields = None, dict[str, Any](license=())
         for kind, blob in layers:
             if kind == "model":
@@ -202,11 +249,35 @@ class OllamaStore:
             gguf=gguf,
             modelfile=Modelfile(from_=str(gguf), requires=details.get("requires", ""), **fields),
             config=details,
+            annotations=manifest.annotations,
         )
 
-    def list_models(self) -> list[str]:
-        """The names of all models, sorted."""
-        return sorted(str(ModelName(*path.parts[-4:])) for path in self._manifests())
+    def read_manifest(self, name: str) -> bytes:
+        """The bytes of a model's manifest.
+
+        Raises:
+            PublishError: there is no such model.
+        """
+        return self._existing(name).read_bytes()
+
+    def annotations(self, name: str) -> Mapping[str, str]:
+        """What the manifest of a model says of it; nothing where it is damaged.
+
+        Raises:
+            PublishError: there is no such model.
+        """
+        try:
+            return self._parse(self._existing(name)).annotations
+        except ValueError:
+            return {}
+
+    def list_models(self, model: str = "*") -> list[str]:
+        """The names of all models, sorted.
+
+        Args:
+            model: only those whose name without tag is this.
+        """
+        return sorted(str(ModelName(*path.parts[-4:])) for path in self._manifests(model))
 
     def digest(self, name: str) -> str | None:
         """Digest of the manifest that `name` stands for (hex); None where there is none."""
@@ -221,6 +292,10 @@ class OllamaStore:
         """
         self._write_manifest(self._manifest_path(target), self._existing(source).read_bytes())
 
+    def size(self) -> int:
+        """Bytes of all blobs."""
+        return sum(path.stat().st_size for path in (self.root / "blobs").glob("sha256-*"))
+
     def delete(self, name: str) -> None:
         """Take a name away; its blobs go with the next `collect_garbage` that finds them an hour
         old.
@@ -229,6 +304,7 @@ class OllamaStore:
             PublishError: there is no such model.
         """
         path = self._existing(name)
+        self._notes.set_manifest(path, None)
         path.unlink()
         for folder in path.parents[:3]:
             if any(folder.iterdir()):
@@ -255,11 +331,14 @@ class OllamaStore:
 
     def _damages(self, path: Path, whole: bool) -> Iterator[str]:
         try:
-            config, layers = self._parse(path)
+            manifest = self._parse(path)
         except ValueError as error:
             yield str(error)
             return
-        for blob in [config, *(blob for _, blob in layers)]:
+        noted = self._notes.manifest(path)
+        if noted not in (None, file_sha256(path)):
+            yield f"the manifest {path} has other bytes"
+        for blob in map(self.blob, manifest.blobs):
             if not blob.path.is_file():
                 yield f"{blob.path.name} is missing"
             elif not self._is_sound(blob, whole):
@@ -269,32 +348,18 @@ class OllamaStore:
         state = blob.path.stat()
         if state.st_size != blob.size:
             return False
-        known = self._last_read().get(blob.digest) if blob.size > LARGE and not whole else None
-        if known == state.st_mtime_ns:
+        is_large = blob.size > LARGE
+        if is_large and not whole and self._notes.time_read(blob.path) == state.st_mtime_ns:
             return True
         if f"sha256:{cached_sha256(blob.path)}" != blob.digest:
             return False
-        self._note_read(blob)
+        if is_large:
+            self._notes.set_time_read(blob.path)
         return True
 
-    def _last_read(self) -> dict[str, int]:
-        return (read_record(self.root / _LAST_READ) or {}).get("modified_ns", {})
-
-    def _note_read(self, blob: Blob) -> None:
-        """Note the time of a large blob that was read whole, where the store may be written to."""
-        if blob.size <= LARGE:
-            return
-        known = {
-            digest: modified
-            for digest, modified in self._last_read().items()
-            if self._blob_path(digest).exists()
-        }
-        values = {"modified_ns": known | {blob.digest: blob.path.stat().st_mtime_ns}}
-        with suppress(OSError):
-            write_record(self.root / _LAST_READ, values, durable=False)
-
     def collect_garbage(self, older_than: timedelta = timedelta(hours=1)) -> list[Path]:
-        """Remove what an interrupted writer left, and blobs that no model needs; what was removed.
+        """Remove what an interrupted writer left, and blobs that this program wrote and no model
+        needs; what was removed. The folder may be an Ollama's: other blobs and downloads stay.
 
         Younger files may belong to a writer at work. While a manifest is unreadable no blob is
         removed: it may be needed.
@@ -308,16 +373,21 @@ class OllamaStore:
         with suppress(ValueError):
             needed = set()
             for manifest in self._manifests():
-                config, layers = self._parse(manifest)
-                needed |= {config.path, *(blob.path for _, blob in layers)}
-            doomed += set((self.root / "blobs").glob("sha256-*")) - needed
+                needed |= {self.blob(layer).path for layer in self._parse(manifest).blobs}
+            ours = {self.root / "blobs" / name for name in self._notes.blobs()}
+            doomed += [path for path in ours - needed if path.exists()]
         doomed = [path for path in doomed if path.stat().st_mtime < oldest]
         for path in doomed:
             path.unlink(missing_ok=True)
         return doomed
 
-    def _manifests(self) -> Iterator[Path]:
-        return (path for path in (self.root / "manifests").glob("*/*/*/*") if path.is_file())
+    def blob(self, layer: Layer) -> Blob:
+        """Where a layer lies in this folder, if it is there."""
+        return Blob(self._blob_path(layer.digest), layer.digest, layer.size)
+
+    def _manifests(self, model: str = "*") -> Iterator[Path]:
+        found = (self.root / "manifests").glob(f"*/*/{model}/*")
+        return (path for path in found if path.is_file())
 
     def _manifest_path(self, name: str) -> Path:
         parsed = ModelName.parse(name)
@@ -329,34 +399,18 @@ class OllamaStore:
             raise PublishError(f"there is no model {name} in {self.root}")
         return path
 
-    def _parse(self, path: Path) -> tuple[Blob, list[tuple[str, Blob]]]:
-        """Config and layers, (kind, blob), of a manifest.
-
+    def _parse(self, path: Path) -> Manifest:
+        """
         Raises:
             ValueError: it is not a manifest as Ollama writes them.
         """
         try:
-            manifest = json.loads(path.read_bytes())
-            config, *layers = (
-                (
-                    part["mediaType"],
-                    Blob(self._blob_path(part["digest"]), part["digest"], part["size"]),
-                )
-                for part in [manifest["config"], *manifest["layers"]]
-            )
-            expected = (manifest["schemaVersion"], manifest["mediaType"], config[0])
-            if expected != (2, _MANIFEST_TYPE, _CONFIG_TYPE):
-                raise ValueError(expected)
-            if not all(kind.startswith(_LAYER_TYPE) for kind, _ in layers):
-                raise ValueError(layers)
-        except (ValueError, LookupError, TypeError, AttributeError, OSError):
+            return parse_manifest(path.read_bytes())
+        except (ValueError, OSError):
             raise ValueError(f"the manifest {path} is not readable") from None
-        return config[1], [(kind.removeprefix(_LAYER_TYPE), blob) for kind, blob in layers]
 
     def _blob_path(self, digest: str) -> Path:
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            raise ValueError(digest)
-        return self.root / "blobs" / digest.replace(":", "-")
+        return self.root / "blobs" / blob_name(digest)
 
     def _write_manifest(self, path: Path, manifest: bytes) -> None:
         if path.is_file() and path.read_bytes() == manifest:
@@ -368,21 +422,6 @@ class OllamaStore:
             move_into_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def manifest_of(config: Blob, layers: Sequence[tuple[str, Blob]]) -> bytes:
-    """The manifest of a model: its config and its layers, (kind, blob) in Ollama's order."""
-    return _go_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST_TYPE,
-            "config": {"mediaType": _CONFIG_TYPE, "digest": config.digest, "size": config.size},
-            "layers": [
-                {"mediaType": _LAYER_TYPE + kind, "digest": blob.digest, "size": blob.size}
-                for kind, blob in layers
-            ],
-        }
-    )
 
 
 def _share(source: Path, target: Path) -> None:
@@ -398,18 +437,3 @@ def _share(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _go_json(value: Any) -> bytes:
-    """JSON as Go's encoder writes it: compact, `< > &` escaped, whole numbers without a point, a
-    newline at the end.
-    """
-    if isinstance(value, dict):
-        value = {
-            key: int(item) if isinstance(item, float) and item.is_integer() else item
-            for key, item in value.items()
-        }
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text.encode() + b"\n"

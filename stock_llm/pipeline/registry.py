@@ -63,6 +63,7 @@ class VersionInfo:
         adapter, scorecard: digests of what it was made and judged with.
         rollback_reason, promote_reason: why somebody went back to it, or made it the champion;
             empty where nobody did, or said why.
+        replaced: the champion before it; None where it was never champion, or the first one.
     """
 
     number: int
@@ -83,6 +84,7 @@ class VersionInfo:
     scorecard: str = ""
     rollback_reason: str = ""
     promote_reason: str = ""
+    replaced: int | None = None
 
 
 def versions(settings: Settings) -> list[VersionInfo]:
@@ -331,6 +333,7 @@ def _info(
         scorecard=tags.get("scorecard", ""),
         rollback_reason=tags.get(ROLLBACK_REASON, ""),
         promote_reason=tags.get(PROMOTE_REASON, ""),
+        replaced=int(before) if (before := tags.get("replaced", "none")) != "none" else None,
     )
 
 

@@ -6,7 +6,7 @@ A run with nothing new ends here, before Prefect or MLflow is imported. Records:
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from filelock import FileLock, Timeout
 from stock_llm.artifacts import CHECKSUMS
 from stock_llm.evaluation.gate_policy import load_policy
 from stock_llm.llm.profiles import load_profile, local_base
-from stock_llm.ollama.store import OllamaStore
+from stock_llm.ollama.model_name import LATEST
 from stock_llm.pipeline.inputs import input_digest
+from stock_llm.pipeline.publication.places import folder_of, is_complete
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import (
     digest_of,
@@ -122,30 +123,28 @@ def _base_marks(folder: Path | None) -> list[tuple[str, int, int]]:
 
 
 def finished(settings: Settings) -> RunRecord | None:
-    """How the run with these inputs and settings ended; None where there was none, or where its
-    model is gone or damaged.
+    """How the run with these inputs and settings ended, under the names that its model has now;
+    None where there was none, or where its model is gone, damaged, or missing where it is
+    published.
 
     Raises:
         InputError: there are no inputs, or no such profile.
     """
     values = read_record(_record(settings, run_digest(settings, input_digest(settings))))
     run = RunRecord(**values) if values else None
-    return run if run and _is_sound(Path(run.gguf)) and _is_published(run) else None
+    if run is None or not _is_sound(Path(run.gguf)):
+        return None
+    if not is_complete(settings, run.names[0]):
+        return None
+    store = folder_of(settings).store
+    promoted = store.digest(LATEST) == store.digest(run.names[0])
+    names = [run.names[0], LATEST] if promoted else [run.names[0]]
+    return replace(run, names=names, promoted=promoted)
 
 
 def _is_sound(gguf: Path) -> bool:
     checksums = gguf.with_name(CHECKSUMS)
     return gguf.exists() and not (checksums.exists() and find_damage(checksums))
-
-
-def _is_published(run: RunRecord) -> bool:
-    """Whether the folder still has the model, undamaged; a server is asked only when something is
-    new.
-    """
-    if "://" in run.where:
-        return True
-    store = OllamaStore(Path(run.where))
-    return store.digest(run.names[0]) is not None and not store.find_damage(run.names[0])
 
 
 def record(settings: Settings, run: RunRecord) -> None:

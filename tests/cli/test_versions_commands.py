@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-import tasks.publish
 from stock_llm.cli import main, versions
 from stock_llm.pipeline import registry
+from stock_llm.pipeline.publication import restoring
 
 
 @pytest.fixture
@@ -14,7 +14,9 @@ def decided(monkeypatch, bare_home):
     """What the commands did: the version that was moved to, and the tags that were set."""
     monkeypatch.setenv("STOCK_LLM_HOME", str(bare_home))
     done = []
-    monkeypatch.setattr(tasks.publish, "roll_back", lambda _, number: done.append(number))
+    monkeypatch.setattr(
+        restoring, "roll_back", lambda _, number: (done.append(number) or number, [])
+    )
     monkeypatch.setattr(registry, "mark", lambda _, *tag: done.append(tag))
     return done
 

@@ -10,6 +10,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
+from fakes.pulling import Puller, PullFailed
+
 from stock_llm.errors import InputError, PublishError
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.ollama import go_template, rendering
@@ -27,6 +30,9 @@ class LoopbackOllama:
         requests: method and path of everything that was asked.
         unfinished: answer chats with `done: false`, as Ollama does when it aborts a repetition.
         slow: seconds that every answer is held back.
+        puller: its pull side.
+        cannot_pull: an error that every pull ends with before anything is asked for.
+        tells_no_prompt: answer where only the rendered prompt is asked for, as older versions do.
         ignores: a template to be used in place of the published one, as happens to a GGUF whose own Jinja mentions tools.
     """
 
@@ -37,6 +43,9 @@ class LoopbackOllama:
         self.unfinished = False
         self.slow = 0.0
         self.ignores = ""
+        self.puller = Puller(self.store)
+        self.cannot_pull = ""
+        self.tells_no_prompt = False
         handler = type("Handler", (_Handler,), {"ollama": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.host = f"http://127.0.0.1:{self._http.server_port}"
@@ -76,12 +85,10 @@ class _Handler(BaseHTTPRequestHandler):
             "/api/create": ("POST", self._create),
             "/api/show": ("POST", self._show),
             "/api/copy": ("POST", self._copy),
+            "/api/pull": ("POST", self._pull),
             "/api/delete": ("DELETE", self._delete),
             "/api/chat": ("POST", self._chat),
-            "/api/generate": (
-                "POST",
-                lambda _: self._send({"error": "the loopback server only chats"}, 500),
-            ),
+            "/api/generate": ("POST", self._generate),
         }
         try:
             if self.path.startswith("/api/blobs/"):
@@ -234,6 +241,17 @@ class _Handler(BaseHTTPRequestHandler):
             | {"modelfile": modelfile.write(), "model_info": {}, "capabilities": ["completion"]}
         )
 
+    def _pull(self, asked):
+        lines = []
+        try:
+            if self.ollama.cannot_pull:
+                raise PullFailed(self.ollama.cannot_pull)
+            lines += self.ollama.puller.pull(asked["model"], asked.get("insecure", False))
+        except (PullFailed, httpx.HTTPError) as failed:
+            lines.append({"error": str(failed)})
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        self._send(text, kind="application/x-ndjson")
+
     def _copy(self, asked):
         try:
             self.ollama.store.tag(asked["source"], asked["destination"])
@@ -245,6 +263,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._model(asked)
         self.ollama.store.delete(asked["model"])
         self._send("")
+
+    def _generate(self, asked):
+        self._model(asked)
+        if asked.get("prompt"):
+            raise _Refused(500, "the loopback server only chats")
+        reason = "unload" if asked.get("keep_alive") == 0 else "load"
+        answer = {"model": asked["model"], "created_at": STAMP, "response": "", "done": True}
+        self._send(answer | {"done_reason": reason})
 
     def _chat(self, asked):
         model = self._model(asked)
@@ -263,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked["messages"],
             model.modelfile.system,
         )
-        if asked.get("_debug_render_only"):
+        if asked.get("_debug_render_only") and not self.ollama.tells_no_prompt:
             empty = {"message": {"role": "", "content": ""}, "done": False}
             return self._send(answer | empty | {"_debug_info": {"rendered_template": prompt}})
         options = dict(model.modelfile.parameters)

@@ -82,7 +82,7 @@ class Stages:
     def register(self, *_):
         return Version("candidate", self.trained, "run", "sqlite:///mlflow/mlflow.db")
 
-    def publish(self, _settings, _dataset, candidate, scorecard, version):
+    def publish(self, _settings, _dataset, _adapter, candidate, scorecard, version):
         name = f"stock-llm:v{version.number}"
         self.store.write_model(
             name,

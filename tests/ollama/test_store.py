@@ -19,9 +19,10 @@ from stock_llm.errors import InputError, PublishError
 from stock_llm.llm import prompts
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.ollama.config_layer import human_number
+from stock_llm.ollama.manifest import Layer, Manifest
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
-from stock_llm.ollama.store import Blob, OllamaStore, manifest_of
+from stock_llm.ollama.store import OllamaStore
 from stock_llm.storage.checksums import file_sha256
 
 MODELFILE = Modelfile(
@@ -126,9 +127,9 @@ def test_the_manifest_has_the_digest_that_a_real_ollama_gave_it(store, tmp_path)
         "model": made["files"]["stock-llm.gguf"]
     }
     sizes = {kind: len(data) for kind, data in read.items()} | {"model": listed["size"] - rest}
-    blobs = {kind: Blob(Path(), digests[kind], sizes[kind]) for kind in read}
-    manifest = manifest_of(blobs.pop("config"), list(blobs.items()))
-    assert sha256(manifest) == listed["digest"]
+    blobs = {kind: Layer(kind, digests[kind], sizes[kind]) for kind in read}
+    manifest = Manifest(blobs.pop("config"), tuple(blobs.values()))
+    assert sha256(manifest.encode()) == listed["digest"]
 
 
 def test_what_is_written_is_read_back(store, weights):
@@ -255,7 +256,7 @@ def test_a_kill_leaves_the_old_model_whole(store, weights, tmp_path):
         assert copy.write_model("m", new, Modelfile("x", system="new")) == copy.digest("m") != old
         assert copy.verify() == []
         assert len(copy.collect_garbage(timedelta(seconds=-1))) >= 1  # what the kill left
-    assert number == 4  # config, weights, system, manifest
+    assert number == 7  # config, weights, system, each with a note of it before; manifest
 
 
 def test_garbage_is_unreferenced_and_old(store, weights):
@@ -281,6 +282,18 @@ def test_garbage_is_unreferenced_and_old(store, weights):
     assert store.collect_garbage() == left[:1]
     assert set((store.root / "blobs").iterdir()) == needed
     assert store.verify() == []
+
+
+def test_what_other_programs_left_in_the_folder_stays(store, weights):
+    store.write_model("m:v1", weights, MODELFILE)
+    others = [
+        store.root / "blobs" / f"sha256-{'a' * 64}{end}" for end in ("", "-partial", "-partial-0")
+    ]
+    for path in others:
+        path.write_bytes(b"of another program")
+        os.utime(path, (0, 0))
+    assert store.collect_garbage() == []
+    assert all(path.exists() for path in others)
 
 
 def test_a_reused_blob_is_no_garbage(store):

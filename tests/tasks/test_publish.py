@@ -3,8 +3,7 @@
 import itertools
 import json
 import os
-import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ import httpx
 import pytest
 from conftest import RECORDED
 from factories.parrot_gguf import write_parrot
+from fakes.champion_file import Champion, ChampionFile, install, put_in_place
 from fakes.loopback_ollama import LoopbackOllama
 
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard, Version
@@ -24,13 +24,13 @@ from stock_llm.ollama.modelfile import parse_modelfile
 from stock_llm.ollama.publish_target import StoreTarget
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline import registry as real_registry
+from stock_llm.pipeline.publication.restoring import roll_back
 from stock_llm.settings import load_settings
 from stock_llm.skills import analyse, explain, signal
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import write_rows
 from stock_llm.storage.checksums import file_sha256
 from tasks import publish as stage
-from tasks.publish import roll_back
 
 SITUATION = Situation(
     "ORCA", "2025-03-14", 104.2, 101.35, 99.1, 58.3, 0.84, 0.61, 2.1, 97.2, 105.5, 1.2, 98.4, 106.0
@@ -43,32 +43,9 @@ PROMPT = MISTRAL_V3.render(prompts.messages(ROW.instruction, ROW.input))
 PROFILE = (Path(__file__).parents[2] / "models" / "profiles" / "stock-tiny.toml").read_text()
 
 
-@dataclass(frozen=True)
-class Numbered:
-    number: int
-
-
-class Registry:
-    """Who the champion is, in a file, so that it outlives a process that is killed."""
-
-    def __init__(self, file):
-        self.file = file
-        self.known = []
-
-    def versions(self, _):
-        return self.known
-
-    def champion(self, _):
-        return Numbered(int(self.file.read_text())) if self.file.exists() else None
-
-    def promote(self, _, number):
-        self.file.write_text(str(number))
-
-
 @pytest.fixture(autouse=True)
 def registry(monkeypatch, tmp_path):
-    monkeypatch.setattr(stage, "registry", fake := Registry(tmp_path / "champion"))
-    return fake
+    return install(monkeypatch, tmp_path / "champion")
 
 
 @pytest.fixture
@@ -76,6 +53,9 @@ def settings(tmp_path):
     (tmp_path / "models" / "profiles").mkdir(parents=True)
     (tmp_path / "models" / "profiles" / "stock-tiny.toml").write_text(PROFILE)
     return load_settings(home=tmp_path, ollama_host="", threads=1)
+
+
+TABLE = {"base": {"score": 0.2}, "challenger": {"score": 0.71234}}
 
 
 @pytest.fixture
@@ -103,10 +83,20 @@ def made(tmp_path):
         folder.mkdir(exist_ok=True)
         gguf = write_parrot(folder / "stock-llm.gguf", answer, name=f"number {number}")
         return (
-            artifact(Dataset, holdout=tmp_path / "holdout.jsonl"),
-            artifact(Candidate, folder=folder, gguf=gguf, gguf_sha256=file_sha256(gguf)),
-            artifact(Scorecard, folder=folder, verdict=verdict, champion=champion),
-            artifact(Version, number=number),
+            artifact(Dataset, holdout=tmp_path / "holdout.jsonl", digest=f"dataset{number}"),
+            artifact(
+                Adapter, digest=f"adapter{number}", base_digest="b" * 16, profile="stock-tiny"
+            ),
+            artifact(
+                Candidate,
+                digest=f"candidate{number}",
+                folder=folder,
+                gguf=gguf,
+                gguf_sha256=file_sha256(gguf),
+                quantization="F32",
+            ),
+            artifact(Scorecard, folder=folder, verdict=verdict, champion=champion, table=TABLE),
+            artifact(Version, number=number, run_id=f"run{number}"),
         )
 
     return make
@@ -144,11 +134,11 @@ def test_a_promoted_version_is_published_asked_and_made_latest(settings, made, r
     assert (release.promoted, release.reasons, registry.champion(settings)) == (
         True,
         [],
-        Numbered(1),
+        Champion(1),
     )
     assert store.verify() == []
 
-    gguf = parts[1].gguf
+    gguf = parts[2].gguf
     model = store.read_model("stock-llm")
     assert model.gguf.read_bytes() == gguf.read_bytes()
     modelfile = parse_modelfile(gguf.with_name("Modelfile").read_text())
@@ -172,6 +162,38 @@ def test_the_licence_that_came_with_the_base_is_published(settings, made):
     assert store_of(settings).read_model("stock-llm").modelfile.license == (
         "Apache License\nwhole text\n",
     )
+
+
+def test_a_version_says_where_it_comes_from_and_names_no_folder_user_or_machine(
+    settings, made, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("socket.gethostname", lambda: "canary-host")
+    for name in ("USER", "LOGNAME", "HOME", "HOSTNAME"):
+        monkeypatch.setenv(name, f"canary-{name}")
+    publish(settings, made(1))
+    store = store_of(settings)
+    notes = store.annotations("stock-llm:v1")
+    created = notes.pop("org.opencontainers.image.created")
+    assert created.endswith("+00:00")
+    assert notes == {
+        "org.opencontainers.image.title": "stock-llm",
+        "org.opencontainers.image.version": "v1",
+        "org.opencontainers.image.licenses": "Apache-2.0",
+        "org.opencontainers.image.base.name": "stock-tiny",
+        "stock-llm.base": "b" * 16,
+        "stock-llm.dataset": "dataset1",
+        "stock-llm.adapter": "adapter1",
+        "stock-llm.candidate": "candidate1",
+        "stock-llm.quantization": "F32",
+        "stock-llm.run": "run1",
+        "stock-llm.verdict": "promote",
+        "stock-llm.score": "0.7123",
+    }
+    for file in store.root.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert b"canary" not in content
+            assert str(tmp_path).encode() not in content
 
 
 @pytest.mark.parametrize("verdict", ["keep", "reject"])
@@ -280,8 +302,8 @@ def test_a_kill_at_any_step_is_repaired_by_the_next_run(settings, made, registry
     """Die at each rename (weights, manifest, Modelfile, latest, record) and before each of the two moves; then run again."""
     publish(settings, made(1))
     before = latest(settings)
-    points = [(Path, "replace", nth) for nth in range(5)] + [
-        (Registry, "promote", 0),
+    points = [(Path, "replace", nth) for nth in range(11)] + [
+        (ChampionFile, "promote", 0),
         (OllamaStore, "tag", 0),
     ]
     for number, point in enumerate(points, start=2):
@@ -321,14 +343,14 @@ def test_a_version_is_never_overwritten(settings, made):
     publish(settings, made(1))
     before = latest(settings)
     with pytest.raises(PublishError, match="is another model; a version is never overwritten"):
-        _, candidate, scorecard, version = made(2)
-        publish(settings, (made(1)[0], candidate, scorecard, replace(version, number=1)))
+        *others, version = made(2)
+        publish(settings, (*others, replace(version, number=1)))
     assert latest(settings) == before
 
 
 def test_a_gguf_that_is_not_the_judged_one_is_refused(settings, made):
     parts = made(1)
-    write_parrot(parts[1].gguf, "something else")
+    write_parrot(parts[2].gguf, "something else")
     with pytest.raises(PublishError, match="was changed after it was judged"):
         publish(settings, parts)
     assert store_of(settings).list_models() == []
@@ -353,33 +375,29 @@ def test_a_running_ollama_is_published_to(served, made, registry, capsys):
     assert ollama.store.list_models() == ["stock-llm:latest", "stock-llm:v1"]
     assert {ollama.store.digest(name) for name in release.names} == set(release.manifests.values())
     assert registry.champion(settings).number == 1
-    shown = capsys.readouterr().err.splitlines()
-    assert shown[0].startswith("ollama: uploading stock-llm.gguf, 0.1 MB")
-    assert shown[1:3] == ["ollama: parsing GGUF", "ollama: verifying conversion"]
-    assert shown[-2:] == ["ollama: writing manifest", "ollama: success"]
-    assert not store_of(settings).list_models()
+    assert f"{ollama.host} pulls stock-llm:v1" in capsys.readouterr().err
+    own = store_of(settings)
+    for name in release.names:  # the same manifest, bit for bit, and the same blobs
+        assert own.read_manifest(name) == ollama.store.read_manifest(name)
+    assert own.verify() == ollama.store.verify() == []
+    assert _blobs(own) == _blobs(ollama.store)
 
 
-def test_a_blob_that_the_server_has_is_not_sent_again(served, made):
+def _blobs(store):
+    return sorted(path.name for path in (store.root / "blobs").iterdir())
+
+
+def test_publishing_again_sends_nothing_and_asks_one_question(served, made):
     ollama, settings = served
-    dataset, candidate, scorecard, version = made(1, verdict="keep")
-    publish(settings, (dataset, candidate, scorecard, version))
-    del ollama.requests[:]
-    (candidate.folder / "release.json").unlink()
-    publish(settings, (dataset, candidate, scorecard, version))
-    assert not [asked for asked in ollama.requests if asked.startswith("POST /api/blobs")]
-    del ollama.requests[:]
-    publish(settings, (dataset, candidate, scorecard, version))
-    assert set(ollama.requests) == {"GET /api/version", "GET /api/tags"}
-
-
-def test_the_server_folder_is_byte_for_byte_what_we_would_write(served, made, settings):
-    ollama, there = served
-    parts = made(1)
-    publish(there, parts)
-    (parts[2].folder / "release.json").unlink()
+    parts = made(1, verdict="keep")
     publish(settings, parts)
-    assert ollama.store.digest("stock-llm:v1") == store_of(settings).digest("stock-llm:v1")
+    (parts[3].folder / "release.json").unlink()
+    del ollama.requests[:]
+    publish(settings, parts)  # asked again, not sent again
+    assert not [asked for asked in ollama.requests if "pull" in asked or "blobs" in asked]
+    del ollama.requests[:]
+    publish(settings, parts)
+    assert ollama.requests == ["GET /api/tags"]
 
 
 def test_what_goes_wrong_at_the_server_leaves_latest(served, made, registry, monkeypatch):
@@ -395,17 +413,43 @@ def test_what_goes_wrong_at_the_server_leaves_latest(served, made, registry, mon
         publish(settings, made(3, champion=1))
     monkeypatch.undo()
     ollama.slow, ollama.ignores = 0.0, "<s>[INST] {{ .Prompt }}"
-    monkeypatch.setattr(stage, "registry", registry)
+    put_in_place(monkeypatch, registry)
     with pytest.raises(PublishError, match="the published template renders another prompt"):
         publish(settings, made(4, champion=1))
     with pytest.raises(PublishError, match="is another model; a version is never overwritten"):
-        publish(settings, (*made(5)[:3], artifact(Version, number=1)))
+        publish(settings, (*made(5)[:4], artifact(Version, number=1)))
     assert ollama.store.digest("stock-llm") == before
     assert registry.champion(settings).number == 1
     assert ollama.store.list_models() == [
         f"stock-llm:{tag}" for tag in ("latest", "v1", "v2", "v3", "v4")
     ]
     assert ollama.store.verify() == []
+
+
+def test_a_server_that_shows_no_prompts_is_not_checked_there_and_the_former_champion_is_unloaded(
+    served, made, capsys
+):
+    ollama, settings = served
+    ollama.tells_no_prompt = True
+    publish(settings, made(1))
+    assert f"{ollama.host} shows no prompts: not checked there" in capsys.readouterr().err
+    del ollama.requests[:]
+    assert publish(settings, made(2, champion=1)).promoted
+    assert ollama.requests.index("POST /api/generate") > ollama.requests.index("POST /api/copy")
+
+
+def test_what_goes_wrong_at_the_servers_disk_is_told_with_a_remedy(served, made):
+    ollama, settings = served
+    for reason, remedy in (
+        ("no space left on device", "Make room"),
+        ("permission denied", "chmod -R a"),
+    ):
+        ollama.puller.fails_writing = reason
+        with pytest.raises(PublishError, match=f"{reason}.*{remedy}"):
+            publish(settings, made(1))
+        assert ollama.store.list_models() == []
+    ollama.puller.fails_writing = ""
+    assert publish(settings, made(1)).promoted
 
 
 def test_a_rollback_at_a_server(served, made):
@@ -416,11 +460,26 @@ def test_a_rollback_at_a_server(served, made):
     assert ollama.store.digest("stock-llm") == ollama.store.digest("stock-llm:v1")
 
 
-def test_where_no_ollama_answers_the_folder_is_taken(settings, made):
-    with socket.socket() as taken:  # listens, and never says anything
-        taken.bind(("127.0.0.1", 0))
-        silent = settings.model_copy(update={"ollama_host": f"127.0.0.1:{taken.getsockname()[1]}"})
-        assert publish(silent, made(1)).where == str(settings.path(settings.ollama_store))
+def test_a_version_waits_where_nobody_answers_and_the_next_run_goes_on(served, made, registry):
+    ollama, settings = served
+    publish(settings, made(1))
+    before = ollama.store.digest("stock-llm")
+    gone = settings.model_copy(update={"ollama_host": "http://127.0.0.1:9"})
+    parts = made(2, champion=1)
+    with pytest.raises(
+        PublishError,
+        match=r"stock-llm:v2 is written to .* and waits there: no Ollama answers at "
+        r"http://127\.0\.0\.1:9, which the setting ollama_host names\. Start it there",
+    ):
+        publish(gone, parts)
+    assert "stock-llm:v2" in store_of(settings).list_models()
+    assert registry.champion(settings).number == 1
+    assert latest(settings) == ollama.store.digest("stock-llm") == before
+    release = publish(settings, parts)
+    assert release.promoted
+    assert ollama.store.read_manifest("stock-llm") == store_of(settings).read_manifest(
+        "stock-llm:v2"
+    )
 
 
 def test_a_server_that_goes_away_or_refuses_is_named(served):
@@ -436,7 +495,7 @@ def test_a_server_that_goes_away_or_refuses_is_named(served):
     with pytest.raises(
         PublishError, match=f"Ollama at {ollama.host} went away while it was to list the models"
     ):
-        gone.digest("stock-llm")
+        gone.refresh()
 
 
 def test_the_loopback_server_answers_as_a_real_one_did(served, tmp_path):
@@ -466,7 +525,14 @@ def test_the_loopback_server_answers_as_a_real_one_did(served, tmp_path):
         "create, bad template",
         "create same again",
     ]
-    titles += ["chat debug render", "chat empty messages (load)", "copy", "delete"]
+    titles += [
+        "generate load",
+        "generate unload",
+        "chat debug render",
+        "chat empty messages (load)",
+        "copy",
+        "delete",
+    ]
     exchanges = {exchange["title"]: exchange for exchange in json.loads(RECORDED.read_text())}
     gguf = write_parrot(tmp_path / "g.gguf", "yes")
     real, ours = (
@@ -503,22 +569,20 @@ def without_time(text):
 
 def test_with_the_real_registry(settings, made, monkeypatch):
     """Alias and `:latest` in MLflow's own database: two versions, a rollback, the same flow again."""
-    monkeypatch.setattr(stage, "registry", real_registry)
+    put_in_place(monkeypatch, real_registry)
     client = real_registry.connect(settings)
     client.create_registered_model("stock-llm")
     everything = {}
     for number in (1, 2):
-        dataset, candidate, scorecard, version = made(number, champion=number - 1 or None)
+        dataset, adapter, candidate, scorecard, version = made(number, champion=number - 1 or None)
         dataset = replace(
             dataset, digest="d", folder=settings.home, feedback_ids=[], prompt_version=1
         )
         candidate = replace(candidate, digest=f"c{number}", gguf_bytes=1, quantization="F32")
-        scorecard = replace(scorecard, digest="s", table={}, reasons=[])
-        tags = real_registry.version_tags(
-            dataset, artifact(Adapter, digest="a", profile="stock-tiny"), candidate, scorecard
-        )
+        scorecard = replace(scorecard, digest="s", reasons=[])
+        tags = real_registry.version_tags(dataset, adapter, candidate, scorecard)
         client.create_model_version("stock-llm", source=candidate.gguf.as_uri(), tags=tags)
-        everything[number] = dataset, candidate, scorecard, version
+        everything[number] = dataset, adapter, candidate, scorecard, version
         assert publish(settings, everything[number]).promoted
         assert real_registry.champion(settings).number == number
     roll_back(settings, 1)
@@ -536,7 +600,7 @@ def test_a_damaged_version_is_mended_by_the_next_run(settings, made, part, way, 
     before = publish(settings, parts)
     _damage(store_of(settings), "stock-llm:v1", part, way)
     assert store_of(settings).verify() != []
-    with pytest.raises(PublishError, match="stock-llm run"):
+    with pytest.raises(PublishError, match="stock-llm publish"):
         store_of(settings).read_model("stock-llm:v1")
     assert publish(settings, parts).manifests == before.manifests
     assert store_of(settings).verify() == []
@@ -550,12 +614,12 @@ def test_a_damaged_champion_is_mended_from_its_own_files_before_it_is_latest_aga
     parts = made(1)
     publish(settings, parts)
     publish(settings, made(2, verdict="keep", champion=1))
-    version = SimpleNamespace(number=1, gguf=parts[1].gguf, gguf_sha256=parts[1].gguf_sha256)
+    version = SimpleNamespace(number=1, gguf=parts[2].gguf, gguf_sha256=parts[2].gguf_sha256)
     registry.known = [version]
     _damage(store_of(settings), "stock-llm:v1", part, "flipped")
     roll_back(settings, 1)
     assert store_of(settings).verify() == []
-    parts[1].gguf.write_bytes(b"GGUF but no more")
+    parts[2].gguf.write_bytes(b"GGUF but no more")
     _damage(store_of(settings), "stock-llm:v1", part, "flipped")
     with pytest.raises(PublishError, match="v1 is damaged"):
         roll_back(settings, 1)

@@ -70,10 +70,18 @@ class AccessMiddleware:
 
     Args:
         key: signs the sessions of the pages.
+        without_token: beginnings of paths that have checks of their own.
     """
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, key: bytes):
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: GatewaySettings,
+        key: bytes,
+        without_token: tuple[str, ...] = (),
+    ):
         self.app = app
+        self._without_token = without_token
         self._tokens = _tokens(settings)
         self.sessions = Sessions(key, self._tokens)
         self._loopback = is_loopback(settings.host)
@@ -166,6 +174,8 @@ class AccessMiddleware:
             )
         is_open = path in _OPEN_PATHS or path.startswith(STATIC)
         if not self._tokens or is_open or user is not None:
+            return None
+        if path.startswith(self._without_token):
             return None
         return 401, "the token is missing or wrong; send Authorization: Bearer …"
 

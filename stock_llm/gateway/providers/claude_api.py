@@ -26,6 +26,7 @@ from stock_llm.gateway.providers.claude_cli import system_text
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
 from stock_llm.gateway.providers.http_errors import http_error
 from stock_llm.gateway.providers.provider import Billing, ProviderHealth
+from stock_llm.network import is_loopback_url
 
 KEY = "ANTHROPIC_API_KEY"
 
@@ -97,8 +98,16 @@ class ClaudeApiProvider:
 
         if not os.environ.get(KEY):
             raise Unavailable(self.name, f"{KEY} is not set")
+        try:
+            http = anthropic.DefaultAsyncHttpxClient(trust_env=not is_loopback_url(self._url))
+        except ImportError as error:  # a SOCKS proxy without socksio
+            raise Unavailable(self.name, f"the proxy of the environment: {error}") from None
         return anthropic.AsyncAnthropic(
-            api_key=os.environ[KEY], base_url=self._url, max_retries=0, timeout=_TIMEOUT
+            api_key=os.environ[KEY],
+            base_url=self._url,
+            max_retries=0,
+            timeout=_TIMEOUT,
+            http_client=http,
         )
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:

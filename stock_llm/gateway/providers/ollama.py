@@ -13,12 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
-from stock_llm.errors import InputError
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, ProviderTimings, TokenUsage
 from stock_llm.gateway.errors import BadRequest, GatewayError, Unavailable
 from stock_llm.gateway.providers.concurrency import ConcurrencyLimit
@@ -36,6 +34,7 @@ from stock_llm.gateway.providers.ollama_codec import (
 from stock_llm.gateway.providers.provider import Billing, ProviderHealth
 from stock_llm.gateway.providers.request_loop import loop_headers
 from stock_llm.network import is_loopback_url
+from stock_llm.ollama.address import url_of
 
 HEALTH_TIMEOUT = 2.0
 """Seconds that a server has to say that it is there."""
@@ -44,7 +43,6 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for a connection: it is refused at once where nobody listens, and late where all are
 busy."""
 
-_PORT = 11434
 _MAX_LINE = 4 * 2**20
 """Bytes: the longest line of a stream that is read."""
 
@@ -274,25 +272,6 @@ async def _passed_on(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     except aiohttp.ClientError as error:
         reason = f"the connection broke: {error or type(error).__name__}"
         raise Unavailable("ollama", reason) from None
-
-
-def url_of(host: str) -> str:
-    """The base URL of a host as OLLAMA_HOST has it: `127.0.0.1`, `gpu:11434`,
-    `https://ollama.example`.
-
-    Raises:
-        InputError: it is no address.
-    """
-    try:
-        parts = urlsplit(host if "://" in host else f"http://{host}")
-        name, given = parts.hostname or "127.0.0.1", parts.port
-    except ValueError:
-        raise InputError(
-            f"ollama_host {host!r} is no address", remedy="Write it as in 127.0.0.1:11434"
-        ) from None
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-    port = given or (443 if parts.scheme == "https" else 80 if "://" in host else _PORT)
-    return f"{parts.scheme}://{f'[{name}]' if ':' in name else name}:{port}{parts.path.rstrip('/')}"
 
 
 def is_cloud_model(model: str) -> bool:

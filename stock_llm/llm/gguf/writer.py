@@ -13,7 +13,9 @@ equal: the same tensors, bit for bit, and the same keys but for those that it na
 """
 
 import math
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,26 @@ from stock_llm.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file says of where it comes from, in llama.cpp's `general.*` keys; no folder, user or
+    machine.
+
+    Attributes:
+        base: name of the base model in the catalogue.
+        repository: its page; empty where it has none.
+        revision: its commit there.
+        licence: an SPDX identifier, or the licence's name.
+        version: of this file: the digest of the candidate.
+    """
+
+    base: str
+    repository: str
+    revision: str
+    licence: str
+    version: str
 
 
 def check_writable(folder: Path) -> None:
@@ -50,7 +72,12 @@ def _is_converted(family: Family, config: Any) -> bool:
 
 
 def write_gguf(
-    folder: Path, out: Path, name: str, chat_template: str, weights: Weights | None = None
+    folder: Path,
+    out: Path,
+    name: str,
+    chat_template: str,
+    weights: Weights | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Writes `folder`'s model as f16 (norms and biases f32) to `out`, by way of a temporary file
     beside it.
@@ -60,6 +87,7 @@ def write_gguf(
         name: `general.name` of the file.
         chat_template: Jinja; replaces whatever template the tokenizer brings.
         weights: of the model, where they are others than those in `folder`.
+        origin: what is said of where it comes from; None: nothing.
 
     Raises:
         InputError: the folder's model cannot be written.
@@ -83,6 +111,8 @@ def write_gguf(
             writer = gguf.GGUFWriter(temporary, family.name)
             writer.add_type("model")
             writer.add_name(name)
+            if origin:
+                _write_origin(writer, origin)
             writer.add_file_type(1)  # mostly f16
             writer.add_quantization_version(2)
             write_keys(writer, config)
@@ -102,6 +132,21 @@ def write_gguf(
         raise StockLLMError(
             f"cannot write {out}: {error.strerror or error}. Free some disk space and run again"
         ) from error
+
+
+def _write_origin(writer: Any, origin: Origin) -> None:
+    writer.add_basename(origin.base)
+    writer.add_version(origin.version)
+    writer.add_finetune("stock-llm")
+    spdx = re.fullmatch(r"[A-Za-z0-9.+-]+", origin.licence) is not None
+    writer.add_license(origin.licence.lower() if spdx else "other")
+    if not spdx:
+        writer.add_license_name(origin.licence)
+    writer.add_base_model_count(1)
+    writer.add_base_model_name(0, origin.base)
+    if origin.repository:
+        writer.add_base_model_repo_url(0, origin.repository)
+        writer.add_base_model_version(0, origin.revision)
 
 
 def _dtype(half: bool) -> "np.dtype[Any]":

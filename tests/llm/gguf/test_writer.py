@@ -1,6 +1,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from transformers import MistralForCausalLM, PreTrainedTokenizerFast
 from stock_llm.errors import InputError, ParityError
 from stock_llm.llm import quantization
 from stock_llm.llm.gguf import vocabulary
-from stock_llm.llm.gguf.writer import write_gguf
+from stock_llm.llm.gguf.writer import Origin, write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
@@ -54,6 +55,38 @@ def test_llama_cpp_computes_what_transformers_computes(base, f16):
             expected = torch.nn.functional.cross_entropy(logits, torch.tensor(answer)).item()
             loss, count = served.answer_loss(prompt, answer)
             assert loss / count == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_file_says_where_it_comes_from_and_names_no_folder(base, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "canary")
+    plain, quantized = folder / "f16.gguf", folder / "q8.gguf"
+    page = "https://huggingface.co/mistralai/Mistral-7B-Instruct-v0.3"
+    origin = Origin("mistral-7b", page, "c170c708", "Apache-2.0", "0123abcd")
+    write_gguf(folder, plain, "stock-llm 0123abcd", MISTRAL_V3.jinja, origin=origin)
+    quantization.quantize_gguf(plain, quantized, "Q8_0", 1)
+    for file in (plain, quantized):
+        fields = GGUFReader(file).fields
+        said = {name: fields[name].contents() for name in fields if name.startswith("general.")}
+        assert (
+            said
+            | {
+                "general.basename": "mistral-7b",
+                "general.version": "0123abcd",
+                "general.license": "apache-2.0",
+                "general.base_model.count": 1,
+                "general.base_model.0.name": "mistral-7b",
+                "general.base_model.0.repo_url": page,
+                "general.base_model.0.version": "c170c708",
+            }
+            == said
+        )
+        assert b"canary" not in file.read_bytes()
+    named = replace(origin, licence="Llama 2 Community License", repository="")
+    write_gguf(folder, plain, "m", MISTRAL_V3.jinja, origin=named)
+    fields = GGUFReader(plain).fields
+    assert fields["general.license"].contents() == "other"
+    assert fields["general.license.name"].contents() == "Llama 2 Community License"
+    assert "general.base_model.0.repo_url" not in fields
 
 
 def test_greedy_answers_are_the_same_tokens(base, f16):

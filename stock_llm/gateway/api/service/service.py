@@ -37,7 +37,7 @@ from stock_llm.market.situation import (
     compute_indicators,
     round_as_printed,
 )
-from stock_llm.ollama.publish_target import MODEL
+from stock_llm.ollama.model_name import MODEL
 from stock_llm.skills import analyse, code, statements
 
 _LANGUAGES: dict[Language, str] = {"en": "English", "th": "Thai"}

@@ -1,0 +1,194 @@
+"""Puts back what is missing where versions are published, and moves `:latest`.
+
+A server gets what it lacks from the folder, the folder from the candidate's own files. The
+registry's alias says which version is the champion, and `:latest` follows it everywhere.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stock_llm.errors import PublishError
+from stock_llm.ollama.handover import hand_over
+from stock_llm.ollama.manifest import parse_manifest
+from stock_llm.ollama.model_name import LATEST, version_name, version_number
+from stock_llm.ollama.modelfile import parse_modelfile
+from stock_llm.ollama.publish_target import StoreTarget
+from stock_llm.pipeline import registry
+from stock_llm.pipeline.publication.places import Places, open_places, versions_of
+from stock_llm.pipeline.publication.retention import prune
+from stock_llm.settings import Settings
+from stock_llm.storage.checksums import file_sha256
+
+MODELFILE = "Modelfile"
+MANIFEST = "manifest.json"
+"""Copies of a version's Modelfile and manifest, beside the candidate's GGUF: with them a lost
+version is written again to the bit."""
+
+
+def restore(settings: Settings, folder: StoreTarget, number: int) -> str | None:
+    """The digest of a version in the folder; a lost or damaged one is first written again from the
+    files that it was made from.
+
+    None where it is not there and those files are gone or damaged too.
+    """
+    name = version_name(number)
+    damage = folder.find_damage(name) if (there := folder.digest(name)) else ""
+    if there and not damage:
+        return there
+    version = next((item for item in registry.versions(settings) if item.number == number), None)
+    if version is None or not version.gguf.exists():
+        fault = "it is not registered" if version is None else f"{version.gguf} is gone"
+    elif file_sha256(version.gguf) != version.gguf_sha256:
+        fault = f"{version.gguf} is damaged"
+    elif not is_recorded(version.gguf):
+        fault = f"it was never published: there is no Modelfile beside {version.gguf}"
+    else:
+        if not there:
+            print(f"{name} was lost at {folder.where}: written again", file=sys.stderr)
+        return restore_files(folder, name, version.gguf)
+    if damage:
+        print(f"{name} at {folder.where} is damaged: {damage}; {fault}", file=sys.stderr)
+    return None
+
+
+def is_recorded(gguf: Path) -> bool:
+    """Whether what a version was published with lies beside its GGUF."""
+    return gguf.with_name(MODELFILE).is_file()
+
+
+def restore_files(folder: StoreTarget, name: str, gguf: Path) -> str:
+    """Write a version again from its GGUF and what lies beside it; the digest."""
+    saved = gguf.with_name(MANIFEST)
+    notes = parse_manifest(saved.read_bytes()).annotations if saved.is_file() else {}
+    modelfile = parse_modelfile(gguf.with_name(MODELFILE).read_text("utf-8"))
+    return folder.put(name, gguf, modelfile, notes)
+
+
+def put_back(settings: Settings, places: Places) -> list[str]:
+    """Bring every version of the folder to every server that lacks it, and let `:latest` be the
+    champion everywhere; what was done, a sentence each.
+
+    What is damaged in the folder is first written again from its own files, and so is the champion
+    where the folder lost it.
+    """
+    champion, store = registry.champion(settings), places.folder.store
+    damaged = {version_number(name) for name in versions_of(store) if store.find_damage(name)}
+    for number in damaged | ({champion.number} if champion else set()):
+        restore(settings, places.folder, number or 0)
+    done = []
+    for target in places.servers:
+        for name in versions_of(store):
+            if store.find_damage(name):
+                continue
+            before = target.digest(name)
+            after = hand_over(store, target.server, name, settings.publish.address)
+            done += [f"{name} is at {target.where}"] if before != after else []
+    done += follow_champion(places, champion.number) if champion else []
+    return done
+
+
+def follow_champion(places: Places, number: int) -> list[str]:
+    """Let `:latest` be version `number` wherever that is; what was moved, a sentence each."""
+    done, name = [], version_name(number)
+    for target in (places.folder, *places.servers):
+        published = target.digest(name)
+        if published and not target.find_damage(name) and target.digest(LATEST) != published:
+            target.tag(name, LATEST)
+            done.append(f"{LATEST} is v{number} at {target.where}")
+    return done
+
+
+def roll_back(settings: Settings, number: int | None = None) -> tuple[int, list[str]]:
+    """Make an earlier version the champion again: the registry's alias and `:latest` in all places.
+
+    Args:
+        number: None: the version that the champion replaced.
+
+    Returns:
+        the version, and the places that could not be reached.
+
+    Raises:
+        PublishError: there is no such version, or it is lost or damaged and cannot be mended.
+    """
+    number = number or _previous(settings)
+    places = open_places(settings)
+    if restore(settings, places.folder, number) is None:
+        name = version_name(number)
+        fault = "is damaged" if places.folder.digest(name) else "does not exist"
+        raise PublishError(
+            f"{name} {fault} at {places.folder.where}, and it cannot be made from its own files. "
+            "See which versions there are: stock-llm history"
+        )
+    for target in places.servers:
+        hand_over(
+            places.folder.store, target.server, version_name(number), settings.publish.address
+        )
+    registry.promote(settings, number)
+    follow_champion(places, number)
+    return number, list(places.absent)
+
+
+def move_champion(settings: Settings, number: int | None, tag: str, reason: str) -> int:
+    """Make a version the champion in all places and keep the reason with it; the version.
+
+    Args:
+        number: None: the one that the champion replaced.
+        tag: the registry's tag for the reason.
+
+    Raises:
+        PublishError: as `roll_back`; or a place does not answer, and the others are done.
+    """
+    moved, absent = roll_back(settings, number)
+    registry.mark(settings, moved, tag, reason)
+    if absent:
+        raise PublishError(
+            f"the champion is v{moved} and nobody answers at {', '.join(absent)}: {LATEST} stayed "
+            "there. Run when it does: stock-llm publish"
+        )
+    return moved
+
+
+def publish_again(
+    settings: Settings, number: int | None = None, to: Sequence[str] = ()
+) -> list[str]:
+    """Put back what is missing anywhere; what was done, a sentence each.
+
+    Args:
+        number: only this version. None: all that the folder has, and the champion.
+        to: only these servers, as OLLAMA_HOST names them. None: all places.
+
+    Raises:
+        PublishError: it cannot be made from its own files, or a server does not answer or refuses.
+    """
+    places = open_places(settings, only=to)
+    if number is not None and restore(settings, places.folder, number) is None:
+        raise PublishError(
+            f"{version_name(number)} is not in {places.folder.where} and cannot be made from its "
+            "own files. See which versions there are: stock-llm history"
+        )
+    if number is None:
+        done = [*put_back(settings, places), *prune(settings, places)]
+    else:
+        store, name, done = places.folder.store, version_name(number), []
+        for target in places.servers:
+            before = target.digest(name)
+            after = hand_over(store, target.server, name, settings.publish.address)
+            done += [f"{name} is at {target.where}"] if before != after else []
+        if champion := registry.champion(settings):
+            done += follow_champion(places, champion.number)
+    if places.absent:
+        where = f"nobody answers at {', '.join(places.absent)}"
+        raise PublishError(
+            "; ".join([*done, where]) + ". Start it there and run again: stock-llm publish"
+        )
+    return done
+
+
+def _previous(settings: Settings) -> int:
+    champion = registry.champion(settings)
+    if champion is None or champion.replaced is None:
+        raise PublishError(
+            "there is no champion before this one. Name a version: stock-llm history lists them"
+        )
+    return champion.replaced
