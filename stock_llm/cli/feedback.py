@@ -29,7 +29,7 @@ def import_(
         Path,
         typer.Argument(
             help="JSON Lines, one item a line, as in data/sample/feedback.jsonl, "
-            "or the ratings that Open WebUI exports."
+            "or an export of Open WebUI, Label Studio or Argilla."
         ),
     ],
     user: Annotated[

@@ -25,7 +25,7 @@ from stock_llm.feedback import batches
 from stock_llm.feedback.batches import BIND, USING_VERDICTS, FeedbackCounts, existing
 from stock_llm.feedback.config import DAILY_LIMIT
 from stock_llm.feedback.item import OWNER, FeedbackItem
-from stock_llm.feedback.reading import OPEN_WEBUI, read_records
+from stock_llm.feedback.reading import DATED_SOURCES, read_records
 from stock_llm.feedback.tables import BATCH, BATCH_ITEM, FEEDBACK, FORGOTTEN, SCHEMA, writing
 from stock_llm.storage.checksums import digest_of
 from stock_llm.storage.database import check_sqlite, open_database, read_transaction, store_error
@@ -539,6 +539,6 @@ def _case(item: FeedbackItem, stored: FeedbackItem | None, user_is_sure: bool) -
             return "owned"
         if not user_is_sure:
             return "known"
-    if item.source == stored.source == OPEN_WEBUI:
+    if item.source == stored.source and item.source in DATED_SOURCES:
         return "newer" if item.created_at > stored.created_at else "known"
     return "conflict"

@@ -9,7 +9,7 @@ class Browser:
     """What a browser keeps between two requests: cookies, and the CSRF token of the last page."""
 
     def __init__(self, url: str):
-        self.http = httpx.Client(base_url=url, timeout=60, headers={"accept": "text/html"})
+        self.http = httpx.Client(base_url=url, timeout=250, headers={"accept": "text/html"})
         self.csrf = ""
 
     def open(self, path: str = "/", **headers: str) -> httpx.Response:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import httpx
 
@@ -19,11 +20,18 @@ class RunningGateway:
 
     Args:
         settings: its dials; `home` should be a test's own folder.
+        project: functions of the project in place of the real ones, by name.
     """
 
-    def __init__(self, settings: Settings, shutdown_seconds: float = 5):
+    def __init__(
+        self,
+        settings: Settings,
+        shutdown_seconds: float = 5,
+        project: dict[str, Callable[..., object]] | None = None,
+    ):
         self.settings = settings
-        app = create_app(settings.gateway, gateway_context(settings), project_functions(settings))
+        functions = replace(project_functions(settings), **(project or {}))
+        app = create_app(settings.gateway, gateway_context(settings), functions)
         self._server = GatewayServer(app, shutdown_seconds, host="127.0.0.1", port=0)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 

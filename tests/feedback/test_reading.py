@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stock_llm.errors import InputError
+from stock_llm.feedback.exports.open_webui import SOURCE as OPEN_WEBUI
 from stock_llm.feedback.item import OWNER
-from stock_llm.feedback.reading import OPEN_WEBUI
 from stock_llm.feedback.store import FeedbackStore
 
 CASES = Path(__file__).parent / "cases"

@@ -151,6 +151,11 @@ class ModelVersion:
     rollback_reason: str
     run_url: str
 
+    @property
+    def is_champion(self) -> bool:
+        """Whether it answers as `stock-llm:latest`."""
+        return "champion" in self.aliases
+
 
 @dataclass(frozen=True)
 class AnswerPair:

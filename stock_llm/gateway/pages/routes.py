@@ -10,7 +10,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from stock_llm.gateway.api.session import LOGIN, PAGES_PREFIX, STATIC, wants_html
-from stock_llm.gateway.pages import chat_page, kpi_page, rendering, static_files
+from stock_llm.gateway.pages import (
+    chat_page,
+    kpi_page,
+    model_page,
+    portfolio_page,
+    rendering,
+    static_files,
+)
 from stock_llm.gateway.pages.site import Site, form_of, redirect, require_csrf
 
 GREETING = "Ollama is running"
@@ -79,5 +86,7 @@ def pages_routes(site: Site) -> APIRouter:
         return response
 
     routes.include_router(chat_page.chat_routes(site))
+    routes.include_router(portfolio_page.portfolio_routes(site))
+    routes.include_router(model_page.model_routes(site))
     routes.include_router(kpi_page.kpi_routes(site))
     return routes

@@ -7,6 +7,7 @@ const pages = {
   /** Fetches; an answer with an error becomes an Error with its text. */
   async fetch(url, options = {}) {
     const response = await fetch(url, options);
+    if (response.redirected && new URL(response.url).pathname === "/pages/login") location.assign(response.url); // the session is over
     if (response.ok) return response;
     let text = `${response.status}`;
     try {
@@ -47,19 +48,19 @@ const pages = {
   colour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   },
+
+  /** Fills an element with data-load with the HTML of that address, which the gateway rendered. */
+  async load(place) {
+    place.setAttribute("aria-busy", "true");
+    try {
+      const response = await pages.fetch(place.dataset.load, { headers: { accept: "text/html" } });
+      place.innerHTML = await response.text();
+      place.dispatchEvent(new CustomEvent("loaded", { bubbles: true }));
+    } catch (error) {
+      place.replaceChildren(pages.element("p", { class: "problem", role: "alert" }, error.message));
+    }
+    place.removeAttribute("aria-busy");
+  },
 };
 
-/** Fills each element with data-load with the HTML of that address, which the gateway rendered. */
-document.addEventListener("DOMContentLoaded", () => {
-  for (const place of document.querySelectorAll("[data-load]")) {
-    place.setAttribute("aria-busy", "true");
-    pages.fetch(place.dataset.load, { headers: { accept: "text/html" } })
-      .then((response) => response.text())
-      .then((html) => {
-        place.innerHTML = html;
-        place.dispatchEvent(new CustomEvent("loaded", { bubbles: true }));
-      })
-      .catch((error) => place.replaceChildren(pages.element("p", { class: "problem", role: "alert" }, error.message)))
-      .finally(() => place.removeAttribute("aria-busy"));
-  }
-});
+document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-load]").forEach(pages.load));

@@ -1,0 +1,1 @@
+"""Exports of other programs' feedback: how each is recognised, and its records as items."""
