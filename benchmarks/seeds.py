@@ -35,7 +35,7 @@ from tasks.collect import collect  # noqa: E402
 from tasks.evaluate import evaluate  # noqa: E402
 from tasks.quantize import quantize  # noqa: E402
 
-NOT_SCORES = ("tokens/s", "seconds")
+NOT_SCORES = ("tokens/s", "first word s", "memory MiB", "seconds")
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def show(results: list[dict[str, Any]]) -> None:
         if metric == "seed" or not isinstance(value, float | int):
             continue
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        digits = 0 if "seconds" in metric or metric == "tokens/s" else 3
+        digits = 0 if metric in ("tokens/s", "memory MiB") or "seconds" in metric else 3
         figures = (statistics.fmean(values), spread, min(values), max(values))
         table.add_row(metric, *(f"{figure:.{digits}f}" for figure in figures))
     Console().print(table)

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 stamp=.venv/.installed
 inputs=(pyproject.toml constraints.txt requirements.txt requirements-cuda.txt scripts/*.sh scripts/*.cmake)
-wanted="$(cat "${inputs[@]}" | sha256sum | cut -d' ' -f1) ${TORCH:-auto}"
+wanted="$(cat "${inputs[@]}" | sha256sum | cut -d' ' -f1) ${TORCH:-auto} $(command -v nvcc glslc | tr '\n' ' ' || true)"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0
 fi
@@ -82,7 +82,7 @@ if ! .venv/bin/python -c "import importlib.metadata as m, sys; sys.exit(not m.ve
     timed "PyTorch $(pinned torch) ($torch)" get_torch
 fi
 timed "the libraries that requirements.txt names (1.5 GB)" install --no-deps --require-hashes -r requirements.txt
-timed "llama.cpp $(pinned llama-cpp-python)" scripts/get_llama.sh
+timed "llama.cpp $(pinned llama-cpp-python)" env TORCH="$torch" scripts/get_llama.sh
 timed "the project itself" install --no-deps --no-build-isolation -e .
 printf '%s' "$wanted" > "$stamp"
 say "installed in $SECONDS s. Next: make run"

@@ -20,6 +20,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -74,6 +75,10 @@ class WatchedProgress(Progress):
         super().advance(task_id, advance)
         self._say(task_id)
 
+    def seconds_left(self, task: Task) -> float | None:
+        """How long a task still takes, as far as that can be told."""
+        return task.time_remaining
+
     def _say(self, task_id: TaskID) -> None:
         seen = self._tasks[task_id]
         for listener in _listeners if seen.total else ():
@@ -84,7 +89,7 @@ class WatchedProgress(Progress):
         task = self._tasks[task_id]
         parts = [f"{task.completed:.0f} of {task.total:.0f}" if task.total else ""]
         parts.append(str(task.fields.get("note", "")))
-        if (left := task.time_remaining) is not None:
+        if (left := self.seconds_left(task)) is not None:
             parts.append(f"{duration(left)} left")
         say(f"{task.description}: {', '.join(filter(None, parts))}")
 

@@ -1,14 +1,17 @@
 """Stage 6: judges the quantized candidate on the holdout, against the base and the champion.
 
 Takes a `Dataset` and a `Candidate`, returns a `Scorecard`. Every model is a quantized GGUF, asked
-through llama.cpp, greedily, with the prompt that Ollama renders for it. The skills' deterministic
-scorers mark the answers; one that does not parse is wrong. Beside the score stands the general
-loss, that on general questions whose answers the base knows (`sources/general_questions.py`).
+through llama.cpp or an Ollama, greedily, with the prompt that Ollama renders for it. The skills'
+deterministic scorers mark the answers; one that does not parse is wrong. Beside the score stands
+the general loss, that on general questions whose answers the base knows
+(`sources/general_questions.py`), and how fast each file answers here. Where the whole holdout would
+take longer than the profile allows, a part of it judges, the same part of all models.
 """
 
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -23,8 +26,13 @@ from stock_llm.dataset.splits import TimeSplit
 from stock_llm.evaluation import gate, gate_policy
 from stock_llm.evaluation.gate import Interval
 from stock_llm.llm.profiles import EvaluationConfig, Profile, load_profile
-from stock_llm.pipeline import contestants, registry, report
-from stock_llm.pipeline.contestants import ModelAnswers
+from stock_llm.ollama.client import connect
+from stock_llm.pipeline import registry, report
+from stock_llm.pipeline.judging import asking, contestants, ollama_judge, speed, timing
+from stock_llm.pipeline.judging.asking import ModelAnswers
+from stock_llm.pipeline.judging.contestants import Contestant
+from stock_llm.pipeline.judging.ollama_judge import OllamaJudge
+from stock_llm.pipeline.judging.speed import Speed
 from stock_llm.pipeline.registry import VersionInfo
 from stock_llm.settings import Settings
 from stock_llm.skills import abstain, analyse, signal
@@ -44,7 +52,11 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
     """The scorecard of this candidate against today's champion; read from disk where it was made
     before.
     """
-    evaluation = load_profile(settings.home, settings.profile).evaluation
+    profile = load_profile(settings.home, settings.profile)
+    evaluation = profile.evaluation
+    server = connect(settings.ollama_host) if evaluation.judge == "ollama" else None
+    ollama = OllamaJudge(server) if server else None
+    share = timing.rows_in_time(settings, profile) / evaluation.holdout_rows
     champion = registry.champion(settings)
     if champion and champion.gguf_sha256 == candidate.gguf_sha256:
         champion = None  # judged again after a crash: it has only the base to beat
@@ -56,13 +68,15 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
         general=file_sha256(general_questions.FILE),
         spread=(evaluation.seed_spread, evaluation.seeds),
         policy=gate_policy.load_policy(settings.home).model_dump(),
+        judge=(evaluation.judge, ollama.name if ollama else ""),
+        share=share,
         recipe=RECIPE,
     )
     return load_or_make(
         Scorecard,
         settings.artifacts,
         digest,
-        lambda folder: judge(settings, dataset, candidate, champion, digest, folder),
+        lambda folder: judge(settings, dataset, candidate, champion, digest, folder, ollama, share),
     )
 
 
@@ -73,25 +87,41 @@ def judge(
     champion: VersionInfo | None,
     digest: str,
     folder: Path,
+    ollama: OllamaJudge | None = None,
+    share: float = 1.0,
 ) -> Scorecard:
-    """Asks every contestant every question and compares the marks."""
+    """Asks every contestant every question and compares the marks.
+
+    Args:
+        ollama: answers for the models in place of this process.
+        share: of the holdout and of the frozen questions that is asked.
+    """
     profile = load_profile(settings.home, settings.profile)
-    holdout, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
+    whole, corrections = list(read_rows(dataset.holdout)), list(read_rows(dataset.corrections))
+    holdout = timing.part(whole, share)
     rows = holdout + corrections
+    frozen = timing.part(abstain.frozen_rows(), share)
     asked = contestants.contestants(settings, profile, candidate, champion)
-    judged = {one.name: contestants.ask(settings, profile, one, rows) for one in asked}
-    bare = {
-        one.name: contestants.ask(settings, profile, one, abstain.frozen_rows())
-        for one in asked
-        if one.name != "base"
+    notes: list[str] = []
+    with ollama or nullcontext():
+        judged = {one.name: asking.ask(settings, profile, one, rows, ollama) for one in asked}
+        bare = {
+            one.name: asking.ask(settings, profile, one, frozen, ollama)
+            for one in asked
+            if one.name != "base"
+        }
+        if profile.evaluation.judge == "ollama":
+            notes = _of_judge(settings, profile, asked[-1], rows, judged["challenger"], ollama)
+    losses = {one.name: asking.general_losses(settings, profile, one) for one in asked}
+    speeds = {
+        one.name: speed.measure(settings, profile, one, rows, judged[one.name]) for one in asked
     }
-    losses = {one.name: contestants.general_losses(settings, profile, one) for one in asked}
     size = len(holdout)
     items = folder / "items.jsonl"
     _write_items(items, rows, list(judged.values()))
 
     table = {
-        name: _summary(holdout, corrections, model, bare.get(name))
+        name: _summary(holdout, corrections, model, bare.get(name), speeds[name])
         for name, model in judged.items()
     }
     policy = gate_policy.load_policy(settings.home)
@@ -149,6 +179,9 @@ def judge(
             *verdict.reasons,
             *_sensitivity(overall[f"challenger - {reference}"], profile.evaluation),
             *_caveats(settings, profile, dataset, candidate, holdout),
+            *_of_time(profile.evaluation, len(holdout), len(whole)),
+            *notes,
+            *([] if ollama else _of_speed(speeds["challenger"])),
         ],
         champion=champion.number if champion else None,
     )
@@ -191,6 +224,51 @@ def _caveats(
     return caveats
 
 
+def _of_time(evaluation: EvaluationConfig, asked: int, rows: int) -> list[str]:
+    """What of the holdout did not judge, because it would have taken too long."""
+    if asked == rows:
+        return []
+    return [
+        f"{asked} of {rows} holdout rows judged: all would take longer here than the "
+        f"{evaluation.minutes:g} minutes of [evaluation] minutes in the profile"
+    ]
+
+
+def _of_judge(
+    settings: Settings,
+    profile: Profile,
+    challenger: Contestant,
+    rows: list[Row],
+    judged: ModelAnswers,
+    ollama: OllamaJudge | None,
+) -> list[str]:
+    """Who answered for the models, where an Ollama was to: how many of a sample of the challenger's
+    answers and prompts are those of llama.cpp here.
+    """
+    if ollama is None:
+        where = settings.ollama_host or "ollama_host, which is empty"
+        return [f"no Ollama answers at {where}: judged by llama.cpp in this process"]
+    sample = timing.part(rows, ollama_judge.SAMPLE / len(rows))
+    here = asking.ask(settings, profile, challenger, sample)
+    theirs = dict(zip((row.id for row in rows), judged.answers, strict=True))
+    same = sum(theirs[row.id] == text for row, text in zip(sample, here.answers, strict=True))
+    prompts = ollama.equal_prompts(challenger, sample)
+    return [
+        f"judged by {ollama.name} at {ollama.where}: of {len(sample)} sampled questions "
+        f"{same} answers and {prompts} prompts are those of llama.cpp here"
+    ]
+
+
+def _of_speed(measured: Speed) -> list[str]:
+    """Whether several rows at once changed answers, among those that were asked one by one."""
+    if measured.same == measured.asked:
+        return []
+    return [
+        f"{measured.asked - measured.same} of {measured.asked} answers differ from those to one "
+        "question at a time: rounding where two words are about equally likely"
+    ]
+
+
 def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for model in judged:
@@ -210,9 +288,13 @@ def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> Non
 
 
 def _summary(
-    holdout: list[Row], corrections: list[Row], model: ModelAnswers, bare: ModelAnswers | None
+    holdout: list[Row],
+    corrections: list[Row],
+    model: ModelAnswers,
+    bare: ModelAnswers | None,
+    measured: Speed,
 ) -> dict[str, Any]:
-    """One line of the holdout table; shares and scores in [0, 1].
+    """One line of the holdout table; shares and scores in [0, 1], the speed beside them.
 
     Args:
         bare: the answers to the frozen questions without numbers; None for the base, which rambles.
@@ -247,7 +329,9 @@ def _summary(
         else None,
         "abstains": fmean(score.parsed for score in bare.scores) if bare else None,
         "abstains wrongly": fmean(numbered) if numbered else None,
-        "tokens/s": model.tokens_per_second,
+        registry.SPEED: measured.tokens_per_second,
+        registry.FIRST_WORD: measured.first_seconds,
+        registry.MEMORY: (measured.memory + measured.gpu_memory) / 2**20,
         **by_skill,
     }
 

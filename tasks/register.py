@@ -309,11 +309,7 @@ def _plot(scorecard: Scorecard, adapter: Adapter) -> "Figure":
     figure = Figure(figsize=(11, 4), layout="constrained")
     scores, loss = figure.subplots(1, 2, width_ratios=(2, 1))
     models = [name for name, row in scorecard.table.items() if row.get("score") is not None]
-    metrics = [
-        name
-        for name in scorecard.table[models[0]]
-        if name not in (report.SPEED, report.GENERAL_LOSS)
-    ]
+    metrics = [name for name in scorecard.table[models[0]] if name not in report.NOT_SHARES]
     width = 0.8 / len(models)
     for at, model in enumerate(models):
         values = [scorecard.table[model].get(metric) or 0.0 for metric in metrics]

@@ -83,6 +83,8 @@ class _Listed:
                 "memory": {stage.name: stage.memory for stage in self.preflight.stages},
                 "disk": self.preflight.disk,
                 "fine_tuning_seconds": round(self.preflight.seconds),
+                "judged_rows": self.preflight.judged_rows,
+                "judging_seconds": round(self.preflight.judging_seconds or 0) or None,
             }
         return shown | {"why_not": self.why_not}
 

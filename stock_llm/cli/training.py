@@ -24,8 +24,8 @@ def run(
     publish.
 
     With nothing new since the last judged run it says so at once. Before it starts it says what the
-    base needs in memory and disk and about how long fine-tuning takes, and refuses a base that does
-    not fit this machine. Killed anywhere, it goes on when run again.
+    base needs in memory and disk and about how long fine-tuning and judging take, and refuses a
+    base that does not fit this machine. Killed anywhere, it goes on when run again.
 
     Examples:
 

@@ -5,73 +5,18 @@ with the largest logit, the first of equals, as Ollama does at temperature 0. Th
 a shared prefix (the system text) is kept between prompts. The caller renders the prompt.
 """
 
-import codecs
-import ctypes
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stock_llm.errors import MissingExtra, StockLLMError
+from stock_llm.errors import StockLLMError
 from stock_llm.llm.grammar import make_tokenizer
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One answer.
-
-    Attributes:
-        text: without the stop sequence and without surrounding white space.
-        finish: `stop` (end token or stop sequence) or `length` (max_tokens, or the context was
-            full).
-        seconds: wall time, prompt included.
-    """
-
-    text: str
-    tokens_in: int
-    tokens_out: int
-    seconds: float
-    finish: str
-
-
-@cache
-def silence_logs() -> None:
-    """Keeps llama.cpp's own log lines off the screen, errors apart."""
-    import llama_cpp
-
-    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-    def say(level: int, text: bytes, _: ctypes.c_void_p) -> None:
-        if level == _ERROR:
-            print(text.decode(errors="replace"), end="", flush=True)
-
-    silence_logs.callback = say  # type: ignore[attr-defined]  # ctypes does not keep it alive
-    llama_cpp.llama_log_set(say, ctypes.c_void_p(0))
-
-
-_ERROR = 4  # GGML_LOG_LEVEL_ERROR
-
-
-def _certain(text: str, stop: Sequence[str]) -> str:
-    """The text without an end that may yet become a stop sequence."""
-    ends = (
-        size for mark in stop for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])
-    )
-    return text[: len(text) - max(ends, default=0)]
-
-
-BYTES_PER_THREAD = 64 * 2**20
-"""Bytes of weights for each thread. Threads wait for each other, spinning, at every layer: beside
-other busy processes on two cores a model of 8 MB took 17 s for an answer with two threads and 0.06
-s with one."""
-
-
-def useful_threads(gguf: Path, threads: int) -> int:
-    """How many of `threads` a model of that size can use."""
-    return min(threads, 1 + gguf.stat().st_size // BYTES_PER_THREAD)
+from stock_llm.llm.runtime.answer import AnswerText, Generation
+from stock_llm.llm.runtime.weights import Weights, useful_threads
 
 
 class LlamaModel:
@@ -88,29 +33,19 @@ class LlamaModel:
     """
 
     def __init__(self, gguf: Path, threads: int, context: int):
-        try:
-            import llama_cpp
-        except ImportError:
-            raise MissingExtra("llama-cpp-python", "local") from None
-        silence_logs()
+        self._weights = Weights(gguf)
+        import llama_cpp
+
         self._llama: Any = llama_cpp
-        self._context = self._model = None
+        self._context: Any = None
         self._seen: list[int] = []
-        model = llama_cpp.llama_model_load_from_file(
-            str(gguf).encode(), llama_cpp.llama_model_default_params()
-        )
-        if not model:
-            raise StockLLMError(f"llama.cpp cannot load {gguf}")
-        self._model = model
-        self._vocabulary = llama_cpp.llama_model_get_vocab(model)
-        self._vocabulary_size = llama_cpp.llama_vocab_n_tokens(self._vocabulary)
         self._size = context
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = parameters.n_batch = context
         parameters.n_ubatch = min(512, context)
         parameters.n_threads = parameters.n_threads_batch = useful_threads(gguf, threads)
         parameters.no_perf = True
-        self._context = llama_cpp.llama_init_from_model(model, parameters)
+        self._context = llama_cpp.llama_init_from_model(self._weights.pointer, parameters)
         if not self._context:
             self.close()
             raise StockLLMError(
@@ -130,9 +65,8 @@ class LlamaModel:
         if self._context:
             self._llama.llama_batch_free(self._batch)
             self._llama.llama_free(self._context)
-        if self._model:
-            self._llama.llama_model_free(self._model)
-        self._context = self._model = None
+        self._context = None
+        self._weights.close()
 
     @property
     def context(self) -> Any:
@@ -142,12 +76,12 @@ class LlamaModel:
     @property
     def vocabulary(self) -> Any:
         """llama.cpp's vocabulary, for a sampler."""
-        return self._vocabulary
+        return self._weights.vocabulary
 
     @cached_property
     def grammar_tokenizer(self) -> Any:
         """The vocabulary as constraints on the text want it; made once, in less than a second."""
-        return make_tokenizer(self._vocabulary)
+        return make_tokenizer(self._weights.vocabulary)
 
     @property
     def last_logits(self) -> "np.ndarray[Any, np.dtype[np.float32]]":
@@ -157,14 +91,7 @@ class LlamaModel:
 
     def tokenize(self, text: str, bos: bool = True) -> list[int]:
         """Token ids; special tokens in the text count as such, as they do in Ollama."""
-        raw = text.encode()
-        room = (self._llama.llama_token * (len(raw) + 8))()
-        count = self._llama.llama_tokenize(
-            self._vocabulary, raw, len(raw), room, len(room), bos, True
-        )
-        if count < 0:
-            raise StockLLMError(f"llama.cpp needs {-count} tokens for a text of {len(raw)} bytes")
-        return list(room[:count])
+        return self._weights.tokenize(text, bos)
 
     def generate(
         self,
@@ -211,8 +138,7 @@ class LlamaModel:
             raise StockLLMError(
                 f"the prompt has {given_tokens} tokens, the context only {self._size}"
             )
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        text = ""
+        text = AnswerText(stop)
         count = given = 0
         finish = "length"
         chosen: list[int] = []
@@ -223,23 +149,16 @@ class LlamaModel:
             token = chosen.pop(0)
             tokens.append(token)
             count += 1
-            if self._llama.llama_vocab_is_eog(self._vocabulary, token):
+            if self._weights.ends_answer(token) or text.add(self._weights.piece(token)):
                 finish = "stop"
                 break
-            known = len(text)
-            text += decoder.decode(self._piece(token))
-            places = [text.find(mark, max(0, known - len(mark))) for mark in stop]
-            if cut := [place for place in places if place >= 0]:
-                text, finish = text[: min(cut)], "stop"
-                decoder.reset()
-                break
-            if (sure := len(_certain(text, stop).strip())) > given:
-                yield text.lstrip()[given:sure]
-                given = sure
-        text = (text + decoder.decode(b"", final=True)).strip()
-        if text[given:]:
-            yield text[given:]
-        return Generation(text, given_tokens, count, time.perf_counter() - started, finish)
+            if len(certain := text.certain) > given:
+                yield certain[given:]
+                given = len(certain)
+        whole = text.close()
+        if whole[given:]:
+            yield whole[given:]
+        return Generation(whole, given_tokens, count, time.perf_counter() - started, finish)
 
     def answer_loss(self, prompt: Sequence[int], answer: Sequence[int]) -> tuple[float, int]:
         """Summed negative log likelihood in nats of `answer` after `prompt`, and the number of its
@@ -302,14 +221,4 @@ class LlamaModel:
 
     def _logits(self, index: int) -> "np.ndarray[Any, np.dtype[np.float32]]":
         pointer = self._llama.llama_get_logits_ith(self._context, index)
-        return np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
-
-    def _piece(self, token: int) -> bytes:
-        room = ctypes.create_string_buffer(64)
-        count = self._llama.llama_token_to_piece(self._vocabulary, token, room, len(room), 0, True)
-        if count < 0:
-            room = ctypes.create_string_buffer(-count)
-            count = self._llama.llama_token_to_piece(
-                self._vocabulary, token, room, len(room), 0, True
-            )
-        return room.raw[:count]
+        return np.ctypeslib.as_array(pointer, shape=(self._weights.size,))

@@ -8,7 +8,7 @@ stock-tiny and Mistral-7B differ in their profiles and nowhere else.
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -168,7 +168,17 @@ class EvaluationConfig(_Strict):
     """How a candidate is judged."""
 
     holdout_rows: int = Field(default=160, ge=20)
-    """Rows that judge a model; what difference they show stands in the verdict's reasons."""
+    """Rows of the holdout; what difference they show stands in the verdict's reasons."""
+
+    minutes: float = Field(default=60, gt=0)
+    """Time to judge a candidate in. Where this machine needs more for all rows of the holdout, as
+    it was seen or as is computed from the base's sizes, a part of them judges, at least 20.
+    """
+
+    judge: Literal["llama.cpp", "ollama"] = "llama.cpp"
+    """Who asks the models: this process, or the Ollama at `ollama_host`, so that the program and
+    the GPU that serve are the ones that are judged. Where no Ollama answers, this process does.
+    """
 
     seed_spread: float | None = Field(default=None, ge=0)
     """Standard deviation of the score over trainings that differ in the seed alone, as measured;

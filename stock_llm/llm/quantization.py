@@ -88,7 +88,7 @@ def quantize_gguf(
         import llama_cpp
     except ImportError:
         raise MissingExtra("llama-cpp-python", "local") from None
-    from stock_llm.llm.llama_cpp import silence_logs
+    from stock_llm.llm.runtime.weights import silence_logs
 
     silence_logs()
     free, needed = shutil.disk_usage(out.parent).free, source.stat().st_size

@@ -14,6 +14,7 @@ from typing import Any
 
 from stock_llm.errors import MissingExtra, PublishError
 from stock_llm.ollama.address import bypasses_proxies, url_of
+from stock_llm.llm.runtime.answer import Generation
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.storage.checksums import file_sha256
@@ -193,6 +194,42 @@ class OllamaServer:
             time.perf_counter() - started,
             answer["done"],
         )
+
+    def generate(self, name: str, messages: Sequence[Mapping[str, str]]) -> Generation:
+        """The answer to a conversation, with the model's own SYSTEM and parameters; its tokens as
+        the server counts them, 0 where it does not say. One that the server broke off, as it does
+        with a repetition, ends there.
+        """
+        started = time.perf_counter()
+        with self._translated(f"ask {name}"):
+            answer = self.client.chat(name, messages=list(messages), stream=False)
+        return Generation(
+            (answer.message.content or "").strip(),
+            answer.prompt_eval_count or 0,
+            answer.eval_count or 0,
+            time.perf_counter() - started,
+            answer.done_reason or ("stop" if answer.done else "length"),
+        )
+
+    def render(self, name: str, messages: Sequence[Mapping[str, str]]) -> str:
+        """The prompt that the server makes of a conversation, without BOS."""
+        request = {
+            "model": name,
+            "messages": list(messages),
+            "stream": False,
+            "_debug_render_only": True,
+        }
+        with self._translated(f"ask {name}"):
+            answer = self._raw.post("/api/chat", json=request).raise_for_status().json()
+        prompt: str = answer["_debug_info"]["rendered_template"]
+        return prompt
+
+    @property
+    def version(self) -> str:
+        """As the server gives it, such as 0.33.0."""
+        with self._translated("tell its version"):
+            answer = self._raw.get("/api/version").raise_for_status().json()
+        return str(answer["version"])
 
     @property
     def _raw(self) -> Any:

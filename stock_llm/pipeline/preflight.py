@@ -14,6 +14,7 @@ from stock_llm.llm.bases import needs
 from stock_llm.llm.bases.needs import StageNeeds
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.machine import Machine, free_disk, this_machine
+from stock_llm.pipeline.judging import timing
 from stock_llm.settings import Settings
 
 
@@ -25,6 +26,8 @@ class Preflight:
         stages: what each of them needs.
         disk: bytes that a whole run needs.
         seconds: how long fine-tuning takes, roughly; 0 where it was done elsewhere.
+        judged_rows: rows of the holdout that judge on this machine.
+        judging_seconds: how long that takes, as it was seen here or roughly; None: not known.
         lacks: what this machine has too little of, a sentence each.
     """
 
@@ -32,6 +35,8 @@ class Preflight:
     stages: list[StageNeeds]
     disk: int
     seconds: float
+    judged_rows: int
+    judging_seconds: float | None
     lacks: list[str]
 
 
@@ -51,6 +56,7 @@ def examine(settings: Settings, profile: Profile, machine: Machine) -> Preflight
     if _trained_elsewhere(settings, profile):
         fine_tuning = needs.fine_tuning(profile, shape)
         stages, seconds = [stage for stage in stages if stage != fine_tuning], 0.0
+    judged = timing.rows_in_time(settings, profile)
     disk = needs.run_disk(profile, shape, settings.home)
     lacks = [needs.memory_lacks(stage, machine) for stage in stages]
     lacks.append(needs.disk_lacks("a run", disk, settings.artifacts))
@@ -59,6 +65,8 @@ def examine(settings: Settings, profile: Profile, machine: Machine) -> Preflight
         stages,
         disk,
         seconds,
+        judged,
+        timing.seconds(settings, profile, judged),
         [lack for lack in lacks if lack],
     )
 
@@ -104,7 +112,21 @@ def report(settings: Settings) -> str:
     return f"""{found.profile.name} needs, computed from its sizes (docs/performance.md):
   memory  {memory} ({free} free)
   disk    {needs.size(found.disk)} ({needs.size(free_disk(settings.artifacts))} free)
-  time    {time}"""
+  time    {time}{_judging(found)}"""
+
+
+def _judging(found: Preflight) -> str:
+    """A line on how long judging takes and with what; empty where it is not known."""
+    if found.judging_seconds is None:
+        return ""
+    whole = found.profile.evaluation.holdout_rows
+    rows = f"{found.judged_rows} rows"
+    if found.judged_rows < whole:
+        minutes = f"{found.profile.evaluation.minutes:g} minutes"
+        rows = f"{found.judged_rows} of {whole} rows, to end within {minutes}"
+        if found.judging_seconds > 60 * found.profile.evaluation.minutes:
+            rows = f"{found.judged_rows} of {whole} rows, the fewest that say something"
+    return f"\n          {duration(found.judging_seconds)} of judging by {rows}"
 
 
 def duration(seconds: float) -> str:

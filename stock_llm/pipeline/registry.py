@@ -9,7 +9,7 @@ import json
 import sqlite3
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,15 @@ PROMOTE_REASON = "promote_reason"
 FORGOTTEN = "forgotten"
 """Tag of a version that learnt from what was to be forgotten later: what it was, as JSON."""
 
+SPEED = "tokens/s"
+"""Of an answer after its first token, to one question at a time."""
+FIRST_WORD = "first word s"
+"""Seconds to the first word of an answer, the whole prompt included."""
+MEMORY = "memory MiB"
+"""Most that the process that answers had, the GPU's included."""
+SPEED_METRICS = (SPEED, FIRST_WORD, MEMORY)
+"""Metrics of the holdout table that a version keeps beside its scores."""
+
 
 @dataclass(frozen=True)
 class VersionInfo:
@@ -64,6 +73,8 @@ class VersionInfo:
         rollback_reason, promote_reason: why somebody went back to it, or made it the champion;
             empty where nobody did, or said why.
         replaced: the champion before it; None where it was never champion, or the first one.
+        speed: of the file where it was judged, by the names of the holdout table; empty where it
+            was not measured.
     """
 
     number: int
@@ -85,6 +96,7 @@ class VersionInfo:
     rollback_reason: str = ""
     promote_reason: str = ""
     replaced: int | None = None
+    speed: dict[str, float] = field(default_factory=dict)
 
 
 def versions(settings: Settings) -> list[VersionInfo]:
@@ -195,6 +207,7 @@ def version_tags(
         "verdict": scorecard.verdict,
         "reasons": json.dumps(scorecard.reasons, ensure_ascii=False),
         "scores": json.dumps(scores),
+        "speed": json.dumps(_speed(scorecard)),
         "judged_against": str(scorecard.champion or "base"),
         "gguf.uri": candidate.gguf.as_uri(),
         "gguf.sha256": candidate.gguf_sha256,
@@ -202,6 +215,12 @@ def version_tags(
         "gguf.type": candidate.quantization,
         **({"licences": json.dumps(dataset.licences)} if dataset.licences else {}),
     }
+
+
+def _speed(scorecard: Scorecard) -> dict[str, float]:
+    """What was measured of the published file."""
+    row = scorecard.table["challenger"]
+    return {name: row[name] for name in SPEED_METRICS if row.get(name) is not None}
 
 
 def connect(settings: Settings) -> "MlflowClient":
@@ -334,6 +353,7 @@ def _info(
         rollback_reason=tags.get(ROLLBACK_REASON, ""),
         promote_reason=tags.get(PROMOTE_REASON, ""),
         replaced=int(before) if (before := tags.get("replaced", "none")) != "none" else None,
+        speed=json.loads(tags.get("speed", "{}")),
     )
 
 

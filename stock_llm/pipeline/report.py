@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.artifacts import History, Scorecard
-from stock_llm.pipeline.registry import version_page
+from stock_llm.pipeline.registry import MEMORY, SPEED, SPEED_METRICS, version_page
 from stock_llm.pipeline.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 Scores = dict[str, dict[str, Any]]
 
-SPEED = "tokens/s"
 GENERAL_LOSS = "general loss"
-"""In nats per token. With the speed the one metric that is no share from 0 to 1."""
+"""In nats per token."""
+NOT_SHARES = (*SPEED_METRICS, GENERAL_LOSS)
+"""Metrics of the holdout table that are no shares from 0 to 1."""
 
 
 def holdout_table(table: Scores) -> str:
@@ -178,13 +179,19 @@ def versions_table(versions: "Sequence[VersionInfo]") -> "Table":
         table.add_row(
             f"v{version.number}",
             f"{version.created_at:%Y-%m-%d}",
-            version.profile,
+            "\n".join([version.profile, *_speed(version)]),
             str(version.feedback),
             _cell("score", version.scores.get("challenger")),
             f"{rival} {_cell('score', against)}",
             "\n".join([version.verdict, *version.aliases]),
         )
     return table
+
+
+def _speed(version: "VersionInfo") -> list[str]:
+    """How fast it answers; nothing where that was not measured."""
+    speed = version.speed.get(SPEED)
+    return [] if speed is None else [f"{speed:.0f} tok/s"]
 
 
 def _next(run: RunRecord) -> str:
@@ -232,4 +239,4 @@ def _terminal_table(table: Scores, width: int) -> str:
 def _cell(metric: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.0f}" if metric == SPEED else f"{value:.3f}"
+    return f"{value:.0f}" if metric in (SPEED, MEMORY) else f"{value:.3f}"

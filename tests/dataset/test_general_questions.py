@@ -13,7 +13,8 @@ from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
 from stock_llm.llm.quantization import quantize_gguf
-from stock_llm.pipeline.contestants import Contestant, general_losses
+from stock_llm.pipeline.judging.asking import general_losses
+from stock_llm.pipeline.judging.contestants import of_profile
 from stock_llm.settings import load_settings
 
 PROJECT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def test_the_embedded_base_knows_most_of_the_answers(tmp_path):
     quantize_gguf(tmp_path / "f16.gguf", tmp_path / "q.gguf", "Q4_K_M", threads=1)
     settings = load_settings(home=tmp_path, threads=1)
     profile = load_profile(PROJECT, "stock-tiny")
-    base = Contestant("base", tmp_path / "q.gguf", "", MISTRAL_V3.render, MISTRAL_V3.stop)
+    base = of_profile("base", tmp_path / "q.gguf", "", profile, tmp_path)
     losses = general_losses(settings, profile, base)
     assert sum(loss < KNOWN for loss in losses) >= 35
     with LlamaModel(base.gguf, threads=1, context=profile.serving.num_ctx) as model:

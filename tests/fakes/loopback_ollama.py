@@ -300,6 +300,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = {
             "message": {"role": "assistant", "content": generated.text},
             "done": not self.ollama.unfinished,
+            "prompt_eval_count": generated.tokens_in,
+            "eval_count": generated.tokens_out,
         }
         return self._send(
             answer | body | ({} if self.ollama.unfinished else {"done_reason": generated.finish})

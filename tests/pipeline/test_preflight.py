@@ -1,5 +1,6 @@
 """A base on this machine, before anything of it is loaded."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def test_the_embedded_base_fits_and_says_what_it_takes(settings):
     alone = settings.model_copy(update={"threads": 1})
     assert "of fine-tuning on 1 core" in preflight.report(alone).splitlines()[-1]
     assert "1 cores" not in preflight.report(alone)
+
+
+def test_it_says_how_long_judging_takes_and_with_how_many_rows(settings):
+    assert "of judging by 400 rows\n" in preflight.report(settings) + "\n"
+    large = settings.model_copy(update={"profile": "mistral-7b"})
+    said = preflight.report(large)
+    line = said.splitlines()[-1]
+    assert re.search(r"of judging by \d+ of 1000 rows, (to end within 60 minutes|the fewest)", line)
+    assert all(len(line) <= 80 for line in said.splitlines())
 
 
 def test_what_does_not_fit_is_refused_before_it_begins(settings):

@@ -16,7 +16,7 @@ def test_versions_fit_a_narrow_terminal_and_nothing_is_cut(width):
         number=10, created_at=datetime(2026, 3, 2, tzinfo=UTC), verdict="promote", reasons=[],
         aliases=("challenger", "champion"), scores={"champion": 0.5, "challenger": 0.625},
         champion_then=9, profile="stock-tiny", feedback=2400, candidate="c", dataset="d",
-        run_id="r", gguf=Path("m.gguf"), gguf_sha256="0",
+        run_id="r", gguf=Path("m.gguf"), gguf_sha256="0", speed={"tokens/s": 1244.4},
     )  # fmt: skip
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(report.versions_table([version]))
@@ -26,6 +26,7 @@ def test_versions_fit_a_narrow_terminal_and_nothing_is_cut(width):
         "v10",
         "2026-03-02",
         "stock-tiny",
+        "1244 tok/s",
         "2400",
         "0.625",
         "v9 0.500",

@@ -1,7 +1,6 @@
 """Judging with real GGUFs of a tiny random model: the same code that judges a 7B, on answers that are all nonsense; and with
 canned answers, where the marks can be counted by hand."""
 
-import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -9,15 +8,15 @@ from datetime import date
 
 import pytest
 from factories.rows import rows_of_all_skills
+from fakes.loopback_ollama import LoopbackOllama
 
 from stock_llm.artifacts import Candidate, Dataset
 from stock_llm.llm.gguf.writer import write_gguf
-from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.modelfile import Modelfile
-from stock_llm.pipeline import contestants
+from stock_llm.pipeline.judging import asking, contestants, own_runtime, speed, timing
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, abstain
 from stock_llm.skills.row import write_rows
@@ -68,6 +67,9 @@ def candidate(gguf):
 def test_nonsense_is_marked_as_such_by_the_whole_line(settings, gguf, tmp_path):
     holdout = list(rows_of_all_skills(10))
     card = stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf))
+    speeds = card.table["challenger"]
+    assert speeds["tokens/s"] > 1 and 0 < speeds["first word s"] < 60
+    assert 20 < speeds["memory MiB"] < 1000, "that of a process with the model, not of this one"
     assert card.table["challenger"]["parsed"] == 0.0
     assert card.table["challenger"]["score"] == card.table["base"]["score"] == 0.0
     assert card.verdict == "keep"
@@ -106,40 +108,60 @@ def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, m
     holdout = list(rows_of_all_skills(5))
     first = stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf))
     monkeypatch.setattr(stage, "RECIPE", stage.RECIPE + 1)
-    monkeypatch.setattr(contestants, "LlamaModel", lambda *_, **__: pytest.fail("asked again"))
+    for module, name in ((asking, "LlamaModel"), (own_runtime, "Weights"), (speed, "subprocess")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("asked again"))
     assert (
         stage.evaluate.fn(settings, dataset(tmp_path, holdout), candidate(gguf)).table
         == first.table
     )
 
 
-def test_copies_of_a_small_model_answer_what_one_answers(settings, gguf, monkeypatch):
-    """Three threads are three copies of it, each with a third of the questions."""
-    profile = stage.load_profile(settings.home, settings.profile)
-    asked = contestants.Contestant("challenger", gguf, "0", MISTRAL_V3.render, MISTRAL_V3.stop)
-    prompts = [
-        MISTRAL_V3.render(messages(row.instruction, row.input))
-        for row in itertools.islice(rows_of_all_skills(9), 7)
-    ]
-    loaded = []
-    monkeypatch.setattr(
-        contestants,
-        "LlamaModel",
-        lambda *given, **how: loaded.append(how) or LlamaModel(*given, **how),
+def test_where_the_whole_holdout_takes_too_long_a_part_of_it_judges(canned, monkeypatch, tmp_path):
+    """Of every model the same part, and the same on another day."""
+    monkeypatch.setattr(timing, "rows_in_time", lambda *_: 10)  # of the profile's 20
+    holdout = list(rows_of_all_skills(60))
+    card = canned(tmp_path, holdout, lambda _, rows: [row.output for row in rows])
+    items = [json.loads(line) for line in card.items.read_text().splitlines()]
+    asked = {
+        name: [item["id"] for item in items if item["model"] == name]
+        for name in ("base", "challenger")
+    }
+    assert asked["base"] == asked["challenger"] == [row.id for row in timing.part(holdout, 0.5)]
+    assert len(asked["base"]) == 30
+    assert any(reason.startswith("30 of 60 holdout rows judged: ") for reason in card.reasons)
+
+
+def test_an_ollama_judges_where_the_profile_says_so(settings, gguf, tmp_path):
+    """One that does not answer is told, and this process judges."""
+    models = settings.home / "models"
+    source = models.readlink()
+    models.unlink()
+    shutil.copytree(source, models)
+    with (models / "profiles" / "tiny.toml").open("a") as profile:
+        profile.write('judge = "ollama"\n')
+    holdout = list(rows_of_all_skills(4))
+    given = dataset(tmp_path, holdout)
+    card = stage.evaluate.fn(settings, given, candidate(gguf))
+    assert any("no Ollama answers" in reason for reason in card.reasons)
+    with LoopbackOllama(tmp_path / "ollama") as ollama:
+        served = settings.model_copy(update={"ollama_host": ollama.host})
+        theirs = stage.evaluate.fn(served, given, candidate(gguf))
+        assert ollama.store.list_models() == []
+    assert theirs.digest != card.digest
+    assert theirs.table["challenger"]["score"] == card.table["challenger"]["score"]
+    said = (
+        f"judged by Ollama 0.32.15 at {ollama.host}: of 4 sampled questions 4 answers and 4 prompts"
     )
-    answers = []
-    for threads in (1, 3):
-        several = settings.model_copy(update={"threads": threads})
-        generations = contestants._generate(several, profile, asked, prompts)
-        answers.append([(generation.tokens_in, generation.text) for generation in generations])
-    assert answers[0] == answers[1] and len(set(answers[0])) > 1
-    assert len(loaded) == 1 + 3
+    assert any(said in reason for reason in theirs.reasons)
 
 
 def answered(name, holdout, texts):
     scores = [SKILLS[row.skill].score(row, text) for row, text in zip(holdout, texts, strict=True)]
     false = [false_sentences(row, text) for row, text in zip(holdout, texts, strict=True)]
-    return stage.ModelAnswers(name, texts, scores, false, 1.0)
+    return stage.ModelAnswers(name, texts, scores, false)
+
+
+SPEED = speed.Speed(0.5, 99.0, 2**27, 0, asked=8, same=8)
 
 
 @pytest.fixture
@@ -147,10 +169,11 @@ def canned(settings, gguf, monkeypatch):
     """Judges with answers that a function gives instead of a model."""
 
     def judge(folder, holdout, answers):
-        def ask(_settings, _profile, contestant, rows):
+        def ask(_settings, _profile, contestant, rows, _server):
             return answered(contestant.name, rows, answers(contestant.name, rows))
 
-        monkeypatch.setattr(contestants, "ask", ask)
+        monkeypatch.setattr(asking, "ask", ask)
+        monkeypatch.setattr(speed, "measure", lambda *_: SPEED)
         return stage.evaluate.fn(settings, dataset(folder, holdout), candidate(gguf))
 
     return judge
@@ -211,7 +234,7 @@ def test_a_challenger_that_forgets_what_the_base_knows_is_not_promoted(
         worse = rise if contestant.name == "challenger" else 0.0
         return [*(0.5 + place / 10 + worse for place in range(10)), 3.0 + 9 * worse, 8.0]
 
-    monkeypatch.setattr(contestants, "general_losses", losses)
+    monkeypatch.setattr(asking, "general_losses", losses)
     card = canned(
         tmp_path,
         list(rows_of_all_skills(60)),

@@ -23,7 +23,8 @@ from typing import IO, Any
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.grammar import GrammarError
 from stock_llm.llm.json_schema import compile_schema
-from stock_llm.llm.llama_cpp import Generation, LlamaModel
+from stock_llm.llm.llama_cpp import LlamaModel
+from stock_llm.llm.runtime.answer import Generation
 from stock_llm.llm.sampler import Sampler, is_greedy
 from stock_llm.ollama.go_template import TemplateError
 from stock_llm.ollama.rendering import render
