@@ -9,7 +9,7 @@ import shutil
 import stat
 import urllib.request
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _compiler(),
         *_room(settings, machine),
         _gpu(machine.gpu),
+        *_llama_backend(machine.gpu),
         _profile(settings),
         *_data(settings),
         _ollama(settings),
@@ -172,6 +173,34 @@ def _gpu(card: Gpu | None) -> Check:
     return Check(
         "GPU", "none: the embedded base trains in minutes on CPU, a 7B base does not", good=True
     )
+
+
+def _llama_backend(card: Gpu | None) -> list[Check]:
+    """What llama.cpp computes with, as the libraries of its wheel tell; nothing where it is not
+    installed.
+    """
+    try:
+        names = {Path(file).name for file in files("llama-cpp-python") or ()}
+    except PackageNotFoundError:
+        return []
+    backends = [
+        title
+        for title, library in (("CUDA", "libggml-cuda"), ("Vulkan", "libggml-vulkan"))
+        if any(name.startswith(library) for name in names)
+    ]
+    if backends:
+        return [Check("llama.cpp", f"puts layers on a GPU with {' and '.join(backends)}", True)]
+    if card is None:
+        return [Check("llama.cpp", "computes on the CPU", good=True)]
+    return [
+        Check(
+            "llama.cpp",
+            f"computes on the CPU: models are judged and asked without {card.name}",
+            good=False,
+            remedy="make TORCH=cuda install, with nvcc or the Vulkan SDK there; "
+            "or make LLAMA=ready TORCH=cuda install",
+        )
+    ]
 
 
 def _profile(settings: Settings) -> Check:

@@ -153,3 +153,20 @@ def _cells(shown):
     return ["".join(line[start:].split()) for line in lines] + [
         "".join(name.split()) for name in names
     ]
+
+
+@pytest.mark.parametrize(
+    ("libraries", "card", "good", "said"),
+    [
+        (["libggml-cpu.so"], None, True, "computes on the CPU"),
+        (["libggml-cpu.so"], Gpu("Card", 1, 1), False, "without Card"),
+        (["libggml-cuda.so.0"], Gpu("Card", 1, 1), True, "on a GPU with CUDA"),
+        (["libggml-vulkan.so"], None, True, "on a GPU with Vulkan"),
+    ],
+)
+def test_what_llama_cpp_computes_with_is_told(settings, monkeypatch, libraries, card, good, said):
+    monkeypatch.setattr(doctor, "files", lambda _: [f"llama_cpp/lib/{name}" for name in libraries])
+    monkeypatch.setattr(doctor, "this_machine", lambda: Machine(2**35, card))
+    check = found(settings, "llama.cpp")
+    assert (check.good, said in check.found) == (good, True)
+    assert ("make TORCH=cuda install" in check.remedy) == (not good)
