@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stock_llm.errors import MissingExtra, PublishError
-from stock_llm.ollama.address import bypasses_proxies, url_of
 from stock_llm.llm.runtime.answer import Generation
+from stock_llm.ollama.address import bypasses_proxies, url_of
 from stock_llm.ollama.model_name import ModelName
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.storage.checksums import file_sha256
@@ -210,19 +210,6 @@ class OllamaServer:
             time.perf_counter() - started,
             answer.done_reason or ("stop" if answer.done else "length"),
         )
-
-    def render(self, name: str, messages: Sequence[Mapping[str, str]]) -> str:
-        """The prompt that the server makes of a conversation, without BOS."""
-        request = {
-            "model": name,
-            "messages": list(messages),
-            "stream": False,
-            "_debug_render_only": True,
-        }
-        with self._translated(f"ask {name}"):
-            answer = self._raw.post("/api/chat", json=request).raise_for_status().json()
-        prompt: str = answer["_debug_info"]["rendered_template"]
-        return prompt
 
     @property
     def version(self) -> str:
