@@ -19,6 +19,7 @@ from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
 from flows.embedded_server import prepare_embedded_server
+from flows.notification import notify, notify_failure
 from flows.run_page import name_run, run_progress
 from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
@@ -62,7 +63,12 @@ def train_with(settings: Settings, why: str) -> RunRecord:
     return train(why=why, overrides=json.loads(settings.model_dump_json(exclude_unset=True)))
 
 
-@flow(name="train", flow_run_name="train: {why}")
+@flow(
+    name="train",
+    flow_run_name="train: {why}",
+    on_failure=[notify_failure],
+    on_crashed=[notify_failure],
+)
 def train(
     profile: str | None = None, why: str = "manual", overrides: dict[str, Any] | None = None
 ) -> RunRecord:
@@ -112,6 +118,8 @@ def train(
             description=f"v{version.number}: {scorecard.verdict}",
         )
         record(settings, outcome)
+        if scorecard.verdict != "keep":
+            notify(settings, f"stock-llm v{version.number}: {scorecard.verdict}", _message(outcome))
         name_run(f"v{version.number}: {scorecard.verdict} ({why})")
         shown.end(f"v{version.number}: {scorecard.verdict}")
         return outcome
@@ -177,6 +185,11 @@ def _block(feedback: FeedbackStore, plan: str, error: StockLLMError) -> None:
     feedback.settle(plan, "blocked", str(error))
     create_markdown_artifact(f"# blocked\n\n{error}\n", key=ARTIFACT, description="blocked")
     name_run("blocked")
+
+
+def _message(outcome: RunRecord) -> str:
+    """What people are told of a run that ended."""
+    return "\n".join([*outcome.reasons[:3], f"published as {', '.join(outcome.names)}"])
 
 
 def _outcome(

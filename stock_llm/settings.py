@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     """`retrain` also trains when fewer than this share of the champion's recommendations through
     the gateway came true, of at least 30. 0: this never sets it off."""
 
+    notify: str = ""
+    """Notification block of Prefect that is told of promotions, rejections, blocked candidates and
+    failures: KIND/NAME, such as slack-webhook/me. Empty: nobody is told."""
+
     mlflow_uri: str = "sqlite:///mlflow/mlflow.db"
     """MLflow tracking and registry URI."""
 

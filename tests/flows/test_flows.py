@@ -1,14 +1,17 @@
 """The logic of the flows on a real Prefect: what joins stages, not what is in them. The feedback store is real as well."""
 
+import json
 import sqlite3
 import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from factories.judged_candidate import line
 from factories.parrot_gguf import write_parrot
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.testing.utilities import prefect_test_harness
@@ -199,6 +202,53 @@ def test_feedback_counts_as_taken_while_it_trains_and_is_given_back_when_that_fa
     stages.fails = None
     assert flows.train.train_with(settings, why="again").version == 2
     assert store.unused(sample=False) == 0
+
+
+class Webhook(HTTPServer):
+    """Takes what a custom webhook block sends."""
+
+    def __init__(self):
+        self.told = []
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.server.told.append(
+                json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            )
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+
+def test_people_are_told_of_promotions_and_failures_and_not_of_the_rest(settings, stages, store):
+    webhook = Webhook()
+    CustomWebhookNotificationBlock(
+        name="test",
+        url=f"http://127.0.0.1:{webhook.server_port}",
+        json_data={"subject": "{{subject}}", "text": "{{body}}"},
+    ).save("people", overwrite=True)
+    settings = settings.model_copy(update={"notify": "custom-webhook/people"})
+    flows.train.train_with(settings, why="a test")
+    (message,) = webhook.told
+    assert message["subject"] == "stock-llm v1: promote"
+    assert "published as stock-llm:v1" in message["text"]
+
+    stages.verdict = "keep"
+    store.add([FeedbackItem(instruction="q", response="another", rating=1)])
+    flows.train.train_with(settings, why="a test")
+    assert len(webhook.told) == 1
+
+    stages.fails = ParityError("token 3 differs")
+    store.add([FeedbackItem(instruction="q", response="a third", rating=1)])
+    with pytest.raises(ParityError):
+        flows.train.train_with(settings, why="a test")
+    assert "failed" in webhook.told[1]["subject"] and "token 3" in webhook.told[1]["text"]
+    webhook.shutdown()
+    webhook.server_close()
 
 
 def test_leakage_blocks_and_gives_everything_back(settings, stages, store, monkeypatch):
