@@ -128,6 +128,7 @@ def status_view(status: ProjectStatus, timezone: str) -> "RenderableType":
     """The status for a terminal of 60 columns and more."""
     from rich.console import Group
     from rich.filesize import decimal
+    from rich.markup import escape
 
     from stock_llm.services.view import runs_text, services_table
 
@@ -144,12 +145,12 @@ def status_view(status: ProjectStatus, timezone: str) -> "RenderableType":
     for place, version in enumerate(status.last):
         head = "verdicts" if place == 0 else ""
         reason = version.reasons[0] if version.reasons else ""
-        parts.append(f"{head:12}v{version.number} {version.verdict}: {reason}")
+        parts.append(f"{head:12}v{version.number} {version.verdict}: {escape(reason)}")
     used = ", ".join(f"{name} {decimal(size)}" for name, size in status.disk_used.items())
     parts.append(f"disk        {decimal(status.disk_free)} free; {used or 'nothing made yet'}")
     for place, database in enumerate(status.databases):
         parts.append(f"{'databases' if place == 0 else '':12}{_database_line(database)}")
-    parts += [f"[red]problem[/]     {problem}" for problem in status.problems]
+    parts += [f"[red]problem[/]     {escape(problem)}" for problem in status.problems]
     return Group(*parts)
 
 
@@ -179,13 +180,16 @@ def _feedback_line(feedback: FeedbackStatus | None) -> str:
 
 
 def _database_line(database: DatabaseVersion) -> str:
+    from rich.markup import escape
+
+    place = escape(database.place)
     if database.problem:
-        return f"{database.name}: [red]{database.problem}[/] ({database.place})"
+        return f"{database.name}: [red]{escape(database.problem)}[/] ({place})"
     if not database.current:
         return f"{database.name}: not made yet"
     if database.is_behind:
         return (
             f"{database.name}: [yellow]{database.current}, the next start migrates it to "
-            f"{database.newest}[/] ({database.place})"
+            f"{database.newest}[/] ({place})"
         )
     return f"{database.name}: {database.current}, up to date"

@@ -44,6 +44,7 @@ class PrefectApi:
 
     def __init__(self, url: str, seconds: float = 5):
         self.url, self._seconds = url.rstrip("/"), seconds
+        self._gone_before: set[str] = set()
 
     def is_healthy(self) -> bool:
         """Whether the server answers and its database is there."""
@@ -74,10 +75,7 @@ class PrefectApi:
 
     def current_runs(self) -> list[CurrentRun]:
         """The runs that are under way."""
-        return [
-            CurrentRun(run["id"], run["name"], run["state_type"], _pid(run))
-            for run in self._runs(UNDER_WAY, "START_TIME_DESC")
-        ]
+        return [_current(run) for run in self._runs(UNDER_WAY, "START_TIME_DESC")]
 
     def deployments(self) -> dict[str, str]:
         """Id of a deployment → its name."""
@@ -90,14 +88,36 @@ class PrefectApi:
         To be called while no worker of the pool runs on this machine: a run without a process is
         then nobody's. Returns the names of the runs.
         """
-        lost = []
-        for run in self.current_runs():
-            if run.pid is not None and psutil.pid_exists(run.pid):
-                continue
-            state = {"type": "CRASHED", "message": "The process of this run was ended."}
+        lost = [run for run in self.current_runs() if run.pid is None or _is_gone(run)]
+        return [*self._crash(lost), *self._crash_orphans()]
+
+    def crash_silent_runs(self) -> list[str]:
+        """Marks runs as crashed whose process was gone at the last call as well: the worker that
+        would have said so was killed too. To be called now and then; returns their names.
+        """
+        gone = [run for run in self.current_runs() if _is_gone(run)]
+        crashed = self._crash([run for run in gone if run.id in self._gone_before])
+        self._gone_before = {run.id for run in gone}
+        return [*crashed, *self._crash_orphans()]
+
+    def _crash_orphans(self) -> list[str]:
+        """Runs inside others, when no run of the pool is under way that they could be inside: a
+        killed process says nothing of them.
+        """
+        asked = {
+            "flow_runs": {
+                "state": {"type": {"any_": list(UNDER_WAY)}},
+                "parent_task_run_id": {"is_null_": False},
+            }
+        }
+        inside = [_current(run) for run in self._ask("POST", "/flow_runs/filter", asked)]
+        return [] if self.current_runs() else self._crash(inside)
+
+    def _crash(self, runs: list[CurrentRun]) -> list[str]:
+        state = {"type": "CRASHED", "message": "The process of this run was ended."}
+        for run in runs:
             self._ask("POST", f"/flow_runs/{run.id}/set_state", {"state": state, "force": True})
-            lost.append(run.name)
-        return lost
+        return [run.name for run in runs]
 
     def _runs(self, states: Any, sort: str) -> list[dict[str, Any]]:
         asked = {
@@ -129,6 +149,14 @@ def answers(url: str, seconds: float = 5) -> bool:
             return True
     except (OSError, ValueError, HTTPException):
         return False
+
+
+def _current(run: dict[str, Any]) -> CurrentRun:
+    return CurrentRun(run["id"], run["name"], run["state_type"], _pid(run))
+
+
+def _is_gone(run: CurrentRun) -> bool:
+    return run.pid is not None and not psutil.pid_exists(run.pid)
 
 
 def _pid(run: dict[str, Any]) -> int | None:

@@ -45,6 +45,7 @@ class Program:
         once: it ends by itself, with exit code 0, and is not started again then.
         is_server: it is ended last.
         before_start: called before each start.
+        tidy: called once a minute while it runs; from another thread.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Program:
     once: bool = False
     is_server: bool = False
     before_start: Callable[[], object] = field(default=_always)
+    tidy: Callable[[], object] = field(default=_always)
 
 
 def programs(
@@ -102,6 +104,7 @@ def programs(
             is_healthy=api.has_worker,
             after=(PREFECT,),
             before_start=api.crash_lost_runs,
+            tidy=api.crash_silent_runs,
         ),
         Program(
             DEPLOY,

@@ -42,6 +42,7 @@ STEADY_SECONDS = 120.0
 
 TICK_SECONDS = 0.25
 HEALTH_SECONDS = 2.0
+TIDY_SECONDS = 60.0
 
 LARGEST_LOG = 10 * 2**20
 
@@ -217,7 +218,11 @@ class Supervisor:
 
     def _watch_health(self) -> None:
         """Asks the services how they are; apart from `run`, because an answer may take seconds."""
+        next_tidy = time.monotonic() + TIDY_SECONDS
         while not self._stopped.wait(HEALTH_SECONDS):
+            if time.monotonic() >= next_tidy:
+                next_tidy = time.monotonic() + TIDY_SECONDS
+                self._tidy()
             for service in self.services:
                 asked = service.process
                 if asked is None or service.program.once:
@@ -225,6 +230,12 @@ class Supervisor:
                 healthy = service.program.is_healthy()
                 if service.process is asked and service.health in ("starts", "runs"):
                     service.health = "runs" if healthy else "starts"
+
+    def _tidy(self) -> None:
+        for service in self.services:
+            if service.health == "runs":
+                with suppress(OSError):  # its server is just away: in a minute again
+                    service.program.tidy()
 
     def _write(self) -> None:
         state = UpState(os.getpid(), self.since, self.api_url, self.state())
