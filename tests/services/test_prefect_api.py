@@ -80,29 +80,29 @@ def states(server):
 
 def test_without_a_worker_a_run_without_a_process_is_nobodys(server, ended):
     server.add("killed", "RUNNING", f"host:{ended}")
-    server.add("never started", "PENDING")
-    server.add("lives on", "RUNNING", str(os.getpid()))
-    server.add("part of it", "RUNNING", inside=True)
-    assert set(PrefectApi(server.url).crash_lost_runs()) == {"killed", "never started"}
+    server.add("never-started", "PENDING")
+    server.add("lives-on", "RUNNING", str(os.getpid()))
+    server.add("part-of-it", "RUNNING", inside=True)
+    assert set(PrefectApi(server.url).crash_lost_runs()) == {"killed", "never-started"}
     assert states(server) == {
-        "killed": "CRASHED", "never started": "CRASHED", "lives on": "RUNNING",
-        "part of it": "RUNNING",
+        "killed": "CRASHED", "never-started": "CRASHED", "lives-on": "RUNNING",
+        "part-of-it": "RUNNING",
     }  # fmt: skip
 
 
 def test_a_run_inside_a_killed_one_is_marked_too(server, ended):
     server.add("killed", "RUNNING", ended)
-    server.add("part of it", "RUNNING", inside=True)
-    assert PrefectApi(server.url).crash_lost_runs() == ["killed", "part of it"]
+    server.add("part-of-it", "RUNNING", inside=True)
+    assert PrefectApi(server.url).crash_lost_runs() == ["killed", "part-of-it"]
 
 
 def test_beside_a_worker_a_run_gets_the_time_to_be_reported(server, ended):
     api = PrefectApi(server.url)
     server.add("killed", "PENDING", ended)
-    server.add("about to start", "PENDING")
+    server.add("about-to-start", "PENDING")
     assert api.crash_silent_runs() == []
     assert api.crash_silent_runs() == ["killed"]
-    assert states(server)["about to start"] == "PENDING"
+    assert states(server)["about-to-start"] == "PENDING"
 
 
 def test_the_next_run_of_each_deployment(server):
