@@ -48,7 +48,7 @@ def up(
     from stock_llm.services.supervisor import only_supervisor, read_state
 
     settings = load_settings()
-    _require_extras(settings)
+    _require_parts(settings)
     if (state := read_state(settings.home)) is not None:
         _print_running(settings, state)
         return
@@ -201,14 +201,22 @@ def _print_running(settings: "Settings", state: "UpState") -> None:
     console.print("end it: stock-llm down")
 
 
-def _require_extras(settings: "Settings") -> None:
+def _require_parts(settings: "Settings") -> None:
     """
     Raises:
         MissingExtra: a server is not installed.
+        InputError: the folder has no deployments.
     """
     from importlib.util import find_spec
 
-    from stock_llm.errors import MissingExtra
+    from stock_llm.errors import InputError, MissingExtra
+
+    if not (settings.home / "prefect.yaml").is_file():
+        raise InputError(
+            "there is no prefect.yaml, which says what to deploy",
+            file=settings.home,
+            remedy=f"Write what is missing: stock-llm init {settings.home}",
+        )
 
     needed = [("prefect", "flows"), ("mlflow", "flows")]
     needed += [("uvicorn", "gateway")] if settings.services.gateway else []

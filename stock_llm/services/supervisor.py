@@ -44,6 +44,10 @@ TICK_SECONDS = 0.25
 HEALTH_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 
+MOST_MISSES = 3
+"""Looks in a row without an answer after which a service no longer counts as running: a machine that
+trains is slow to answer."""
+
 LARGEST_LOG = 10 * 2**20
 
 Health = Literal["waits", "starts", "runs", "done", "restarts"]
@@ -58,6 +62,7 @@ class Service:
             restarts (it ended; the next start is at `next_start`).
         failures: how often it ended since it last ran steadily.
         restarts: how often it was started again since `up`.
+        misses: looks in a row at which it was not healthy.
         since: when it was started, UTC.
     """
 
@@ -67,6 +72,7 @@ class Service:
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
     failures: int = 0
     restarts: int = -1
+    misses: int = 0
     since: str = ""
     started: float = 0.0
     next_start: float = 0.0
@@ -229,7 +235,9 @@ class Supervisor:
                     continue
                 healthy = service.program.is_healthy()
                 if service.process is asked and service.health in ("starts", "runs"):
-                    service.health = "runs" if healthy else "starts"
+                    service.misses = 0 if healthy else service.misses + 1
+                    if healthy or service.misses >= MOST_MISSES:
+                        service.health = "runs" if healthy else "starts"
 
     def _tidy(self) -> None:
         for service in self.services:

@@ -224,7 +224,7 @@ def test_a_verdict_says_what_it_can_tell_from_chance(canned, settings, tmp_path)
     assert said in reasons(tmp_path / "two"), "a spread that was measured since makes a new card"
 
 
-@pytest.mark.parametrize(("rise", "verdict"), [(0.1, "promote"), (0.6, "keep")])
+@pytest.mark.parametrize(("rise", "verdict"), [(0.1, "promote"), (0.6, "blocked")])
 def test_a_challenger_that_forgets_what_the_base_knows_is_not_promoted(
     canned, monkeypatch, tmp_path, rise, verdict
 ):
@@ -244,7 +244,7 @@ def test_a_challenger_that_forgets_what_the_base_knows_is_not_promoted(
     assert card.table["base"]["general loss"] == pytest.approx(0.95)
     assert card.table["challenger"]["general loss"] == pytest.approx(0.95 + rise)
     assert card.differences["general loss, challenger - base"]["mean"] == pytest.approx(rise)
-    assert any("it forgets" in reason for reason in card.reasons) == (verdict == "keep")
+    assert any("it forgets" in reason for reason in card.reasons) == (verdict == "blocked")
 
 
 def test_a_challenger_that_says_more_that_is_false_is_not_promoted(canned, tmp_path):
