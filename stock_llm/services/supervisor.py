@@ -45,8 +45,8 @@ HEALTH_SECONDS = 2.0
 TIDY_SECONDS = 60.0
 
 MOST_MISSES = 3
-"""Looks in a row without an answer after which a service no longer counts as running: a machine that
-trains is slow to answer."""
+"""Looks in a row without an answer after which a service no longer counts as running: a machine
+that trains is slow to answer."""
 
 LARGEST_LOG = 10 * 2**20
 
