@@ -119,7 +119,9 @@ def train(
         )
         record(settings, outcome)
         if scorecard.verdict != "keep":
-            notify(settings, f"stock-llm v{version.number}: {scorecard.verdict}", _message(outcome))
+            notify(
+                settings, f"v{version.number} of stock-llm: {scorecard.verdict}", _message(outcome)
+            )
         name_run(f"v{version.number}: {scorecard.verdict} ({why})")
         shown.end(f"v{version.number}: {scorecard.verdict}")
         return outcome

@@ -234,7 +234,7 @@ def test_people_are_told_of_promotions_and_failures_and_not_of_the_rest(settings
     settings = settings.model_copy(update={"notify": "custom-webhook/people"})
     flows.train.train_with(settings, why="a test")
     (message,) = webhook.told
-    assert message["subject"] == "stock-llm v1: promote"
+    assert message["subject"] == "v1 of stock-llm: promote"
     assert "published as stock-llm:v1" in message["text"]
 
     stages.verdict = "keep"
