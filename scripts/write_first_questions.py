@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from stock_llm.pipeline import registry
-from stock_llm.pipeline.ask import ask, known_numbers
+from stock_llm.pipeline.ask import ask, own_data
 from stock_llm.settings import load_settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "first-questions.md"
@@ -71,8 +71,9 @@ def main(model: str) -> None:
     ):
         lines += ["", f"## {title}"]
         for question in questions:
-            block = known_numbers(settings, question).splitlines()
-            given = f"numbers: {', '.join(block[:2])} …" if block else "no numbers"
+            block = own_data(settings).block_for(question)
+            first = block.text.splitlines()[:2] if block else ()
+            given = f"numbers: {', '.join(first)} …" if first else "no numbers"
             answer = ask(settings, question, model).text
             lines += ["", f"**{question}** ({given})", "", "````", answer, "````"]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,12 +1,16 @@
 """Commands that answer questions: ask, serve, and costs of the gateway's calls."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stock_llm.cli.json_output import Json, only_json
 from stock_llm.cli.options import Candles, load_settings
+from stock_llm.truth.blocks import LedgerSharing
+
+if TYPE_CHECKING:
+    from stock_llm.pipeline.ask import AskResult
 
 
 def ask(
@@ -40,12 +44,24 @@ def ask(
     reply = pipeline.ask(load_settings(candles=candles), text, model)
     if show_prompt:
         print(f"{reply.prompt}\n{'-' * 40}")
-    print(reply.text)
+    print(_marked(reply) if reply.check else reply.text)
+    if reply.note:
+        print(f"note: {reply.note}", file=sys.stderr)
     if reply.invented:
         print(
             f"warning: not in the numbers that the model was given: {', '.join(reply.invented)}",
             file=sys.stderr,
         )
+
+
+def _marked(reply: "AskResult") -> str:
+    """The answer with each false sentence marked and the true one below it."""
+    from stock_llm.truth.answer_check import marked
+
+    assert reply.check
+    in_colour = sys.stdout.isatty()
+    marks = ("\x1b[31m", "\x1b[0m") if in_colour else ("", "")
+    return marked(reply.text, reply.check, *marks)
 
 
 def serve(
@@ -87,6 +103,62 @@ def serve(
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "gateway") from None
     app.serve(settings.gateway, gateway_context(settings), project_functions(settings))
+
+
+def mcp(
+    http: Annotated[
+        bool,
+        typer.Option(
+            "--http",
+            help="Streamable HTTP on this machine, behind the gateway's token, in place of stdio.",
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --http.")] = 11436,
+    share: Annotated[
+        LedgerSharing | None,
+        typer.Option(
+            help="What of your ledger the program may see. Default: gateway.ledger_to_cloud, since "
+            "its model usually runs elsewhere."
+        ),
+    ] = None,
+) -> None:
+    """Serve read-only tools over your data to Claude Desktop, IDEs and agents (Model Context
+    Protocol).
+
+    Tools: positions, performance, trades, candles, income, findings, term. Without sharing, only
+    candles and term.
+
+    Examples:
+
+        stock-llm mcp
+
+        stock-llm mcp --share percentages
+
+        STOCK_LLM_GATEWAY__TOKEN=... stock-llm mcp --http --port 11436
+    """
+    import asyncio
+
+    from stock_llm.cli.gateway_context import Redaction, own_numbers
+    from stock_llm.errors import MissingExtra
+
+    settings = load_settings()
+    try:
+        from stock_llm.grounding import mcp_server
+        from stock_llm.grounding.tools import OwnToolBox
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "mcp") from None
+    numbers = own_numbers(settings)
+    redact = Redaction(numbers, settings.secrets) if settings.gateway.cloud_redaction else str
+    sharing = share or settings.gateway.ledger_to_cloud
+    server = mcp_server.mcp_server(OwnToolBox(numbers), sharing, redact)
+    if not http:
+        asyncio.run(mcp_server.serve_stdio(server))
+        return
+    import uvicorn
+
+    app = mcp_server.http_app(server, settings.gateway.token.get_secret_value())
+    print(f"stock-llm mcp on http://127.0.0.1:{port}{mcp_server.PATH}", flush=True)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 def costs(

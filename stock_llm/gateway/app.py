@@ -27,6 +27,7 @@ from stock_llm.gateway.api.anthropic.routes import anthropic_routes
 from stock_llm.gateway.api.connection import LimitedHttpProtocol
 from stock_llm.gateway.api.documentation import docs_routes
 from stock_llm.gateway.api.errors import add_error_handlers
+from stock_llm.gateway.api.grounding import Grounder
 from stock_llm.gateway.api.handler import RequestHandler
 from stock_llm.gateway.api.middleware import AccessMiddleware, check_bind
 from stock_llm.gateway.api.model_registry import PREFIX, registry_routes
@@ -38,7 +39,10 @@ from stock_llm.gateway.config import GatewayContext, GatewaySettings
 from stock_llm.gateway.pages.project import ProjectFunctions
 from stock_llm.gateway.pages.routes import pages_routes
 from stock_llm.gateway.pages.site import Site
+from stock_llm.gateway.providers.provider import Provider
 from stock_llm.gateway.providers.registry import ProviderRegistry
+from stock_llm.gateway.providers.tool_loop import ToolCallingProvider, ToolLimits
+from stock_llm.gateway.routing.cloud_filter import CloudFilter
 from stock_llm.gateway.routing.fallback import FallbackRouter
 from stock_llm.gateway.routing.policy import load_policy
 
@@ -125,17 +129,26 @@ def create_app(
     costs = CostStore(context.costs_url, settings.daily_dollars, settings.monthly_dollars)
     answers = AnswerLog(context.costs_url, context.signing_key, settings.keep_answers_days)
     metrics = _metrics(registry, costs)
+    cloud_filter = CloudFilter(
+        settings.ledger_to_cloud,
+        context.numbers.holds_ledger if context.numbers else lambda _: False,
+        context.redact if settings.cloud_redaction else str,
+    )
     router = FallbackRouter(
-        registry.providers,
+        _with_tools(registry, settings, context, cloud_filter),
         policy=policy,
         costs=costs,
         prices=load_prices(),
         max_tokens=settings.max_tokens,
         timeout=settings.timeout,
         attempt_failed=metrics.attempt_failed,
+        cloud_filter=cloud_filter,
     )
     cache_bytes, cache_seconds = int(settings.cache_megabytes * 2**20), settings.cache_minutes * 60
-    handler = RequestHandler(router, answers, metrics, cache_bytes, cache_seconds)
+    grounder = Grounder(context.numbers, settings.grounding, settings.repair)
+    handler = RequestHandler(
+        router, answers, metrics, cache_bytes, cache_seconds, grounder, context.owner_names
+    )
 
     feedback = FeedbackReceiver(answers, context, settings.trust_user_header)
     conversations = ConversationStore(context.costs_url, settings.keep_answers_days)
@@ -144,6 +157,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await registry.refresh()
         watching = asyncio.create_task(registry.watch(handler.clear_cache))
+        if context.numbers and settings.grounding == "auto":
+            context.numbers.refresh()
         try:
             yield
         finally:
@@ -152,6 +167,8 @@ def create_app(
                 await watching
             await site.close()
             await registry.close()
+            if context.numbers:
+                await context.numbers.close()
             await answers.close()
             await asyncio.to_thread(costs.close)
 
@@ -228,6 +245,51 @@ def _raise_open_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _with_tools(
+    registry: ProviderRegistry,
+    settings: GatewaySettings,
+    context: GatewayContext,
+    cloud_filter: CloudFilter,
+) -> list[Provider]:
+    """The providers, with tools for the models that the settings name.
+
+    Raises:
+        InputError: they name a provider that is not switched on, or one that cannot call tools.
+    """
+    names = {provider.name for provider in registry.providers}
+    for name in settings.tools:
+        if name not in names:
+            raise InputError(
+                f"gateway.tools names the provider {name!r}",
+                remedy=f"Name one that is switched on: {', '.join(sorted(names))}",
+            )
+    limits = ToolLimits(settings.tool_rounds, settings.tool_seconds, settings.tool_bytes)
+
+    async def unchanged(text: str) -> str:
+        return text
+
+    async def for_cloud(text: str) -> str:
+        return await asyncio.to_thread(cloud_filter.text, text)
+
+    providers: list[Provider] = []
+    for provider in registry.providers:
+        patterns = settings.tools.get(provider.name)
+        if not patterns or context.tools is None:
+            providers.append(provider)
+            continue
+        if "tools" not in provider.capabilities:
+            raise InputError(
+                f"gateway.tools names {provider.name}, which cannot call tools",
+                remedy=f"Remove {provider.name} from [gateway.tools]",
+            )
+        sharing = "everything" if provider.local else settings.ledger_to_cloud
+        prepare = unchanged if provider.local else for_cloud
+        providers.append(
+            ToolCallingProvider(provider, patterns, context.tools, limits, sharing, prepare)
+        )
+    return providers
 
 
 def _metrics(registry: ProviderRegistry, costs: CostStore) -> GatewayMetrics:

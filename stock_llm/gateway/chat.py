@@ -3,7 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:  # brings NumPy
+    from stock_llm.truth.answer_check import AnswerCheck
+    from stock_llm.truth.blocks import ComputedBlock
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "refusal"]
@@ -34,6 +38,42 @@ class GenerationOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Grounding:
+    """What was added to a question, or why nothing was.
+
+    Attributes:
+        added: numbers of the user's own that stand below the question.
+        notes: for the caller, e.g. that candles are old.
+    """
+
+    added: "ComputedBlock | None" = None
+    notes: tuple[str, ...] = ()
+
+
+NOTHING_ADDED = Grounding()
+
+
+class StreamRepair(Protocol):
+    """Replaces the false sentences of an answer that comes in pieces."""
+
+    def feed(self, text: str) -> str:
+        """What is complete after this piece."""
+
+    def finish(self) -> str:
+        """What is left at the end."""
+
+
+class AnswerReviewer(Protocol):
+    """Judges the answers to one question against its numbers."""
+
+    def review(self, text: str) -> "tuple[str, AnswerCheck]":
+        """The answer as it is to be shown, and what is known of the answer as it was generated."""
+
+    def repair(self) -> StreamRepair | None:
+        """What replaces false sentences in a stream; None where the text stays as generated."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """A conversation to continue."""
 
@@ -50,6 +90,11 @@ class ChatRequest:
     adapt: Callable[[str], "ChatRequest"] | None = None
     """Model name → the question in the words for that model; None: all models get the same
     words."""
+    grounding: Grounding = NOTHING_ADDED
+    owner: bool = True
+    """Whether the ledger of this machine is the caller's."""
+    reviewer: AnswerReviewer | None = None
+    """Judges the answers; None where the question shows no numbers."""
 
     def for_model(self, model: str) -> "ChatRequest":
         """The request for the model of this name."""

@@ -4,13 +4,18 @@
 Everything that sends data off this machine, or costs money, is off by default.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from stock_llm.ollama.config import PublishSettings
+from stock_llm.truth.blocks import ComputedBlock, LedgerSharing
+
+GroundingMode = Literal["auto", "off"]
 
 
 class ServerSettings(BaseModel):
@@ -95,6 +100,37 @@ class GatewaySettings(BaseModel):
     """Whether a model that the gateway itself runs may only choose among the true sentences where
     a question ends with numbers as `stock-llm ask` shows them."""
 
+    grounding: GroundingMode = "auto"
+    """Whether a question that names a symbol of the candles, a trade or the portfolio gets the
+    computed numbers that `stock-llm ask` adds. A request may say otherwise."""
+
+    ledger_to_cloud: LedgerSharing = "nothing"
+    """What of your positions, trades and portfolio may go to a model that is not on this machine:
+    "nothing", "percentages" (weights and returns, no quantities, prices paid or dates) or
+    "everything". Indicators of a stock are no part of the ledger."""
+
+    cloud_redaction: bool = True
+    """Whether account numbers, e-mail addresses, phone numbers and the like are replaced by marks
+    such as [EMAIL] in what goes to a model that is not on this machine."""
+
+    tools: dict[str, list[str]] = {}
+    """Models that may call the gateway's own read-only tools over your data, by provider, as in
+    `[gateway.tools]`, `ollama = ["qwen3:*"]`, `claude-api = ["*"]`. Published versions are not
+    trained to call any."""
+
+    tool_rounds: int = Field(default=4, ge=1, le=20)
+    """How often a model may call tools before it must answer."""
+
+    tool_seconds: float = Field(default=90, gt=0)
+    """Seconds that an answer with tool calls may take."""
+
+    tool_bytes: int = Field(default=24_000, ge=1000)
+    """Bytes of all results for one answer together."""
+
+    repair: bool = False
+    """Whether a sentence that is false of the question's numbers is replaced by the true one of its
+    kind. Otherwise it is only marked, in the answer's metadata."""
+
     embedded_megabytes: int = Field(default=4096, ge=64)
     """The largest model, context included, that the gateway runs itself."""
 
@@ -149,6 +185,52 @@ class GatewaySettings(BaseModel):
     gateway."""
 
 
+class ToolDefinition(Protocol):
+    """A tool as a model is told of it."""
+
+    @property
+    def name(self) -> str:
+        """What a call names."""
+
+    @property
+    def description(self) -> str:
+        """What it tells."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Its arguments as a JSON schema."""
+
+
+class ToolBox(Protocol):
+    """Read-only tools over the user's own data."""
+
+    def definitions(self, sharing: LedgerSharing) -> Sequence[ToolDefinition]:
+        """The tools that have something to tell where so much of the ledger is shared."""
+
+    async def call(self, name: str, arguments: Any, sharing: LedgerSharing) -> str:
+        """The result as JSON; a mistake of the caller is a result as well."""
+
+
+class NumbersSource(Protocol):
+    """The numbers of the user's own candles and ledger."""
+
+    async def block_for(self, question: str) -> ComputedBlock | None:
+        """The numbers that a question needs; None where it names nothing of the user's.
+
+        Raises:
+            InputError: it names something that cannot be computed; the message says why.
+        """
+
+    def holds_ledger(self, question: str) -> bool:
+        """Whether the numbers that a question gets, or once got, are in part from the ledger."""
+
+    def refresh(self) -> object:
+        """Begins to read files that have changed."""
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+
+
 @dataclass(frozen=True)
 class GatewayContext:
     """What the gateway needs from the rest of the project.
@@ -169,6 +251,9 @@ class GatewayContext:
         publish: whether and to whom published versions are given.
         consumers: file with the keys of those who may pull them.
         pulls: file that says who pulled which.
+        numbers: the user's own; None: questions are passed on as they are.
+        tools: over the same numbers; None: no model is offered any.
+        redact: takes identities out of a text that leaves this machine.
     """
 
     home: Path
@@ -186,3 +271,6 @@ class GatewayContext:
     pulls: Path
     retrain_after: int = 100
     prefect_api_url: str = ""
+    numbers: NumbersSource | None = None
+    tools: ToolBox | None = None
+    redact: Callable[[str], str] = str

@@ -7,10 +7,13 @@ event of a stream and the cost record.
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from stock_llm.gateway.chat import ChatAnswer
+from stock_llm.gateway.chat import NOTHING_ADDED, ChatAnswer, Grounding
 from stock_llm.gateway.errors import FailureReason
+
+if TYPE_CHECKING:  # brings NumPy
+    from stock_llm.truth.answer_check import AnswerCheck
 
 QueryType = Literal["analysis", "code", "translation", "chat"]
 QUERY_TYPES: tuple[QueryType, ...] = ("analysis", "code", "translation", "chat")
@@ -112,6 +115,11 @@ class RequestTrace:
     total_seconds: float
     skipped: tuple[FailureReason, ...] = ()
     """Providers that were passed over, each with the reason."""
+    generated: ChatAnswer | None = None
+    """The answer as it was generated, where a sentence of it was replaced."""
+    check: "AnswerCheck | None" = None
+    """What is known of its sentences; None where the question shows no numbers."""
+    grounding: Grounding = NOTHING_ADDED
 
     @property
     def choice(self) -> ProviderChoice:

@@ -2,42 +2,25 @@
 
 A question that names a symbol of the candles gets the numbers of that symbol, one about a trade of
 the user's own the last closed one, one about their portfolio what it is made of; any other goes
-verbatim. The answer comes with the prompt that the model saw and with the numbers that it was not
-given. Where the model runs here, it can only write sentences that are true of its numbers
-(`truth/answer_grammar.py`). The prompt is rendered from what was published, as for every other
-client.
+verbatim (`grounding/`, the same code as in the gateway). The answer comes with the prompt that the
+model saw and with what code found out about it. Where the model runs here, it can only write
+sentences that are true of its numbers (`truth/answer_grammar.py`). The prompt is rendered from what
+was published, as for every other client.
 """
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import pyarrow.parquet as pq
-
-from stock_llm.dataset.decisions import STALE_DAYS, Market
 from stock_llm.errors import InputError
 from stock_llm.evaluation.answers import DISCLAIMER
-from stock_llm.evaluation.numbers_in_text import ungrounded_numbers
+from stock_llm.grounding.own_data import OwnData
+from stock_llm.ledger import instruments
 from stock_llm.llm.prompts import user_text
-from stock_llm.market.candles import candle_table
-from stock_llm.market.situation import WARM_UP, compute_indicators
+from stock_llm.market.calendars import Exchanges
 from stock_llm.ollama.publish_target import publish_target
 from stock_llm.pipeline import history
-from stock_llm.portfolio import holdings
 from stock_llm.settings import Settings
-from stock_llm.skills.explain import TEXTBOOK
+from stock_llm.truth.answer_check import AnswerCheck, AnswerChecker
 from stock_llm.truth.answer_grammar import language_of, true_answers
-
-PORTFOLIO_QUESTION = re.compile(
-    r"\bmy (?:whole |entire |current )?(?:portfolio|holdings|positions|stocks|investments)\b|พอร์ต",
-    re.IGNORECASE,
-)
-"""A question about all that the user holds."""
-
-TRADE_QUESTION = re.compile(
-    r"\bmy (?:\S+ ){0,2}(?:trades?|sale)\b|(?:ซื้อขาย|เทรด).*(?:ของฉัน|ของผม)|ไม้ล่าสุด",
-    re.IGNORECASE,
-)
-"""A question about what the user bought and sold again."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +30,21 @@ class AskResult:
     Attributes:
         prompt: the text that the model was given, without BOS.
         text: the answer, which ends with the disclaimer.
-        invented: numbers of the answer that are not in the numbers that the model was given.
+        check: what code found out about its sentences and numbers; None where the question has no
+            numbers.
+        note: what a reader should know about the numbers; else empty.
     """
 
     prompt: str
     text: str
     seconds: float
-    invented: list[str]
+    check: AnswerCheck | None = None
+    note: str = ""
+
+    @property
+    def invented(self) -> list[str]:
+        """Numbers of the answer that are not in the numbers that the model was given."""
+        return list(self.check.invented) if self.check else []
 
 
 def ask(settings: Settings, text: str, model: str) -> AskResult:
@@ -68,8 +59,8 @@ def ask(settings: Settings, text: str, model: str) -> AskResult:
             "the question is empty",
             remedy='Try: stock-llm ask "Analyze …" with one of your symbols',
         )
-    context = known_numbers(settings, text)
-    question = user_text(text.strip(), context)
+    block = own_data(settings).block_for(text)
+    question = user_text(text.strip(), block.text if block else "")
     reply = publish_target(
         settings.ollama_host, settings.path(settings.ollama_store), settings.threads
     ).ask(
@@ -77,88 +68,32 @@ def ask(settings: Settings, text: str, model: str) -> AskResult:
         [{"role": "user", "content": question}],
         grammar=true_answers(question) if settings.true_sentences else "",
     )
-    invented = ungrounded_numbers(reply.text, context) if context else []
+    checker = AnswerChecker.of(question)
     return AskResult(
         reply.prompt,
         _with_disclaimer(reply.text, text),
         reply.seconds,
-        _unexplained(invented, reply.text),
+        checker.check(reply.text) if checker else None,
+        block.note if block else "",
     )
 
 
-def known_numbers(settings: Settings, text: str) -> str:
-    """The block of the first symbol of our candles that the question names, at its last close; of
-    the user's last closed trade, in that symbol if one is named, where it asks about their trade;
-    of the portfolio where it names that in place of a symbol; else nothing.
-
-    Candles and positions are those of the history that is there now, as collect makes it. A
-    question that names one indicator gets the lines that explaining it was trained with.
+def own_data(settings: Settings) -> OwnData:
+    """The user's own numbers: those of the history that is there now, as collect makes it.
 
     Raises:
-        InputError: the symbol's history is too short, or the portfolio or the trade is none that
-            can be reviewed.
+        InputError: a file of candles cannot be read.
     """
-    parses = history.load_candles(settings)
+    known = instruments.load_instruments(settings.path(settings.instruments))
+    exchanges = Exchanges(known.exchanges, settings.exchange)
+    parses = history.load_candles(settings, exchanges)
     symbols = {symbol for parse in parses for symbol in parse.facts["symbols"]}
-    words = [word.strip(".-").upper() for word in re.findall(r"[A-Za-z0-9.\-=^]+", text)]
-    symbol = next((word for word in words if word in symbols), None)
-    if TRADE_QUESTION.search(text):
-        return _last_trade(settings, symbol)
-    if symbol is None:
-        return _portfolio(settings) if PORTFOLIO_QUESTION.search(text) else ""
-    known = history.current(settings)
-    table = pq.read_table(known.candles, filters=[("symbol", "=", symbol)])
-    (series,) = candle_table.candles_by_symbol(table)
-    situation = compute_indicators(series).at(len(series) - 1)
-    if situation is None:
-        file = settings.path(settings.candles) / table["source_file"][-1].as_py()
-        raise InputError(
-            f"{symbol} has {len(series)} candles, its indicators need {WARM_UP + 1}",
-            file=file,
-        )
-    held = holdings.holdings_by_symbol(
-        holdings.read_fills(pq.read_table(known.steps, filters=[("symbol", "=", symbol)]))
-    ).get(symbol)
-    situation = replace(situation, position=held.positions[-1] if held else None)
-    named = [name for name in TEXTBOOK if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
-    lines = ("Symbol", "Date", "Close", TEXTBOOK[named[0]].line) if len(named) == 1 else ()
-    return situation.block(*lines)
-
-
-def _portfolio(settings: Settings) -> str:
-    market = Market.of(history.current(settings))
-    portfolio = market.portfolio(market.days[-1])
-    if portfolio is None:
-        raise InputError(
-            f"there is no portfolio to review on {market.days[-1]}: that takes a stock or fund, "
-            f"all in one currency, with candles of the last {STALE_DAYS} days",
-            remedy="stock-llm positions shows what is held",
-        )
-    return portfolio.view.block()
-
-
-def _last_trade(settings: Settings, symbol: str | None) -> str:
-    trades = [
-        trade
-        for trade in Market.of(history.current(settings)).closed_trades
-        if symbol in (None, trade.entry.symbol)
-    ]
-    if not trades:
-        raise InputError(
-            f"there is no closed trade{f' in {symbol}' if symbol else ''} to review: that takes a "
-            f"sale at a gain or loss, and {WARM_UP} candles before the purchase",
-            remedy="stock-llm positions shows what was bought and sold",
-        )
-    return max(trades, key=lambda trade: (trade.closed, trade.opened)).block()
+    return OwnData(
+        symbols, lambda: history.current(settings), exchanges, settings.path(settings.candles)
+    )
 
 
 def _with_disclaimer(answer: str, question: str) -> str:
     if any(answer.rstrip().endswith(text) for text in DISCLAIMER.values()):
         return answer
     return f"{answer.rstrip()}\n{DISCLAIMER[language_of(question)]}"
-
-
-def _unexplained(numbers: list[str], answer: str) -> list[str]:
-    """Numbers beside the confidence, which is the model's own."""
-    own = set(re.findall(r"\d+%$", answer, re.MULTILINE))
-    return [number for number in numbers if number not in own]

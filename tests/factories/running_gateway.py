@@ -37,7 +37,7 @@ class RunningGateway:
 
     def __enter__(self) -> "RunningGateway":
         self._thread.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not self._server.started:
             assert self._thread.is_alive(), "the gateway did not start"
             assert time.monotonic() < until, "the gateway did not start in time"

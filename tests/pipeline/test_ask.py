@@ -14,13 +14,18 @@ from stock_llm.llm import prompts
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
-from stock_llm.pipeline.ask import ask, known_numbers
+from stock_llm.pipeline.ask import ask, own_data
 from stock_llm.settings import load_settings
 from stock_llm.truth.subjects import read_subject
 from stock_llm.truth.verdicts import sentence_verdicts
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 MODEL = "stock-llm:latest"
+
+
+def known_numbers(settings, question):
+    block = own_data(settings).block_for(question)
+    return block.text if block else ""
 
 
 def parrot(tmp_path, answer, **options):

@@ -77,6 +77,24 @@ class GatewayMetrics:
             ("result",),
             registry=self.registry,
         )
+        self._sentences = Counter(
+            "stock_llm_sentences",
+            "Sentences of answers to questions with numbers, as they were generated.",
+            ("verdict", *_LABELS[1:]),
+            registry=self.registry,
+        )
+        self._checked = Counter(
+            "stock_llm_checked_answers",
+            "Answers to questions with numbers: no sentence false, one false, one replaced.",
+            ("result", *_LABELS[1:]),
+            registry=self.registry,
+        )
+        self._grounded = Counter(
+            "stock_llm_grounded",
+            "Questions that computed numbers were added to.",
+            ("kind",),
+            registry=self.registry,
+        )
         self.in_flight = Gauge(
             "stock_llm_requests_in_flight", "Requests being answered now.", registry=self.registry
         )
@@ -94,6 +112,13 @@ class GatewayMetrics:
         self._tokens.labels(*labels, "output").observe(served.answer.usage.tokens_out)
         if first is not None:
             self._first.labels(*labels).observe(first)
+        if served.grounding.added:
+            self._grounded.labels(served.grounding.added.kind).inc()
+        if check := served.check:
+            for verdict in ("true", "false", "unchecked"):
+                self._sentences.labels(verdict, *labels[1:]).inc(check.count(verdict))
+            result = "replaced" if check.repaired else "false" if check.false else "true"
+            self._checked.labels(result, *labels[1:]).inc()
         if served.dollars:
             self._dollars.labels(*labels[1:]).inc(float(served.dollars))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from stock_llm.errors import InputError
 from stock_llm.gateway.accounting.cost_store import CostStore
@@ -24,6 +25,9 @@ from stock_llm.gateway.query import (
     RequestTrace,
     RoutingDecision,
 )
+
+if TYPE_CHECKING:  # brings NumPy
+    from stock_llm.truth.answer_check import AnswerCheck
 
 FRAME, MESSAGE_FRAME = 2000, 64
 """Most bytes that a provider puts around a prompt, and around each message: for what a call can
@@ -81,6 +85,8 @@ class RequestAccounting:
         max_tokens: longest answer of a usage-priced provider where the request sets no limit.
         clock, seconds: wall clock (UTC) and stopwatch.
         attempt_failed: callback for each try that failed by no fault of the request.
+        most: provider → how many calls an answer to a request can take, and how many bytes its
+            prompt can grow by; a provider that is not named takes one.
     """
 
     def __init__(
@@ -92,7 +98,9 @@ class RequestAccounting:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         seconds: Callable[[], float] = time.perf_counter,
         attempt_failed: Callable[[ProviderAttempt], None] = lambda _: None,
+        most: Mapping[str, Callable[[ChatRequest], tuple[int, int]]] | None = None,
     ):
+        self._most = most or {}
         self.costs, self._attempt_failed = costs, attempt_failed
         self._prices, self._billing, self._max_tokens = prices, billing, max_tokens
         self._clock, self.seconds = clock, seconds
@@ -116,12 +124,19 @@ class RequestAccounting:
         request = context.request.for_model(choice.model)
         if self._billing[choice.provider] != "usage":
             return request
+        calls, growth = self._most.get(choice.provider, _one_call)(request)
         limit = request.options.max_tokens or self._max_tokens
-        amount = self._prices.bound(choice.model, size(request), limit, context.at)
+        amount = calls * self._prices.bound(choice.model, size(request) + growth, limit, context.at)
         context.reserved = await self.costs.reserve(
             choice.provider, choice.model, context.query.feature, amount
         )
         return replace(request, options=replace(request.options, max_tokens=limit))
+
+    def release(self, context: RequestContext) -> None:
+        """Frees what was reserved for an attempt that was not made."""
+        if context.reserved:
+            self.costs.release(context.reserved)
+            context.reserved = None
 
     def fail(self, context: RequestContext, failure: GatewayError) -> None:
         """Records a failed attempt; all of its reservation is spent if the provider may have
@@ -141,23 +156,31 @@ class RequestAccounting:
         """Records a request that was answered."""
         assert context.decision is not None
         choice, notional = context.attempts[-1].choice, Decimal(0)
+        shown, check = answer, None
+        if context.request.reviewer and answer.text:
+            text, check = context.request.reviewer.review(answer.text)
+            if text != answer.text:
+                shown = replace(answer, text=text, raw=b"")
         billing = self._billing.get(choice.provider, "free")
         if billing == "usage":
             context.charged += self._cost(context, choice, answer)
         elif billing == "fixed":
             notional = answer.dollars or Decimal(0)
-        seconds = self._record(context, "ok", choice, answer.model, answer.usage, notional)
+        seconds = self._record(context, "ok", choice, answer.model, answer.usage, notional, check)
         return RequestTrace(
             context.id,
             context.query,
             context.decision,
             tuple(context.attempts),
-            answer,
+            shown,
             context.charged,
             context.route_seconds,
             context.provider_seconds,
             seconds,
             tuple(context.passed_over),
+            answer if shown is not answer else None,
+            check,
+            context.request.grounding,
         )
 
     def give_up(
@@ -199,6 +222,7 @@ class RequestAccounting:
         model: str,
         usage: TokenUsage,
         notional: Decimal,
+        check: "AnswerCheck | None" = None,
     ) -> float:
         """Hands over the one record with every open reservation; returns the seconds of the whole
         request."""
@@ -221,11 +245,17 @@ class RequestAccounting:
             context.provider_seconds,
             context.route_seconds,
             context.first_seconds,
+            added.kind if (added := context.request.grounding.added) else "",
+            check,
         )
         unsettled = [context.reserved] if context.reserved else []
         self.costs.record(call, [*context.charged_reservations, *unsettled])
         context.reserved = None
         return seconds
+
+
+def _one_call(_: ChatRequest) -> tuple[int, int]:
+    return 1, 0
 
 
 def size(request: ChatRequest) -> int:

@@ -6,13 +6,16 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
 from stock_llm.gateway.chat import TokenUsage
 from stock_llm.gateway.query import Query, RequestStatus
 from stock_llm.storage.database import Schema, exclusive_transaction
+
+if TYPE_CHECKING:  # brings NumPy
+    from stock_llm.truth.answer_check import AnswerCheck
 
 SCHEMA = Schema(
     "cost store", "STOCK_LLM_GATEWAY__COSTS_URL", Path(__file__).parent / "migrations", lock=7366428
@@ -50,8 +53,22 @@ CALL = sa.Table(
     ),
     *(sa.Column(name, sa.BigInteger) for name in ("charged", "notional")),
     sa.Column("fell_back", sa.Boolean),
-    *(sa.Column(name, sa.Float) for name in ("seconds", "provider_seconds", "route_seconds")),
-    sa.Column("first_seconds", sa.Float),
+    *(
+        sa.Column(name, sa.Float)
+        for name in ("seconds", "provider_seconds", "route_seconds", "first_seconds")
+    ),
+    sa.Column("grounding", sa.Text),
+    *(
+        sa.Column(name, sa.BigInteger)
+        for name in (
+            "true_sentences",
+            "false_sentences",
+            "unchecked_sentences",
+            "repaired_sentences",
+            "invented_numbers",
+        )
+    ),
+    sa.Column("parses", sa.Boolean),
 )
 SPENT = sa.Table("spent", META, sa.Column("day", sa.Text), sa.Column("charged", sa.BigInteger))
 RESERVATION = sa.Table(
@@ -80,6 +97,8 @@ class CallRecord:
         seconds, provider_seconds, route_seconds: the whole request, the provider's part, the
             router's part.
         first_seconds: from the request to the first piece; None where nothing was streamed.
+        grounding: kind of the numbers that were added to the question; empty where none were.
+        check: of the answer's sentences; None where the question shows no numbers.
     """
 
     id: str
@@ -98,6 +117,8 @@ class CallRecord:
     provider_seconds: float
     route_seconds: float
     first_seconds: float | None = None
+    grounding: str = ""
+    check: "AnswerCheck | None" = None
 
     def row(self) -> dict[str, Any]:
         """The row of the table."""
@@ -125,6 +146,13 @@ class CallRecord:
             "provider_seconds": self.provider_seconds,
             "route_seconds": self.route_seconds,
             "first_seconds": self.first_seconds,
+            "grounding": self.grounding,
+            "true_sentences": self.check.count("true") if self.check else None,
+            "false_sentences": self.check.count("false") if self.check else None,
+            "unchecked_sentences": self.check.count("unchecked") if self.check else None,
+            "repaired_sentences": self.check.repaired if self.check else None,
+            "invented_numbers": len(self.check.invented) if self.check else None,
+            "parses": self.check.parses if self.check else None,
         }
         return {name: storable(value) for name, value in values.items()}
 

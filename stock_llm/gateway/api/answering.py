@@ -9,10 +9,12 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from stock_llm.gateway.api import chat_tasks
+from stock_llm.gateway.api.grounding import SKILL_OF
 from stock_llm.gateway.api.handler import FeedbackSubject, RequestHandler, cancel_on_disconnect
 from stock_llm.gateway.api.request_hints import RequestHints, build_query
 from stock_llm.gateway.api.streaming import AnswerStreamResponse
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest
+from stock_llm.gateway.config import GroundingMode
 from stock_llm.gateway.errors import BadRequest, GatewayError
 from stock_llm.gateway.query import Privacy
 
@@ -29,6 +31,10 @@ class ChatBody(Protocol):
     @property
     def privacy(self) -> Privacy | None:
         """What the body says of its privacy."""
+
+    @property
+    def grounding(self) -> GroundingMode | None:
+        """What the body says of numbers below the question."""
 
     def to_request(self) -> ChatRequest:
         """The question as ours.
@@ -80,7 +86,15 @@ async def answer_chat(
         feature = chat_tasks.FEATURE
         request = replace(request, extra={k: v for k, v in request.extra.items() if k != "tools"})
     query = build_query(hints, request, feature, body.privacy)
-    subject = FeedbackSubject(request.messages[-1].content)
+    question = request.messages[-1].content if request.messages else ""
+    if feature != chat_tasks.FEATURE:
+        wanted = hints.grounding(body.grounding)
+        request = await handler.grounder.ground(request, wanted, handler.is_owner(caller))
+    subject = FeedbackSubject(question)
+    if block := request.grounding.added:
+        subject = FeedbackSubject(
+            question.strip(), block.text, SKILL_OF[block.kind], block.symbol, block.as_of
+        )
     if request.stream:
         opening = handler.open(request, query, subject)
         stream = await cancel_on_disconnect(caller.receive, opening)

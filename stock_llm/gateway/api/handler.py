@@ -7,21 +7,29 @@ a stream of pieces, with its metadata. All APIs that the gateway speaks share it
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import orjson
 from cachetools import TTLCache
+from starlette.requests import Request
 from starlette.types import Receive
 
 from stock_llm.gateway.accounting.answer_log import AnswerLog, AnswerRecord
 from stock_llm.gateway.accounting.metrics import GatewayMetrics
 from stock_llm.gateway.api import chat_tasks
+from stock_llm.gateway.api.grounding import Grounder
 from stock_llm.gateway.api.response_metadata import ResponseMetadata
-from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest, TokenUsage
+from stock_llm.gateway.chat import (
+    AnswerChunk,
+    ChatAnswer,
+    ChatRequest,
+    StreamRepair,
+    TokenUsage,
+)
 from stock_llm.gateway.errors import GatewayError
 from stock_llm.gateway.query import ProviderChoice, Query, RequestTrace, RoutingDecision
 from stock_llm.gateway.routing.fallback import FallbackRouter
@@ -68,6 +76,8 @@ class RequestHandler:
     Args:
         cache_bytes: room for answers to requests that ask for determinism; 0: none.
         cache_seconds: how long a cached answer is used.
+        grounder: adds the user's own numbers to questions; None: they stay as they are.
+        owner_names: users who are the owner of this machine.
     """
 
     def __init__(
@@ -77,7 +87,11 @@ class RequestHandler:
         metrics: GatewayMetrics,
         cache_bytes: int,
         cache_seconds: float,
+        grounder: Grounder | None = None,
+        owner_names: Collection[str] = (),
     ):
+        self.grounder = grounder or Grounder(None, "off", repairs=False)
+        self._owner_names = frozenset(owner_names)
         self.router, self.answers, self.metrics = router, answers, metrics
         self.shutting_down = False
         self._running: set[Callable[[], object]] = set()
@@ -97,7 +111,9 @@ class RequestHandler:
             return done
         key = self._key(request, query)
         if key and (answer := self._cached(key)):
-            return ChatResult(answer, self._repeat(request, query, answer, subject))
+            metadata = self._repeat(request, query, answer, subject)
+            assert metadata.trace
+            return ChatResult(metadata.trace.answer, metadata)
         trace = await self._count(self.router.answer(request, query))
         self._remember(key, trace)
         return ChatResult(trace.answer, self._finish(trace, subject))
@@ -115,7 +131,8 @@ class RequestHandler:
         key = self._key(request, query)
         if key and (answer := self._cached(key)):
             metadata = self._repeat(request, query, answer, subject)
-            return StreamResult(self, None, subject, key, metadata, answer)
+            assert metadata.trace
+            return StreamResult(self, None, subject, key, metadata, metadata.trace.answer)
         self.metrics.in_flight.inc()
         try:
             stream = await self.router.open(request, query)
@@ -132,8 +149,18 @@ class RequestHandler:
             stream.choice,
             context.attempts,
             context.passed_over,
+            grounding=context.request.grounding,
         )
-        return StreamResult(self, stream, subject, key, metadata)
+        repair = request.reviewer.repair() if request.reviewer else None
+        return StreamResult(self, stream, subject, key, metadata, repair=repair)
+
+    def is_owner(self, caller: Request) -> bool:
+        """Whether a request is the owner's: it comes with no token of another user."""
+        if not (user := caller.state.user):
+            return True
+        from stock_llm.feedback.item import user_name
+
+        return user_name(user) in self._owner_names
 
     async def embed(self, request: ChatRequest, query: Query) -> ChatResult:
         """Embeddings of texts; nothing is kept for feedback.
@@ -201,8 +228,9 @@ class RequestHandler:
     def _remember(self, key: bytes | None, trace: RequestTrace) -> None:
         if not key or self._cache is None or trace.fell_back:
             return
-        if _size(trace.answer) <= self._cache.maxsize:
-            self._cache[key] = trace.answer
+        answer = trace.generated or trace.answer
+        if _size(answer) <= self._cache.maxsize:
+            self._cache[key] = answer
 
     async def _count(self, work: Awaitable[RequestTrace]) -> RequestTrace:
         with self.metrics.in_flight.track_inprogress():
@@ -229,6 +257,7 @@ class RequestHandler:
             trace.attempts,
             trace.skipped,
             trace,
+            grounding=trace.grounding,
         )
 
     def _repeat(
@@ -236,9 +265,15 @@ class RequestHandler:
     ) -> ResponseMetadata:
         trace = self.router.record_cached(request, query, answer)
         self._log(trace, subject)
-        response_id = self.answers.sign(trace.id)
         return ResponseMetadata(
-            response_id, trace.decision, trace.choice, (), (), trace, cached=True
+            self.answers.sign(trace.id),
+            trace.decision,
+            trace.choice,
+            (),
+            (),
+            trace,
+            cached=True,
+            grounding=trace.grounding,
         )
 
     def _log(self, trace: RequestTrace, subject: FeedbackSubject) -> None:
@@ -268,6 +303,7 @@ class StreamResult:
 
     Args:
         stream: the provider's; None where the whole `answer` is there already.
+        repair: replaces false sentences; None where the text stays as generated.
     """
 
     def __init__(
@@ -278,7 +314,9 @@ class StreamResult:
         key: bytes | None,
         metadata: ResponseMetadata,
         answer: ChatAnswer | None = None,
+        repair: StreamRepair | None = None,
     ):
+        self._repair = repair
         self.handler, self._stream, self._subject, self._key = handler, stream, subject, key
         self.metadata, self._answer = metadata, answer
 
@@ -299,10 +337,27 @@ class StreamResult:
                     self.metadata = self.handler._finish(
                         trace, self._subject, self._stream.first_piece_seconds
                     )
-                yield chunk
+                    chunk = replace(chunk, answer=trace.answer)
+                for piece in self._repaired(chunk):
+                    yield piece
         except GatewayError as failure:
             self.handler.metrics.failed(type(failure).__name__)
             raise
+
+    def _repaired(self, chunk: AnswerChunk) -> Iterator[AnswerChunk]:
+        """The chunk, its sentences held back until they are complete and replaced where they are
+        false."""
+        if self._repair is None:
+            yield chunk
+            return
+        text = self._repair.feed(chunk.text) + (self._repair.finish() if chunk.answer else "")
+        if text == chunk.text:
+            yield chunk
+        elif chunk.answer:
+            yield AnswerChunk(text, message=chunk.message)
+            yield replace(chunk, text="", message={}, raw=b"" if chunk.text else chunk.raw)
+        elif text or chunk.message:
+            yield AnswerChunk(text, message=chunk.message)
 
     async def close(self) -> None:
         """Ends it; an answer that is still coming is stopped."""

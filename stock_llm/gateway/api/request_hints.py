@@ -4,6 +4,7 @@
     x-stock-llm-complexity   1 to 10
     x-stock-llm-urgency      1 to 10
     x-stock-llm-privacy      any or local; "local" never leaves this machine
+    x-stock-llm-grounding    auto or off; whether computed numbers are added to the question
 
 A header counts before a field of the body. Of several privacies, in headers or body, the strictest
 counts.
@@ -17,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from stock_llm.gateway.api import chat_tasks
 from stock_llm.gateway.chat import ChatRequest
+from stock_llm.gateway.config import GroundingMode
 from stock_llm.gateway.providers.ollama_codec import GENERATE
 from stock_llm.gateway.query import Privacy, Query, QueryType
 from stock_llm.gateway.routing import classifier
@@ -51,6 +53,11 @@ class RequestHints(BaseModel):
     x_stock_llm_privacy: Annotated[list[Privacy], BeforeValidator(_split)] = Field(
         [], description="local: the request never leaves the machine. The strictest value counts"
     )
+    x_stock_llm_grounding: Annotated[list[GroundingMode], BeforeValidator(_split)] = Field(
+        [],
+        description="auto: computed numbers of your own are added to a question that names them; "
+        "off: the question stays as it is. Of several values, off counts",
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> "RequestHints":
@@ -68,6 +75,11 @@ class RequestHints(BaseModel):
     def privacy(self, of_body: Privacy | None) -> Privacy:
         """The strictest privacy of headers and body."""
         return "local" if "local" in (*self.x_stock_llm_privacy, of_body) else "any"
+
+    def grounding(self, of_body: GroundingMode | None) -> GroundingMode | None:
+        """Whether numbers are added; None where nobody says."""
+        said = (*self.x_stock_llm_grounding, of_body)
+        return "off" if "off" in said else "auto" if "auto" in said else None
 
 
 Hints = Annotated[RequestHints, Header()]

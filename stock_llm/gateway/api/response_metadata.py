@@ -8,10 +8,14 @@ stream.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from stock_llm.gateway.chat import NOTHING_ADDED, Grounding
 from stock_llm.gateway.errors import FailureReason
 from stock_llm.gateway.query import ProviderAttempt, ProviderChoice, RequestTrace, RoutingDecision
+
+if TYPE_CHECKING:  # brings NumPy
+    from stock_llm.truth.answer_check import AnswerCheck
 
 _PREFIX = "x-stock-llm-"
 
@@ -25,6 +29,7 @@ class ResponseMetadata:
         skipped: providers that were not asked when it was their turn, and why.
         trace: the finished request; None while the answer is still coming.
         cached: whether the answer came from the cache.
+        grounding: what was added to the question.
     """
 
     response_id: str
@@ -34,6 +39,7 @@ class ResponseMetadata:
     skipped: Sequence[FailureReason] = ()
     trace: RequestTrace | None = None
     cached: bool = False
+    grounding: Grounding = NOTHING_ADDED
 
     @property
     def dollars(self) -> Decimal:
@@ -51,7 +57,10 @@ class ResponseMetadata:
             "fallback": "; ".join(self._failed()),
             "note": "; ".join(self._notes()),
             "cache": "hit" if self.cached else "",
+            "grounding": self._grounded_by,
         }
+        if self.trace and (check := self.trace.check):
+            values["sentences"] = ", ".join(f"{name}={each}" for name, each in _counts(check))
         if self.trace:
             times = self.milliseconds().items()
             values["cost"] = f"{self.dollars:f}"
@@ -72,7 +81,40 @@ class ResponseMetadata:
             "notes": self._notes(),
             "cached": self.cached,
             "milliseconds": {part: round(spent, 1) for part, spent in times},
-        }
+        } | self._truth()
+
+    @property
+    def is_grounded(self) -> bool:
+        """Whether something was added to the question, or is known of the answer's sentences."""
+        return bool(self.grounding.added or (self.trace and self.trace.check))
+
+    @property
+    def _grounded_by(self) -> str:
+        if (block := self.grounding.added) is None:
+            return ""
+        return " ".join(part for part in (block.kind, block.symbol, f"as of {block.as_of}") if part)
+
+    def _truth(self) -> dict[str, Any]:
+        """What was added to the question, and what is known of the answer's sentences."""
+        values: dict[str, Any] = {"grounding": None, "check": None}
+        if block := self.grounding.added:
+            values["grounding"] = {
+                "kind": block.kind,
+                "symbol": block.symbol,
+                "as_of": block.as_of,
+                "old": bool(block.note),
+                "numbers": block.text,
+            }
+        if self.trace and (check := self.trace.check):
+            values["check"] = dict(_counts(check)) | {
+                "false_sentences": [
+                    {"sentence": each.sentence, "true_sentence": each.correction}
+                    for each in check.false
+                ],
+                "invented": list(check.invented),
+                "parses": check.parses,
+            }
+        return values
 
     def milliseconds(self) -> Mapping[str, float]:
         """How long each part took."""
@@ -105,10 +147,16 @@ class ResponseMetadata:
         ]
 
     def _notes(self) -> list[str]:
-        return [*self.decision.notes, *(self.trace.answer.notes if self.trace else ())]
+        said = self.trace.answer.notes if self.trace else ()
+        return [*self.decision.notes, *self.grounding.notes, *said]
 
 
 def _one_line(text: str) -> str:
     """Text as a header can carry it: one line of ASCII."""
     plain = " ".join(text.replace("→", "->").replace("≥", ">=").replace("≤", "<=").split())
     return plain.encode("ascii", "replace").decode()
+
+
+def _counts(check: "AnswerCheck") -> list[tuple[str, int]]:
+    counts = [(name, check.count(name)) for name in ("true", "false", "unchecked")]
+    return [*counts, ("replaced", check.repaired)]

@@ -25,6 +25,7 @@ from stock_llm.gateway.api.json_body import JsonRoute
 from stock_llm.gateway.api.request_hints import Hints
 from stock_llm.gateway.api.service.schemas import FeedbackRequest
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatMessage, ChatRequest
+from stock_llm.gateway.config import GroundingMode
 from stock_llm.gateway.errors import GatewayError, UnknownModel
 from stock_llm.gateway.pages import rendering
 from stock_llm.gateway.pages.site import Site, problem_of, require_csrf
@@ -65,6 +66,7 @@ class PageQuestion(BaseModel):
     messages: Annotated[list[PageMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     model: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "auto"
     privacy: Privacy | None = None
+    grounding: GroundingMode | None = None
 
     def to_request(self) -> ChatRequest:
         """The question as the router takes it.

@@ -16,6 +16,7 @@ from typing import Any
 from stock_llm.gateway.chat import (
     AnswerChunk,
     ChatAnswer,
+    ChatMessage,
     ChatRequest,
     FinishReason,
     ProviderTimings,
@@ -53,7 +54,7 @@ class ClaudeApiProvider:
     name = "claude-api"
     kind: Billing = "usage"
     local = False
-    capabilities = frozenset({"stream", "json-schema"})
+    capabilities = frozenset({"stream", "json-schema", "tools"})
 
     def __init__(self, url: str, models: tuple[str, ...], max_tokens: int, limit: ConcurrencyLimit):
         self.models = models
@@ -77,7 +78,7 @@ class ClaudeApiProvider:
                         pieces.append(text)
                         yield AnswerChunk(text)
                     answer = self._answer(await stream.get_final_message(), queued)
-            yield AnswerChunk("", answer)
+            yield AnswerChunk("", answer, answer.message)
 
     async def health(self) -> ProviderHealth:
         """Whether there is a key; the API is not called."""
@@ -111,16 +112,15 @@ class ClaudeApiProvider:
         )
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
-        turns = [
-            message
-            for message in request.messages
-            if message.role in ("user", "assistant") and message.content
-        ]
         body: dict[str, Any] = {
             "model": request.model or self.models[0],
             "max_tokens": request.options.max_tokens or self._max_tokens,
-            "messages": [{"role": message.role, "content": message.content} for message in turns],
+            "messages": _turns(request.messages),
         }
+        if tools := request.extra.get("tools"):
+            body["tools"] = [_tool(tool) for tool in tools]
+            if choice := _tool_choice(request.extra.get("tool_choice")):
+                body["tool_choice"] = choice
         if system := system_text(request):
             body["system"] = system
         if request.options.stop:
@@ -135,7 +135,12 @@ class ClaudeApiProvider:
             raise Refused(self.name, text or "the model declined to answer", charged=True)
         if message.stop_reason is None:
             raise Unavailable(self.name, "the answer has no end", charged=True)
-        if not text.strip():
+        calls = [
+            {"id": block.id, "function": {"name": block.name, "arguments": dict(block.input)}}
+            for block in message.content
+            if block.type == "tool_use"
+        ]
+        if not text.strip() and not calls:
             reason = f"answered without a text (stop_reason {message.stop_reason})"
             raise Unavailable(self.name, reason, charged=True)
         return ChatAnswer(
@@ -144,6 +149,7 @@ class ClaudeApiProvider:
             usage=_usage(message.usage),
             finish=_FINISH.get(message.stop_reason, "stop"),
             timings=ProviderTimings(queued),
+            message={"tool_calls": calls} if calls else {},
         )
 
     @contextmanager
@@ -179,6 +185,70 @@ class ClaudeApiProvider:
         else:
             return
         raise (Cut(self.name, failure.reason, charged=True) if begun else failure) from None
+
+
+def _turns(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """The conversation in the API's blocks: results of tools are the user's turns, those of one
+    round in one."""
+    turns: list[dict[str, Any]] = []
+    for number, message in enumerate(messages):
+        if message.role == "tool":
+            id = message.extra.get("tool_call_id") or _call_id(messages, number)
+            block = {"type": "tool_result", "tool_use_id": id, "content": message.content}
+            if turns and turns[-1]["role"] == "user" and isinstance(turns[-1]["content"], list):
+                turns[-1]["content"].append(block)
+            else:
+                turns.append({"role": "user", "content": [block]})
+            continue
+        if message.role == "system":
+            continue
+        calls = message.extra.get("tool_calls") if message.role == "assistant" else None
+        if calls:
+            content: list[dict[str, Any]] = []
+            content += (
+                [{"type": "text", "text": message.content}] if message.content.strip() else []
+            )
+            content += [
+                {
+                    "type": "tool_use",
+                    "id": call.get("id") or f"call_{number}_{place}",
+                    "name": call["function"]["name"],
+                    "input": call["function"].get("arguments") or {},
+                }
+                for place, call in enumerate(calls)
+            ]
+            turns.append({"role": "assistant", "content": content})
+        elif message.content:
+            turns.append({"role": message.role, "content": message.content})
+    return turns
+
+
+def _call_id(messages: Sequence[ChatMessage], number: int) -> str:
+    """The id that `_turns` gives to the call that a result without an id belongs to: results come
+    in the order of the calls."""
+    first = number
+    while first and messages[first - 1].role == "tool":
+        first -= 1
+    return f"call_{first - 1}_{number - first}"
+
+
+def _tool(tool: Any) -> dict[str, Any]:
+    """A tool as the API has it."""
+    function = tool.get("function", tool)
+    return {
+        "name": function["name"],
+        "description": function.get("description") or "",
+        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
+    }
+
+
+def _tool_choice(choice: Any) -> dict[str, Any] | None:
+    """What was asked for in OpenAI's words, in the API's."""
+    if isinstance(choice, dict):
+        name = choice.get("function", choice).get("name")
+        return {"type": "tool", "name": name} if name else None
+    types = {"none": "none", "required": "any", "auto": "auto"}
+    return {"type": types[choice]} if choice in types else None
 
 
 def _reason(error: Any) -> str:

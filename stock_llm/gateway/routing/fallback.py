@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from stock_llm.errors import InputError, StoreError
+from stock_llm.errors import InputError, StockLLMError, StoreError
 from stock_llm.gateway.accounting.cost_store import BudgetExceeded, CostStore
 from stock_llm.gateway.accounting.prices import PriceList
 from stock_llm.gateway.accounting.request_context import RequestAccounting, RequestContext
@@ -37,6 +37,7 @@ from stock_llm.gateway.errors import (
 )
 from stock_llm.gateway.providers.concurrency import SlotTimeout
 from stock_llm.gateway.providers.provider import Embedder, Provider
+from stock_llm.gateway.providers.tool_loop import ToolCallingProvider
 from stock_llm.gateway.query import (
     ProviderAttempt,
     ProviderChoice,
@@ -46,6 +47,7 @@ from stock_llm.gateway.query import (
     RoutingDecision,
 )
 from stock_llm.gateway.routing.circuit_breaker import CircuitBreaker, Permit
+from stock_llm.gateway.routing.cloud_filter import CloudFilter
 from stock_llm.gateway.routing.policy import RoutingPolicy
 from stock_llm.gateway.routing.router import ProviderProfile, decide
 from stock_llm.gateway.routing.stream import AnswerStream, close
@@ -92,6 +94,7 @@ class FallbackRouter:
         clock, seconds, sleep: wall clock (UTC), stopwatch and pause; tests pass their own.
         attempt_failed: callback for each try that failed, also where the request was answered
             elsewhere.
+        cloud_filter: what of a request may leave this machine.
     """
 
     def __init__(
@@ -107,12 +110,15 @@ class FallbackRouter:
         seconds: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         attempt_failed: Callable[[ProviderAttempt], None] = lambda _: None,
+        cloud_filter: CloudFilter | None = None,
     ):
+        self._cloud_filter = cloud_filter or CloudFilter("nothing")
         self.providers = {provider.name: provider for provider in providers}
         self.policy, self.costs = policy, costs
         billing = {provider.name: provider.kind for provider in providers}
+        most = {each.name: each.most for each in providers if isinstance(each, ToolCallingProvider)}
         self._accounting = RequestAccounting(
-            costs, prices, billing, max_tokens, clock, seconds, attempt_failed
+            costs, prices, billing, max_tokens, clock, seconds, attempt_failed, most
         )
         self._timeout, self._seconds, self._sleep = timeout, seconds, sleep
         self._breakers = {name: CircuitBreaker() for name in self.providers}
@@ -261,6 +267,12 @@ class FallbackRouter:
         name = choice.provider
         provider, breaker = self.providers[name], self._breakers[name]
         permit, request = await self._admit(context, choice, breaker)
+        try:
+            if not provider.local:
+                request = await self._for_cloud(context, name, request)
+        except BaseException:
+            breaker.release(permit)
+            raise
         began = self._seconds()
         timeout = SlotTimeout(self._timeout)
         try:
@@ -320,6 +332,24 @@ class FallbackRouter:
         except BaseException:
             breaker.release(permit)
             raise
+
+    async def _for_cloud(
+        self, context: RequestContext, provider: str, request: ChatRequest
+    ) -> ChatRequest:
+        """The request as it may leave this machine."""
+        try:
+            ready = await asyncio.to_thread(self._cloud_filter.apply, request)
+        except StockLLMError as error:
+            context.skip(provider, "may not leave this machine", str(error))
+            self._accounting.release(context)
+            raise _Skipped from None
+        if ready.withheld:
+            grounding = context.request.grounding
+            note = f"numbers of the ledger did not go to {provider} (gateway.ledger_to_cloud)"
+            if note not in grounding.notes:
+                grounding = replace(grounding, notes=(*grounding.notes, note))
+                context.request = replace(context.request, grounding=grounding)
+        return ready.request
 
     def _may_recover(self, context: RequestContext, choice: ProviderChoice) -> bool:
         """Whether a provider may answer in the next round."""

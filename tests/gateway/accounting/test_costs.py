@@ -87,7 +87,8 @@ def test_a_record_keeps_everything(open_costs, url):
         "complexity": 1, "urgency": 1, "provider": "claude-api", "model": "m", "rule": "complexity > 6 → claude-cli",
         "path": "claude-api: ok", "fell_back": 1, "status": "ok", "tokens_in": 10, "tokens_out": 20, "cached_read": 30,
         "cached_write": 40, "charged": 123456, "notional": 0, "seconds": 1.0, "provider_seconds": 0.9, "route_seconds": 0.001,
-        "first_seconds": None,
+        "first_seconds": None, "grounding": "", "true_sentences": None, "false_sentences": None, "unchecked_sentences": None,
+        "repaired_sentences": None, "invented_numbers": None, "parses": None,
     }  # fmt: skip
 
 

@@ -133,7 +133,6 @@ def test_indicators_are_computed_from_candles(running, backend):
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({"symbol": "ORCA"}, "one of the two"),
         ({"symbol": "ORCA", "candles": candles(150), "indicators": INDICATORS}, "one of the two"),
         ({"symbol": "ORCA", "candles": candles(100)}, "at least 101"),
         ({"symbol": "ORCA", "candles": candles(150, date="2025-01-01")}, "ascending"),

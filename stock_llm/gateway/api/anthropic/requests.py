@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stock_llm.gateway.api.json_body import RequestBody
-from stock_llm.gateway.api.ollama.requests import ModelName, PrivacyField, StopTexts, Stream
+from stock_llm.gateway.api.ollama.requests import (
+    GroundingField,
+    ModelName,
+    PrivacyField,
+    StopTexts,
+    Stream,
+)
 from stock_llm.gateway.chat import ChatMessage, ChatRequest, GenerationOptions
 
 
@@ -114,6 +120,7 @@ class AnthropicBody(RequestBody):
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     privacy: PrivacyField = None
+    grounding: GroundingField = None
 
     def to_request(self) -> ChatRequest:
         """The question as ours.

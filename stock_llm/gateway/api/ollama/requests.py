@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from stock_llm.gateway.api.json_body import RequestBody
 from stock_llm.gateway.chat import ChatMessage, ChatRequest, GenerationOptions, Role
+from stock_llm.gateway.config import GroundingMode
 from stock_llm.gateway.providers.embeddings import LEGACY
 from stock_llm.gateway.providers.ollama_codec import GENERATE
 from stock_llm.gateway.query import Privacy
@@ -71,6 +72,10 @@ Format = Annotated[
 ]
 PrivacyField = Annotated[
     Privacy | None, Field(description="local: the request never leaves the machine")
+]
+GroundingField = Annotated[
+    GroundingMode | None,
+    Field(description="off: no computed numbers are added to the question; auto: they are"),
 ]
 Stream = Annotated[bool | None, Field(description="Whether the answer comes in pieces")]
 
@@ -138,6 +143,7 @@ class _Generation(RequestBody):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     privacy: PrivacyField = None
+    grounding: GroundingField = None
 
     def parts(self) -> dict[str, Any]:
         """The arguments of a `ChatRequest` that both share."""

@@ -16,11 +16,18 @@ from stock_llm.ollama.store import StoredModel
 _DETAILS = ("parent_model", "format", "family", "families", "parameter_size", "quantization_level")
 
 
-def answer_body(answer: ChatAnswer, generate: bool) -> bytes:
-    """A whole answer that is not streamed."""
-    return answer.raw or orjson.dumps(
-        _piece(answer.model, answer.text, answer.message, generate) | _end(answer)
+def answer_body(
+    answer: ChatAnswer, generate: bool, metadata: Mapping[str, Any] | None = None
+) -> bytes:
+    """A whole answer that is not streamed, with the metadata if there is any to be in it."""
+    if answer.raw and not metadata:
+        return answer.raw
+    body = (
+        orjson.loads(answer.raw)
+        if answer.raw
+        else _piece(answer.model, answer.text, answer.message, generate) | _end(answer)
     )
+    return orjson.dumps(body | ({"stock_llm": metadata} if metadata else {}))
 
 
 def stream_line(

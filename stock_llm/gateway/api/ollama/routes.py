@@ -177,9 +177,11 @@ class _OllamaWriter:
     def __init__(self, id: str, model: str, generate: bool):  # noqa: ARG002 - the id is in the headers
         self._model, self._generate = model, generate
 
-    def body(self, answer: ChatAnswer, metadata: Mapping[str, Any]) -> bytes:  # noqa: ARG002
-        """A whole answer; its metadata is in the headers."""
-        return responses.answer_body(answer, self._generate)
+    def body(self, answer: ChatAnswer, metadata: Mapping[str, Any]) -> bytes:
+        """A whole answer. Its metadata is in the headers, and in the body where numbers were added
+        to the question or are known: headers hold no sentences."""
+        known = metadata["grounding"] or metadata["check"]
+        return responses.answer_body(answer, self._generate, metadata if known else None)
 
     def piece(self, chunk: AnswerChunk, metadata: Mapping[str, Any] | None) -> bytes:
         """A line; the last one has the metadata."""

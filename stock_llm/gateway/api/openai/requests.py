@@ -15,6 +15,7 @@ from pydantic import Field
 
 from stock_llm.gateway.api.json_body import MAX_DEPTH, RequestBody, is_too_deep
 from stock_llm.gateway.api.ollama.requests import (
+    GroundingField,
     ModelName,
     PrivacyField,
     StopTexts,
@@ -173,6 +174,7 @@ class _Sampling(RequestBody):
     stop: str | StopTexts | None = None
     n: Literal[1] | None = None
     privacy: PrivacyField = None
+    grounding: GroundingField = None
 
     def options(self, limit: int | None) -> GenerationOptions:
         """The options as ours."""

@@ -13,7 +13,12 @@ import orjson
 from pydantic import Field
 
 from stock_llm.gateway.api.json_body import RequestBody
-from stock_llm.gateway.api.ollama.requests import ModelName, PrivacyField, Stream
+from stock_llm.gateway.api.ollama.requests import (
+    GroundingField,
+    ModelName,
+    PrivacyField,
+    Stream,
+)
 from stock_llm.gateway.api.openai import responses
 from stock_llm.gateway.api.openai.requests import (
     Limit,
@@ -128,6 +133,7 @@ class ResponsesBody(RequestBody):
     conversation: Any = None
     background: bool | None = None
     privacy: PrivacyField = None
+    grounding: GroundingField = None
 
     def to_request(self) -> ChatRequest:
         """The question as ours.

@@ -75,15 +75,23 @@ def service_routes(handler: RequestHandler, feedback_receiver: FeedbackReceiver)
         body: Annotated[AnalyzeRequest, Body(openapi_examples=EXAMPLES["analyze"])],
     ) -> AnalyzeResponse:
         """Analyses a stock: recommendation, confidence, insights, risks and levels, with its
-        numbers checked."""
+        numbers checked. Without candles and indicators it is one of the gateway's own candles."""
         from stock_llm.gateway.api.service import service
 
         try:
-            prompt = await asyncio.to_thread(service.build_analysis, body)
+            own = None
+            if body.candles is None and body.indicators is None:
+                own = await handler.grounder.stock(body.symbol.upper(), handler.is_owner(caller))
+                if own is None:
+                    raise InputError(
+                        f"there are no candles of {body.symbol.upper()} here",
+                        remedy="Give candles (at least 101 sessions) or indicators",
+                    )
+            prompt = await asyncio.to_thread(service.build_analysis, body, own)
         except InputError as error:
             raise BadRequest("gateway", str(error)) from None
         known = {"data_length": prompt.data_length, "language": prompt.language}
-        request = prompt.request(body.model)
+        request = handler.grounder.judged(prompt.request(body.model), prompt.as_taught)
         text, metadata = await answer(
             caller, response, hints, "analysis", body, request, prompt.subject, **known
         )

@@ -83,7 +83,8 @@ class IndicatorFields(_Model):
 
 
 class AnalyzeRequest(HintFields):
-    """A symbol with its candles or its indicators."""
+    """A symbol with its candles or its indicators; with neither, a symbol of the gateway's own
+    candles."""
 
     symbol: Symbol
     candles: list[CandleFields] | None = Field(default=None, min_length=101, max_length=10_000)
@@ -93,7 +94,7 @@ class AnalyzeRequest(HintFields):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "AnalyzeRequest":
-        if (self.candles is None) == (self.indicators is None):
+        if self.candles is not None and self.indicators is not None:
             raise ValueError("give candles (at least 101 sessions) or indicators, one of the two")
         if self.candles and any(
             late.date <= early.date
@@ -261,6 +262,7 @@ _INDICATORS = {
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "analyze": {
+        "own": {"summary": "A symbol of your own candles", "value": {"symbol": "KESTRO"}},
         "indicators": {
             "summary": "From indicators",
             "value": {"symbol": "KESTRO", "indicators": _INDICATORS},

@@ -9,7 +9,7 @@ The numbers of an answer are searched for in the numbers that were given.
 import ast
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -28,17 +28,19 @@ from stock_llm.gateway.api.service.schemas import (
     TranslateRequest,
     TranslateResponse,
 )
-from stock_llm.gateway.chat import ChatMessage, ChatRequest
+from stock_llm.gateway.chat import ChatMessage, ChatRequest, Grounding
 from stock_llm.llm import prompts
 from stock_llm.market.situation import (
     Candles,
     Position,
     Situation,
     compute_indicators,
+    read_situation,
     round_as_printed,
 )
 from stock_llm.ollama.model_name import MODEL
 from stock_llm.skills import analyse, code, statements
+from stock_llm.truth.blocks import ComputedBlock
 
 _LANGUAGES: dict[Language, str] = {"en": "English", "th": "Thai"}
 
@@ -79,11 +81,13 @@ class AnalysisPrompt:
 
     Attributes:
         data_length: characters of the data that the caller sent.
+        added: the numbers, where they are the gateway's own and not the caller's.
     """
 
     situation: Situation
     language: Language
     data_length: int
+    added: ComputedBlock | None = None
 
     @property
     def instruction(self) -> str:
@@ -109,7 +113,9 @@ class AnalysisPrompt:
         Args:
             model: the one that the caller wants; "auto" lets the router choose.
         """
-        return ChatRequest((self._question,), model, adapt=self._for)
+        notes = (self.added.note,) if self.added and self.added.note else ()
+        grounding = Grounding(self.added, notes)
+        return ChatRequest((self._question,), model, adapt=self._for, grounding=grounding)
 
     def _for(self, model: str) -> ChatRequest:
         if _is_taught(model):
@@ -180,8 +186,11 @@ def _is_taught(model: str) -> bool:
     return model.rpartition("/")[2].partition(":")[0] == MODEL
 
 
-def build_analysis(body: AnalyzeRequest) -> AnalysisPrompt:
+def build_analysis(body: AnalyzeRequest, own: ComputedBlock | None = None) -> AnalysisPrompt:
     """The question of a request, its indicators computed.
+
+    Args:
+        own: the gateway's own numbers of the symbol, for a request without any.
 
     Raises:
         InputError: the candles are too few or too odd to compute them.
@@ -202,6 +211,13 @@ def build_analysis(body: AnalyzeRequest) -> AnalysisPrompt:
             **prices,
         )
         return AnalysisPrompt(_sound(situation), body.language, len(given.model_dump_json()))
+    if own and not body.candles:
+        situation = read_situation(own.text)
+        assert situation, f"not a block of a situation: {own.text!r}"
+        if position:
+            situation = replace(situation, position=position)
+            own = replace(own, text=situation.block())
+        return AnalysisPrompt(_sound(situation), body.language, len(symbol), own)
     rows = body.candles or []
     series = {
         name: np.array([getattr(row, name) for row in rows], float)

@@ -35,7 +35,8 @@ document.addEventListener("DOMContentLoaded", () => {
         }
         list = null;
         if (!line.trim()) continue;
-        const label = /^(\p{L}[\p{L}\p{M} ]{1,24}):(\s.*|)$/u.exec(line);
+        const marked = marks.some((each) => each.sentence && line.includes(each.sentence));
+        const label = !marked && /^(\p{L}[\p{L}\p{M} ]{1,24}):(\s.*|)$/u.exec(line);
         place.append(pages.element("p", {}, ...(label ? [pages.element("strong", {}, `${label[1]}:`), ...sentence(label[2], marks)] : sentence(line, marks))));
       }
     }
@@ -46,8 +47,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const mark = marks.find((each) => each.sentence && text.includes(each.sentence));
     if (!mark) return [text];
     const [before, after] = text.split(mark.sentence, 2);
-    const truth = mark.truth ? [pages.element("span", { class: "truth" }, mark.truth)] : [];
-    return [before, pages.element("span", { class: "false" }, mark.sentence), after, ...truth];
+    const truth = mark.true_sentence ? [pages.element("span", { class: "truth" }, mark.true_sentence)] : [];
+    return [before, pages.element("span", { class: "false" }, mark.sentence), ...sentence(after, marks), ...truth];
   }
 
   // One turn: the question, the answer, who gave it, and the opinion on it.
@@ -64,7 +65,7 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   function finishTurn(turn, answer, metadata) {
-    render(answer, turn.text, metadata.false_sentences ?? []);
+    render(answer, turn.text, metadata.check?.false_sentences ?? []);
     const total = metadata.milliseconds?.total;
     const facts = [
       say("by", { provider: metadata.provider, model: metadata.model }),

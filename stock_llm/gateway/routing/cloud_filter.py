@@ -1,0 +1,105 @@
+"""What of a request may leave this machine: identities are redacted, and the ledger stays here as
+far as the settings say.
+
+It stands between the router and every provider that is not on this machine, whatever API a request
+came by. What the user writes in words of their own is theirs to send, identities apart.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stock_llm.gateway.chat import ChatMessage, ChatRequest
+from stock_llm.truth.blocks import LedgerSharing, has_ledger, share
+
+WITHHELD = "(This answer used numbers of the ledger, which stay on the user's machine.)"
+"""What a cloud model sees in place of an earlier answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudRequest:
+    """A request as it may leave this machine.
+
+    Attributes:
+        withheld: whether something of the ledger was taken out.
+    """
+
+    request: ChatRequest
+    withheld: bool
+
+
+class CloudFilter:
+    """Makes requests ready to leave this machine.
+
+    Args:
+        sharing: what of the ledger may leave it.
+        holds_ledger: whether the numbers that a question gets are in part from the ledger: earlier
+            answers to it then are as well.
+        redact: takes identities out of a text.
+    """
+
+    def __init__(
+        self,
+        sharing: LedgerSharing,
+        holds_ledger: Callable[[str], bool] = lambda _: False,
+        redact: Callable[[str], str] = str,
+    ):
+        self._sharing, self._holds_ledger, self._redact = sharing, holds_ledger, redact
+
+    def apply(self, request: ChatRequest) -> CloudRequest:
+        """The request as it may leave this machine. May take seconds at first use; knows no event
+        loop."""
+        messages: list[ChatMessage] = []
+        withheld, after_ledger = False, False
+        for message in request.messages:
+            if message.role == "user":
+                after_ledger = self._sharing != "everything" and (
+                    has_ledger(message.content) or self._holds_ledger(message.content)
+                )
+            elif message.role in ("assistant", "tool") and after_ledger:
+                messages.append(_withhold(message))
+                withheld = True
+                continue
+            content = share(message.content, self._sharing)
+            withheld = withheld or content != message.content
+            messages.append(
+                replace(message, content=self._redact(content), extra=self._texts(message.extra))
+            )
+        return CloudRequest(
+            replace(request, messages=tuple(messages), extra=self._texts(request.extra)), withheld
+        )
+
+    def text(self, text: str) -> str:
+        """A single text as it may leave this machine."""
+        return self._redact(share(text, self._sharing))
+
+    def _texts(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values with their texts made ready, images apart."""
+        return {
+            name: value if name == "images" else self._text(value) for name, value in values.items()
+        }
+
+    def _text(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {name: self._text(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._text(inner) for inner in value)
+        return value
+
+
+def _withhold(message: ChatMessage) -> ChatMessage:
+    """The turn without its text; calls of tools stay, since their results refer to them, without
+    their arguments."""
+    extra = {name: value for name, value in message.extra.items() if name not in _TOLD}
+    if calls := message.extra.get("tool_calls"):
+        extra["tool_calls"] = [_bare_call(call) for call in calls]
+    return replace(message, content=WITHHELD, extra=extra)
+
+
+_TOLD = ("thinking", "images", "logprobs", "tool_calls")
+
+
+def _bare_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    return {**call, "function": {"name": call["function"]["name"], "arguments": {}}}

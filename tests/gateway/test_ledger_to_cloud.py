@@ -1,0 +1,177 @@
+"""What of the ledger reaches a cloud: canaries in the ledger, every API, every kind of cloud provider, whole and streamed."""
+
+import json
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from factories.running_gateway import gateway
+from fakes.scripted_cloud import ScriptedCloud
+from fakes.scripted_ollama import ScriptedOllama
+
+from stock_llm.gateway.chat import ChatMessage, ChatRequest
+from stock_llm.gateway.providers import claude_api, openai_compatible
+from stock_llm.gateway.routing.cloud_filter import WITHHELD, CloudFilter
+from stock_llm.pipeline.ask import own_data
+from stock_llm.settings import load_settings
+from stock_llm.truth.blocks import has_ledger, share
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+TRADES = """trade_id,date,symbol,side,quantity,price,currency,account,note
+A1,2024-03-04,KESTRO,BUY,137.31,241.57,USD,DE77-CANARY,canarymemo
+A2,2024-03-05,LUMBRA,BUY,911.07,13.83,USD,DE77-CANARY,canarymemo
+A3,2024-03-06,DORNIA,BUY,53.19,60.43,USD,DE77-CANARY,canarymemo
+A4,2024-04-11,DORNIA,SELL,53.19,65.91,USD,DE77-CANARY,canarymemo
+"""
+AMOUNTS = ("137.31", "241.57", "911.07", "13.83", "53.19", "60.43", "65.91", "2024-03-06", "2024-04-11", "DE77-CANARY", "canarymemo")  # fmt: skip
+QUESTIONS = ("Analyze KESTRO.", "Review my portfolio.", "How was my last trade?", "ทบทวนพอร์ตของฉัน")
+MODELS = {"claude-api": "claude-sonnet-5-5", "claude-cli": "sonnet", "far": "far-model"}
+
+
+@pytest.fixture(scope="module")
+def ledger_home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
+        home = tmp_path_factory.mktemp("home")
+        shutil.copytree(SAMPLE, home / "data" / "sample")
+        (home / "data" / "sample" / "trades.csv").write_text(TRADES)
+        yield home
+
+
+@pytest.fixture(scope="module")
+def data(ledger_home):
+    return own_data(load_settings(home=ledger_home, ollama_host=""))
+
+
+@pytest.fixture(scope="module")
+def returns(data):
+    """Weights and returns of the ledger, which are percentages."""
+    blocks = [data.block_for(question).text for question in QUESTIONS]
+    lines = [line for block in blocks for line in block.split("\n") if has_ledger(line)]
+    found = {word.strip("(),") for line in lines for word in line.split() if "%" in word}
+    return found - {word.strip("(),") for block in blocks[:1] for line in block.split("\n") if not has_ledger(line) for word in line.split()}  # fmt: skip
+
+
+def the_command(folder: Path) -> str:
+    """An executable `claude` that writes down what it was asked and given."""
+    script = folder / "claude"
+    answer = {"type": "result", "subtype": "success", "is_error": False, "result": "I cannot say.", "total_cost_usd": 0.01, "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
+    script.write_text(
+        f"#!{sys.executable}\nimport json, sys\n"
+        f"open({str(folder / 'asked.txt')!r}, 'a').write(sys.stdin.read() + repr(sys.argv))\n"
+        f"print(json.dumps({answer!r}))\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return str(script)
+
+
+def conversations(question, answer):
+    """Bodies of each API that ask a question, and that ask another one after its answer."""
+    first = [{"role": "user", "content": question}]
+    then = [*first, {"role": "assistant", "content": answer}, {"role": "user", "content": "And what now?"}]  # fmt: skip
+    for messages in (first, then):
+        yield "/api/chat", {"messages": messages}
+        yield "/v1/chat/completions", {"messages": messages}
+        yield "/v1/messages", {"messages": messages, "max_tokens": 50}
+        yield "/v1/responses", {"input": messages}
+    yield "/api/generate", {"prompt": question}
+    yield "/v1/completions", {"prompt": question}
+
+
+@pytest.mark.parametrize("sharing", ["nothing", "percentages", "everything"])
+def test_the_ledger_leaves_the_machine_as_far_as_the_settings_say(
+    ledger_home, data, returns, tmp_path, monkeypatch, sharing
+):
+    monkeypatch.setenv(claude_api.KEY, "sk-test")
+    monkeypatch.setattr(openai_compatible, "is_loopback_url", lambda _: False)
+    with ScriptedCloud() as cloud, ScriptedOllama() as local, gateway(
+        ledger_home, local.host, ledger_to_cloud=sharing, claude_api=True, claude_api_url=cloud.url, claude_cli=True,
+        claude_command=the_command(tmp_path), servers={"far": {"url": f"{cloud.url}/v1", "models": ["far-model"]}},
+        daily_dollars=1000, monthly_dollars=1000,
+    ) as running:  # fmt: skip
+        for name, model in MODELS.items():
+            for question in QUESTIONS:
+                answer = (
+                    f"Yes: {data.block_for(question).text}\nIt cost 241.57, and 137.31 are held."
+                )
+                for path, body in conversations(question, answer):
+                    if name == "claude-cli" and (path != "/api/chat" or question not in QUESTIONS[:2]):  # fmt: skip
+                        continue  # a process for each
+                    for stream in (False, True) if question == QUESTIONS[1] else (False,):
+                        asked = running.http.post(path, json=body | {"model": model, "stream": stream})  # fmt: skip
+                        assert asked.status_code == 200, asked.text
+                        assert asked.headers["x-stock-llm-provider"] == name
+                        if sharing == "nothing":
+                            assert "did not go to" in asked.headers.get("x-stock-llm-note", ""), (path, body)  # fmt: skip
+            assert running.http.post("/analyze", json={"symbol": "KESTRO", "model": model}).status_code == 200  # fmt: skip
+    sent = json.dumps(cloud.asked, ensure_ascii=False) + (tmp_path / "asked.txt").read_text()
+    assert "KESTRO" in sent and "RSI14" in sent  # a stock's indicators are no part of the ledger
+    assert not local.generations()
+    leaked = {canary for canary in AMOUNTS if canary in sent}
+    told = {figure for figure in returns if figure in sent}
+    if sharing == "nothing":
+        assert (leaked, told, "DORNIA" in sent) == (set(), set(), False)
+        assert WITHHELD in sent
+    elif sharing == "percentages":
+        assert leaked == set() and len(told) > len(returns) / 2
+    else:
+        assert {"137.31", "241.57", "13.83", "60.43", "2024-03-06"} <= leaked
+    assert "DE77-CANARY" not in sent and "canarymemo" not in sent
+
+
+def test_a_local_model_gets_everything(ledger_home):
+    with ScriptedOllama() as local, gateway(ledger_home, local.host) as running:
+        told = running.http.post("/api/chat", json={"model": "auto", "stream": False, "messages": [{"role": "user", "content": "Analyze KESTRO."}]})  # fmt: skip
+        assert "Position: 137.31 at 241.57" in local.generations()[-1]["messages"][-1]["content"]
+        assert "did not go to" not in told.headers.get("x-stock-llm-note", "")
+
+
+def test_identities_are_redacted_before_they_leave_the_machine(ledger_home, monkeypatch):
+    monkeypatch.setenv(claude_api.KEY, "sk-test")
+    text = "Mail jane@example.org about DE77-CANARY and call 081-234-5678."
+    body = {"model": "claude-sonnet-5-5", "stream": False, "messages": [{"role": "system", "content": text}, {"role": "user", "content": text}]}  # fmt: skip
+    for redacts in (True, False):
+        with ScriptedCloud() as cloud, ScriptedOllama() as local, gateway(
+            ledger_home, local.host, claude_api=True, claude_api_url=cloud.url, cloud_redaction=redacts
+        ) as running:  # fmt: skip
+            running.http.post("/api/chat", json=body | {"model": "stock-llm:latest"})
+            assert running.http.post("/api/chat", json=body).status_code == 200
+        sent = json.dumps(cloud.asked)
+        assert ("jane@example.org" in sent, "081-234-5678" in sent) == (not redacts, not redacts)
+        assert sent.count("[EMAIL]") == 2 * redacts
+        assert "jane@example.org" in json.dumps(local.asked)
+
+
+BLOCKS = ("Position: 137.31 at 241.57 (+4.6%)", "Bought: 2024-03-06 at 60.43", "Held: 36 days", "Return: +14.2%", "- BRK.B: 35.0%, 239.50 to 250.00 (+5.1%)", "Best: KESTRO +5.1%", "Largest two: 80.0%", "Portfolio: 2025-12-31")  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BLOCKS)
+@pytest.mark.parametrize("around", ["{}", "> {}", "    {}", "Look:\n{}\r\nand so on", "{} "])
+def test_lines_of_the_ledger_are_found_wherever_they_stand(line, around):
+    text = around.format(line)
+    assert has_ledger(text) and not has_ledger(share(text, "nothing"))
+    assert not any(figure in share(text, "percentages") for figure in ("137.31", "60.43", "239.50", "2024-03-06", "36 days"))  # fmt: skip
+    assert share(text, "everything") == text
+
+
+@pytest.mark.parametrize("text", ["Return: a list of names", "Best: buy low, sell high", "Position: fixed", "- item: 35.0%, of 100", "Held: yes"])  # fmt: skip
+def test_other_lines_stay(text):
+    assert share(text, "nothing") == text
+
+
+def test_what_tools_said_about_the_ledger_stays_here():
+    call = {"id": "1", "function": {"name": "positions", "arguments": {"symbol": "KESTRO"}}}
+    turns = (
+        ChatMessage("user", "What about my portfolio?"),
+        ChatMessage("assistant", "", {"tool_calls": [call], "thinking": "137.31"}),
+        ChatMessage("tool", '{"quantity": 137.31}', {"tool_call_id": "1"}),
+        ChatMessage("user", "Thanks."),
+        ChatMessage("assistant", "You are welcome."),
+    )
+    filtered = CloudFilter("nothing", lambda text: "portfolio" in text).apply(ChatRequest(turns, "m"))  # fmt: skip
+    assert filtered.withheld
+    assert "137.31" not in repr(filtered.request.messages)
+    assert [turn.content for turn in filtered.request.messages] == ["What about my portfolio?", WITHHELD, WITHHELD, "Thanks.", "You are welcome."]  # fmt: skip
+    assert filtered.request.messages[1].extra["tool_calls"][0]["function"]["name"] == "positions"

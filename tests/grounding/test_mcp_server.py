@@ -1,0 +1,108 @@
+"""The MCP server, asked by the SDK's own client: over stdio as Claude Desktop starts it, and over HTTP behind the token."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+mcp = pytest.importorskip("mcp")
+
+SAMPLE = Path(__file__).parents[2] / "data" / "sample"
+COMMAND = ["-c", "from stock_llm.cli.main import main; main()", "mcp"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project folder with the sample, and the environment of a program in it."""
+    home, secrets = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("secrets")
+    shutil.copytree(SAMPLE, home / "data" / "sample")
+    return os.environ | {"STOCK_LLM_HOME": str(home), "STOCK_LLM_SECRETS": str(secrets)}
+
+
+def test_a_program_that_starts_it_finds_and_calls_the_tools(project):
+    async def session():
+        server = mcp.StdioServerParameters(command=sys.executable, args=[*COMMAND, "--share", "everything"], env=project)  # fmt: skip
+        async with mcp.Client(server, read_timeout_seconds=120) as client:
+            tools = (await client.list_tools()).tools
+            positions = await client.call_tool("positions", {})
+            wrong = await client.call_tool("candles", {"symbol": "NOPE"})
+            unknown = await client.call_tool("sell", {"symbol": "KESTRO"})
+            return tools, positions, wrong, unknown
+
+    tools, positions, wrong, unknown = asyncio.run(session())
+    assert {tool.name for tool in tools} == {"positions", "performance", "trades", "candles", "income", "findings", "term"}  # fmt: skip
+    for tool in tools:
+        assert tool.annotations.read_only_hint and not tool.annotations.destructive_hint
+        assert tool.description and tool.input_schema["type"] == "object"
+    assert json.loads(positions.content[0].text)["positions"] and not positions.is_error
+    assert wrong.is_error and "there are no candles of NOPE" in wrong.content[0].text
+    assert unknown.is_error and "there is no tool" in unknown.content[0].text
+
+
+def test_without_sharing_it_tells_nothing_of_the_ledger(project):
+    async def session():
+        server = mcp.StdioServerParameters(command=sys.executable, args=COMMAND, env=project)
+        async with mcp.Client(server, read_timeout_seconds=120) as client:
+            return (await client.list_tools()).tools, await client.call_tool("positions", {})
+
+    tools, refused = asyncio.run(session())
+    assert {tool.name for tool in tools} == {"candles", "term"}
+    assert refused.is_error and "not shared" in refused.content[0].text
+
+
+def test_over_http_it_asks_for_the_token(project):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/mcp"
+    command = [sys.executable, *COMMAND, "--http", "--port", str(port), "--share", "percentages"]
+    with subprocess.Popen(command, env=project | {"STOCK_LLM_GATEWAY__TOKEN": "secret"}) as server:
+        try:
+            assert _status(url, server) == 401
+            assert _status(url, server, "Bearer wrong") == 401
+
+            async def session():
+                import httpx2
+                from mcp.client.streamable_http import streamable_http_client
+
+                headers = {"Authorization": "Bearer secret"}
+                async with httpx2.AsyncClient(headers=headers, timeout=120) as http:
+                    transport = streamable_http_client(url, http_client=http)
+                    async with mcp.Client(transport) as client:
+                        return (await client.list_tools()).tools, await client.call_tool("positions", {})  # fmt: skip
+
+            tools, positions = asyncio.run(session())
+            assert {tool.name for tool in tools} == {"positions", "performance", "candles", "term"}
+            assert "quantity" not in positions.content[0].text
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def test_over_http_without_a_token_it_does_not_start(project):
+    started = subprocess.run([sys.executable, *COMMAND, "--http", "--port", "0"], env=project, capture_output=True, text=True, check=False)  # fmt: skip
+    assert started.returncode == 1 and "STOCK_LLM_GATEWAY__TOKEN" in started.stderr
+
+
+def _status(url, server, authorization=""):
+    """The status of a request, once the server listens."""
+    until = time.monotonic() + 120
+    while True:
+        request = urllib.request.Request(url, b"{}", {"Authorization": authorization})
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answered:
+                return answered.status
+        except urllib.error.HTTPError as refused:
+            return refused.code
+        except OSError:
+            assert server.poll() is None and time.monotonic() < until
+            time.sleep(0.2)
