@@ -6,6 +6,8 @@ import stat
 import sys
 from pathlib import Path
 
+import anthropic  # noqa: F401 - now: it takes a second, and a gateway in a thread would wait for it
+import openai  # noqa: F401 - as well
 import pytest
 from factories.running_gateway import gateway
 from fakes.scripted_cloud import ScriptedCloud

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import anthropic  # now: it takes a second, and a gateway in a thread would wait for it
+import openai  # noqa: F401 - as well
 import pytest
 from factories.running_gateway import gateway
 from fakes.scripted_cloud import ScriptedCloud
@@ -77,8 +79,6 @@ def test_the_gateway_makes_the_calls_and_passes_on_what_comes_after_them(calling
 
 
 def test_the_official_client_gets_the_answer_after_the_calls(calling):
-    import anthropic
-
     with ScriptedCloud([use("candles", symbol="KESTRO", sessions=2)], [says("It closed.")]) as cloud, calling(cloud) as running:  # fmt: skip
         client = anthropic.Anthropic(api_key="none", base_url=running.url, max_retries=0)
         message = client.messages.create(model=CLAUDE, max_tokens=100, messages=[{"role": "user", "content": "How did it close?"}])  # fmt: skip
@@ -92,8 +92,6 @@ def test_the_official_client_gets_the_answer_after_the_calls(calling):
 
 
 def test_a_client_that_brings_its_own_tools_gets_the_calls(calling):
-    import anthropic
-
     with ScriptedCloud([use("weather", city="Paris")]) as cloud, calling(cloud) as running:
         client = anthropic.Anthropic(api_key="none", base_url=running.url, max_retries=0)
         tool = {"name": "weather", "description": "", "input_schema": {"type": "object", "properties": {}}}  # fmt: skip

@@ -16,6 +16,7 @@ from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.ask import ask, own_data
 from stock_llm.settings import load_settings
+from stock_llm.truth.answer_check import marked
 from stock_llm.truth.subjects import read_subject
 from stock_llm.truth.verdicts import sentence_verdicts
 
@@ -181,6 +182,19 @@ def test_numbers_that_are_not_in_the_prompt_are_reported(tmp_path):
     for answer, invented in (("worth 987654.32", ["987654.32"]), ("above 70", [])):
         settings = parrot(tmp_path, answer, true_sentences=False)
         assert ask(settings, "Analyze KESTRO.", MODEL).invented == invented
+
+
+def test_a_false_sentence_is_marked_and_the_true_one_stands_below_it(tmp_path):
+    settings = parrot(tmp_path, "RSI14 99.9 is overbought.", true_sentences=False)
+    reply = ask(settings, "Analyze KESTRO.", MODEL)
+    assert [verdict.sentence for verdict in reply.check.false] == ["RSI14 99.9 is overbought."]
+    assert reply.text.startswith("RSI14 99.9 is overbought.")  # as it was generated
+    rsi = next(line for line in known_numbers(settings, "KESTRO").splitlines() if "RSI14" in line)
+    shown = marked(reply.text, reply.check, "<", ">").splitlines()
+    assert shown[0] == "<RSI14 99.9 is overbought.>"
+    assert shown[1].startswith("  ^ not true; true is: RSI14 " + rsi.split()[1].rstrip(","))
+    assert "the candles of KESTRO are old" in reply.note
+    assert ask(settings, "Tell me a story.", MODEL).check is None
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,9 @@ METADATA_HEADERS = {
         "cost": "Dollars",
         "time": "Milliseconds of each part",
         "response-id": "For POST /feedback",
+        "grounding": "Which of your own numbers were added to the question, and of which day",
+        "sentences": "How many sentences of the answer are true, false or cannot be checked",
+        "note": "What else there is to know, such as that candles are old",
     }.items()
 }
 """Headers of every answer of a model."""

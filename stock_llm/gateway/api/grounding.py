@@ -88,11 +88,10 @@ class Grounder:
         generate = request.extra.get(GENERATE) or {}
         if any(generate.get(name) for name in ("raw", "suffix", "template")):
             return request
-        question = request.messages[-1].content
-        has_numbers = question.strip().rpartition("\n\n")[2].startswith(_FIRST_LINES)
-        if not has_numbers and (wanted or self._mode) == "auto" and self._numbers:
-            request = await self._add(request, question, owner)
-        return self.judged(request)
+        judged = self.judged(request)
+        if judged.reviewer or (wanted or self._mode) == "off" or self._numbers is None:
+            return judged
+        return self.judged(await self._add(request, request.messages[-1].content, owner))
 
     async def stock(self, symbol: str, owner: bool) -> ComputedBlock | None:
         """The numbers of a symbol of the candles; None where there are none.
