@@ -91,8 +91,9 @@ def test_the_ledger_leaves_the_machine_as_far_as_the_settings_say(
     with ScriptedCloud() as cloud, ScriptedOllama() as local, gateway(
         ledger_home, local.host, ledger_to_cloud=sharing, claude_api=True, claude_api_url=cloud.url, claude_cli=True,
         claude_command=the_command(tmp_path), servers={"far": {"url": f"{cloud.url}/v1", "models": ["far-model"]}},
-        daily_dollars=1000, monthly_dollars=1000,
+        daily_dollars=1000, monthly_dollars=1000, timeout=600,
     ) as running:  # fmt: skip
+        running.http.timeout = 600  # what finds identities is imported at the first call
         for name, model in MODELS.items():
             for question in QUESTIONS:
                 answer = (
@@ -136,8 +137,9 @@ def test_identities_are_redacted_before_they_leave_the_machine(ledger_home, monk
     body = {"model": "claude-sonnet-5-5", "stream": False, "messages": [{"role": "system", "content": text}, {"role": "user", "content": text}]}  # fmt: skip
     for redacts in (True, False):
         with ScriptedCloud() as cloud, ScriptedOllama() as local, gateway(
-            ledger_home, local.host, claude_api=True, claude_api_url=cloud.url, cloud_redaction=redacts
+            ledger_home, local.host, claude_api=True, claude_api_url=cloud.url, cloud_redaction=redacts, timeout=600
         ) as running:  # fmt: skip
+            running.http.timeout = 600
             running.http.post("/api/chat", json=body | {"model": "stock-llm:latest"})
             assert running.http.post("/api/chat", json=body).status_code == 200
         sent = json.dumps(cloud.asked)

@@ -32,7 +32,7 @@ def calling(sample_home, monkeypatch):
     monkeypatch.setenv(claude_api.KEY, "sk-test")
 
     def start(cloud, **dials):
-        settings = {"tools": {"claude-api": ["*"]}, "ledger_to_cloud": "everything", "daily_dollars": 1000, "monthly_dollars": 1000} | dials  # fmt: skip
+        settings = {"tools": {"claude-api": ["*"]}, "ledger_to_cloud": "everything", "daily_dollars": 1000, "monthly_dollars": 1000, "tool_seconds": 600, "timeout": 600} | dials  # fmt: skip
         return gateway(sample_home, "", claude_api=True, claude_api_url=cloud.url, embedded=False, **settings)  # fmt: skip
 
     return start
@@ -48,7 +48,7 @@ def says(text):
 
 def ask(running, path="/api/chat", stream=False, text="What do I hold?"):
     body = {"model": CLAUDE, "stream": stream, "max_tokens": 500, "messages": [{"role": "user", "content": text}]}  # fmt: skip
-    return running.http.post(path, json=body)
+    return running.http.post(path, json=body, timeout=600)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -348,9 +348,9 @@ async def test_the_oldest_schema_is_upgraded_with_its_records_and_its_reservatio
     with engine.connect().execution_options(immediate=True) as connection, connection.begin():
         config.attributes["connection"] = connection
         command.upgrade(config, ScriptDirectory.from_config(config).get_base())
-    row = call("old", "1.5").row()
-    del row["first_seconds"]  # a column of later versions
     with sqlite3.connect(path) as raw:
+        columns = {column[1] for column in raw.execute("PRAGMA table_info(call)")}
+        row = {name: value for name, value in call("old", "1.5").row().items() if name in columns}
         raw.execute(
             f"INSERT INTO call ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
             list(row.values()),
