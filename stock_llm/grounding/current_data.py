@@ -76,6 +76,11 @@ class CurrentData:
         """The numbers as they were last read."""
         return self._data
 
+    @property
+    def problem(self) -> str:
+        """Why the files could not be read; empty where they could, or were not yet."""
+        return self._problem
+
     async def wait(self, seconds: float = FIRST_WAIT) -> "OwnData | None":
         """The numbers, once the files that changed are read or the time is over; None where there
         are none."""

@@ -32,6 +32,10 @@ MAX_CHARACTERS = 12_000
 """Characters of a result; a longer one is an error that says so."""
 
 
+_READING_SECONDS = 120.0
+"""How long a call waits for the first reading of the files, which may be many."""
+
+
 class _Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -59,8 +63,9 @@ class OwnToolBox:
 
     async def call(self, name: str, arguments: Any, sharing: LedgerSharing) -> str:
         """The result of a tool as JSON."""
-        if (data := await self._numbers.wait()) is None:
-            return _error("there are no trades and candles here, or they cannot be read")
+        if (data := await self._numbers.wait(_READING_SECONDS)) is None:
+            unread = "there are no trades and candles here, or they are still being read"
+            return _error(self._numbers.problem or unread)
         return await asyncio.to_thread(call, data, name, arguments, sharing)
 
 

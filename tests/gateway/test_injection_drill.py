@@ -68,15 +68,15 @@ def test_feedback_that_orders_something_changes_no_later_answer_and_calls_no_too
 
     def chat(running, text):
         body = {"model": "auto", "stream": False, "messages": [{"role": "user", "content": text}]}
-        return running.http.post("/api/chat", json=body)
+        return running.http.post("/api/chat", json=body, timeout=600)
 
-    with ScriptedOllama() as ollama, gateway(tmp_path, ollama.host, tools={"ollama": ["*"]}) as running:  # fmt: skip
+    with ScriptedOllama() as ollama, gateway(tmp_path, ollama.host, tools={"ollama": ["*"]}, timeout=600) as running:  # fmt: skip
         ollama.says = "Trend: UP"
         chat(running, QUESTIONS[0])
         before = list(ollama.generations()[-1]["messages"])
         for text in FIFTY:
             id = chat(running, "hello").headers["x-stock-llm-response-id"]
-            kept = running.http.post("/feedback", json={"response_id": id, "thumb": "down", "comment": text, "correction": text})  # fmt: skip
+            kept = running.http.post("/feedback", json={"response_id": id, "thumb": "down", "comment": text, "correction": text}, timeout=600)  # fmt: skip
             assert kept.status_code == 200, kept.text
         asked = len(ollama.generations())
         answered = chat(running, QUESTIONS[0])
