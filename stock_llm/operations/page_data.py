@@ -4,7 +4,6 @@ Runs in a process of the gateway's, apart from its event loop. Nothing is rememb
 two questions but what `history.current` has on the disk, and the candles of the last chart.
 """
 
-import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from stock_llm.gateway.pages.project import (
     PriceLevel,
     ScoreGap,
 )
+from stock_llm.grounding.questions import find_symbol
 from stock_llm.market.candles import candle_table
 from stock_llm.market.situation import compute_indicators
 from stock_llm.operations.reports.answers import read_answers
@@ -66,8 +66,7 @@ def find_chart(settings: Settings, question: str) -> CandleChart | None:
         InputError: candles or trades cannot be read.
     """
     known = history.current(settings, candles_required=False)
-    words = (word.strip(".-").upper() for word in re.findall(r"[A-Za-z0-9.\-=^]+", question))
-    symbol = next((word for word in words if word in known.symbols), None)
+    symbol = find_symbol(question, frozenset(known.symbols))
     return _chart(known.candles, known.positions, symbol) if symbol else None
 
 

@@ -1,21 +1,17 @@
-"""Reads what figures of a period are counted from: recorded calls, kept answers, feedback."""
+"""Reads what figures of a period are counted from: recorded calls and feedback."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from stock_llm.gateway.accounting.answer_log import ANSWER
 from stock_llm.gateway.accounting.tables import CALL, SCHEMA, dollars, text
 from stock_llm.storage.database import open_database, read_transaction
 
 if TYPE_CHECKING:
     from stock_llm.feedback.item import FeedbackItem
-
-MAX_ANSWERS = 20_000
-"""Kept answers that task success is counted over, the newest."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,8 @@ class KpiSources:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """A recorded call; `charged` in millionths of a dollar."""
+    """A recorded call; `charged` in millionths of a dollar, what was checked of its answer as in
+    `CallRecord`."""
 
     at: datetime
     status: str
@@ -43,21 +40,17 @@ class CallRow:
     charged: int
     seconds: float
     first_seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRow:
-    """A kept answer, with the numbers that its question showed."""
-
     id: str
-    skill: str
-    input: str
-    response: str
+    feature: str
+    true_sentences: int | None
+    false_sentences: int | None
+    invented_numbers: int | None
+    parses: bool | None
 
 
 def read_calls(url: str, begin: datetime, end: datetime) -> list[CallRow]:
     """The calls between two times, in the order of their start."""
-    names = ("at", "status", "fell_back", "charged", "seconds", "first_seconds")
+    names = [item.name for item in fields(CallRow)]
     chosen = sa.select(*(CALL.c[name] for name in names)).where(
         CALL.c.at >= text(begin), CALL.c.at < text(end)
     )
@@ -66,20 +59,6 @@ def read_calls(url: str, begin: datetime, end: datetime) -> list[CallRow]:
         rows = connection.execute(chosen.order_by(CALL.c.at)).all()
     engine.dispose()
     return [CallRow(datetime.fromisoformat(at), *rest) for at, *rest in rows]
-
-
-def read_answers(url: str, begin: datetime, end: datetime) -> list[AnswerRow]:
-    """The answers that are kept of that time, the newest `MAX_ANSWERS`."""
-    names = ("id", "skill", "input", "response")
-    chosen = sa.select(*(ANSWER.c[name] for name in names)).where(
-        ANSWER.c.at >= text(begin), ANSWER.c.at < text(end)
-    )
-    engine = open_database(url, SCHEMA)
-    with read_transaction(engine, SCHEMA) as connection:
-        newest = chosen.order_by(ANSWER.c.at.desc()).limit(MAX_ANSWERS)
-        rows = connection.execute(newest).all()
-    engine.dispose()
-    return [AnswerRow(*row) for row in rows]
 
 
 def read_feedback(url: str, begin: datetime, end: datetime) -> "list[FeedbackItem]":

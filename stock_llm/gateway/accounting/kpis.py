@@ -1,6 +1,6 @@
 """Figures of a period against their targets: for the page of costs, and for `stock-llm kpis`.
 
-In: the records of calls, the answers that are still kept, the feedback on them. Out: one `Kpi` each
+In: the records of calls, and the feedback on them. Out: one `Kpi` each
 with its target, and in words how it is counted. A figure without anything to count is None, neither
 reached nor missed.
 """
@@ -22,7 +22,7 @@ from stock_llm.gateway.accounting.cost_report import (
     read_between,
     read_left,
 )
-from stock_llm.gateway.accounting.kpi_sources import AnswerRow, CallRow, KpiSources
+from stock_llm.gateway.accounting.kpi_sources import CallRow, KpiSources
 from stock_llm.gateway.accounting.tables import dollars
 from stock_llm.gateway.query import RemainingBudget
 
@@ -34,6 +34,9 @@ API_PER_MILLION = Decimal(15)
 
 FIXED_MONTH = Decimal(20)
 """Dollars a month that machine and subscriptions cost, where nobody says another."""
+
+_EMBED = "embed"
+"""The feature of calls that give vectors and no answer."""
 
 LIKED_STARS, DISLIKED_STARS = 5, 1
 """What a thumb counts as in stars."""
@@ -135,13 +138,12 @@ def read_report(
     costs = read_between(sources.costs_url, begin, end)
     left = read_left(sources.costs_url, sources.daily, sources.monthly, now)
     calls = kpi_sources.read_calls(sources.costs_url, begin, end)
-    answers = kpi_sources.read_answers(sources.costs_url, begin, end)
     feedback = kpi_sources.read_feedback(sources.feedback_url, begin, end)
     comparison = measured(costs, per_million=per_million, fixed_month=fixed_month)
     month = kpi_sources.charged_in_month(sources.costs_url, end)
     kpis = (
         *_speed(calls),
-        *_quality(calls, answers, feedback),
+        *_quality(calls, feedback),
         *_money(costs, comparison, left, month, fixed_month),
     )
     return KpiReport(since, until, kpis, costs, left, comparison, _by_day(calls))
@@ -198,15 +200,16 @@ def _speed(calls: Sequence[CallRow]) -> tuple[Kpi, ...]:
     )
 
 
-def _quality(
-    calls: Sequence[CallRow], answers: Sequence[AnswerRow], feedback: "Sequence[FeedbackItem]"
-) -> tuple[Kpi, ...]:
+def _quality(calls: Sequence[CallRow], feedback: "Sequence[FeedbackItem]") -> tuple[Kpi, ...]:
     ended = [call for call in calls if call.status != "cancelled"]
     answered = [call for call in ended if call.status == "ok"]
     stars = [_stars(item) for item in feedback]
     rated = [value for value in stars if value is not None]
     disliked = {item.response_id for item in feedback if item.liked is False or item.edit}
-    done = sum(_succeeded(answer, disliked) for answer in answers)
+    asked = [call for call in answered if call.feature != _EMBED]
+    done = sum(_succeeded(call, disliked) for call in asked)
+    checked = [call for call in asked if call.true_sentences or call.false_sentences]
+    wrong = sum(bool(call.false_sentences) for call in checked)
     lost = len(ended) - len(answered)
     return (
         Kpi(
@@ -231,14 +234,25 @@ def _quality(
         ),
         Kpi(
             "task success",
-            _share(done, len(answers)),
+            _share(done, len(asked)),
             "%",
             85,
             "above",
-            len(answers),
+            len(asked),
             "",
-            "Kept answers that are in their question's format, state no number that the question"
-            " does not show, and were neither disliked nor corrected.",
+            "Answers that are in their question's format, state no number that the question does not"
+            " show, and were neither disliked nor corrected, as far as that was checked.",
+        ),
+        Kpi(
+            "answers with a false sentence",
+            _share(wrong, len(checked)),
+            "%",
+            None,
+            "below",
+            len(checked),
+            "",
+            "Of the answers with sentences that could be checked against the numbers of the"
+            " question; the page marks each.",
         ),
         Kpi(
             "fallback",
@@ -326,27 +340,9 @@ def _stars(item: "FeedbackItem") -> float | None:
     return None
 
 
-def _succeeded(answer: AnswerRow, disliked: set[str]) -> bool:
-    """Whether an answer did what was asked, as far as it can be seen."""
-    from stock_llm.evaluation.answers import AnswerError, parse_answer
-    from stock_llm.evaluation.numbers_in_text import ungrounded_numbers
-
-    if answer.id in disliked or not answer.response.strip():
-        return False
-    if answer.skill == "analyse":
-        try:
-            parse_answer(answer.response)
-        except AnswerError:
-            return False
-    if not answer.input:
-        return True
-    invented = ungrounded_numbers(answer.response, answer.input)
-    return not [number for number in invented if not _is_confidence(number, answer.response)]
-
-
-def _is_confidence(number: str, response: str) -> bool:
-    """Whether a number is the model's own confidence, which no question shows."""
-    return any(line.rstrip().endswith(f": {number}") for line in response.splitlines())
+def _succeeded(call: CallRow, disliked: set[str]) -> bool:
+    """Whether an answer did what was asked, as far as it was checked."""
+    return call.id not in disliked and call.parses is not False and not call.invented_numbers
 
 
 def _busy_minutes(calls: Iterable[CallRow]) -> float:

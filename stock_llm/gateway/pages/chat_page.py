@@ -58,6 +58,7 @@ class PageQuestion(BaseModel):
     Attributes:
         conversation: its id, made by the page.
         model: "auto" lets the router choose.
+        grounding: whether computed numbers may be added to the question; None: as the settings say.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -2,6 +2,7 @@
 them as CSV."""
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal, InvalidOperation
 
 from fastapi import APIRouter, Request
@@ -35,33 +36,38 @@ def kpi_routes(site: Site) -> APIRouter:
     )
 
     async def read(choice: _Choice) -> KpiReport:
-        days = kpis.parse_period(choice.since, choice.until)
-        amounts = (_amount(choice.per_million), _amount(choice.fixed))
+        arguments = _read_choice(choice)
         await site.handler.router.costs.flush()
-        return await site.worker.run(kpis.read_report, sources, *days, *amounts)
+        return await site.worker.run(kpis.read_report, sources, *arguments)
 
     @routes.get(_KPIS)
     async def page(
         request: Request, since: str = "", until: str = "", per_million: str = "", fixed: str = ""
     ) -> Response:
-        choice = _choice(since, until, per_million, fixed)
-        report, problem = None, ""
+        choice, problem = _choice(since, until, per_million, fixed), ""
         try:
-            report = await read(choice)
+            _read_choice(choice)
+        except InputError as error:
+            problem = str(error)
+        status = 400 if problem else 200
+        return site.render(request, "kpis", "kpis.html", status, problem=problem, choice=choice)
+
+    @routes.get(_KPIS + "/report")
+    async def report(
+        request: Request, since: str = "", until: str = "", per_million: str = "", fixed: str = ""
+    ) -> Response:
+        """The figures and tables; counting them may take seconds."""
+        choice = _choice(since, until, per_million, fixed)
+        try:
+            counted = await read(choice)
         except StockLLMError as error:
-            problem = problem_of(error)
+            return site.render(request, "kpis", "problem.html", problem=problem_of(error))
+        days = [
+            {"day": d.day, "calls": d.calls, "failed": d.failed, "charged": float(d.charged)}
+            for d in counted.days
+        ]
         return site.render(
-            request,
-            "kpis",
-            "kpis.html",
-            400 if problem else 200,
-            report=report,
-            problem=problem,
-            choice=choice,
-            days=[
-                {"day": d.day, "calls": d.calls, "failed": d.failed, "charged": float(d.charged)}
-                for d in (report.days if report else ())
-            ],
+            request, "kpis", "kpis_report.html", report=counted, choice=choice, days=days
         )
 
     @routes.get(_KPIS + "/{table}.csv")
@@ -94,6 +100,16 @@ def _choice(since: str, until: str, per_million: str, fixed: str) -> _Choice:
         first, last = since, until  # `read` says what is wrong with them
     api, month = per_million or f"{kpis.API_PER_MILLION}", fixed or f"{kpis.FIXED_MONTH}"
     return _Choice(first, last, api, month)
+
+
+def _read_choice(choice: _Choice) -> tuple[date, date, Decimal, Decimal]:
+    """First and last day, price of an API, fixed costs.
+
+    Raises:
+        InputError: one of them is none.
+    """
+    days = kpis.parse_period(choice.since, choice.until)
+    return *days, _amount(choice.per_million), _amount(choice.fixed)
 
 
 def _amount(given: str) -> Decimal:

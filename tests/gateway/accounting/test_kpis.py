@@ -14,7 +14,6 @@ from stock_llm.errors import InputError
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.feedback.store import FeedbackStore
 from stock_llm.gateway.accounting import kpi_tables, kpis
-from stock_llm.gateway.accounting.answer_log import ANSWER
 from stock_llm.gateway.accounting.kpi_sources import KpiSources
 from stock_llm.gateway.accounting.tables import CALL, SCHEMA, text
 from stock_llm.storage.database import exclusive_transaction, open_database
@@ -27,7 +26,8 @@ CALL_DEFAULTS = {
     "rule": "r", "path": "ollama: ok", "status": "ok", "complexity": 1, "urgency": 1,
     "tokens_in": 600, "tokens_out": 400, "cached_read": 0, "cached_write": 0, "charged": 0,
     "notional": 0, "fell_back": False, "seconds": 2.0, "provider_seconds": 1.0,
-    "route_seconds": 0.001, "first_seconds": 0.3,
+    "route_seconds": 0.001, "first_seconds": 0.3, "true_sentences": None, "false_sentences": None,
+    "invented_numbers": None, "parses": None,
 }  # fmt: skip
 
 
@@ -43,16 +43,6 @@ def put_calls(sources, *calls):
         for number, call in enumerate(calls)
     ]
     put(sources, CALL, rows)
-
-
-def put_answers(sources, *answers):
-    empty = dict.fromkeys(column.name for column in ANSWER.columns)
-    rows = [
-        dict.fromkeys(empty, "")
-        | {"id": f"c{number}", "at": text(NOON - timedelta(hours=1)), **answer}
-        for number, answer in enumerate(answers)
-    ]
-    put(sources, ANSWER, rows)
 
 
 def put(sources, table, rows):
@@ -108,15 +98,14 @@ def test_the_time_in_which_nothing_runs_says_nothing_about_capacity(sources):
 
 
 def test_satisfaction_and_success_count_what_people_said(sources):
-    put_calls(sources, *[{}] * 5)
-    block = "RSI14: 56.3"
-    put_answers(
+    put_calls(
         sources,
-        {"response": "RSI14 56.3 is neutral.", "input": block},
-        {"response": "RSI14 91.2 is high.", "input": block},
-        {"response": "disliked"},
-        {"response": "corrected"},
-        {"response": "not in the format", "skill": "analyse"},
+        {"parses": True, "invented_numbers": 0, "true_sentences": 3, "false_sentences": 0},
+        {"invented_numbers": 1, "true_sentences": 1, "false_sentences": 2},
+        {},  # disliked
+        {},  # corrected
+        {"parses": False},
+        {"feature": "embed"},
     )
     opinions = [{"rating": 5}, {"thumb": "up"}, {"thumb": "down"}, {"correction": "better"}]
     FeedbackStore(sources.feedback_url).add(
@@ -133,6 +122,8 @@ def test_satisfaction_and_success_count_what_people_said(sources):
     assert found["satisfaction"].value == pytest.approx(11 / 3)
     assert (found["satisfaction"].counted, found["satisfaction"].reached) == (3, False)
     assert (found["task success"].value, found["task success"].counted) == (20.0, 5)
+    false = found["answers with a false sentence"]
+    assert (false.value, false.counted, false.reached) == (50.0, 2, None)
 
 
 def test_savings_and_return_are_computed_from_what_was_recorded(sources):

@@ -1,5 +1,6 @@
 """The page of costs and KPIs."""
 
+import html
 import re
 
 
@@ -16,6 +17,8 @@ def test_the_page_shows_what_happened(browser, backend):
     ask(browser, 1)
     page = browser.open("/pages/kpis")
     assert page.status_code == 200
+    (report,) = re.findall(r'data-load="([^"]+)"', page.text)
+    page = browser.open(html.unescape(report))
     text = re.sub(r"<[^>]+>|\s+", " ", page.text)
     assert re.search(r"availability\s+75\.0 %\s+&gt; 99\.5 %\s+missed", text)
     table = browser.http.get("/pages/kpis/days.csv")

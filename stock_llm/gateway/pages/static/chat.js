@@ -65,7 +65,8 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   function finishTurn(turn, answer, metadata) {
-    render(answer, turn.text, metadata.check?.false_sentences ?? []);
+    const { grounding, check } = metadata;
+    render(answer, turn.text, check?.false_sentences ?? []);
     const total = metadata.milliseconds?.total;
     const facts = [
       say("by", { provider: metadata.provider, model: metadata.model }),
@@ -76,6 +77,12 @@ document.addEventListener("DOMContentLoaded", () => {
     turn.footer.replaceChildren(pages.element("p", {}, facts.filter(Boolean).join(" · ")));
     if (metadata.fallback?.length) turn.footer.append(pages.element("p", {}, say("fallback", { reasons: metadata.fallback.join("; ") })));
     for (const note of metadata.notes ?? []) turn.footer.append(pages.element("p", {}, note));
+    if (check?.false_sentences?.length) turn.footer.append(pages.element("p", { class: "problem" }, say("false", { count: check.false_sentences.length })));
+    if (check?.invented?.length) turn.footer.append(pages.element("p", { class: "problem" }, say("invented", { numbers: check.invented.join(", ") })));
+    if (grounding) {
+      const words = say(grounding.old ? "groundedOld" : "grounded", { day: grounding.as_of });
+      turn.footer.append(pages.element("details", {}, pages.element("summary", {}, words), pages.element("pre", {}, grounding.numbers)));
+    }
     turn.footer.hidden = false;
     turn.opinion.replaceChildren(...opinionOn(answer, metadata.response_id));
     turn.opinion.hidden = false;

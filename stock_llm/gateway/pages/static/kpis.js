@@ -1,7 +1,7 @@
 // Calls of each day: answered, without an answer, and what was charged.
 "use strict";
 
-document.addEventListener("DOMContentLoaded", () => {
+document.addEventListener("loaded", () => {
   const place = document.getElementById("days");
   if (!place) return;
   const days = JSON.parse(place.dataset.days);
