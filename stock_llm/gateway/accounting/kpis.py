@@ -240,8 +240,8 @@ def _quality(calls: Sequence[CallRow], feedback: "Sequence[FeedbackItem]") -> tu
             "above",
             len(asked),
             "",
-            "Answers that are in their question's format, state no number that the question does not"
-            " show, and were neither disliked nor corrected, as far as that was checked.",
+            "Answers that are in their question's format, state no number that the question does"
+            " not show, and were neither disliked nor corrected, as far as that was checked.",
         ),
         Kpi(
             "answers with a false sentence",
