@@ -196,7 +196,7 @@ def test_feedback_from_a_file_is_taken_in_once(home, monkeypatch, capsys):
     again = run_command(monkeypatch, capsys, "feedback", "import", str(home / "mine.jsonl"))
     assert first[0] == again[0] == 0 and "240" in first[1] and first[1] != again[1]
     code, out, _ = run_command(monkeypatch, capsys, "feedback", "count")
-    assert code == 0 and out.startswith("240 items, 240 unused")
+    assert code == 0 and out.startswith("240 items, 240 ready")
 
 
 def test_the_page_about_the_commands_is_their_help():
