@@ -17,10 +17,10 @@ GIB = 1 << 30
 
 @pytest.fixture
 def listed(tmp_path, monkeypatch, capsys):
-    """A function that lists the committed profiles on a machine with 24 GiB of memory and 60 GiB of disk free, and returns the text."""
+    """A function that lists the committed profiles on a machine with 8 GiB of memory and 60 GiB of disk free, and returns the text."""
     shutil.copytree(PROJECT / "models", tmp_path / "models")
     monkeypatch.setenv("STOCK_LLM_HOME", str(tmp_path))
-    monkeypatch.setattr(machine, "this_machine", lambda: machine.Machine(24 * GIB, None))
+    monkeypatch.setattr(machine, "this_machine", lambda: machine.Machine(8 * GIB, None))
     monkeypatch.setattr(needs, "free_disk", lambda _: 60 * GIB)
 
     def run(*options: str, columns: int = 80) -> str:
@@ -45,7 +45,7 @@ def test_every_base_has_a_line_with_its_needs_and_one_with_its_reasons(listed, c
     reasons = " ".join(said[said.index("\n\n") :].split())
     assert "stock-tiny: Apache-2.0" in reasons
     assert "llama2-13b: Llama 2 Community License (to be accepted on the hub)" in reasons
-    assert "merging needs" in reasons and "24.0 GiB are free" in reasons
+    assert "merging needs" in reasons and "8.0 GiB are free" in reasons
     assert "stock-llm profiles pin llama2-13b" in reasons
     assert "phi-2: MIT; stock-llm profiles pin phi-2" in reasons
 
@@ -55,7 +55,8 @@ def test_as_json_for_programs(listed):
     assert len(found) == 13
     assert found["stock-tiny"]["why_not"] == []
     large = found["mistral-7b"]
-    assert large["memory"]["merging"] > large["memory"]["fine-tuning"] > large["memory"]["judging"]
-    assert large["disk"] > 40e9
+    needed = large["memory"]
+    assert needed["fine-tuning"] > needed["merging"] > 4e9 and needed["judging"] > 4e9
+    assert large["disk"] > 35e9
     assert large["fine_tuning_seconds"] > 3600
     assert large["why_not"][0] == "stock-llm profiles pin mistral-7b"

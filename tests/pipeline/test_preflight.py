@@ -94,7 +94,9 @@ def test_a_profile_that_tells_no_sizes_is_let_through(settings):
     text = (settings.home / "models/profiles/mistral-7b.toml").read_text()
     head, _, rest = text.partition("[shape]")
     file = settings.home / "models/profiles/mine.toml"
-    file.write_text(head.replace('"mistral-7b"', '"mine"') + rest[rest.index("[lora]") :])
+    text = head.replace('"mistral-7b"', '"mine"') + rest[rest.index("[lora]") :]
+    # without sizes nothing tells how fast it may learn
+    file.write_text(text.replace("effort = 1.0", "learning_rate = 2e-4"))
     mine = settings.model_copy(update={"profile": "mine"})
     preflight.require(mine)
     assert preflight.report(mine) == ""
