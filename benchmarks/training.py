@@ -35,7 +35,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback  # noqa: E402
 from stock_llm.llm.architectures import read_shape  # noqa: E402
 from stock_llm.llm.base import LoadedBase, fetch_base, load_base  # noqa: E402
 from stock_llm.llm.profiles import Profile, load_profile  # noqa: E402
-from stock_llm.llm.trainer import lora_config, make_trainer  # noqa: E402
+from stock_llm.llm.trainer import AnswerTrainer, lora_config, make_trainer  # noqa: E402
 from stock_llm.llm.training.arrangement import arrange  # noqa: E402
 from stock_llm.llm.training.schedule import TokenizedRow, schedule  # noqa: E402
 from stock_llm.machine import this_machine  # noqa: E402
@@ -198,8 +198,10 @@ def measure(way: Callable[[LoadedBase, Task, Path], Trainer], task: Task, folder
 
     def counted(model: Any, inputs: dict[str, torch.Tensor], *given: Any) -> torch.Tensor:
         nonlocal real, computed
-        real += int(inputs["attention_mask"].sum())
-        computed += inputs["attention_mask"].numel()
+        tokens = int(inputs["attention_mask"].sum())
+        real += tokens
+        packed = isinstance(trainer, AnswerTrainer)  # it takes the padding out
+        computed += tokens if packed else inputs["attention_mask"].numel()
         return step(model, inputs, *given)
 
     trainer.training_step = counted  # type: ignore[method-assign]

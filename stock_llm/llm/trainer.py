@@ -8,8 +8,7 @@ own defaults (`benchmarks/training.py` compares the two):
   bfloat16 instructions emulates, and which rounds small updates away on any machine;
 - the loss looks at answer tokens only *before* the output layer (`training/answer_loss.py`): off a
   GPU, TRL computes the logits of every token, prompt and padding too, and their entropy besides;
-- rows in the given order: the caller has put rows of like length together, so that little is
-  padding;
+- rows in the given order, and packed without padding (`training/packing.py`);
 - on a base that is unpacked, LoRA layers with fewer operations (`training/fused_lora.py`).
 
 Under `accelerate launch` every process runs this with its share of each step; the first one writes.

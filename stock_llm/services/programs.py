@@ -25,9 +25,8 @@ registry.connect(load_settings())
 """
 """MLflow's own server leaves half a database when it is killed while it makes one."""
 
-START_SECONDS = 120
-"""How long Prefect keeps the slot of a deployment for a run that was handed to the worker and has
-not begun. A run that has begun renews its slot, which lasts five minutes, by itself."""
+LEASE_SECONDS = 60
+"""How long Prefect keeps the slot of a deployment for a run that is silent."""
 
 
 def _always() -> bool:
@@ -140,7 +139,7 @@ def service_environment(settings: ServicesSettings, home: Path, timezone: str) -
             "PREFECT_LOGGING_LEVEL": "INFO",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": leases,
-            "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": str(START_SECONDS),
+            "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": str(LEASE_SECONDS),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",

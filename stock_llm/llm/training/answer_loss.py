@@ -11,6 +11,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from stock_llm.llm.bases import needs
+from stock_llm.llm.training.packing import pack, packed_hidden, use_packed_attention
 
 
 def put_loss_on_answers(causal_model: Any) -> None:
@@ -34,13 +35,32 @@ def put_loss_on_answers(causal_model: Any) -> None:
         targets = labels[:, 1:]
         answer = targets != -100
         with torch.autocast(input_ids.device.type, enabled=False):
-            hidden = causal_model.model(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-            ).last_hidden_state[:, :-1]
-            losses = token_losses(hidden[answer], causal_model.lm_head, targets[answer])
+            hidden = _before_answers(causal_model, input_ids, attention_mask, answer)
+            losses = token_losses(hidden, causal_model.lm_head, targets[answer])
             return (losses * weights[:, 1:][answer]).sum()
 
+    use_packed_attention(causal_model)
     causal_model.forward = loss_of_answers
+
+
+def _before_answers(
+    causal_model: Any, ids: torch.Tensor, attention_mask: torch.Tensor, answer: torch.Tensor
+) -> torch.Tensor:
+    """The last layer's output for the token before each answer token, [tokens, width].
+
+    Args:
+        answer: whether the next token is one, [rows, longest - 1].
+    """
+    window = getattr(causal_model.config, "sliding_window", None)
+    if window and ids.shape[1] > window:  # packed attention sees whole rows
+        hidden = causal_model.model(
+            input_ids=ids, attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
+        padded: torch.Tensor = hidden[:, :-1][answer]
+        return padded
+    rows = pack(ids, attention_mask)
+    before = torch.nn.functional.pad(answer, (0, 1))
+    return packed_hidden(causal_model, rows)[before[rows.kept]]
 
 
 def token_losses(hidden: torch.Tensor, lm_head: Any, targets: torch.Tensor) -> torch.Tensor:
