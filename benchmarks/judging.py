@@ -72,7 +72,9 @@ def main() -> None:
     parser.add_argument("--gguf", type=Path, help="a file in place of both")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--questions", type=int, default=32, help="0: no answers, steps alone")
-    parser.add_argument("--prompt", type=int, default=0, help="tokens that prompts are cut to")
+    parser.add_argument(
+        "--prompt", type=int, default=0, help="tokens that prompts are cut to, their last ones"
+    )
     parser.add_argument("--answer", type=int, default=48, help="tokens of an answer, at most")
     parser.add_argument("--steps", type=int, default=4, help="calls that are timed; 0: none")
     parser.add_argument("--at-once", type=int, nargs="+", default=list(AT_ONCE))
@@ -169,7 +171,9 @@ def show_answers(gguf: Path, threads: int, sizes: Sizes, at_once: Sequence[int])
     """Real questions, one at a time and several at once."""
     prompts = list(questions(sizes.questions))
     weights = Weights(gguf)
-    tokens = [weights.tokenize(prompt)[: sizes.prompt or None] for prompt in prompts]
+    whole = [weights.tokenize(prompt) for prompt in prompts]
+    # the end of each: its beginning is that of all
+    tokens = [row[:1] + row[1:][-sizes.prompt + 1 :] if sizes.prompt else row for row in whole]
     context = max(map(len, tokens)) + sizes.answer
     print(f"\n{'at once':>8}{'seconds':>9}{'rows/h':>8}{'same text':>11}  {len(prompts)} questions")
     alone: list[str] = []
