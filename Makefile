@@ -10,6 +10,7 @@
 # make clean    remove what the main job made (not your data, not the feedback store)
 #
 # make TORCH=cuda run     a PyTorch with CUDA (default: cuda where nvidia-smi finds a GPU, else cpu)
+#                         and llama.cpp with CUDA or Vulkan, where nvcc or the Vulkan SDK is there
 # make PYTHON=python3.12  another interpreter
 # make LLAMA=ready run    a ready wheel of llama.cpp in place of compiling it (no hash is pinned for it)
 

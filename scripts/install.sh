@@ -3,6 +3,7 @@
 #
 #   PYTHON=python3.12 scripts/install.sh      another interpreter (3.11 or newer)
 #   TORCH=cpu|cuda scripts/install.sh         which PyTorch; default: cuda where nvidia-smi finds a GPU, else cpu
+#                                             cuda also compiles llama.cpp for the GPU where that can be done: get_llama.sh
 #   LLAMA=ready scripts/install.sh            a ready wheel of llama.cpp, without a hash, in place of three minutes of compiling
 #   UV=no scripts/install.sh                  everything with pip, which takes several times as long
 #

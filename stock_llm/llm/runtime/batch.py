@@ -5,10 +5,12 @@ row its next token, so that the weights are read once for all of them. What all 
 is computed once and its keys and values copied to every sequence. A row that has ended makes room
 for the next prompt. Tokens are the most likely ones, chosen for all rows in one step.
 
-A row's text can differ from the one that `LlamaModel` gives: llama.cpp multiplies groups of four
-rows with another routine than single ones, sums a long row's attention in another order when it is
-alone, and rounding decides where two tokens are about equally likely. It does not depend on the
-other rows: they are asked in fours, so that every row always goes through the same routine.
+A row's text can differ from the one that `LlamaModel` gives. llama.cpp multiplies groups of four
+rows with another routine than single ones, and sums the attention of a long row that is alone in
+another order. The last bit of a sum decides how activations are rounded to 8 bits, layer after
+layer, until the logits differ by about as much as that rounding costs; where two tokens are nearer
+to each other than that, either may come. A text does not depend on the other rows: they are asked
+in fours, so that every row always goes through the same routine.
 """
 
 import ctypes
