@@ -15,8 +15,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock
 
-from stock_llm.artifacts import History, load_or_make
+from stock_llm.artifacts import History, load, load_or_make
 from stock_llm.errors import InputError
 from stock_llm.feedback.item import write_parquet
 from stock_llm.ledger import instruments
@@ -49,13 +50,17 @@ def current(settings: Settings, *, candles_required: bool = True) -> History:
     Raises:
         InputError: a file cannot be what it should be, or what was traded has no candles.
     """
-    digest = input_digest(settings, candles_required=candles_required)
-    return load_or_make(
-        History,
+    digest, private = (
+        input_digest(settings, candles_required=candles_required),
         private_folder(settings),
-        digest,
-        lambda folder: build_history(settings, digest, folder),
     )
+    if known := load(History, private / "history" / digest):
+        return known
+    # a gateway and a run that see a new file would both write the same folder
+    with FileLock(private / ".history.lock"):
+        return load_or_make(
+            History, private, digest, lambda folder: build_history(settings, digest, folder)
+        )
 
 
 @dataclass(frozen=True)
