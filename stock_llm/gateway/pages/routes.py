@@ -6,7 +6,7 @@ Other origins' pages get that too: a browser names no origin when a person opens
 
 import asyncio
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from stock_llm.gateway.api.session import LOGIN, PAGES_PREFIX, STATIC, wants_html
@@ -30,7 +30,7 @@ _YEAR = 365 * 86_400
 
 def pages_routes(site: Site) -> APIRouter:
     """All pages."""
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter(include_in_schema=False, dependencies=[Depends(rendering.prepare)])
 
     @routes.get("/")
     @routes.head("/")
