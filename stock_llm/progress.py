@@ -138,7 +138,9 @@ def transfer_progress(description: str) -> Iterator[Callable[[str, int, int], No
 
 
 def timed(stage: Callable[P, T]) -> Callable[P, T]:
-    """The stage, which says where no terminal is watching how long it took, or that it failed."""
+    """The stage, which says where no terminal is watching how long it took, or after how long it
+    failed.
+    """
     name = str(getattr(stage, "name", None) or getattr(stage, "__name__", "stage"))
 
     @wraps(stage, updated=())
@@ -181,10 +183,13 @@ def _timing(name: str) -> Iterator[None]:
                 say(f"{name}: under way for {duration(now - began)}")
 
     threading.Thread(target=say_now_and_then, daemon=True).start()
-    how = "failed after"
     try:
         yield
-        how = "took"
+    except BaseException:
+        if time.monotonic() - began >= LINE_SECONDS:  # else the error alone says it
+            say(f"{name}: failed after {duration(time.monotonic() - began)}")
+        raise
+    else:
+        say(f"{name}: took {duration(time.monotonic() - began)}")
     finally:
         ended.set()
-        say(f"{name}: {how} {duration(time.monotonic() - began)}")

@@ -131,6 +131,9 @@ def publish(
         reasons=reasons,
     )
     write_record(record, asdict(release))
+    if settings.publish.registry:
+        for sentence in restoring.push_to_registry(settings, places):
+            print(sentence, file=sys.stderr)
     for sentence in prune(settings, places):
         print(sentence, file=sys.stderr)
     return _as_it_stands(settings, places, release)

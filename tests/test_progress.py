@@ -34,10 +34,7 @@ def test_a_file_gets_one_line_for_each_stage():
     )
     assert done.stdout == "caught\n"
     lines = done.stderr.splitlines()
-    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines] == [
-        "read: took 0 s",
-        "fail: failed after 0 s",
-    ]
+    assert [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in lines] == ["read: took 0 s"]
 
 
 def test_a_terminal_gets_bars_and_no_lines():
@@ -78,6 +75,17 @@ def test_a_stage_that_says_nothing_is_said_to_be_under_way(capsys):
     timed(lambda: time.sleep(0.5))()
     lines = capsys.readouterr().err.splitlines()
     assert "under way for" in lines[0] and "took" in lines[-1]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_stage_that_fails_late_says_so(capsys):
+    def fails():
+        time.sleep(0.3)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        timed(fails)()
+    assert capsys.readouterr().err.splitlines()[-1].endswith("fails: failed after 0 s")
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,9 @@ def publish(
     to: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only to this Ollama, as OLLAMA_HOST names it; may be given again. Default: all "
-            "places that versions were published to."
+            help="Only to this Ollama, as OLLAMA_HOST names it, or to `registry`, the one of "
+            "publish.registry; may be given again. Default: all places that versions were "
+            "published to."
         ),
     ] = None,
 ) -> None:
@@ -104,6 +105,8 @@ def publish(
         stock-llm publish v3
 
         stock-llm publish v3 --to http://127.0.0.1:11434
+
+        stock-llm publish --to registry
     """
     from stock_llm.pipeline.publication import restoring
 

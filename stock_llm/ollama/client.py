@@ -254,6 +254,8 @@ def _advice(reason: str) -> str:
             ". It runs as another user than the one who wrote its folder: let it read that "
             "(chmod -R a+rX FOLDER), or give it a folder of its own"
         )
+    if re.search(r"\bmodel\b.*\bnot found", reason):
+        return ". Put back what was published: stock-llm publish"
     if "no space left" in reason:
         return ". Make room there and run again; what it has stays"
     return ""

@@ -24,6 +24,10 @@ class PublishSettings(BaseModel):
     """Addresses of reverse proxies whose X-Forwarded-Proto and X-Forwarded-Host are believed, as
     in 127.0.0.1 for an nginx on this machine. Who comes through one is not on this machine."""
 
+    registry: str = Field(default="", pattern=r"^(https?://[^/\s]+(/[\w-]+)?/?)?$")
+    """A registry of your company that versions are pushed to, https://HOST/NAMESPACE, as
+    deploy/registry makes one. Empty: none."""
+
     address: str = Field(default="", pattern=r"^([\w.-]+|\[[0-9a-fA-F:]+\])?(:\d+)?$")
     """HOST:PORT at which the Ollama of another machine reaches this project's gateway, to pull
     versions from it. Empty: files are uploaded to such an Ollama instead."""

@@ -25,8 +25,9 @@ registry.connect(load_settings())
 """
 """MLflow's own server leaves half a database when it is killed while it makes one."""
 
-LEASE_SECONDS = 60
-"""How long Prefect keeps the slot of a deployment for a run that is silent."""
+START_SECONDS = 120
+"""How long Prefect keeps the slot of a deployment for a run that was handed to the worker and has
+not begun. A run that has begun renews its slot, which lasts five minutes, by itself."""
 
 
 def _always() -> bool:
@@ -139,7 +140,7 @@ def service_environment(settings: ServicesSettings, home: Path, timezone: str) -
             "PREFECT_LOGGING_LEVEL": "INFO",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": leases,
-            "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": str(LEASE_SECONDS),
+            "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": str(START_SECONDS),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",

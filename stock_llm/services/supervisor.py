@@ -185,6 +185,8 @@ class Supervisor:
         code = service.process.poll()
         if code is None:
             return
+        with suppress(ProcessLookupError):  # children that it left would keep its port
+            os.killpg(service.process.pid, signal.SIGKILL)
         service.process = None
         if service.program.once and code == 0:
             service.health = "done"

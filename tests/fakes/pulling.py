@@ -56,7 +56,8 @@ class Puller:
         base = f"{'http' if insecure else 'https'}://{name.host}"
         repository = f"{name.namespace}/{name.model}"
         yield {"status": "pulling manifest"}
-        with httpx.Client(trust_env=False, timeout=30) as http:
+        accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+        with httpx.Client(trust_env=False, timeout=30, headers=accept) as http:
             headers: dict[str, str] = {}
             url = f"{base}/v2/{repository}/manifests/{name.tag}"
             content = self._send(http, "GET", url, headers).content

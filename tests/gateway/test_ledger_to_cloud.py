@@ -108,7 +108,17 @@ def test_the_ledger_leaves_the_machine_as_far_as_the_settings_say(
                         assert asked.headers["x-stock-llm-provider"] == name
                         if sharing == "nothing":
                             assert "did not go to" in asked.headers.get("x-stock-llm-note", ""), (path, body)  # fmt: skip
-            assert running.http.post("/analyze", json={"symbol": "KESTRO", "model": model}).status_code == 200  # fmt: skip
+            quoted = (
+                f"Look:\n{data.block_for(QUESTIONS[1]).text}\n{data.block_for(QUESTIONS[2]).text}"
+            )
+            for path, body in (
+                ("/analyze", {"symbol": "KESTRO"}),
+                ("/translate", {"text": quoted, "to": "th"}),
+                ("/generate-code", {"description": quoted}),
+                ("/v1/embeddings", {"input": quoted}),
+                ("/api/embed", {"input": quoted}),
+            ):
+                running.http.post(path, json=body | {"model": model})  # whatever is answered
     sent = json.dumps(cloud.asked, ensure_ascii=False) + (tmp_path / "asked.txt").read_text()
     assert "KESTRO" in sent and "RSI14" in sent  # a stock's indicators are no part of the ledger
     assert not local.generations()

@@ -157,11 +157,11 @@ def test_models_that_the_settings_do_not_name_are_offered_no_tool(sample_home):
 
 def test_the_budget_is_reserved_for_every_round(calling, tmp_path):
     store = f"sqlite:///{tmp_path}/costs.db"
-    with ScriptedCloud([says("Hi.")]) as cloud, calling(cloud, daily_dollars="0.02", costs_url=store) as running:  # fmt: skip
+    with ScriptedCloud([says("Hi.")]) as cloud, calling(cloud, daily_dollars="0.05", costs_url=store) as running:  # fmt: skip
         refused = ask(running)
         assert refused.status_code != 200 and "the call may cost" in refused.text
     assert cloud.asked == []
-    with ScriptedCloud([says("Hi.")]) as cloud, calling(cloud, daily_dollars="0.02", costs_url=store, tools={}) as running:  # fmt: skip
+    with ScriptedCloud([says("Hi.")]) as cloud, calling(cloud, daily_dollars="0.05", costs_url=store, tools={}) as running:  # fmt: skip
         assert ask(running).status_code == 200
 
 

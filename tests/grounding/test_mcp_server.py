@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from stock_llm.pipeline.ask import own_data
+from stock_llm.settings import load_settings
+
 mcp = pytest.importorskip("mcp")
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
@@ -25,13 +28,16 @@ def project(tmp_path_factory):
     """A project folder with the sample, and the environment of a program in it."""
     home, secrets = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("secrets")
     shutil.copytree(SAMPLE, home / "data" / "sample")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCK_LLM_SECRETS", str(secrets))
+        assert own_data(load_settings(home=home, ollama_host="")).history  # read before it is asked
     return os.environ | {"STOCK_LLM_HOME": str(home), "STOCK_LLM_SECRETS": str(secrets)}
 
 
 def test_a_program_that_starts_it_finds_and_calls_the_tools(project):
     async def session():
         server = mcp.StdioServerParameters(command=sys.executable, args=[*COMMAND, "--share", "everything"], env=project)  # fmt: skip
-        async with mcp.Client(server, read_timeout_seconds=120) as client:
+        async with mcp.Client(server, read_timeout_seconds=600) as client:
             tools = (await client.list_tools()).tools
             positions = await client.call_tool("positions", {})
             wrong = await client.call_tool("candles", {"symbol": "NOPE"})
@@ -51,7 +57,7 @@ def test_a_program_that_starts_it_finds_and_calls_the_tools(project):
 def test_without_sharing_it_tells_nothing_of_the_ledger(project):
     async def session():
         server = mcp.StdioServerParameters(command=sys.executable, args=COMMAND, env=project)
-        async with mcp.Client(server, read_timeout_seconds=120) as client:
+        async with mcp.Client(server, read_timeout_seconds=600) as client:
             return (await client.list_tools()).tools, await client.call_tool("positions", {})
 
     tools, refused = asyncio.run(session())

@@ -289,7 +289,8 @@ def test_no_proxy_stands_before_this_machine(settings, registry, ollama, monkeyp
     with pytest.raises(
         PublishError, match=r"http://gpu\.example:11434 cannot be asked through the proxy"
     ):
-        monkeypatch.setenv("ALL_PROXY", "socks9://127.0.0.1:1")
+        for name in ("ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "socks9://127.0.0.1:1")
         connect("gpu.example")
     monkeypatch.setenv("NO_PROXY", "gpu.example")
     monkeypatch.setenv("no_proxy", "")

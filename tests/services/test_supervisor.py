@@ -107,6 +107,22 @@ def test_a_killed_program_is_started_again(running):
     assert service(made, "web").restarts == 1
 
 
+def test_a_child_that_a_killed_program_left_does_not_keep_its_port(running):
+    """MLflow's command starts its server as a child."""
+    port = free_port()
+    server = f"[{sys.executable!r}, '-m', 'http.server', '--bind', '127.0.0.1', '{port}']"
+    code = f"import subprocess, time; p = subprocess.Popen({server}); time.sleep(600)"
+    url = f"http://127.0.0.1:{port}"
+    made = running(Program("parent", python(code), url, port, lambda: answers(url)))
+    wait_for(made.is_ready)
+    first = service(made, "parent").pid
+    (child,) = psutil.Process(first).children()
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: made.is_ready() and service(made, "parent").pid != first)
+    assert not child.is_running()
+    assert service(made, "parent").restarts == 1
+
+
 def test_what_ends_again_and_again_is_started_after_longer_and_longer_pauses(running, tmp_path):
     made = running(
         Program("broken", python("import time; print(time.time(), flush=True); exit(3)"))

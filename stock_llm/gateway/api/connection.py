@@ -90,6 +90,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # an answer before may have ended within this head
         self._reading_head, self._body_complete = False, False
         self._body_until = self.loop.time() + BODY_TOTAL_SECONDS
+        # `client` becomes what X-Forwarded-For says where uvicorn trusts the sender
+        self.scope["peer"] = self.client  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
         if self.scope["path"].startswith(BLOBS_PATH):
             self._body_until = float("inf")

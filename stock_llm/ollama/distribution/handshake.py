@@ -186,9 +186,9 @@ class KeyAccess:
 
     def _origin(self, request: Request) -> str | None:
         """Scheme and host as the caller wrote them; None where the host is not this gateway's."""
-        headers, scheme = request.headers, request.url.scheme
+        headers, scheme = request.headers, "http"  # TLS ends at a proxy
         host = headers.get("host", "")
-        if _client(request) in self._proxies:
+        if _peer(request) in self._proxies:
             scheme = headers.get("x-forwarded-proto", scheme).partition(",")[0].strip()
             host = headers.get("x-forwarded-host", host).partition(",")[0].strip()
         name = _host_name(host)
@@ -198,10 +198,10 @@ class KeyAccess:
         return f"{scheme}://{host}" if own else None
 
     def _is_this_machine(self, request: Request) -> bool:
-        client = _client(request)
+        peer = _peer(request)
         return (
-            client not in self._proxies
-            and is_loopback(client)
+            peer not in self._proxies
+            and is_loopback(peer)
             and is_loopback(_host_name(request.headers.get("host", "")))
             and not any(name in request.headers for name in _FORWARDED)
         )
@@ -211,9 +211,10 @@ class KeyAccess:
         return f"{request.path_params['namespace']}/{request.path_params['model']}"
 
 
-def _client(request: Request) -> str:
-    """The caller's address, an IPv4 one as such."""
-    host = request.client.host if request.client else ""
+def _peer(request: Request) -> str:
+    """The address at the other end of the connection, an IPv4 one as such; whatever headers say."""
+    peer = request.scope.get("peer") or request.scope.get("client")
+    host = peer[0] if peer else ""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

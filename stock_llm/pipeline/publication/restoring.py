@@ -6,9 +6,11 @@ registry's alias says which version is the champion, and `:latest` follows it ev
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stock_llm.errors import PublishError
+from stock_llm.ollama.distribution.registry_client import open_registry
 from stock_llm.ollama.handover import hand_over
 from stock_llm.ollama.manifest import parse_manifest
 from stock_llm.ollama.model_name import LATEST, version_name, version_number
@@ -19,6 +21,9 @@ from stock_llm.pipeline.publication.places import Places, open_places, versions_
 from stock_llm.pipeline.publication.retention import prune
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import file_sha256
+
+REGISTRY = "registry"
+"""In place of a host: the registry of `publish.registry`."""
 
 MODELFILE = "Modelfile"
 MANIFEST = "manifest.json"
@@ -126,6 +131,8 @@ def roll_back(settings: Settings, number: int | None = None) -> tuple[int, list[
         )
     registry.promote(settings, number)
     follow_champion(places, number)
+    if settings.publish.registry:
+        push_to_registry(settings, places)
     return number, list(places.absent)
 
 
@@ -156,12 +163,15 @@ def publish_again(
 
     Args:
         number: only this version. None: all that the folder has, and the champion.
-        to: only these servers, as OLLAMA_HOST names them. None: all places.
+        to: only these servers, as OLLAMA_HOST names them, or `registry`. Empty: all places.
 
     Raises:
         PublishError: it cannot be made from its own files, or a server does not answer or refuses.
     """
-    places = open_places(settings, only=to)
+    named = [host for host in to if host != REGISTRY]
+    places = open_places(settings, only=named)
+    if to and not named:
+        places = replace(places, servers=(), absent=())
     if number is not None and restore(settings, places.folder, number) is None:
         raise PublishError(
             f"{version_name(number)} is not in {places.folder.where} and cannot be made from its "
@@ -177,11 +187,41 @@ def publish_again(
             done += [f"{name} is at {target.where}"] if before != after else []
         if champion := registry.champion(settings):
             done += follow_champion(places, champion.number)
+    if REGISTRY in to or (settings.publish.registry and not to):
+        done += push_to_registry(settings, places, number)
     if places.absent:
         where = f"nobody answers at {', '.join(places.absent)}"
         raise PublishError(
             "; ".join([*done, where]) + ". Start it there and run again: stock-llm publish"
         )
+    return done
+
+
+def push_to_registry(settings: Settings, places: Places, number: int | None = None) -> list[str]:
+    """Push what the registry of `publish.registry` lacks, and let `:latest` be the champion there;
+    what was done, a sentence each.
+
+    Args:
+        number: only this version.
+
+    Raises:
+        PublishError: it is not set, does not answer, or refuses.
+    """
+    url, store, done = settings.publish.registry.rstrip("/"), places.folder.store, []
+    if not url:
+        raise PublishError(
+            'publish.registry is not set. Write registry = "https://HOST/NAMESPACE" into [publish]'
+        )
+    wanted = versions_of(store) if number is None else [version_name(number)]
+    champion = registry.champion(settings)
+    latest = version_name(champion.number) if champion else ""
+    with open_registry(url) as there:
+        for name in wanted:
+            if not store.find_damage(name) and there.push(store, name):
+                done.append(f"{name} is at {url}")
+        if latest in wanted and there.digest(LATEST) != store.digest(latest):
+            there.tag(store, latest, LATEST)
+            done.append(f"{LATEST} is v{champion.number if champion else 0} at {url}")
     return done
 
 

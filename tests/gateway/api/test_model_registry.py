@@ -248,10 +248,13 @@ def test_tokens_and_urls_end(gateway, keys, puller):
 
 def test_the_realm_follows_forwarded_headers_of_trusted_proxies_alone(gateway, monkeypatch):
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "models.example"}
-    assert "models.example" not in challenge(gateway, **forwarded)
+    untrusted = challenge(gateway, **forwarded)
+    assert "models.example" not in untrusted and "https" not in untrusted
+    challenge(gateway, **{"X-Forwarded-For": "127.0.0.1"})  # does not make anybody local
     monkeypatch.setenv("STOCK_LLM_SECRETS", str(gateway[0].settings.secrets))
     with start(gateway[0].settings.home, proxies=["127.0.0.1"]) as behind:
-        answer = behind.http.get("/v2/library/stock-llm/manifests/v1", headers=forwarded)
+        path, through = "/v2/library/stock-llm/manifests/v1", PROXY | forwarded
+        answer = behind.http.get(path, headers=through)
         assert answer.headers["www-authenticate"].startswith(
             'Bearer realm="https://models.example/v2/token",service="models.example"'
         )

@@ -76,7 +76,8 @@ document.addEventListener("DOMContentLoaded", () => {
     ];
     turn.footer.replaceChildren(pages.element("p", {}, facts.filter(Boolean).join(" · ")));
     if (metadata.fallback?.length) turn.footer.append(pages.element("p", {}, say("fallback", { reasons: metadata.fallback.join("; ") })));
-    for (const note of metadata.notes ?? []) turn.footer.append(pages.element("p", {}, note));
+    const notes = (metadata.notes ?? []).filter((note) => !note.startsWith("estimated:"));
+    for (const note of notes) turn.footer.append(pages.element("p", {}, note));
     if (check?.false_sentences?.length) turn.footer.append(pages.element("p", { class: "problem" }, say("false", { count: check.false_sentences.length })));
     if (check?.invented?.length) turn.footer.append(pages.element("p", { class: "problem" }, say("invented", { numbers: check.invented.join(", ") })));
     if (grounding) {
