@@ -148,11 +148,14 @@ def test_a_named_server_is_a_promise_and_the_default_one_none(
     assert not default.ollama_is_named
 
 
-def test_what_was_handed_over_before_counts_while_nobody_answers(settings, registry, ollama):
+def test_what_was_handed_over_before_counts_while_nobody_answers(
+    settings, registry, ollama, capsys
+):
     published(settings, registry, 1)
     publish_again(settings)
     ollama.__exit__()
     assert is_complete(settings, "stock-llm:v1")
+    assert "not looked up whether it still has" in capsys.readouterr().err
     published(settings, registry, 2)
     assert not is_complete(settings, "stock-llm:v2")
 

@@ -117,6 +117,7 @@ def test_a_version_that_becomes_champion(settings, ollama, registry, way):
         check(settings, ollama, registry, allowed=(1, 2))
         roll_back(settings, 2)
         check_finished(settings, ollama, registry, ("v1", "v2", "v3"))
+    print(f"{way}: killed at {steps} steps")
     assert steps >= 9
 
 
@@ -131,6 +132,7 @@ def test_versions_that_are_removed(settings, ollama, registry):
         check(settings, ollama, registry, allowed=(1,))
         publish_again(fewer)
         check_finished(settings, ollama, registry, ("v1", "v3"))
+    print(f"removal: killed at {steps} steps")
     assert steps >= 3
 
 

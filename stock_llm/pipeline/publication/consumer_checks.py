@@ -4,6 +4,7 @@ installed here.
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -89,7 +90,8 @@ def table(checks: list[ConsumerCheck]) -> "Table":
 
 def _place(settings: Settings, address: str) -> str:
     gateway = f"{settings.gateway.host}:{settings.gateway.port}"
-    for host in [address] if address else filter(None, [settings.ollama_host, gateway]):
+    hosts = [address] if address else [settings.ollama_host, gateway]
+    for host in hosts:
         if server := connect(host):
             if server.digest(LATEST) is None:
                 raise PublishError(f"{server.where} has no {LATEST}. Run: stock-llm publish")
@@ -115,8 +117,6 @@ def _command(environment: dict[str, str]) -> str:
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:
-    import os
-
     result = subprocess.run(
         command,
         env=os.environ | environment,

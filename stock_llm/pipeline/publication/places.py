@@ -94,8 +94,18 @@ def is_complete(settings: Settings, name: str) -> bool:
         return False
     server = connect(settings.ollama_host)
     if server is None:
-        known = known_names(store, url_of(settings.ollama_host)) if settings.ollama_host else {}
-        return not settings.ollama_is_named or all(own in known for own in versions_of(store))
+        if not settings.ollama_is_named:
+            return True
+        url = url_of(settings.ollama_host)
+        known = known_names(store, url)
+        if not all(own in known for own in versions_of(store)):
+            return False
+        print(
+            f"no Ollama answers at {url}: not looked up whether it still has what was published "
+            "there",
+            file=sys.stderr,
+        )
+        return True
     listed, known = server.listed, known_names(store, server.where)
     for own in versions_of(store):
         there = listed.get(own)
