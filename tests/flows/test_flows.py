@@ -23,6 +23,7 @@ from stock_llm.artifacts import Release, Version
 from stock_llm.errors import InputError, LeakageError, ParityError
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.feedback.store import FeedbackStore
+from stock_llm.ollama.model_name import LATEST
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.inputs import input_digest
@@ -93,9 +94,11 @@ class Stages:
             Modelfile(from_="./m.gguf", template="{{ .Prompt }}"),
             replace=False,
         )
-        return Release(
-            [name], str(self.store.root), {}, "", "", 0.1, scorecard.verdict == "promote"
-        )
+        promoted = scorecard.verdict == "promote"
+        if promoted:
+            self.store.tag(name, LATEST)
+        names = [name, LATEST] if promoted else [name]
+        return Release(names, str(self.store.root), {}, "", "", 0.1, promoted)
 
 
 @pytest.fixture
