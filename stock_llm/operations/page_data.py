@@ -79,7 +79,7 @@ def _chart(candles: Path, positions: Path, symbol: str) -> CandleChart:
     prices = zip(*(column[last].tolist() for column in columns), strict=True)
     days = series.day[last].astype(str).tolist()
     shown = tuple((day, *row) for day, row in zip(days, prices, strict=True))
-    levels = []
+    levels: list[PriceLevel] = []
     if situation := compute_indicators(series).at(len(series) - 1):
         levels = [
             PriceLevel("support", situation.support),

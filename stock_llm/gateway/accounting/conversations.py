@@ -118,7 +118,7 @@ class ConversationStore:
             values = {name: storable(value) for name, value in row.items()}
             connection.execute(sa.insert(TURN).values(values))
 
-    def list(self, user: str, search: str = "") -> list[Conversation]:
+    def find(self, user: str, search: str = "") -> list[Conversation]:
         """A user's conversations, the newest first.
 
         Args:

@@ -165,7 +165,7 @@ def chat_routes(site: Site) -> APIRouter:
     @routes.get(_CHAT + "conversations")
     async def conversations(request: Request, search: str = "") -> Response:
         """The kept conversations that have all words of a search."""
-        listed = await asyncio.to_thread(site.conversations.list, site.user(request), search[:200])
+        listed = await asyncio.to_thread(site.conversations.find, site.user(request), search[:200])
         return _json(
             [{"id": each.id, "title": each.title, "at": each.updated_at} for each in listed]
         )

@@ -111,7 +111,7 @@ def test_each_user_sees_their_own_conversations(tmp_path):
     store = ConversationStore(f"sqlite:///{tmp_path / 'costs.db'}", 30)
     store.add(ONE, "ann", Turn("a", "2999-01-01", "anns question", "x", {}))
     store.add(ONE, "bob", Turn("b", "2999-01-01", "bobs question", "x", {}))
-    assert store.list("bob") == [] and store.read(ONE, "bob") is None
+    assert store.find("bob") == [] and store.read(ONE, "bob") is None
     assert [turn.id for turn in store.read(ONE, "ann").turns] == ["a"]
     assert store.delete(ONE, "bob") == 0 and store.delete(ONE, "ann") == 1
 
@@ -119,7 +119,7 @@ def test_each_user_sees_their_own_conversations(tmp_path):
 def test_turns_that_are_too_old_are_deleted(tmp_path):
     store = ConversationStore(f"sqlite:///{tmp_path / 'costs.db'}", 30)
     store.add(ONE, "", Turn("a", "2020-01-01", "old", "x", {}))
-    assert store.list("") == [] and store.read(ONE, "") is None
+    assert store.find("") == [] and store.read(ONE, "") is None
     store.add(TWO, "", Turn("b", "2999-01-01", "new", "x", {}))
     assert store.delete(ONE) == 0
 
