@@ -5,12 +5,13 @@ row its next token, so that the weights are read once for all of them. What all 
 is computed once and its keys and values copied to every sequence. A row that has ended makes room
 for the next prompt. Tokens are the most likely ones, chosen for all rows in one step.
 
-A row's text can differ from the one that `LlamaModel` gives. llama.cpp multiplies groups of four
-rows with another routine than single ones, and sums the attention of a long row that is alone in
+A row's text can differ from the one that `LlamaModel` gives. llama.cpp multiplies several
+rows with other routines than a single one, and sums the attention of a long row that is alone in
 another order. The last bit of a sum decides how activations are rounded to 8 bits, layer after
 layer, until the logits differ by about as much as that rounding costs; where two tokens are nearer
-to each other than that, either may come. A text does not depend on the other rows: they are asked
-in fours, so that every row always goes through the same routine.
+to each other than that, either may come. A text does not depend on the other rows: llama.cpp
+chooses its routines by the number of rows, so every step computes all of them, those that have no
+prompt for nothing.
 """
 
 import ctypes
@@ -178,11 +179,8 @@ class RowBatch:
         return int(self._logits(1).argmax())
 
     def _step(self, rows: list[_Row]) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """The next token of each row. The last row fills up what is missing to a multiple of
-        `TOGETHER`, in sequences that have no row.
-        """
-        count = len(rows)
-        full = count if self._rows == 1 else -(-count // TOGETHER) * TOGETHER
+        """The next token of each row; sequences that have no row compute one for nothing."""
+        count, full = len(rows), self._rows
         tokens = [row.token for row in rows] + [rows[-1].token] * (full - count)
         positions = [row.position for row in rows]
         for place in range(count, full):
