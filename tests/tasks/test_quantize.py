@@ -113,7 +113,7 @@ def test_the_adapter_alone_answers_on_the_base_as_the_merge_does(trained, tmp_pa
     with LlamaModel(tmp_path / "base.gguf", threads=1, context=1024) as model:
         plain = model.answer_logits(row.prompt, row.answer)
         file = str(made.folder / "stock-llm-lora.gguf").encode()
-        lora = llama_cpp.llama_adapter_lora_init(model._model, file)
+        lora = llama_cpp.llama_adapter_lora_init(model._weights.pointer, file)
         assert lora, "llama.cpp does not load the adapter"
         adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(lora)
         scales = (ctypes.c_float * 1)(1.0)
