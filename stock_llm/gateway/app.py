@@ -6,6 +6,7 @@ cache count on it.
 """
 
 import asyncio
+import logging
 import resource
 import socket
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, StockLLMError
 from stock_llm.gateway.accounting.answer_log import AnswerLog
 from stock_llm.gateway.accounting.conversations import ConversationStore
 from stock_llm.gateway.accounting.cost_store import CostStore
@@ -62,6 +63,9 @@ One address for local models, the Claude command and the Claude API. The model n
 router; `POST /v1/route` tells what it would decide. Every answer says who gave it, why, what it
 cost and how long it took.
 """
+
+
+_log = logging.getLogger(__name__)
 
 
 class GatewayApp(AccessMiddleware):
@@ -159,6 +163,9 @@ def create_app(
         watching = asyncio.create_task(registry.watch(handler.clear_cache))
         if context.numbers and settings.grounding == "auto":
             context.numbers.refresh()
+        if not all(provider.local for provider in registry.providers):
+            # what finds identities takes seconds to import: now, and not while somebody waits
+            asyncio.get_running_loop().run_in_executor(None, _prepare, cloud_filter)
         try:
             yield
         finally:
@@ -245,6 +252,14 @@ def _raise_open_files() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _prepare(cloud_filter: CloudFilter) -> None:
+    """Lets the filter import what it needs, and says at once where that is missing."""
+    try:
+        cloud_filter.text("nobody@example.org")
+    except StockLLMError as error:
+        _log.warning("nothing will leave this machine: %s", error)
 
 
 def _with_tools(
