@@ -1,11 +1,15 @@
 """Stage 4: goes on training the adapter on what people said of answers (preference tuning).
 
-Takes a `Dataset` and the fine-tuned `Adapter`, returns an `Adapter`. Corrections come first (DPO),
-then thumbs and ratings (KTO's unpaired family). After each, the validation slice, the end of the
-training time that no stage was trained on, is answered greedily in PyTorch: the kind becomes part
-of the candidate if neither score nor truth fell and answers did not grow long, each against the
-fine-tuned adapter. With too few opinions the fine-tuned adapter is handed on. Killed at any moment,
-it goes on from the last checkpoint.
+Takes a `Dataset` and the fine-tuned `Adapter`, returns an `Adapter`. Both kinds are trained on as
+pairs of answers. A correction is one: what was wanted, and what was said. A thumb or rating judges
+one answer, so the adapter answers the same question again, by chance, and the two are a pair, if
+the new answer has the right form and no false sentence. What they share cancels; what the disliked
+answers have more often than the others is unlearnt.
+
+After each kind, the validation slice, the end of the training time that no stage was trained on, is
+answered greedily in PyTorch: the kind becomes part of the candidate if neither score nor truth fell
+and answers did not grow long, each against the fine-tuned adapter. With too few opinions the
+fine-tuned adapter is handed on. Killed at any moment, it goes on from the last checkpoint.
 """
 
 import random
@@ -22,6 +26,7 @@ from prefect import task
 from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.dataset.preferences import DpoRow, KtoRow
 from stock_llm.dataset.tuning_data import TuningData, tuning_data
+from stock_llm.evaluation.answers import AnswerError, parse_answer
 from stock_llm.llm.base import LoadedBase, load_base
 from stock_llm.llm.checkpoints import latest_checkpoint
 from stock_llm.llm.profiles import Profile, load_profile
@@ -29,13 +34,16 @@ from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS
+from stock_llm.skills.row import Row
 from stock_llm.storage.checksums import digest_of, read_record, write_record
-from stock_llm.truth.verdicts import false_sentences
+from stock_llm.truth.subjects import read_subject
+from stock_llm.truth.verdicts import false_sentences, sentence_verdicts
 
 if TYPE_CHECKING:
-    from stock_llm.llm.preference_trainer import Pair, Vote
+    from stock_llm.llm.preference_trainer import Pair
+    from stock_llm.llm.training.schedule import TokenizedRow
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever this file makes another adapter from the same opinions."""
 
 TOLERANCE = 0.01
@@ -47,7 +55,13 @@ LONGER = 0.2
 """Answers may grow by this share; that longer answers please is what such training learns first."""
 
 PROMPTS_AT_ONCE = 16
-"""Validation questions that are answered together."""
+"""Questions that are answered together."""
+
+REPLAYED = 4
+"""Rows of fine-tuning that are trained on again beside each pair."""
+
+TRIES = 3
+"""Other answers to a judged question that are sampled; the first that can be used is."""
 
 
 @dataclass(frozen=True)
@@ -113,25 +127,29 @@ def tune(
     base = cache(lambda: load_base(profile, settings.home, four_bit=True))
     before = _judge(profile, base, data, current, folder / "finetuned.json")
     notes, scores = [], {"fine-tuned": before}
-    kinds: dict[str, Sequence[DpoRow | KtoRow]] = {
-        "corrections": data.corrections,
-        "thumbs": data.thumbs,
-    }
-    for name, rows in kinds.items():
-        if len(rows) < profile.training.preferences.at_least:
-            notes.append(f"{name}: {_few(len(rows), profile.training.preferences.at_least)}")
+    kinds = {"corrections": data.corrections, "thumbs": data.thumbs}
+    for name, opinions in kinds.items():
+        at_least = profile.training.preferences.at_least
+        if len(opinions) < at_least:
+            notes.append(f"{name}: not learnt, there are {len(opinions)} and {at_least} are needed")
             continue
         work = folder / name
-        weights, used = _train(settings, profile, base(), rows, current, f"{digest} {name}", work)
+        pairs = (
+            data.corrections
+            if name == "corrections"
+            else contrasts(profile, base, data.thumbs, current, settings.seed, work / "pairs.json")
+        )
+        training = f"{digest} {name}"
+        weights, used = _train(settings, profile, base(), pairs, data.rows, current, training, work)
         if not used:
-            notes.append(f"{name}: all {len(rows)} do not fit into max_tokens")
+            notes.append(f"{name}: none of {len(opinions)} can be used")
             continue
         after = _judge(profile, base, data, weights, folder / f"{name}.json")
         scores[name] = after
         against = objections(before, after)
         if not against:
             current = weights
-        notes.append(_note(name, used, len(rows), before, after, against))
+        notes.append(_note(name, used, len(opinions), before, after, against))
 
     shutil.copytree(current, folder / "adapter", dirs_exist_ok=True)
     for name in kinds:
@@ -167,58 +185,135 @@ def objections(before: SliceScore, after: SliceScore) -> list[str]:
     return found
 
 
-def opinions_of(
-    rows: Sequence[DpoRow | KtoRow], prompt_format: PromptFormat, tokenizer: Any, max_tokens: int
-) -> list["Pair | Vote"]:
+def contrasts(
+    profile: Profile,
+    base: Callable[[], LoadedBase],
+    thumbs: Sequence[KtoRow],
+    adapter: Path,
+    seed: int,
+    known: Path,
+) -> list[DpoRow]:
+    """A pair for each judged answer to whose question the adapter, sampled up to `TRIES` times,
+    gives another one of the right form and without a false sentence. The answers are kept in the
+    file `known`.
+    """
+    questions = [thumb.prompt for thumb in thumbs for _ in range(TRIES)]
+    if (record := read_record(known)) is None:
+        from stock_llm.llm.adapter_answers import write_answers
+
+        prompts = [profile.format.render(turns) for turns in questions]
+        limit = profile.serving.num_predict
+        record = {
+            "answers": write_answers(
+                base(), adapter, prompts, profile.format.stop, limit, PROMPTS_AT_ONCE, 1.0, seed
+            )
+        }
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_record(known, record)
+    pairs = []
+    for number, thumb in enumerate(thumbs):
+        judged = thumb.completion[-1]["content"]
+        answers = record["answers"][number * TRIES : (number + 1) * TRIES]
+        question = thumb.prompt[-1]["content"]
+        other = next((text for text in answers if _is_sound(question, judged, text)), None)
+        if other is not None:
+            turn: list[Message] = [{"role": "assistant", "content": other}]
+            chosen, rejected = (thumb.completion, turn) if thumb.label else (turn, thumb.completion)
+            pairs.append(DpoRow(thumb.feedback, thumb.prompt, chosen, rejected, thumb.outcome))
+    return pairs
+
+
+def _is_sound(question: str, judged: str, text: str) -> bool:
+    """Whether a sampled answer is another than the judged one, has its form and no false
+    sentence.
+    """
+    if not text or text == judged.strip() or _has_form(judged) != _has_form(text):
+        return False
+    subject = read_subject(question)
+    return subject is None or not any(
+        sentence.verdict == "false" for sentence in sentence_verdicts(text, subject, "en")
+    )
+
+
+def _has_form(text: str) -> bool:
+    try:
+        parse_answer(text)
+    except AnswerError:
+        return False
+    return True
+
+
+def pairs_of(
+    rows: Sequence[DpoRow], prompt_format: PromptFormat, tokenizer: Any, max_tokens: int
+) -> list["Pair"]:
     """The rows as the tokens that fine-tuning would make of them; what it would refuse is left
     out.
     """
-    from stock_llm.llm.preference_trainer import Pair, Vote
+    from stock_llm.llm.preference_trainer import Pair
 
     def tokens(turns: list[Message]) -> list[int]:
         ids: list[int] = tokenizer(prompt_format.render(turns)).input_ids
         return ids
 
-    made: list[Pair | Vote] = []
+    made = []
     for row in rows:
-        answers = [row.chosen, row.rejected] if isinstance(row, DpoRow) else [row.completion]
         prompt = tokens(row.prompt)
-        wholes = [tokens([*row.prompt, *answer]) for answer in answers]
-        if any(len(ids) > max_tokens or ids[: len(prompt)] != prompt for ids in wholes):
-            continue
-        ends = [ids[len(prompt) :] for ids in wholes]
-        if isinstance(row, DpoRow):
-            made.append(Pair(prompt, *ends))
-        else:
-            made.append(Vote(prompt, ends[0], row.label))
+        wholes = [tokens([*row.prompt, *answer]) for answer in (row.chosen, row.rejected)]
+        if all(len(ids) <= max_tokens and ids[: len(prompt)] == prompt for ids in wholes):
+            made.append(Pair(prompt, *(ids[len(prompt) :] for ids in wholes)))
     return made
+
+
+def _replayed(rows: list[Row], prompt_format: PromptFormat, tokenizer: Any) -> list["TokenizedRow"]:
+    """Rows of fine-tuning as its tokens."""
+    from stock_llm.llm.training.schedule import TokenizedRow
+
+    def tokens(*texts: str) -> list[int]:
+        ids: list[int] = tokenizer(prompt_format.render(messages(*texts))).input_ids
+        return ids
+
+    return [
+        TokenizedRow(
+            tokens(row.instruction, row.input, row.output),
+            len(tokens(row.instruction, row.input)),
+        )
+        for row in rows
+    ]
 
 
 def _train(
     settings: Settings,
     profile: Profile,
     base: LoadedBase,
-    rows: Sequence[DpoRow | KtoRow],
+    rows: Sequence[DpoRow],
+    replay: list[Row],
     adapter: Path,
     training: str,
     work: Path,
 ) -> tuple[Path, int]:
-    """Trains the adapter on one kind; its folder, and how many of the rows were used."""
+    """Trains the adapter on pairs; its folder, and how many of them were used.
+
+    Args:
+        replay: rows of fine-tuning; `REPLAYED` of them, drawn by chance, go with each pair.
+    """
     from stock_llm.llm.preference_trainer import make_preference_trainer
     from stock_llm.llm.trainer import save_adapter
 
     limit = profile.training.max_tokens
-    opinions = opinions_of(rows, profile.format, base.tokenizer, limit)
+    pairs = pairs_of(rows, profile.format, base.tokenizer, limit)
     done = work / "adapter"
-    if not opinions or done.exists():
-        return done, len(opinions)
+    if not pairs or done.exists():
+        return done, len(pairs)
     chance = random.Random(settings.seed)
-    order: list[Any] = []
+    order: list[Pair] = []
     for _ in range(profile.training.preferences.epochs):
-        order += chance.sample(opinions, len(opinions))
+        order += chance.sample(pairs, len(pairs))
+    replayed = _replayed(
+        chance.choices(replay, k=REPLAYED * len(order)), profile.format, base.tokenizer
+    )
     checkpoints = work / "checkpoints"
     trainer = make_preference_trainer(
-        base, adapter, profile, order, checkpoints, training, settings.seed
+        base, adapter, profile, order, replayed, checkpoints, training, settings.seed
     )
     checkpoint = latest_checkpoint(checkpoints, training)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -227,7 +322,7 @@ def _train(
     trainer.model.unload()  # type: ignore[union-attr, operator]  # a PeftModel
     unfinished.rename(done)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return done, len(opinions)
+    return done, len(pairs)
 
 
 def _judge(
@@ -240,12 +335,12 @@ def _judge(
     """How the adapter answers the validation slice; asked once, and kept in the file `known`."""
     if (record := read_record(known)) is not None:
         return SliceScore(**record)
-    from stock_llm.llm.adapter_answers import greedy_answers
+    from stock_llm.llm.adapter_answers import write_answers
 
     rows = data.validation
     prompts = [profile.format.render(messages(row.instruction, row.input)) for row in rows]
     limit = profile.serving.num_predict
-    texts = greedy_answers(base(), adapter, prompts, profile.format.stop, limit, PROMPTS_AT_ONCE)
+    texts = write_answers(base(), adapter, prompts, profile.format.stop, limit, PROMPTS_AT_ONCE)
     false = [false_sentences(row, text) for row, text in zip(rows, texts, strict=True)]
     stating = [bool(sentences) for sentences in false if sentences is not None]
     score = SliceScore(
@@ -276,7 +371,7 @@ def _note(
     changes.append(f"length {after.tokens / before.tokens - 1:+.0%}" if before.tokens else "")
     what = f"{name}: {used} learnt"
     if used < given:
-        what += f" ({given - used} do not fit into max_tokens)"
+        what += f" of {given}"
     verdict = f"left out, {' and '.join(against)}" if against else "part of the candidate"
     return f"{what}, {verdict}; on the validation slice {', '.join(filter(None, changes))}"
 
@@ -286,7 +381,3 @@ def _too_few(data: TuningData, at_least: int) -> str:
         f"no preference tuning: {len(data.corrections)} corrections and {len(data.thumbs)} thumbs, "
         f"{at_least} of a kind are needed"
     )
-
-
-def _few(count: int, at_least: int) -> str:
-    return f"not learnt, there are {count} and {at_least} are needed"

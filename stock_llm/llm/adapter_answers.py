@@ -1,4 +1,4 @@
-"""Answers of a base with an adapter in PyTorch, greedily, several prompts at once.
+"""Answers of a base with an adapter in PyTorch, several prompts at once.
 
 What is published is asked through llama.cpp (`llama_cpp.py`); this is for decisions inside of
 training, where there is no file yet. Importing it takes seconds (torch, peft).
@@ -14,21 +14,24 @@ from stock_llm.llm.base import LoadedBase
 from stock_llm.progress import progress
 
 
-def greedy_answers(
+def write_answers(
     base: LoadedBase,
     adapter: Path,
     prompts: list[str],
     stop: tuple[str, ...],
     limit: int,
     batch: int,
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> list[str]:
-    """What the adapted model answers to each rendered prompt, the end not included. The base is
-    left as it was.
+    """What the adapted model answers to each rendered prompt, the end not included.
 
     Args:
         stop: texts that end an answer.
         limit: tokens of an answer, at most.
         batch: prompts at once; those of like length go together.
+        temperature: answers are sampled with it; 0: the most likely token each time.
+        seed: of the sampling.
     """
     model: Any = PeftModel.from_pretrained(base.model, str(adapter)).eval()
     ids = base.tokenizer(prompts).input_ids
@@ -38,6 +41,10 @@ def greedy_answers(
     order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
     answers = [""] * len(ids)
     groups = [order[start : start + batch] for start in range(0, len(order), batch)]
+    sampling: dict[str, Any] = {"do_sample": False}
+    if temperature:
+        torch.manual_seed(seed)
+        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     for group in progress(groups, "asking the validation questions"):
         longest = max(len(ids[place]) for place in group)
         missing = [longest - len(ids[place]) for place in group]
@@ -51,7 +58,7 @@ def greedy_answers(
                     [[0] * pad + [1] * (longest - pad) for pad in missing],
                     device=base.model.device,
                 ),
-                do_sample=False,
+                **sampling,
                 max_new_tokens=limit,
                 eos_token_id=ends,
                 pad_token_id=end,
@@ -60,5 +67,4 @@ def greedy_answers(
             length = next((at for at, token in enumerate(row) if token in ends), len(row))
             text = str(base.tokenizer.decode(row[:length]))
             answers[place] = min((text.partition(mark)[0] for mark in stop), key=len).strip()
-    model.unload()
     return answers

@@ -1,17 +1,14 @@
-"""TRL's DPO and KTO trainers, set up for the few opinions that people give about answers.
+"""TRL's DPO trainer, set up for the few opinions that people give about answers.
 
-In: a base, the folder of its fine-tuned adapter, and opinions as tokens, those of fine-tuning and
-serving: TRL's own preparation is passed by, which would add an end token where a prompt format has
-another. The adapter goes on being trained; TRL keeps a frozen copy of it, some MB, as the reference
-in the same model.
+In: a base, the folder of its fine-tuned adapter, pairs of answers as tokens, those of fine-tuning
+and serving (TRL's own preparation is passed by, which would add an end token where a prompt format
+has another), and rows of fine-tuning. The adapter goes on being trained; TRL keeps a frozen copy of
+it, some MB, as the reference in the same model.
 
-Corrections are pairs and get DPO's loss. Thumbs are not pairs and get the unpaired loss
-`apo_zero_unpaired` (D'Oosterlinck et al. 2024) of TRL's KTOTrainer, not KTO's own (Ethayarajh et
-al. 2024): that one compares an answer's reward with a KL divergence, estimated from the prompts of
-a batch with each other's answers. Our answers to a skill share their form, and a batch on a small
-machine holds four: a prompt with its neighbour's answer gets about the reward of the answer itself,
-so that the two cancel for thumbs up; for thumbs down the estimate is clamped at 0, which is what
-this loss assumes from the start, at half the forward passes.
+The loss is the sum of three: DPO's own (Rafailov et al. 2023); the cross-entropy of the wanted
+answer, as in RPO (Pang et al. 2024), because DPO alone makes both answers of a pair less likely;
+and the cross-entropy of a replayed row, as in InstructGPT (Ouyang et al. 2022), because forty
+opinions on one skill otherwise cost the others. What each is worth: docs/performance.md.
 
 Importing this module takes seconds: import it inside the function that trains.
 """
@@ -22,18 +19,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback, Trainer
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
-from trl.trainer.kto_config import KTOConfig
-from trl.trainer.kto_trainer import KTOTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from stock_llm.llm.base import LoadedBase
 from stock_llm.llm.profiles import Profile
 from stock_llm.llm.trainer import WeightsOnly, common_settings
+from stock_llm.llm.training.answer_loss import put_loss_on_answers
+from stock_llm.llm.training.schedule import TokenizedRow
 from stock_llm.llm.training.watch import TrainingWatch
+
+REPLAY = "replay"
+"""The column of the replayed rows."""
+
+DPO_WEIGHT = 0.1
+"""Of DPO's loss, which sums over tokens, beside the other two, which are means of them."""
 
 REFERENCE = "ref"
 """TRL's name for the frozen copy of the adapter."""
@@ -50,85 +55,112 @@ class Pair:
     rejected_ids: list[int]
 
 
-@dataclass(frozen=True)
-class Vote:
-    """Tokens of a prompt and of one answer, its end included; whether it was good. The names are
-    TRL's.
+class PairTrainer(WeightsOnly, DPOTrainer):
+    """DPOTrainer that takes tokens, adds the loss of the replayed rows to its own, and writes
+    nothing but checkpoints.
     """
-
-    prompt_ids: list[int]
-    completion_ids: list[int]
-    label: bool
-
-
-class _TokenRows(WeightsOnly):
-    """Passes TRL's preparation of rows by."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any) -> Dataset:
         """The rows as they are: they are tokens already."""
         return dataset
 
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if REPLAY not in self._signature_columns:
+            self._signature_columns = [*self._signature_columns, REPLAY]
 
-class PairTrainer(_TokenRows, DPOTrainer):
-    """DPOTrainer that takes tokens and writes nothing but checkpoints."""
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> torch.Tensor:
+        """TRL's loss of the pairs, and the mean cross-entropy (nats) of a replayed answer's
+        tokens.
+        """
+        replay = inputs.pop(REPLAY)
+        loss: torch.Tensor = super().compute_loss(model, inputs)
+        tokens = (replay["labels"][:, 1:] != -100).sum()
+        weights = torch.ones_like(replay["labels"], dtype=torch.float32)
+        return loss + model(**replay, weights=weights) / tokens
 
 
-class VoteTrainer(_TokenRows, KTOTrainer):
-    """KTOTrainer that takes tokens and writes nothing but checkpoints."""
+class _ReplayCollator:
+    """Pads the replayed rows of a batch beside TRL's collator of its pairs."""
+
+    def __init__(self, pairs: Any, padding: int):
+        self._pairs, self._padding = pairs, padding
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        rows = [
+            {"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]}
+            for example in examples
+            for ids, prompt in (row.values() for row in example.pop(REPLAY))
+        ]
+        batch: dict[str, Any] = self._pairs(examples)
+        batch[REPLAY] = DataCollatorForLanguageModeling(self._padding)(rows)
+        return batch
 
 
 def make_preference_trainer(
     base: LoadedBase,
     adapter: Path,
     profile: Profile,
-    opinions: list[Pair] | list[Vote],
+    pairs: list[Pair],
+    replay: list[TokenizedRow],
     folder: Path,
     training: str,
     seed: int,
 ) -> Trainer:
-    """A trainer of `adapter` on opinions of one kind.
+    """A trainer of `adapter` on pairs.
 
     Args:
         adapter: folder of the LoRA weights to go on from.
-        opinions: in the order in which they are seen, all epochs one after the other.
+        pairs: in the order in which they are seen, all epochs one after the other.
+        replay: rows of fine-tuning, equally many for each of them.
         folder: where checkpoints go.
         training: digest of everything that the training is made from; it marks its checkpoints.
     """
     tuning = profile.training.preferences
     step = profile.training.batch * profile.training.accumulate
-    paired = isinstance(opinions[0], Pair)
-    batch = max(1, profile.training.batch // 2) if paired else profile.training.batch
+    batch = max(1, profile.training.batch // 2)  # a pair is two rows
     accumulate = max(1, step // batch)
     settings = common_settings(base, profile, batch, accumulate, folder, seed) | {
         "learning_rate": profile.training.learning_rate * tuning.learning_rate,
         "beta": tuning.beta,
+        "loss_type": ["sigmoid", "sft"],
+        "loss_weights": [DPO_WEIGHT, 1.0],
         "max_length": None,  # what is too long was left out
     }
-    columns = {name: [vars(opinion)[name] for opinion in opinions] for name in vars(opinions[0])}
-    lengths = [
-        sum(len(ids) for ids in vars(opinion).values() if isinstance(ids, list))
-        for opinion in opinions
-    ]
-    given: dict[str, Any] = {
-        "model": PeftModel.from_pretrained(base.model, str(adapter), is_trainable=True),
-        "train_dataset": Dataset.from_dict(columns),
-        "processing_class": base.tokenizer,
-        "callbacks": [
-            TrainingWatch(
-                "learning corrections" if paired else "learning thumbs",
-                training,
-                lengths,
-                batch * accumulate,
-            )
-        ],
+    columns: dict[str, list[Any]] = {
+        name: [vars(pair)[name] for pair in pairs] for name in vars(pairs[0])
     }
-    trainer: Trainer
-    if paired:
-        trainer = PairTrainer(args=DPOConfig(**settings), **given)
-    else:
-        trainer = VoteTrainer(args=KTOConfig(loss_type="apo_zero_unpaired", **settings), **given)
+    count = len(replay) // len(pairs)
+    beside = [replay[start : start + count] for start in range(0, len(replay), count)]
+    columns[REPLAY] = [[{"ids": row.ids, "prompt": row.prompt} for row in rows] for rows in beside]
+    lengths = [
+        2 * len(pair.prompt_ids)
+        + len(pair.chosen_ids)
+        + len(pair.rejected_ids)
+        + sum(len(row.ids) for row in rows)
+        for pair, rows in zip(pairs, beside, strict=True)
+    ]
+    trainer = PairTrainer(
+        model=PeftModel.from_pretrained(base.model, str(adapter), is_trainable=True),
+        args=DPOConfig(**settings),
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=base.tokenizer,
+        callbacks=[TrainingWatch("preference tuning", training, lengths, batch * accumulate)],
+    )
     trainer.remove_callback(PrinterCallback)
-    _restore_precision(trainer.model)
+    padding = base.tokenizer.pad_token_id
+    if padding is None:
+        padding = base.tokenizer.eos_token_id
+    trainer.data_collator = _ReplayCollator(trainer.data_collator, padding)
+    model: Any = trainer.model
+    put_loss_on_answers(model.get_base_model())
+    _restore_precision(model)
     return trainer
 
 

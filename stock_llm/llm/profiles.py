@@ -42,14 +42,14 @@ class LoraConfig(_Strict):
 
 
 class PreferencesConfig(_Strict):
-    """Preference tuning, the stage after fine-tuning: DPO (Rafailov et al. 2023) on corrections, an
-    unpaired loss (KTO's family) on thumbs and ratings.
+    """Preference tuning, the stage after fine-tuning: DPO (Rafailov et al. 2023) on corrections and
+    on judged answers, each beside another one of the model's own.
     """
 
     at_least: int = Field(default=16, ge=1)
     """Preferences of a kind; fewer are not trained on."""
 
-    epochs: int = Field(default=2, ge=1)
+    epochs: int = Field(default=1, ge=1)
 
     learning_rate: float = Field(default=0.1, gt=0, le=1)
     """As a share of fine-tuning's: the adapter is trained already."""

@@ -113,39 +113,63 @@ def tuned(home):
     return load_profile(home.home, home.profile), finetune.finetune.fn(home, some)
 
 
-@pytest.mark.parametrize("rows", [corrections(8), thumbs(8)], ids=["corrections", "thumbs"])
-def test_opinions_have_the_tokens_of_fine_tuning_and_training_begins_at_its_adapter(
-    home, tuned, rows, tmp_path
+def some_replay(profile, base, count):
+    return align._replayed(ROWS[:count], profile.format, base.tokenizer)
+
+
+def test_pairs_have_the_tokens_of_fine_tuning_and_training_begins_at_its_adapter(
+    home, tuned, tmp_path
 ):
     import torch
 
-    from stock_llm.llm.preference_trainer import make_preference_trainer
+    from stock_llm.llm.preference_trainer import REPLAY, make_preference_trainer
 
     profile, adapter = tuned
     base = load_base(profile, home.home, four_bit=True)
-    opinions = align.opinions_of(rows, profile.format, base.tokenizer, 640)
+    rows = corrections(8)
+    pairs = align.pairs_of(rows, profile.format, base.tokenizer, 640)
+    replay = some_replay(profile, base, 16)
     trainer = make_preference_trainer(
-        base, adapter.weights, profile, opinions, tmp_path / "out", "x", 1
+        base, adapter.weights, profile, pairs, replay, tmp_path / "out", "x", 1
     )
     batch = next(iter(trainer.get_train_dataloader()))
-    answers = (
-        [("chosen", row) for row in rows[: len(batch["input_ids"]) // 2]]
-        + [("rejected", row) for row in rows[: len(batch["input_ids"]) // 2]]
-        if isinstance(rows[0], DpoRow)
-        else [("completion", row) for row in rows[: len(batch["input_ids"])]]
-    )
-    for (part, row), ids, attended, answered in zip(
-        answers, batch["input_ids"], batch["attention_mask"], batch["completion_mask"], strict=True
+    half = len(batch["input_ids"]) // 2
+    answers = [row.chosen for row in rows[:half]] + [row.rejected for row in rows[:half]]
+    asked = [*rows[:half], *rows[:half]]
+    for (answer,), row, ids, attended, answered in zip(
+        answers,
+        asked,
+        batch["input_ids"],
+        batch["attention_mask"],
+        batch["completion_mask"],
+        strict=True,
     ):
-        (answer,) = getattr(row, part)
         whole = base.tokenizer(profile.format.render([*row.prompt, answer])).input_ids
         prompt = base.tokenizer(profile.format.render(row.prompt)).input_ids
         assert ids[attended == 1].tolist() == whole
         assert ids[answered == 1].tolist() == whole[len(prompt) :]
+    for labels, row in zip(batch[REPLAY]["labels"], replay[: 2 * half], strict=True):
+        assert labels[labels != -100].tolist() == row.ids[row.prompt :]
 
-    trainer.model.train()
-    loss = trainer.compute_loss(trainer.model, dict(batch)).item()
-    assert loss == pytest.approx(0.693147 if isinstance(rows[0], DpoRow) else 0.5, abs=1e-6)
+    trainer.model.eval()  # no dropout: the loss is the sum of what the model says of each part
+    logits = trainer.model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+    ).logits
+    wanted = batch["completion_mask"][:half, 1:] == 1
+    wanted_loss = torch.nn.functional.cross_entropy(
+        logits[:half, :-1][wanted], batch["input_ids"][:half, 1:][wanted]
+    )
+    again = batch[REPLAY]
+    logits = trainer.model(
+        input_ids=again["input_ids"], attention_mask=again["attention_mask"]
+    ).logits
+    replay_loss = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), again["labels"][:, 1:].flatten(), ignore_index=-100
+    )
+    loss = trainer.compute_loss(trainer.model, dict(batch))
+    assert loss.item() == pytest.approx(
+        0.0693147 + wanted_loss.item() + replay_loss.item(), rel=1e-3
+    )
     trained = {
         name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad
     }
@@ -157,7 +181,43 @@ def test_what_is_longer_than_fine_tuning_would_take_is_left_out(home, tuned):
     profile, _ = tuned
     base = load_base(profile, home.home, four_bit=True)
     long = dataclasses.replace(corrections(1)[0], rejected=said("much too long " * 400))
-    assert len(align.opinions_of([*corrections(2), long], profile.format, base.tokenizer, 640)) == 2
+    assert len(align.pairs_of([*corrections(2), long], profile.format, base.tokenizer, 640)) == 2
+
+
+def test_a_thumb_is_paired_with_another_sound_answer_of_the_model(tuned, monkeypatch, tmp_path):
+    from stock_llm.llm import adapter_answers
+
+    profile, adapter = tuned
+    row = next(row for row in rows_of_all_skills(96) if row.skill == "analyse")
+    other_row = next(
+        other
+        for other in rows_of_all_skills(96)
+        if other.skill == "analyse" and other.output != row.output
+    )
+    prompt = messages(row.instruction, row.input)
+    down = KtoRow("down", prompt, said(row.output), False, "thumb", None)
+    up = KtoRow("up", prompt, said(row.output), True, "thumb", None)
+    sound = row.output.replace("Insights:", "Insights:\n- Not a fact.", 1)
+    asked = []
+
+    def write(*given):
+        prompts, temperature = given[2], given[6]
+        asked.append((len(prompts), temperature))
+        useless = [row.output, other_row.output, "No form at all."]  # the same, false, no form
+        return [row.output, "No form at all.", sound, *useless, other_row.output, sound, sound][
+            : len(prompts)
+        ]
+
+    monkeypatch.setattr(adapter_answers, "write_answers", write)
+    known = tmp_path / "thumbs" / "pairs.json"
+    given = [down, dataclasses.replace(down, feedback="useless"), up]
+    pairs = align.contrasts(profile, lambda: None, given, adapter.weights, 1, known)
+    assert pairs == [
+        DpoRow("down", prompt, said(sound), said(row.output), None),
+        DpoRow("up", prompt, said(row.output), said(sound), None),
+    ]
+    assert align.contrasts(profile, lambda: None, given, adapter.weights, 1, known) == pairs
+    assert asked == [(9, 1.0)], "kept, so that a killed run does not sample other answers"
 
 
 def test_each_kind_is_learnt_judged_and_recorded(home, monkeypatch):
@@ -228,19 +288,21 @@ def test_score_truth_and_length_may_not_get_worse(after, against):
     assert align.objections(SliceScore(0.8, 0.3, 100), after) == against
 
 
-@pytest.mark.parametrize("rows", [corrections(16), thumbs(16)], ids=["corrections", "thumbs"])
-def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, rows, monkeypatch):
+def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, monkeypatch):
     from safetensors.torch import load_file
 
     from stock_llm.llm.training import watch
 
+    rows = corrections(16)
     profile, adapter = tuned
 
     base = load_base(profile, home.home, four_bit=True)
 
     def train(folder, base):
         work = home.home / folder
-        done, count = align._train(home, profile, base, rows, adapter.weights, "same", work)
+        done, count = align._train(
+            home, profile, base, rows, ROWS[:32], adapter.weights, "same", work
+        )
         assert count == len(rows)
         return load_file(done / "adapter_model.safetensors")
 
@@ -251,14 +313,14 @@ def test_killed_and_run_again_it_ends_where_it_would_have(home, tuned, rows, mon
 
     def killed(self, args, state, control, **kwargs):
         on_save(self, args, state, control, **kwargs)
-        if state.global_step == 5:
+        if state.global_step == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(watch.TrainingWatch, "on_save", killed)
     with pytest.raises(KeyboardInterrupt):
         train("killed", base)  # the base was left as it was before
     monkeypatch.setattr(watch.TrainingWatch, "on_save", on_save)
-    assert (home.home / "killed/checkpoints/checkpoint-5/sealed.json").exists()
+    assert (home.home / "killed/checkpoints/checkpoint-2/sealed.json").exists()
     assert not (home.home / "killed/adapter").exists()
     resumed = train("killed", load_base(profile, home.home, four_bit=True))
     for name, weight in whole.items():

@@ -5,6 +5,7 @@ for the backward pass: for a vocabulary of 32,768 and 8,192 tokens 1 GiB in floa
 Importing this module takes seconds (torch).
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from stock_llm.llm.training.packing import pack, packed_hidden, use_packed_atten
 
 
 def put_loss_on_answers(causal_model: Any) -> None:
-    """Makes the model return, where it is given labels, the weighted sum of the cross-entropy
+    """Makes the model return, where it is given weights, the weighted sum of the cross-entropy
     (nats) of the answer tokens, and compute the logits of no others.
 
     It is the model's own `forward` that is replaced, because DDP and FSDP see only what passes
@@ -23,6 +24,7 @@ def put_loss_on_answers(causal_model: Any) -> None:
     """
     forward = causal_model.forward
 
+    @functools.wraps(forward)  # `generate` reads from the signature what it may give
     def loss_of_answers(
         input_ids: Any = None,
         attention_mask: Any = None,
@@ -30,8 +32,10 @@ def put_loss_on_answers(causal_model: Any) -> None:
         weights: Any = None,
         **given: Any,
     ) -> Any:
-        if labels is None:
-            return forward(input_ids=input_ids, attention_mask=attention_mask, **given)
+        if weights is None:
+            return forward(
+                input_ids=input_ids, attention_mask=attention_mask, labels=labels, **given
+            )
         targets = labels[:, 1:]
         answer = targets != -100
         with torch.autocast(input_ids.device.type, enabled=False):
