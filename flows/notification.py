@@ -24,7 +24,9 @@ def notify(settings: Settings, subject: str, text: str) -> None:
         print(f"nobody was told through {settings.notify}: {type(error).__name__}: {error}")
 
 
-def notify_failure(_flow: Any, run: Any, state: Any) -> None:
+def notify_failure(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001  (Prefect's names)
     """Hook of a flow that failed or crashed."""
-    settings = load_settings(**(run.parameters.get("overrides") or {}))
-    notify(settings, f"stock-llm: the run '{run.name}' {state.name.lower()}", state.message or "")
+    settings = load_settings(**(flow_run.parameters.get("overrides") or {}))
+    notify(
+        settings, f"stock-llm: the run '{flow_run.name}' {state.name.lower()}", state.message or ""
+    )

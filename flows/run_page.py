@@ -7,6 +7,7 @@ A page that cannot be written, for whatever reason, ends no training: it is said
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -38,9 +39,8 @@ class RunProgress:
         self._stage = stages[0]
         self._artifact: UUID | None = None
         with _said_only("Prefect's page shows no progress"):
-            self._artifact = create_progress_artifact(
-                progress=0.0, key="progress", description=self._stage
-            )
+            made = create_progress_artifact(progress=0.0, key="progress", description=self._stage)
+            self._artifact = cast(UUID, made)  # it is a coroutine in asynchronous code only
 
     def tell(self, work: str, share: float) -> None:
         """Notes that a stage begins, or how much of its work is done.

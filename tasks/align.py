@@ -127,7 +127,10 @@ def tune(
     base = cache(lambda: load_base(profile, settings.home, four_bit=True))
     before = _judge(profile, base, data, current, folder / "finetuned.json")
     notes, scores = [], {"fine-tuned": before}
-    kinds = {"corrections": data.corrections, "thumbs": data.thumbs}
+    kinds: dict[str, Sequence[DpoRow | KtoRow]] = {
+        "corrections": data.corrections,
+        "thumbs": data.thumbs,
+    }
     for name, opinions in kinds.items():
         at_least = profile.training.preferences.at_least
         if len(opinions) < at_least:

@@ -68,8 +68,8 @@ def mcp_server(
 
     async def call_tool(_: Any, params: CallToolRequestParams) -> CallToolResult:
         text = redact(await tools.call(params.name, params.arguments, sharing))
-        content = [TextContent(type="text", text=text)]
-        return CallToolResult(content=content, is_error=text.startswith('{"error": '))
+        content = TextContent(type="text", text=text)
+        return CallToolResult(content=[content], is_error=text.startswith('{"error": '))
 
     return Server(
         "stock-llm",

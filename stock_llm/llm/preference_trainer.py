@@ -66,8 +66,9 @@ class PairTrainer(WeightsOnly, DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        if REPLAY not in self._signature_columns:
-            self._signature_columns = [*self._signature_columns, REPLAY]
+        columns: list[str] = self._signature_columns or []
+        if REPLAY not in columns:
+            self._signature_columns = [*columns, REPLAY]  # type: ignore[assignment]
 
     def compute_loss(
         self,

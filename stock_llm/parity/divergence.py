@@ -55,7 +55,7 @@ class LogitFile:
         self._starts = np.cumsum([0, *(len(row.answer) for row in answers)])
         self._wanted = wanted
         self._losses = np.full(total, np.nan)
-        self._kept = np.memmap(path, np.float32, "w+", shape=(len(wanted), vocabulary))
+        self._kept: np.ndarray = np.memmap(path, np.float32, "w+", shape=(len(wanted), vocabulary))
 
     def take(self, number: int, logits: Any) -> None:
         """Keeps the logits of a row's answer, shape (tokens, vocabulary): a tensor or an array."""

@@ -43,7 +43,7 @@ def find(settings: Settings, id: str) -> Lineage:
             f"{id!r} is no ID", remedy="Copy it from the column ID of `ollama list`: 12 hex digits"
         )
     store = OllamaStore(settings.path(settings.ollama_store))
-    found = {}
+    found: dict[str, tuple[str, bytes]] = {}
     for name, content in _manifests(settings, store):
         if (digest := digest_of_bytes(content)).startswith(wanted):
             found.setdefault(digest, (name, content))

@@ -15,7 +15,7 @@ from stock_llm.ollama.handover import hand_over
 from stock_llm.ollama.manifest import parse_manifest
 from stock_llm.ollama.model_name import LATEST, version_name, version_number
 from stock_llm.ollama.modelfile import parse_modelfile
-from stock_llm.ollama.publish_target import StoreTarget
+from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
 from stock_llm.pipeline import registry
 from stock_llm.pipeline.publication.places import Places, open_places, versions_of
 from stock_llm.pipeline.publication.retention import prune
@@ -96,7 +96,8 @@ def put_back(settings: Settings, places: Places) -> list[str]:
 def follow_champion(places: Places, number: int) -> list[str]:
     """Let `:latest` be version `number` wherever that is; what was moved, a sentence each."""
     done, name = [], version_name(number)
-    for target in (places.folder, *places.servers):
+    targets: tuple[StoreTarget | ServerTarget, ...] = (places.folder, *places.servers)
+    for target in targets:
         published = target.digest(name)
         if published and not target.find_damage(name) and target.digest(LATEST) != published:
             target.tag(name, LATEST)

@@ -212,8 +212,9 @@ def build_analysis(body: AnalyzeRequest, own: ComputedBlock | None = None) -> An
         )
         return AnalysisPrompt(_sound(situation), body.language, len(given.model_dump_json()))
     if own and not body.candles:
-        situation = read_situation(own.text)
-        assert situation, f"not a block of a situation: {own.text!r}"
+        read = read_situation(own.text)
+        assert read, f"not a block of a situation: {own.text!r}"
+        situation = read
         if position:
             situation = replace(situation, position=position)
             own = replace(own, text=situation.block())
