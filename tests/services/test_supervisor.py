@@ -119,7 +119,8 @@ def test_a_child_that_a_killed_program_left_does_not_keep_its_port(running):
     (child,) = psutil.Process(first).children()
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: made.is_ready() and service(made, "parent").pid != first)
-    assert not child.is_running()
+    # where nobody waits for orphans, an ended one stays as a zombie
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     assert service(made, "parent").restarts == 1
 
 
