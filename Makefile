@@ -4,7 +4,7 @@
 # make soak     10,000 broken exports; stock-llm up and down five times; 50,000 requests through the gateway, one in ten of which goes wrong; new random examples
 # make bench    the measurements that the documents quote
 # make up       Prefect, a worker, MLflow and the gateway: stock-llm up
-# make docs     write docs/cli.md from the commands' own help
+# make docs     write docs/cli.md from the commands' own help, docs/settings.md from the settings' docstrings
 # make wheel    the wheel, and the whole line from it in an empty folder
 # make pins     the newest versions into constraints.txt and requirements*.txt
 # make clean    remove what the main job made (not your data, not the feedback store)
@@ -45,6 +45,7 @@ up: install
 
 docs: install
 	$(BIN)/python scripts/write_cli_docs.py
+	$(BIN)/python scripts/write_settings_docs.py
 
 wheel: install
 	$(BIN)/python -m hatchling build --target wheel

@@ -24,7 +24,8 @@ CONFIG = """\
 # exchange = "XNYS"                      # calendar of symbols without a suffix
 # profile = "stock-tiny"                 # base model: a file models/profiles/NAME.toml
 # train_rows = 1000
-# retrain_after = 100                    # unused feedback items before `retrain` trains
+# retrain_after = 100                    # more items of feedback than these, ready to learn from, set off `retrain`
+# notify = ""                            # notification block of Prefect, such as "slack-webhook/me"
 # ollama_host = "http://127.0.0.1:11434"
 
 # [services]                             # stock-llm up
@@ -34,8 +35,13 @@ CONFIG = """\
 # [schedule]
 # timezone = "UTC"                       # of the schedules, such as "Asia/Bangkok"
 
+# [publish]
+# keep = 5                               # versions that stay where they are published
+
 # [gateway]                              # stock-llm serve
 # port = 11435
+# grounding = "auto"                     # your own numbers for questions about your symbols; "off": none
+# ledger_to_cloud = "nothing"            # or "percentages", "everything": what a cloud model sees of your positions
 # claude_cli = false                     # cloud providers are off
 # claude_api = false
 # daily_dollars = 15

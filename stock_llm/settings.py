@@ -48,8 +48,8 @@ class Settings(BaseSettings):
     """The folder that data/, models/ and mlflow/ are in. Default: the current one."""
 
     trades: Path = Path("data/sample/trades.csv")
-    """Export of a broker, or folder of such exports: CSV, JSON or XML, each recognised by its
-    content.
+    """Export of a broker, or folder of such exports: CSV, Excel, JSON, XML, OFX or QFX, each
+    recognised by its content.
     """
 
     trades_sql: str = ""
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     """Name of a base model: a file models/profiles/NAME.toml."""
 
     holdout_from: date | None = None
-    """First day of the holdout. Default: the last eighth of the candle history."""
+    """First day of the holdout. Default: of the quarter at seven eighths of the candle history."""
 
     train_rows: int = Field(default=1000, ge=50)
     """How many rows are made for training, feedback apart. More is better and slower."""

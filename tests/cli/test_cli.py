@@ -206,6 +206,17 @@ def test_the_page_about_the_commands_is_their_help():
     assert made["PAGE"].read_text(encoding="utf-8") == made["page"](), "run `make docs`"
 
 
+def test_the_page_about_the_settings_has_each_with_its_docstring():
+    made = runpy.run_path(str(PROJECT / "scripts" / "write_settings_docs.py"))
+    page = made["page"]()
+    assert made["PAGE"].read_text(encoding="utf-8") == page, "run `make docs`"
+    assert [line for line in page.splitlines() if line.endswith("|  |")] == []
+    for name, model in (made["TABLES"] | made["PROFILE_TABLES"]).items():
+        for field, about in model.model_fields.items():
+            table = made["is_table"](about.annotation)
+            assert table or f"| `{field}` |" in page, f"{name} {field}"
+
+
 def test_the_version_is_that_of_the_package(monkeypatch, capsys):
     code, out, _ = run_command(monkeypatch, capsys, "--version")
     assert code == 0 and out == f"stock-llm {importlib.metadata.version('stock-llm')}\n"
