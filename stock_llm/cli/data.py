@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Exports of your brokers: CSV, JSON, XML.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Exports of your brokers: CSV, Excel, JSON, XML, OFX.")
+    ],
     look: Annotated[
         bool, typer.Option("--look", help="Only show what they hold; keep no copy.")
     ] = False,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from stock_llm.settings import Settings
 
 Profile = Annotated[str | None, typer.Option(help="Base model: a file models/profiles/NAME.toml.")]
-Trades = Annotated[Path | None, typer.Option(help="CSV file or folder with your trading history.")]
+Trades = Annotated[Path | None, typer.Option(help="Export of a broker, or folder of exports.")]
 Candles = Annotated[
     Path | None, typer.Option("--candles", help="Folder with daily candles, CSV or Parquet.")
 ]

@@ -30,10 +30,10 @@ def up(
     """Start Prefect's server, a worker, MLflow and the gateway, deploy the flows, and keep all of
     it running.
 
-    Everything listens on this machine only. What ends is started again, after 1, 2, 4 … 60 seconds.
-    Ctrl-C or `stock-llm down` ends all of it within ten seconds; a run under way goes on from where
-    it was when it is started again. Ports, folders and databases are settings: the table [services]
-    of stock-llm.toml.
+    Prefect and MLflow listen on this machine only, the gateway where [gateway] says. What ends is
+    started again, after 1, 2, 4 … 60 seconds. Ctrl-C or `stock-llm down` ends all of it within ten
+    seconds; a run under way goes on from where it was when it is started again. Ports, folders and
+    databases are settings: the table [services] of stock-llm.toml.
 
     Examples:
 
