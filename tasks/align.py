@@ -230,7 +230,7 @@ def _is_sound(question: str, judged: str, text: str) -> bool:
     """Whether a sampled answer is another than the judged one, has its form and no false
     sentence.
     """
-    if not text or text == judged.strip() or _has_form(judged) != _has_form(text):
+    if not text or text == judged.strip() or _form(judged) != _form(text):
         return False
     subject = read_subject(question)
     return subject is None or not any(
@@ -238,12 +238,13 @@ def _is_sound(question: str, judged: str, text: str) -> bool:
     )
 
 
-def _has_form(text: str) -> bool:
+def _form(text: str) -> tuple[str, ...] | None:
+    """Language and parts of an answer; None where it is not in the answer format."""
     try:
-        parse_answer(text)
+        answer = parse_answer(text)
     except AnswerError:
-        return False
-    return True
+        return None
+    return answer.language, *(name for name, value in asdict(answer).items() if value)
 
 
 def pairs_of(
