@@ -121,6 +121,7 @@ def _supervise(settings: "Settings") -> None:
     )
     with view:
         supervisor.run(view.show)
+    watch.end()
     print("ended")
 
 

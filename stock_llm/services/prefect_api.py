@@ -101,17 +101,21 @@ class PrefectApi:
         return [*crashed, *self._crash_orphans()]
 
     def _crash_orphans(self) -> list[str]:
-        """Runs inside others, when no run of the pool is under way that they could be inside: a
-        killed process says nothing of them.
+        """Runs inside others, when no run is under way that they could be inside: a killed process
+        says nothing of them. A run that was started by hand is in no pool, and counts too.
         """
+        inside = self._under_way(inside=True)
+        return self._crash(inside) if inside and not self._under_way(inside=False) else []
+
+    def _under_way(self, inside: bool) -> list[CurrentRun]:
+        """The runs of all pools and of none that are inside another run, or that are not."""
         asked = {
             "flow_runs": {
                 "state": {"type": {"any_": list(UNDER_WAY)}},
-                "parent_task_run_id": {"is_null_": False},
+                "parent_task_run_id": {"is_null_": not inside},
             }
         }
-        inside = [_current(run) for run in self._ask("POST", "/flow_runs/filter", asked)]
-        return [] if self.current_runs() else self._crash(inside)
+        return [_current(run) for run in self._ask("POST", "/flow_runs/filter", asked)]
 
     def _crash(self, runs: list[CurrentRun]) -> list[str]:
         state = {"type": "CRASHED", "message": "The process of this run was ended."}

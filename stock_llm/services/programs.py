@@ -6,7 +6,7 @@ folder and nothing sent to anyone.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Program:
         is_server: it is ended last.
         before_start: called before each start.
         tidy: called once a minute while it runs; from another thread.
+        environment: variables for this program alone. Passwords stand here: everybody on the
+            machine can read a command line.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Program:
     is_server: bool = False
     before_start: Callable[[], object] = field(default=_always)
     tidy: Callable[[], object] = field(default=_always)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def programs(
@@ -155,7 +158,6 @@ def _mlflow(settings: ServicesSettings, home: Path, mlflow_uri: str) -> list[Pro
     options = {
         "--port": str(settings.mlflow_port),
         "--workers": "1",
-        "--backend-store-uri": mlflow_uri,
         "--artifacts-destination": str(home / settings.mlflow_artifacts),
     }
     file = mlflow_uri.removeprefix("sqlite:///")
@@ -171,5 +173,6 @@ def _mlflow(settings: ServicesSettings, home: Path, mlflow_uri: str) -> list[Pro
             lambda: answers(f"{address}/health"),
             after=(REGISTRY,) if missing else (),
             is_server=True,
+            environment={"MLFLOW_BACKEND_STORE_URI": mlflow_uri},
         ),
     ]

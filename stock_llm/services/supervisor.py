@@ -215,7 +215,7 @@ class Supervisor:
             service.process = subprocess.Popen(
                 service.program.command,
                 cwd=self.home,
-                env=self._environment,
+                env=self._environment | service.program.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -299,7 +299,7 @@ def is_running(home: Path) -> bool:
         return True
 
 
-def bring_down(home: Path, seconds: float = 7) -> int:
+def bring_down(home: Path, seconds: float = 6) -> int:
     """Ends the supervisor of this folder and all that it started; returns how many processes were
     left to end because there was no supervisor, or because it did not end within `seconds`.
     """

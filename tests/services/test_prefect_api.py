@@ -13,7 +13,7 @@ from stock_llm.services.prefect_api import PrefectApi, answers
 
 
 class PrefectLike(HTTPServer):
-    """Runs by id; a run that is inside another has no pool."""
+    """Runs by id; a run that is inside another, or was started by hand, has no pool."""
 
     def __init__(self):
         self.runs = {}
@@ -21,19 +21,25 @@ class PrefectLike(HTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/api"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def add(self, id, state, pid=None, inside=False, due=None):
+    def add(self, id, state, pid=None, inside=False, due=None, by_hand=False):
         self.runs[id] = {
             "id": id, "name": id, "state_type": state, "infrastructure_pid": pid, "inside": inside,
-            "deployment_id": "d1", "next_scheduled_start_time": due,
+            "in_pool": not (inside or by_hand), "deployment_id": "d1", "next_scheduled_start_time": due,
         }  # fmt: skip
 
     def find(self, asked):
         chosen = asked["flow_runs"]
-        inside = "parent_task_run_id" in chosen
-        return [
-            run for run in self.runs.values()
-            if run["state_type"] in chosen["state"]["type"]["any_"] and run["inside"] == inside
-        ]  # fmt: skip
+        found = [
+            run
+            for run in self.runs.values()
+            if run["state_type"] in chosen["state"]["type"]["any_"]
+        ]
+        if "work_pools" in asked:
+            found = [run for run in found if run["in_pool"]]
+        if "parent_task_run_id" in chosen:
+            is_null = chosen["parent_task_run_id"]["is_null_"]
+            found = [run for run in found if run["inside"] != is_null]
+        return found
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -94,6 +100,14 @@ def test_a_run_inside_a_killed_one_is_marked_too(server, ended):
     server.add("killed", "RUNNING", ended)
     server.add("part-of-it", "RUNNING", inside=True)
     assert PrefectApi(server.url).crash_lost_runs() == ["killed", "part-of-it"]
+
+
+def test_a_run_inside_one_that_was_started_by_hand_goes_on(server):
+    api = PrefectApi(server.url)
+    server.add("by-hand", "RUNNING", by_hand=True)
+    server.add("part-of-it", "RUNNING", inside=True)
+    assert api.crash_silent_runs() == api.crash_lost_runs() == []
+    assert states(server) == {"by-hand": "RUNNING", "part-of-it": "RUNNING"}
 
 
 def test_beside_a_worker_a_run_gets_the_time_to_be_reported(server, ended):

@@ -16,8 +16,9 @@ from filelock import Timeout
 
 from stock_llm.errors import InputError
 from stock_llm.services import processes, supervisor
+from stock_llm.services.config import ServicesSettings
 from stock_llm.services.prefect_api import answers
-from stock_llm.services.programs import Program
+from stock_llm.services.programs import Program, programs
 from stock_llm.services.supervisor import Supervisor, bring_down, only_supervisor, read_state
 
 PROJECT = Path(__file__).parents[2]
@@ -151,7 +152,73 @@ def test_stopping_ends_children_in_other_sessions_and_what_ignores_the_signal(ru
     made.stop()
     wait_for(lambda: processes.marked(tmp_path) == [] and read_state(tmp_path) is None)
     assert time.monotonic() - began < 10
-    assert not child.is_running()
+    assert child not in processes.marked(tmp_path)
+
+
+TIMED = """
+import signal, subprocess, sys, time
+def end(*_):
+    time.sleep(float(sys.argv[2]))
+    open(sys.argv[1], "w").write(str(time.time()))
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+if len(sys.argv) > 3:
+    subprocess.Popen([sys.executable, *sys.argv[3:]])
+open(sys.argv[1] + ".ready", "w")
+time.sleep(600)
+"""
+
+
+def test_what_a_server_started_ends_after_the_runs(tmp_path):
+    """MLflow's command starts its server as a child."""
+    script = tmp_path / "timed.py"
+    script.write_text(TIMED)
+    marked = os.environ | {processes.MARK: str(tmp_path)}
+
+    def start(name, seconds, *more):
+        command = [sys.executable, str(script), str(tmp_path / name), str(seconds), *more]
+        return subprocess.Popen(command, env=marked)
+
+    server = start("server", 0, str(script), str(tmp_path / "child"), "0")
+    run = start("run", 0.5)
+    names = ("server", "child", "run")
+    wait_for(lambda: all((tmp_path / f"{name}.ready").exists() for name in names))
+    assert processes.end_all(tmp_path, [server.pid], seconds=60) == 3
+    server.wait()
+    run.wait()
+    ended = {name: float((tmp_path / name).read_text()) for name in names}
+    assert ended["run"] < min(ended["server"], ended["child"])
+
+
+CARELESS = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_child_that_its_parent_does_not_wait_for_counts_as_ended():
+    with subprocess.Popen(python(CARELESS), stdout=subprocess.PIPE, text=True) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert processes.end([child], seconds=60) == []
+        assert child.status() == psutil.STATUS_ZOMBIE
+        parent.kill()
+
+
+def test_no_password_stands_on_a_command_line(tmp_path):
+    url = "postgresql+psycopg://me:hidden@127.0.0.1/mlflow"
+    found = programs(ServicesSettings(), tmp_path, ("127.0.0.1", 11435), url)
+    assert not [program.name for program in found if "hidden" in " ".join(program.command)]
+    (mlflow,) = [program for program in found if program.name == "mlflow"]
+    assert mlflow.environment == {"MLFLOW_BACKEND_STORE_URI": url}
+
+
+def test_a_program_gets_its_own_variables(running, tmp_path):
+    code = "import os; print(os.environ['MINE'], flush=True)"
+    made = running(Program("once", python(code), once=True, environment={"MINE": "yes"}))
+    wait_for(made.is_ready)
+    assert (tmp_path / "logs" / "once.log").read_text() == "yes\n"
 
 
 def test_a_taken_port_is_named_and_nothing_is_started(tmp_path):
@@ -221,7 +288,7 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next_one_or_by_bring_down
     process.wait()
     assert len(left := processes.marked(tmp_path)) == 1
     again = start_supervisor(tmp_path)
-    assert not left[0].is_running()
+    assert left[0] not in processes.marked(tmp_path)
     again.kill()
     again.wait()
     assert bring_down(tmp_path) == 1
