@@ -15,6 +15,7 @@ from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.sampler import Sampler
 from stock_llm.ollama import rendering
 from stock_llm.ollama.client import ChatReply, OllamaServer, connect
+from stock_llm.ollama.manifest import Layer
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 
@@ -43,18 +44,26 @@ class StoreTarget:
         return str(self.store.root)
 
     def put(
-        self, name: str, gguf: Path, modelfile: Modelfile, annotations: Mapping[str, str]
+        self,
+        name: str,
+        gguf: Path,
+        modelfile: Modelfile,
+        annotations: Mapping[str, str],
+        layers: Sequence[Layer] = (),
     ) -> str:
         """Publish a model; the digest of its manifest (hex).
 
         Args:
             annotations: what its manifest says of it, where it is published for the first time.
+            layers: those that it had, where it was published before.
 
         Raises:
-            PublishError: `name` is another model.
+            PublishError: `name` is another model; or its layers would not be `layers`.
         """
         self.store.collect_garbage()
-        return self.store.write_model(name, gguf, modelfile, replace=False, annotations=annotations)
+        return self.store.write_model(
+            name, gguf, modelfile, replace=False, annotations=annotations, layers=layers
+        )
 
     def digest(self, name: str) -> str | None:
         """Digest of the manifest that `name` stands for (hex); None where there is none."""

@@ -20,7 +20,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -138,6 +138,7 @@ class OllamaStore:
         *,
         replace: bool = True,
         annotations: Mapping[str, str] | None = None,
+        layers: Sequence[Layer] = (),
     ) -> str:
         """Publish a model under `name`; the digest of its manifest (hex). The same model again
         changes nothing, whatever its annotations are: the first manifest stays.
@@ -146,10 +147,11 @@ class OllamaStore:
             gguf: the weights; `modelfile.from_` is not looked at.
             replace: False: refuse where `name` is another model.
             annotations: what the manifest says of the model.
+            layers: those that the model had when it was published, where it is written again.
 
         Raises:
             InputError: not a name; not a GGUF.
-            PublishError: refused, see `replace`.
+            PublishError: refused, see `replace`; or it would have other layers than `layers`.
         """
         path = self._manifest_path(name)
         turns = [{"role": role, "content": content} for role, content in modelfile.messages]
@@ -163,12 +165,18 @@ class OllamaStore:
             ("messages", go_json(turns) if turns else b""),
         ]
         config = self.put_blob(go_json(build_config_layer(gguf, modelfile.requires)))
-        layers = [(kind, self.put_blob(source)) for kind, source in parts if source]
+        blobs = [(kind, self.put_blob(source)) for kind, source in parts if source]
         manifest = Manifest(
             Layer("config", config.digest, config.size),
-            tuple(Layer(kind, blob.digest, blob.size) for kind, blob in layers),
+            tuple(Layer(kind, blob.digest, blob.size) for kind, blob in blobs),
             annotations or {},
         )
+        if layers and manifest.layers != tuple(layers):
+            changed = {layer.kind for layer in {*manifest.layers} ^ {*layers}} or {"order"}
+            raise PublishError(
+                f"{name} would not be what was published: {', '.join(sorted(changed))} changed "
+                f"since, in {gguf.parent}"
+            )
         if path.exists() and (known := self._kept(name, path, manifest, replace)):
             return known
         self._notes.set_manifest(path, None)
@@ -188,6 +196,8 @@ class OllamaStore:
         try:
             noted, digest = self._notes.manifest(path), digest_of_bytes(content)
             if parse_manifest(content).is_same_model(manifest) and noted in (None, digest):
+                if not replace:  # a kill may have come before it was noted
+                    self._notes.set_manifest(path, digest)
                 return digest
             damage = next(self._damages(path, whole=False), "")
         except ValueError as error:

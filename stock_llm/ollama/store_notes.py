@@ -4,10 +4,13 @@ Which blobs it wrote, so that it removes no others; which manifests are not to b
 with their digests; and the times that large blobs had when they were read whole.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from stock_llm.storage.checksums import read_record, write_record
 
@@ -30,11 +33,11 @@ class StoreNotes:
 
         A manifest's own digest stands nowhere else, and its annotations are in no blob.
         """
+        name, own = _name(path), {_name(path): digest} if digest else {}
         if self.manifest(path) != digest:
-            known = {
-                name: old for name, old in self._read(_MANIFESTS).items() if name != _name(path)
-            }
-            self._write(_MANIFESTS, known | ({_name(path): digest} if digest else {}))
+            self._change(
+                _MANIFESTS, lambda known: {key: known[key] for key in known if key != name} | own
+            )
 
     def blobs(self) -> list[str]:
         """Names of the blobs that this program wrote."""
@@ -42,10 +45,13 @@ class StoreNotes:
 
     def add_blob(self, path: Path) -> None:
         """Note that this program writes a blob; before it does."""
-        known = self._read(_BLOBS)
-        if path.name not in known:
-            there = {name: 1 for name in known if path.with_name(name).exists()}
-            self._write(_BLOBS, there | {path.name: 1})
+        if path.name not in self._read(_BLOBS):
+            self._change(
+                _BLOBS,
+                lambda known: (
+                    {name: 1 for name in known if path.with_name(name).exists()} | {path.name: 1}
+                ),
+            )
 
     def time_read(self, path: Path) -> int | None:
         """Time of modification (ns) that a blob had when it was read whole."""
@@ -54,19 +60,30 @@ class StoreNotes:
     def set_time_read(self, path: Path) -> None:
         """Note that a blob was read whole, where the folder may be written to."""
         with suppress(OSError):
-            there = {
-                name: time
-                for name, time in self._read(_TIMES).items()
-                if path.with_name(name).exists()
-            }
-            self._write(_TIMES, there | {path.name: path.stat().st_mtime_ns}, durable=False)
+            time = path.stat().st_mtime_ns
+            self._change(
+                _TIMES,
+                lambda known: (
+                    {name: old for name, old in known.items() if path.with_name(name).exists()}
+                    | {path.name: time}
+                ),
+                durable=False,
+            )
 
     def _read(self, part: str) -> dict[str, Any]:
         return (read_record(self.root / FILE) or {}).get(part, {})
 
-    def _write(self, part: str, values: dict[str, Any], durable: bool = True) -> None:
-        notes = read_record(self.root / FILE) or {}
-        write_record(self.root / FILE, notes | {part: values}, durable=durable)
+    def _change(
+        self,
+        part: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        durable: bool = True,
+    ) -> None:
+        """Write a part anew; the gateway may note a time while a version is published."""
+        with FileLock(self.root / f".{FILE}.lock"):
+            notes = read_record(self.root / FILE) or {}
+            notes[part] = change(notes.get(part, {}))
+            write_record(self.root / FILE, notes, durable=durable)
 
 
 def _name(manifest: Path) -> str:

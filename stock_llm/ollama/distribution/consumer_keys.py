@@ -7,6 +7,7 @@ A key is that of an Ollama server: the content of ~/.ollama/id_ed25519.pub of th
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,19 +63,11 @@ class ConsumerKeys:
         Raises:
             InputError: a line is no key.
         """
-        try:
-            lines = self.file.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
         return [
             self._parse(line, row)
-            for row, line in enumerate(lines, start=1)
-            if line.strip() and not line.startswith("#")
+            for row, line in enumerate(self._lines(), start=1)
+            if _names_a_key(line)
         ]
-
-    def find(self, fingerprint: str) -> Consumer | None:
-        """Whose key has this fingerprint."""
-        return next((item for item in self.all() if item.fingerprint == fingerprint), None)
 
     def add(self, name: str, key: str) -> Consumer:
         """Let somebody in.
@@ -96,7 +89,7 @@ class ConsumerKeys:
                     file=self.file,
                     remedy=f"Remove it first: stock-llm consumers remove {other.name}",
                 )
-        self._write([*known, consumer])
+        self._write([*self._lines(), f"{_TYPE} {consumer.blob} {consumer.name}"])
         return consumer
 
     def remove(self, name: str) -> None:
@@ -111,14 +104,25 @@ class ConsumerKeys:
             raise InputError(
                 f"there is no consumer {name!r}", file=self.file, remedy=f"There is: {names}"
             )
-        self._write([item for item in known if item.name != name])
+        self._write(
+            line
+            for row, line in enumerate(self._lines(), start=1)
+            if not _names_a_key(line) or self._parse(line, row).name != name
+        )
 
-    def _write(self, consumers: list[Consumer]) -> None:
+    def _lines(self) -> list[str]:
+        """The lines of the file, comments too."""
+        try:
+            return self.file.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _write(self, lines: Iterable[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
         make_private(self.file.parent)
-        lines = "".join(f"{_TYPE} {item.blob} {item.name}\n" for item in consumers)
         with atomic_path(self.file) as temporary:
             temporary.touch(mode=0o600)
-            temporary.write_text(lines, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
 
     def _parse(self, line: str, row: int | None) -> Consumer:
         kind, _, rest = line.strip().partition(" ")
@@ -135,6 +139,11 @@ class ConsumerKeys:
         except ValueError:
             raise InputError(f"{blob[:40]!r} is no {_TYPE} key", remedy=remedy, **where) from None  # type: ignore[arg-type]
         return Consumer(name, blob)
+
+
+def _names_a_key(line: str) -> bool:
+    """Whether a line is neither empty nor a comment."""
+    return bool(line.strip()) and not line.startswith("#")
 
 
 def _load(blob: str) -> "Ed25519PublicKey":

@@ -18,6 +18,8 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import json
+import re
 import time
 from binascii import Error as Base64Error
 from collections import OrderedDict
@@ -28,8 +30,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from stock_llm.errors import InputError, StoreError
 from stock_llm.network import is_loopback, own_addresses
 from stock_llm.ollama.distribution.consumer_keys import Consumer, ConsumerKeys
+from stock_llm.ollama.distribution.listener import HANDOVER
 from stock_llm.ollama.distribution.pull_log import PullLog
 
 TOKEN_PATH = "/v2/token"
@@ -110,7 +114,13 @@ class KeyAccess:
         )
 
     def pulled(self, request: Request, tag: str, digest: str) -> None:
-        """Note which version a consumer took."""
+        """Note which version a consumer took.
+
+        Not what this project hands over to a server of its own: it knows that server and removes
+        old versions there.
+        """
+        if request.path_params["namespace"] == HANDOVER:
+            return
         if consumer := self._of_token(request, self._repository(request)):
             self._log.note(consumer.name, tag, digest)
 
@@ -120,7 +130,7 @@ class KeyAccess:
         if origin is None:
             return _refused(421, _UNKNOWN_HOST)
         blob, _, signature = request.headers.get("authorization", "").partition(":")
-        consumer = next((item for item in self._keys.all() if item.blob == blob), None)
+        consumer = next((item for item in self._consumers() if item.blob == blob), None)
         if consumer is None:
             return _refused(401, _UNKNOWN_KEY)
         signed = f"GET,{origin}{request.url.path}?{request.url.query},{_EMPTY}"
@@ -165,10 +175,23 @@ class KeyAccess:
         expected = self._sign(purpose, what, fingerprint, expires)
         if not hmac.compare_digest(expected.encode(), proof.encode()):
             return None
-        return self._keys.find(fingerprint) if self._clock() <= int(expires) else None
+        if self._clock() > int(expires):
+            return None
+        return next((item for item in self._consumers() if item.fingerprint == fingerprint), None)
+
+    def _consumers(self) -> list[Consumer]:
+        """Who may pull.
+
+        Raises:
+            StoreError: the file of keys is damaged; callers are told neither its path nor its text.
+        """
+        try:
+            return self._keys.all()
+        except InputError as error:
+            raise StoreError(str(error)) from None
 
     def _sign(self, *parts: str) -> str:
-        text = "\0".join(parts).encode()
+        text = json.dumps(parts).encode()
         return base64.urlsafe_b64encode(hmac.digest(self._secret, text, "sha256")).decode()
 
     def _is_new(self, nonce: str) -> bool:
@@ -226,7 +249,8 @@ def _peer(request: Request) -> str:
 def _host_name(host: str) -> str:
     """The name or address in a header Host, without port and brackets; empty for what is none."""
     if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
+        found = re.fullmatch(r"\[([0-9a-f:.]+)\](:\d+)?", host.lower(), re.ASCII)
+        return found[1] if found else ""
     name, _, port = host.partition(":")
     return name.lower() if all(sign.isalnum() or sign in ".-_" for sign in name + port) else ""
 

@@ -2,9 +2,11 @@
 blobs that their manifests name, and nothing else that may lie in that folder.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, PublishError
 from stock_llm.ollama.manifest import digest_of_bytes, parse_manifest
 from stock_llm.ollama.model_name import MODEL, ModelName
 from stock_llm.ollama.store import Blob, OllamaStore
@@ -31,24 +33,33 @@ class PublishedModels:
             return None
         if reference.startswith("sha256:"):
             wanted = reference.removeprefix("sha256:")
-            contents = map(self.store.read_manifest, self.names())
-            return next((text for text in contents if digest_of_bytes(text) == wanted), None)
+            found = (text for text in self._manifests() if digest_of_bytes(text) == wanted)
+            return next(found, None)
         try:
             name = str(ModelName.parse(f"{MODEL}:{reference}"))
         except InputError:
             return None
-        return self.store.read_manifest(name) if self.store.digest(name) else None
+        try:
+            return self.store.read_manifest(name)
+        except PublishError:
+            return None
 
     def blob(self, model: str, digest: str) -> Blob | None:
         """A blob that a version is made of; None where no version names it, or it is lost."""
         if model != MODEL:
             return None
-        for name in self.names():
+        for content in self._manifests():
             try:
-                blobs = parse_manifest(self.store.read_manifest(name)).blobs
+                blobs = parse_manifest(content).blobs
             except ValueError:  # damaged; the next publication writes it again
                 continue
             if layer := next((blob for blob in blobs if blob.digest == digest), None):
                 blob = self.store.blob(layer)
                 return blob if blob.path.is_file() else None
         return None
+
+    def _manifests(self) -> Iterator[bytes]:
+        """The manifests of all versions, without one that is removed at this moment."""
+        for name in self.names():
+            with suppress(PublishError):
+                yield self.store.read_manifest(name)

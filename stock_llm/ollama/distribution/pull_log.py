@@ -48,12 +48,19 @@ class PullLog:
             for name, pulls in names.items()
         }
 
+    def is_damaged(self) -> bool:
+        """Whether it cannot be told any more who pulled which version."""
+        return self.file.exists() and read_record(self.file) is None
+
     def note(self, name: str, tag: str, digest: str) -> None:
         """Remember that a consumer asked for a manifest; a full disk is no reason to refuse it."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.file.with_name(f".{self.file.name}.lock")):
+                if self.is_damaged():  # to write it anew would forget what the others have
+                    print(f"the pull of {name} is not noted. Delete {self.file}", file=sys.stderr)
+                    return
                 known = self.all()
                 pulls = {pull.tag: pull for pull in known.get(name, [])}
                 before = pulls.get(tag)

@@ -4,17 +4,16 @@ Ollama's own push writes the manifest anew without its last newline, and so anot
 Protocol: OCI distribution-spec, monolithic uploads. A blob that is there is not sent.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
 from stock_llm.errors import MissingExtra, PublishError
 from stock_llm.ollama.address import bypasses_proxies
-from stock_llm.ollama.manifest import MANIFEST_TYPE, parse_manifest
+from stock_llm.ollama.manifest import MANIFEST_TYPE, digest_of_bytes, parse_manifest
 from stock_llm.ollama.model_name import MODEL
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.progress import transfer_progress
@@ -41,12 +40,15 @@ class RegistryClient:
         Raises:
             PublishError: the registry refuses or does not answer.
         """
+        content = self._content(name)
+        return None if content is None else digest_of_bytes(content)
+
+    def _content(self, name: str) -> bytes | None:
         with self._translated(f"look up {name}"):
             answer = self.http.get(self._manifest(name), headers={"Accept": MANIFEST_TYPE})
             if answer.status_code == 404:
                 return None
-            answer.raise_for_status()
-        return hashlib.sha256(answer.content).hexdigest()
+            return answer.raise_for_status().content
 
     def push(self, store: OllamaStore, name: str) -> bool:
         """Bring a version there; False where it was there already.
@@ -55,12 +57,18 @@ class RegistryClient:
             name: a version of `store`, which is sound.
 
         Raises:
-            PublishError: the registry refuses, does not answer, or lists another digest then.
+            PublishError: `name` is another model there; or the registry refuses, does not answer,
+                or lists another digest then.
         """
-        content = store.read_manifest(name)
-        digest = hashlib.sha256(content).hexdigest()
-        if self.digest(name) == digest:
+        content, before = store.read_manifest(name), self._content(name)
+        digest = digest_of_bytes(content)
+        if before == content:
             return False
+        if before is not None and not _is_same_model(before, content):
+            raise PublishError(
+                f"{name} exists in the registry {self.where} and is another model; "
+                "a version is never overwritten. Use a namespace of this project's own"
+            )
         with self._translated(f"take {name}"):
             with transfer_progress(f"pushing {name} to {self.where}") as show:
                 for layer in parse_manifest(content).blobs:
@@ -95,9 +103,11 @@ class RegistryClient:
                     sent += len(piece)
                     show(digest[7:19], sent, size)
 
+        is_there = urlsplit(upload).netloc == urlsplit(self.where).netloc
         self.http.put(
             f"{upload}{joined}{urlencode({'digest': digest})}",
             content=pieces(),
+            auth=self.http.auth if is_there else None,
             headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
         ).raise_for_status()
 
@@ -130,9 +140,17 @@ class RegistryClient:
             ) from None
 
 
+def _is_same_model(first: bytes, second: bytes) -> bool:
+    try:
+        return parse_manifest(first).is_same_model(parse_manifest(second))
+    except ValueError:
+        return False
+
+
 @contextmanager
 def open_registry(url: str) -> Iterator[RegistryClient]:
-    """A client of the registry at a URL, as `publish.registry` has it.
+    """A client of the registry at a URL, as `publish.registry` has it. A name and a password in it
+    go to that host alone and into no message.
 
     Raises:
         MissingExtra: the extra `local` is not installed.
@@ -142,5 +160,9 @@ def open_registry(url: str) -> Iterator[RegistryClient]:
     except ImportError:
         raise MissingExtra("httpx", "local") from None
     limits = httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
-    with httpx.Client(timeout=limits, trust_env=not bypasses_proxies(url)) as http:
-        yield RegistryClient(http, url.rstrip("/"))
+    login, _, host = urlsplit(url).netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    auth = httpx.BasicAuth(unquote(user), unquote(password)) if login else None
+    where = urlsplit(url)._replace(netloc=host).geturl().rstrip("/")
+    with httpx.Client(timeout=limits, trust_env=not bypasses_proxies(url), auth=auth) as http:
+        yield RegistryClient(http, where)

@@ -281,3 +281,30 @@ def test_what_is_sent_as_a_key_need_not_be_one(gateway):
         )
         assert answer.status_code == 401
         assert json.loads(answer.text)["errors"][0]["code"] == "UNAUTHORIZED"
+
+
+def test_what_is_handed_over_to_a_server_of_this_project_is_no_pull_of_a_consumer(
+    gateway, keys, puller
+):
+    """Else that server would hold every version for ever."""
+    running, _ = gateway
+    keys.add("gpu", puller.public_key)
+    name = model(gateway).replace("/library/", "/handover/")
+    assert [*puller.pull(name, insecure=True)][-1] == {"status": "success"}
+    assert "gpu" not in PullLog(running.settings.path(PULLS)).all()
+
+
+def test_callers_are_not_told_what_is_wrong_with_the_file_of_keys(gateway, keys, puller):
+    keys.add("office", puller.public_key)
+    keys.file.write_text(keys.file.read_text() + "canary\n")
+    answer = token_answer(gateway, puller)
+    assert answer.status_code == 503
+    assert "canary" not in answer.text and str(keys.file) not in answer.text
+    keys.file.unlink()
+
+
+@pytest.mark.parametrize("host", ["[::1]@evil.example", "[::1]:80@evil.example", "[::1"])
+def test_a_host_in_brackets_ends_with_them(gateway, host):
+    headers = PROXY | {"Host": host}
+    answer = gateway[0].http.get("/v2/library/stock-llm/manifests/v1", headers=headers)
+    assert answer.status_code in (400, 403, 421)

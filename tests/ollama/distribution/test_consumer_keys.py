@@ -30,12 +30,11 @@ def test_keys_are_added_listed_found_and_removed(keys):
     assert keys.file.read_text() == f"{public(first)} office\n{public(second)} laptop\n"
     assert stat.S_IMODE(keys.file.stat().st_mode) == 0o600
     assert stat.S_IMODE(keys.file.parent.stat().st_mode) == 0o700
-    assert keys.find(office.fingerprint) == office
     assert office.verifies(first.sign(b"text"), b"text")
     assert not office.verifies(second.sign(b"text"), b"text")
     assert not office.verifies(b"", b"text")
     keys.remove("office")
-    assert keys.find(office.fingerprint) is None
+    assert [item.name for item in keys.all()] == ["laptop"]
 
 
 def test_what_is_no_key_is_refused_with_what_to_write(keys):
@@ -72,3 +71,12 @@ def test_a_line_that_was_damaged_is_named(keys):
     keys.file.write_text(keys.file.read_text() + "\n# a comment\nssh-ed25519 AAAA x\n")
     with pytest.raises(InputError, match="consumers, row 4: 'AAAA' is no ssh-ed25519 key"):
         keys.all()
+
+
+def test_comments_stay(keys):
+    first, second = (public(Ed25519PrivateKey.generate()) for _ in range(2))
+    keys.add("office", first)
+    keys.file.write_text(f"# who asked for it: Ann\n{first} office\n\n")
+    keys.add("home", second)
+    keys.remove("office")
+    assert keys.file.read_text() == f"# who asked for it: Ann\n\n{second} home\n"
