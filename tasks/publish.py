@@ -40,7 +40,12 @@ from stock_llm.ollama.profile_modelfile import modelfile_of
 from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
 from stock_llm.pipeline import registry
 from stock_llm.pipeline.publication import restoring
-from stock_llm.pipeline.publication.places import Places, nobody_answers, open_places
+from stock_llm.pipeline.publication.places import (
+    Places,
+    nobody_answers,
+    open_places,
+    publishing_lock,
+)
 from stock_llm.pipeline.publication.restoring import MANIFEST, MODELFILE
 from stock_llm.pipeline.publication.retention import prune
 from stock_llm.settings import Settings
@@ -71,7 +76,25 @@ def publish(
         PublishError: refused; or nobody answers where the settings name an Ollama; or the smoke
             prompt failed although the verdict was "promote". `:latest` is where it was.
     """
+    with publishing_lock(settings):
+        return _publish(settings, dataset, adapter, candidate, scorecard, version)
+
+
+def _publish(
+    settings: Settings,
+    dataset: Dataset,
+    adapter: Adapter,
+    candidate: Candidate,
+    scorecard: Scorecard,
+    version: Version,
+) -> Release:
     places = open_places(settings)
+    for host in () if places.promised else places.absent:
+        print(
+            f"nobody answers at {host}: the version is not brought there. Run when it answers: "
+            "stock-llm publish",
+            file=sys.stderr,
+        )
     restoring.put_back(settings, places)
     name, record = version_name(version.number), scorecard.folder / RECORD
     release = Release(**values) if (values := read_record(record)) else None
@@ -84,6 +107,7 @@ def publish(
         and not places.folder.find_damage(name)
         and not places.promised
     ):
+        _push(settings, places)
         return _as_it_stands(settings, places, release)
 
     _write(settings, places, dataset, adapter, candidate, scorecard, version)
@@ -131,12 +155,17 @@ def publish(
         reasons=reasons,
     )
     write_record(record, asdict(release))
-    if settings.publish.registry:
-        for sentence in restoring.push_to_registry(settings, places):
-            print(sentence, file=sys.stderr)
+    _push(settings, places)
     for sentence in prune(settings, places):
         print(sentence, file=sys.stderr)
     return _as_it_stands(settings, places, release)
+
+
+def _push(settings: Settings, places: Places) -> None:
+    """Bring the company's registry what it lacks, where there is one."""
+    if settings.publish.registry:
+        for sentence in restoring.push_to_registry(settings, places):
+            print(sentence, file=sys.stderr)
 
 
 def _write(

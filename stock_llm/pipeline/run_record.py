@@ -4,13 +4,10 @@ lock that makes two runs at once wait for each other.
 A run with nothing new ends here, before Prefect or MLflow is imported. Records: data/runs/*.json.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from stock_llm.artifacts import CHECKSUMS
 from stock_llm.evaluation.gate_policy import load_policy
@@ -26,6 +23,7 @@ from stock_llm.storage.checksums import (
     read_record,
     write_record,
 )
+from stock_llm.storage.waiting_lock import waiting_lock
 
 
 @dataclass(frozen=True)
@@ -156,20 +154,7 @@ def _record(settings: Settings, plan: str) -> Path:
     return settings.path(f"data/runs/{plan}.json")
 
 
-@contextmanager
-def run_lock(settings: Settings) -> Iterator[None]:
-    """Waits until no other run is under way here; the lock goes with the process that holds it,
-    however that ends.
-    """
-    path = settings.path("data/.train.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print("another run is under way here; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def run_lock(settings: Settings) -> AbstractContextManager[None]:
+    """Waits until no other run is under way here."""
+    text = "another run is under way here; waiting for it"
+    return waiting_lock(settings.path("data/.train.lock"), text)

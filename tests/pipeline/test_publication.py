@@ -319,3 +319,47 @@ def test_an_id_leads_to_its_version_also_when_it_is_no_longer_published(settings
 def test_a_version_that_is_not_in_the_folder_is_not_handed_over(settings, ollama):
     with pytest.raises(PublishError, match="there is no model stock-llm:v1"):
         hand_over(folder(settings), connect(ollama.host), "stock-llm:v1")
+
+
+def test_a_lost_version_whose_modelfile_was_changed_since_is_not_written(
+    settings, registry, capsys
+):
+    gguf = published(settings, registry, 1)
+    before = folder(settings).read_manifest("stock-llm:v1")
+    modelfile = gguf.with_name("Modelfile")
+    unchanged = modelfile.read_text()
+    modelfile.write_text(unchanged.replace("num_predict 8", "num_predict 9"))
+    shutil.rmtree(folder(settings).root)
+    with pytest.raises(PublishError, match="cannot be made from its own files"):
+        publish_again(settings, 1)
+    assert "stock-llm:v1 would not be what was published: params changed" in capsys.readouterr().err
+    assert folder(settings).list_models() == []
+    modelfile.write_text(unchanged)
+    publish_again(settings, 1)
+    assert folder(settings).read_manifest("stock-llm:v1") == before
+
+
+def test_no_version_is_removed_while_it_is_not_known_what_consumers_have(settings, registry):
+    settings = settings.model_copy(update={"ollama_host": ""})
+    for number in range(1, 8):
+        published(settings, registry, number)
+    log = PullLog(settings.path(PULLS))
+    log.note("office", "v1", "a" * 64)
+    whole = log.file.read_text()
+    log.file.write_text(whole.replace("office", "orifice"))
+    (done,) = publish_again(settings)
+    assert "no version was removed" in done
+    assert len(folder(settings).list_models()) == 7
+    log.note("home", "v2", "b" * 64)  # must not replace what may still be mended
+    assert log.file.read_text() == whole.replace("office", "orifice")
+
+
+def test_a_kill_before_a_new_manifest_was_noted_leaves_it_protected(settings, registry):
+    gguf = published(settings, registry, 1)
+    store = folder(settings)
+    (store.root / "stock-llm.json").unlink()
+    model = store.read_model("stock-llm:v1")
+    store.write_model("stock-llm:v1", gguf, model.modelfile, replace=False)
+    (manifest,) = (store.root / "manifests").glob("*/*/stock-llm/v1")
+    manifest.write_bytes(manifest.read_bytes().replace(b'"promote"', b'"checked"'))
+    assert "has other bytes" in store.find_damage("stock-llm:v1")

@@ -7,6 +7,7 @@ digests. So "is it there?" is a comparison of two lists.
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from stock_llm.ollama.address import url_of
@@ -16,6 +17,7 @@ from stock_llm.ollama.model_name import LATEST, MODEL, version_number
 from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.settings import Settings
+from stock_llm.storage.waiting_lock import waiting_lock
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class Places:
     absent: tuple[str, ...]
     promised: bool
     main: StoreTarget | ServerTarget
+
+
+def publishing_lock(settings: Settings) -> AbstractContextManager[None]:
+    """One command at a time publishes: each cleans up at the servers what a killed one left."""
+    return waiting_lock(
+        settings.path("data/.publish.lock"), "another command publishes here; waiting for it"
+    )
 
 
 def open_places(settings: Settings, only: Sequence[str] = ()) -> Places:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stock_llm.errors import PublishError
+from stock_llm.errors import InputError, PublishError
 from stock_llm.ollama.distribution.registry_client import open_registry
 from stock_llm.ollama.handover import hand_over
 from stock_llm.ollama.manifest import parse_manifest
@@ -17,7 +17,12 @@ from stock_llm.ollama.model_name import LATEST, version_name, version_number
 from stock_llm.ollama.modelfile import parse_modelfile
 from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
 from stock_llm.pipeline import registry
-from stock_llm.pipeline.publication.places import Places, open_places, versions_of
+from stock_llm.pipeline.publication.places import (
+    Places,
+    open_places,
+    publishing_lock,
+    versions_of,
+)
 from stock_llm.pipeline.publication.retention import prune
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import file_sha256
@@ -49,9 +54,14 @@ def restore(settings: Settings, folder: StoreTarget, number: int) -> str | None:
     elif not is_recorded(version.gguf):
         fault = f"it was never published: there is no Modelfile beside {version.gguf}"
     else:
+        try:
+            digest = restore_files(folder, name, version.gguf)
+        except PublishError as error:
+            print(error, file=sys.stderr)
+            return None
         if not there:
             print(f"{name} was lost at {folder.where}: written again", file=sys.stderr)
-        return restore_files(folder, name, version.gguf)
+        return digest
     if damage:
         print(f"{name} at {folder.where} is damaged: {damage}; {fault}", file=sys.stderr)
     return None
@@ -63,11 +73,20 @@ def is_recorded(gguf: Path) -> bool:
 
 
 def restore_files(folder: StoreTarget, name: str, gguf: Path) -> str:
-    """Write a version again from its GGUF and what lies beside it; the digest."""
-    saved = gguf.with_name(MANIFEST)
-    notes = parse_manifest(saved.read_bytes()).annotations if saved.is_file() else {}
-    modelfile = parse_modelfile(gguf.with_name(MODELFILE).read_text("utf-8"))
-    return folder.put(name, gguf, modelfile, notes)
+    """Write a version again from its GGUF and what lies beside it; the digest.
+
+    Raises:
+        PublishError: those files are damaged, or were changed after it was published.
+    """
+    saved, modelfile = gguf.with_name(MANIFEST), gguf.with_name(MODELFILE)
+    try:
+        manifest = parse_manifest(saved.read_bytes()) if saved.is_file() else None
+        known = parse_modelfile(modelfile.read_text("utf-8"))
+    except (ValueError, InputError) as error:
+        raise PublishError(f"{name} cannot be written again: {error}, in {gguf.parent}") from None
+    if manifest is None:  # published before manifests were kept
+        return folder.put(name, gguf, known, {})
+    return folder.put(name, gguf, known, manifest.annotations, manifest.layers)
 
 
 def put_back(settings: Settings, places: Places) -> list[str]:
@@ -117,7 +136,11 @@ def roll_back(settings: Settings, number: int | None = None) -> tuple[int, list[
     Raises:
         PublishError: there is no such version, or it is lost or damaged and cannot be mended.
     """
-    number = number or _previous(settings)
+    with publishing_lock(settings):
+        return _roll_back(settings, number or _previous(settings))
+
+
+def _roll_back(settings: Settings, number: int) -> tuple[int, list[str]]:
     places = open_places(settings)
     if restore(settings, places.folder, number) is None:
         name = version_name(number)
@@ -169,6 +192,11 @@ def publish_again(
     Raises:
         PublishError: it cannot be made from its own files, or a server does not answer or refuses.
     """
+    with publishing_lock(settings):
+        return _publish_again(settings, number, to)
+
+
+def _publish_again(settings: Settings, number: int | None, to: Sequence[str]) -> list[str]:
     named = [host for host in to if host != REGISTRY]
     places = open_places(settings, only=named)
     if to and not named:
@@ -219,10 +247,10 @@ def push_to_registry(settings: Settings, places: Places, number: int | None = No
     with open_registry(url) as there:
         for name in wanted:
             if not store.find_damage(name) and there.push(store, name):
-                done.append(f"{name} is at {url}")
+                done.append(f"{name} is at {there.where}")
         if latest in wanted and there.digest(LATEST) != store.digest(latest):
             there.tag(store, latest, LATEST)
-            done.append(f"{LATEST} is v{champion.number if champion else 0} at {url}")
+            done.append(f"{LATEST} is v{champion.number if champion else 0} at {there.where}")
     return done
 
 

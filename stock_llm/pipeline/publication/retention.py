@@ -1,5 +1,7 @@
 """Which versions stay where they are published, and which are taken away."""
 
+from stock_llm.ollama.distribution.pull_log import FILE as PULLS
+from stock_llm.ollama.distribution.pull_log import PullLog
 from stock_llm.ollama.handover import forget_name, known_names
 from stock_llm.ollama.model_name import LATEST, version_name, version_number
 from stock_llm.pipeline import registry
@@ -11,9 +13,15 @@ from stock_llm.settings import Settings
 def prune(settings: Settings, places: Places) -> list[str]:
     """Take away versions beyond `publish.keep` everywhere; what was done, a sentence each.
 
-    The champion, the one before it, and what a consumer has stay. Servers come first, so that what
+    The champion, the one before it, and what a consumer has stay; all stay where it is not known
+    what consumers have. Servers come first, so that what
     a kill leaves is found in the folder by the next time.
     """
+    if (pulls := PullLog(settings.path(PULLS))).is_damaged():
+        return [
+            f"no version was removed: {pulls.file} is damaged, so it is not known what consumers "
+            "have. Delete the file and run again: stock-llm publish"
+        ]
     store, champion = places.folder.store, registry.champion(settings)
     newest = versions_of(store)[-settings.publish.keep :]
     numbers = (champion.number, champion.replaced) if champion else ()
