@@ -157,6 +157,10 @@ class AnswerRepair:
 
     def feed(self, text: str) -> str:
         """What is complete after this piece."""
+        if self._passed + len(self._open) > MAX_CHARACTERS:  # nothing after this is replaced
+            passed, self._open = self._open + text, ""
+            self._passed += len(passed)
+            return passed
         *lines, self._open = (self._open + text).split("\n")
         done = "".join(self._repair(line) + "\n" for line in lines)
         if ends := [match.end() for match in _SENTENCE_END.finditer(self._open)]:

@@ -85,6 +85,8 @@ def test_a_very_long_answer_is_checked_up_to_a_length():
     long = text + "\n" + "x" * MAX_CHARACTERS + "\n" + falsified(text)
     assert checker.check(long).false == ()
     assert checker.repair(long)[0] == long
+    repair, piece = AnswerRepair(checker), "x" * (MAX_CHARACTERS // 2 + 1)
+    assert [repair.feed(piece) for _ in range(4)] == ["", "", piece * 3, piece]  # not held back
 
 
 def test_marks_stand_around_false_sentences_and_the_true_ones_below():

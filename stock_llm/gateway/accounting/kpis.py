@@ -158,9 +158,10 @@ def parse_period(since: str, until: str, today: date | None = None) -> tuple[dat
     try:
         last = date.fromisoformat(until) if until else today or datetime.now(UTC).date()
         first = date.fromisoformat(since) if since else last - timedelta(days=DAYS - 1)
+        end = last + timedelta(days=1)
     except (ValueError, OverflowError) as error:
         raise InputError(f"not a day: {error}", remedy="Write it as 2026-01-31") from None
-    if first > last:
+    if first >= end:
         raise InputError(f"{last} lies before {first}", remedy="Give the earlier day first")
     return first, last
 

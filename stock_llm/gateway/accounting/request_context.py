@@ -190,12 +190,14 @@ class RequestAccounting:
 
         Args:
             streamed: bytes of the answer that had come; the provider has charged no more tokens
-                than that, and its prompt.
+                than that, and its prompt. An answer with tool calls is several calls, whose number
+                is not known here: all of its reservation is spent.
         """
         choice, reserved = ProviderChoice(""), context.reserved
         if context.attempts and status != "failed":
             choice = context.attempts[-1].choice
-        if reserved and streamed is not None:
+        calls = self._calls(context, reserved) if reserved else 1
+        if reserved and streamed is not None and calls == 1:
             prompt = size(context.request.for_model(reserved.model))
             tokens = streamed + MESSAGE_FRAME
             most = self._prices.bound(reserved.model, prompt, tokens, context.at)
@@ -203,6 +205,11 @@ class RequestAccounting:
         elif reserved:
             context.charged += reserved.amount
         self._record(context, status, choice, choice.model, TokenUsage(), Decimal(0))
+
+    def _calls(self, context: RequestContext, reserved: Reservation) -> int:
+        """How many calls of its provider a reservation is for."""
+        request = context.request.for_model(reserved.model)
+        return self._most.get(reserved.provider, _one_call)(request)[0]
 
     def _cost(self, context: RequestContext, choice: ProviderChoice, answer: ChatAnswer) -> Decimal:
         """Dollars by the provider's account, else by the price list; without a price by that of the

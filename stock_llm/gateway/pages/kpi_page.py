@@ -122,6 +122,6 @@ def _amount(given: str) -> Decimal:
         amount = Decimal(given)
     except InvalidOperation:
         amount = Decimal(-1)
-    if not 0 <= amount <= 10**9:
+    if amount.is_nan() or not 0 <= amount <= 10**9:
         raise InputError(f"'{given[:40]}' is no amount of dollars", remedy="Write it as 19.99")
     return amount

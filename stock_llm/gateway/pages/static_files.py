@@ -7,7 +7,7 @@ and get a new one at once when it changed.
 import gzip
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib.resources import files
 
 from starlette.requests import Request
@@ -35,7 +35,7 @@ class StaticFile:
     digest: str
 
 
-@cache
+@lru_cache(maxsize=64)
 def find(name: str) -> StaticFile | None:
     """The file of this name below `static/`; None where there is none."""
     path, folder = _FOLDER, _FOLDER

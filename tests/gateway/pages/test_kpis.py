@@ -34,3 +34,6 @@ def test_a_period_or_an_amount_that_is_none_is_told(browser):
     assert "<script>" not in page.text.replace('<script src="', "")
     assert "no amount of dollars" in browser.open("/pages/kpis?fixed=-1").text
     assert browser.http.get("/pages/kpis/days.csv?until=x").status_code == 400
+    for wrong in ("per_million=NaN", "fixed=sNaN", "until=9999-12-31"):
+        assert browser.open(f"/pages/kpis?{wrong}").status_code == 400, wrong
+        assert browser.http.get(f"/pages/kpis/days.csv?{wrong}").status_code == 400, wrong
