@@ -9,7 +9,7 @@ import asyncio
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -135,7 +135,7 @@ def create_app(
     metrics = _metrics(registry, costs)
     cloud_filter = CloudFilter(
         settings.ledger_to_cloud,
-        context.numbers.holds_ledger if context.numbers else lambda _: False,
+        _ledger_questions(registry, settings, context),
         context.redact if settings.cloud_redaction else str,
     )
     router = FallbackRouter(
@@ -159,11 +159,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        has_cloud = not all(provider.local for provider in registry.providers)
+        if context.numbers and (settings.grounding == "auto" or has_cloud):
+            context.numbers.refresh()
         await registry.refresh()
         watching = asyncio.create_task(registry.watch(handler.clear_cache))
-        if context.numbers and settings.grounding == "auto":
-            context.numbers.refresh()
-        if not all(provider.local for provider in registry.providers):
+        if has_cloud:
             # what finds identities takes seconds to import: now, and not while somebody waits
             asyncio.get_running_loop().run_in_executor(None, _prepare, cloud_filter)
         try:
@@ -260,6 +261,17 @@ def _prepare(cloud_filter: CloudFilter) -> None:
         cloud_filter.text("nobody@example.org")
     except StockLLMError as error:
         _log.warning("nothing will leave this machine: %s", error)
+
+
+def _ledger_questions(
+    registry: ProviderRegistry, settings: GatewaySettings, context: GatewayContext
+) -> Callable[[str], bool]:
+    """Whether the answer to a question may hold something of the ledger. Where a local model may
+    call tools, every answer may."""
+    local = {provider.name for provider in registry.providers if provider.local}
+    if context.tools and local.intersection(settings.tools):
+        return lambda _: True
+    return context.numbers.holds_ledger if context.numbers else lambda _: False
 
 
 def _with_tools(

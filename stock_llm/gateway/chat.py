@@ -91,14 +91,15 @@ class ChatRequest:
     """Model name → the question in the words for that model; None: all models get the same
     words."""
     grounding: Grounding = NOTHING_ADDED
-    owner: bool = True
-    """Whether the ledger of this machine is the caller's."""
+    owner: bool = False
+    """Whether the ledger of this machine is the caller's; what nobody checked is a stranger's."""
     reviewer: AnswerReviewer | None = None
     """Judges the answers; None where the question shows no numbers."""
 
     def for_model(self, model: str) -> "ChatRequest":
         """The request for the model of this name."""
-        return replace(self.adapt(model) if self.adapt else self, model=model)
+        adapted = self.adapt(model) if self.adapt else self
+        return replace(adapted, model=model, owner=self.owner)
 
     @property
     def question(self) -> str:

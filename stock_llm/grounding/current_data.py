@@ -44,6 +44,7 @@ class CurrentData:
         self._data: OwnData | None = None
         self._known: Hashable | None = None
         self._problem = ""
+        self._has_files = True  # until a look says otherwise
         self._checked_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
@@ -65,11 +66,11 @@ class CurrentData:
         return self._data.block_for(question)
 
     def holds_ledger(self, question: str) -> bool:
-        """Whether the numbers that a question gets, or once got, are in part from the ledger; waits
-        for nothing."""
-        return may_name_ledger(question) or (
-            self._data is not None and self._data.names_traded(question)
-        )
+        """Whether the numbers that a question gets, or once got, may be in part from the ledger:
+        those of any question until the files are read. Waits for nothing."""
+        if self._data is None:
+            return self._has_files or may_name_ledger(question)
+        return may_name_ledger(question) or self._data.names_traded(question)
 
     @property
     def data(self) -> "OwnData | None":
@@ -107,6 +108,7 @@ class CurrentData:
     async def _refresh(self) -> None:
         try:
             state = await asyncio.to_thread(self._state)
+            self._has_files = bool(state)
             if state == self._known:
                 return
             self._data, self._problem = await asyncio.to_thread(self._read) if state else (None, "")

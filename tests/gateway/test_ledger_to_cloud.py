@@ -13,8 +13,11 @@ from factories.running_gateway import gateway
 from fakes.scripted_cloud import ScriptedCloud
 from fakes.scripted_ollama import ScriptedOllama
 
+from stock_llm.cli.gateway_context import gateway_context
+from stock_llm.gateway.app import _ledger_questions
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.gateway.providers import claude_api, openai_compatible
+from stock_llm.gateway.providers.registry import ProviderRegistry
 from stock_llm.gateway.routing.cloud_filter import WITHHELD, CloudFilter
 from stock_llm.pipeline.ask import own_data
 from stock_llm.settings import load_settings
@@ -181,11 +184,23 @@ def test_what_tools_said_about_the_ledger_stays_here():
         ChatMessage("user", "What about my portfolio?"),
         ChatMessage("assistant", "", {"tool_calls": [call], "thinking": "137.31"}),
         ChatMessage("tool", '{"quantity": 137.31}', {"tool_call_id": "1"}),
+        ChatMessage("user", "Which is the largest?"),
+        ChatMessage("assistant", "KESTRO, with 137.31."),
         ChatMessage("user", "Thanks."),
-        ChatMessage("assistant", "You are welcome."),
     )
     filtered = CloudFilter("nothing", lambda text: "portfolio" in text).apply(ChatRequest(turns, "m"))  # fmt: skip
     assert filtered.withheld
     assert "137.31" not in repr(filtered.request.messages)
-    assert [turn.content for turn in filtered.request.messages] == ["What about my portfolio?", WITHHELD, WITHHELD, "Thanks.", "You are welcome."]  # fmt: skip
+    assert [turn.content for turn in filtered.request.messages] == ["What about my portfolio?", WITHHELD, WITHHELD, "Which is the largest?", WITHHELD, "Thanks."]  # fmt: skip
     assert filtered.request.messages[1].extra["tool_calls"][0]["function"]["name"] == "positions"
+
+
+def test_where_a_local_model_may_call_tools_every_earlier_answer_stays_here(tmp_path):
+    settings = load_settings(home=tmp_path, gateway={"tools": {"ollama": ["qwen3:*"]}})
+    with ScriptedOllama() as local:
+        context = gateway_context(settings.model_copy(update={"ollama_host": local.host}))
+        registry = ProviderRegistry(settings.gateway, local.host, tmp_path, 1)
+        assert _ledger_questions(registry, settings.gateway, context)("What did I earn in 2025?")
+        without = settings.gateway.model_copy(update={"tools": {}})
+        context.numbers._has_files = False
+        assert not _ledger_questions(registry, without, context)("What did I earn in 2025?")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import anthropic  # now: it takes a second, and a gateway in a thread would wait for it
@@ -11,7 +12,12 @@ from factories.running_gateway import gateway
 from fakes.scripted_cloud import ScriptedCloud
 from fakes.scripted_ollama import ScriptedOllama
 
+from stock_llm.gateway.accounting.prices import load_prices
+from stock_llm.gateway.accounting.request_context import RequestAccounting
+from stock_llm.gateway.accounting.tables import Reservation
+from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.gateway.providers import claude_api
+from stock_llm.gateway.query import Query
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 CLAUDE = "claude-sonnet-5-5"
@@ -149,6 +155,31 @@ def test_a_guest_gets_nothing_of_the_ledger_from_tools(calling):
     assert "not shared" in cloud.asked[1][1]["messages"][-1]["content"][0]["content"]
 
 
+def test_a_guest_gets_nothing_of_the_ledger_from_tools_of_the_service(calling):
+    with ScriptedCloud([use("positions")], [says("Done.")]) as cloud, calling(cloud, token="mine", users={"guest": "theirs"}) as running:  # fmt: skip
+        for token, tells in (("theirs", False), ("mine", True)):
+            cloud.asked.clear()
+            cloud.answers[:] = [[use("positions")], [says("Done.")]]
+            running.http.headers["Authorization"] = f"Bearer {token}"
+            body = {"model": CLAUDE, "text": "What do I hold?", "to": "th"}
+            assert running.http.post("/translate", json=body, timeout=600).status_code == 200
+            offered = {tool["name"] for tool in cloud.asked[0][1]["tools"]}
+            assert ("positions" in offered) == tells
+            result = cloud.asked[1][1]["messages"][-1]["content"][0]["content"]
+            assert ("not shared" in result) != tells
+
+
+def test_what_the_owner_was_told_is_not_repeated_to_a_guest(calling):
+    body = {"model": CLAUDE, "stream": False, "temperature": 0, "messages": [{"role": "user", "content": "What do I hold?"}]}  # fmt: skip
+    with ScriptedCloud([says("137 of KESTRO.")]) as cloud, calling(cloud, token="mine", users={"guest": "theirs"}) as running:  # fmt: skip
+        told = []
+        for token in ("mine", "mine", "theirs"):
+            headers = {"Authorization": f"Bearer {token}"}
+            told.append(running.http.post("/v1/chat/completions", json=body, headers=headers))
+        hits = [each.headers.get("x-stock-llm-cache", "") for each in told]
+    assert hits == ["", "hit", ""] and len(cloud.asked) == 2
+
+
 def test_models_that_the_settings_do_not_name_are_offered_no_tool(sample_home):
     with ScriptedOllama() as ollama, gateway(sample_home, ollama.host, tools={"ollama": ["qwen3:*"]}) as running:  # fmt: skip
         running.http.post("/api/chat", json={"model": "mistral:7b", "stream": False, "messages": [{"role": "user", "content": "What do I hold?"}]})  # fmt: skip
@@ -163,6 +194,20 @@ def test_the_budget_is_reserved_for_every_round(calling, tmp_path):
     assert cloud.asked == []
     with ScriptedCloud([says("Hi.")]) as cloud, calling(cloud, daily_dollars="0.05", costs_url=store, tools={}) as running:  # fmt: skip
         assert ask(running).status_code == 200
+
+
+@pytest.mark.parametrize(("calls", "all_is_spent"), [(1, False), (5, True)])
+def test_a_stream_that_is_broken_off_between_tool_calls_costs_what_was_reserved(calls, all_is_spent):  # fmt: skip
+    class Costs:
+        def record(self, call, _reservations):
+            self.charged = call.charged
+
+    costs, reserved = Costs(), Decimal("0.5")
+    accounting = RequestAccounting(costs, load_prices(), {"claude-api": "usage"}, 100, most={"claude-api": lambda _: (calls, 0)})  # fmt: skip
+    context = accounting.begin(ChatRequest((ChatMessage("user", "Hi."),), "auto"), Query())
+    context.reserved = Reservation("r", "2026-01-01", "claude-api", CLAUDE, "chat", reserved, "")
+    accounting.give_up(context, "cancelled", 10)
+    assert (costs.charged == reserved) == all_is_spent and costs.charged > 0
 
 
 def test_settings_that_name_no_provider_are_refused(sample_home):

@@ -90,9 +90,16 @@ def test_what_cannot_be_read_is_told_to_a_question_about_it_alone():
         asked(files, "Review my portfolio.")
 
 
-def test_while_nothing_is_read_a_question_about_the_portfolio_counts_as_the_ledgers():
-    data = CurrentData(Files().load, Files().look)
-    assert data.holds_ledger("Review my portfolio.") and not data.holds_ledger("KESTRO?")
+def test_until_the_files_are_read_every_question_counts_as_the_ledgers():
+    async def told(files):
+        data = CurrentData(files.load, files.look)
+        before = [data.holds_ledger(text) for text in ("Review my portfolio.", "kestro?", "hello")]
+        await data.wait()
+        return before, data.holds_ledger("KESTRO?"), data.holds_ledger("hello")
+
+    assert asyncio.run(told(Files())) == ([True] * 3, True, False)
+    assert asyncio.run(told(Files(fails=True))) == ([True] * 3, True, True)
+    assert asyncio.run(told(Files(state=None))) == ([True] * 3, False, False)
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ class RequestHandler:
         extra = {name: value for name, value in request.extra.items() if name != "keep_alive"}
         content = (request.messages, request.model, request.options, request.format)
         routing = (query.type, query.complexity, query.urgency, query.privacy, query.model)
-        parts = (content, request.stream, extra, routing, sorted(query.needs))
+        parts = (content, request.owner, request.stream, extra, routing, sorted(query.needs))
         options = orjson.OPT_SORT_KEYS
         return hashlib.sha256(orjson.dumps(parts, option=options, default=dict)).digest()
 

@@ -8,7 +8,7 @@ A question takes the same way as one of the APIs: `answer_chat`. The page gets l
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -194,17 +194,23 @@ def chat_routes(site: Site) -> APIRouter:
         return _json(kept.model_dump() | {"needed": site.context.retrain_after + 1})
 
     @routes.get(_CHAT + "chart")
-    async def chart(question: str = "") -> Response:
-        """The candles and levels of the stock that a question names; null where it names none."""
+    async def chart(request: Request, question: str = "") -> Response:
+        """The candles and levels of the stock that a question names; null where it names none. What
+        was paid is the owner's."""
         try:
             found = await site.worker.run(site.project.find_chart, question[:2000])
         except StockLLMError as error:
             return _json({"problem": problem_of(error)})
+        if found and not site.handler.is_owner(request):
+            levels = tuple(level for level in found.levels if level.kind != "cost")
+            found = replace(found, levels=levels)
         return _json(asdict(found) if found else None)
 
     @routes.get(_CHAT + "suggestions")
     async def suggestions(request: Request) -> Response:
-        """Questions to begin with."""
+        """Questions to begin with; none for guests, since they are about what is held."""
+        if not site.handler.is_owner(request):
+            return _json([])
         language = rendering.language_of(request)
         try:
             texts = await site.worker.run(site.project.suggest, language)

@@ -4,7 +4,7 @@ way back to an earlier version."""
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from stock_llm.errors import StockLLMError
@@ -17,7 +17,7 @@ _LONGEST_REASON = 1000
 
 def model_routes(site: Site) -> APIRouter:
     """The page, its content and the rollback."""
-    routes = APIRouter()
+    routes = APIRouter(dependencies=[Depends(site.require_owner)])
     changing = asyncio.Lock()
 
     @routes.get(_MODEL)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
+from unicodedata import category
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from stock_llm.errors import InputError, StockLLMError
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 _PORTFOLIO = "/pages/portfolio"
 _LONGEST_NAME = 150
-"""Characters of a file's name."""
+"""Bytes of a file's name in UTF-8; a file system takes 255."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def totals(portfolio: Portfolio) -> list[CurrencyTotal]:
 
 def portfolio_routes(site: Site) -> APIRouter:
     """The page, its content and the import."""
-    routes = APIRouter()
+    routes = APIRouter(dependencies=[Depends(site.require_owner)])
 
     @routes.get(_PORTFOLIO)
     async def page(request: Request) -> Response:
@@ -122,8 +123,15 @@ async def _with_file(body: bytes, name: str, work: Callable[[Path], Awaitable[T]
 def safe_name(given: str) -> str:
     """A file's name without folders, and without characters that mean something to a system."""
     last = given.replace("\\", "/").rsplit("/", 1)[-1]
-    kept = "".join(c if c.isalnum() or c in " ._-()+" else "_" for c in last).strip(" .")
-    stem, dot, suffix = kept.rpartition(".")
-    if dot and len(suffix) <= 8:
-        return f"{stem[: _LONGEST_NAME - 10].strip(' .') or 'export'}.{suffix}"
-    return kept[:_LONGEST_NAME] or "export"
+    # marks: Thai and others write vowels and tones with them
+    allowed = (c.isalnum() or c in " ._-()+" or category(c) in ("Mn", "Mc") for c in last)
+    kept = "".join(c if is_allowed else "_" for c, is_allowed in zip(last, allowed, strict=True))
+    stem, dot, suffix = kept.strip(" .").rpartition(".")
+    if dot and len(suffix.encode()) <= 8:
+        return f"{_shortened(stem, _LONGEST_NAME - 10)}.{suffix}"
+    return _shortened(kept.strip(" ."), _LONGEST_NAME)
+
+
+def _shortened(name: str, size: int) -> str:
+    """The beginning of a name, of so many bytes at most."""
+    return name.encode()[:size].decode(errors="ignore").strip(" .") or "export"

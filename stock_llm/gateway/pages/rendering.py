@@ -53,6 +53,7 @@ class PageContext:
     Attributes:
         page: name of the page, for the navigation.
         theme: "light" or "dark" where somebody chose it; empty: as the system has it.
+        is_owner: whether the pages of ledger and model are the caller's.
     """
 
     page: str
@@ -60,6 +61,7 @@ class PageContext:
     language: Language
     theme: str
     has_login: bool
+    is_owner: bool
 
 
 def language_of(request: Request) -> Language:

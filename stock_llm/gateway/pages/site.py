@@ -25,6 +25,9 @@ from stock_llm.gateway.pages.worker import ProjectWorker
 
 T = TypeVar("T")
 
+_FORM_BYTES = 32_768
+"""Largest form without files: the longest reason in Thai, encoded."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -61,6 +64,7 @@ class Site:
             rendering.language_of(request),
             rendering.theme_of(request),
             self.sessions.asks,
+            self.handler.is_owner(request),
         )
         response = rendering.page(context, template, status, **values)
         if fresh:
@@ -76,6 +80,14 @@ class Site:
         """Whose conversations a request may see."""
         return str(request.state.user)
 
+    def require_owner(self, request: Request) -> None:
+        """
+        Raises:
+            HTTPException: 403: the ledger and the model are not the caller's.
+        """
+        if not self.handler.is_owner(request):
+            raise HTTPException(403, "this page is for the owner of this machine")
+
     async def close(self) -> None:
         """Ends the process of the project, and the connections of the conversations."""
         await self.worker.close()
@@ -83,9 +95,16 @@ class Site:
 
 
 async def form_of(request: Request) -> Mapping[str, str]:
-    """The fields of a form that was sent without files."""
-    body = (await request.body()).decode(errors="replace")
-    return {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+    """The fields of a form that was sent without files.
+
+    Raises:
+        HTTPException: 413: it is longer than any form of the pages.
+    """
+    body = await request.body()
+    if len(body) > _FORM_BYTES:
+        raise HTTPException(413, f"the form is longer than {_FORM_BYTES} bytes")
+    fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def require_csrf(request: Request, form: Mapping[str, str] | None = None) -> Session:

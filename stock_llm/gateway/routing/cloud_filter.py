@@ -33,8 +33,8 @@ class CloudFilter:
 
     Args:
         sharing: what of the ledger may leave it.
-        holds_ledger: whether the numbers that a question gets are in part from the ledger: earlier
-            answers to it then are as well.
+        holds_ledger: whether the numbers that a question gets are in part from the ledger: the
+            answer to it then is as well, and so may be every later answer, which repeats it.
         redact: takes identities out of a text.
     """
 
@@ -53,9 +53,7 @@ class CloudFilter:
         withheld, after_ledger = False, False
         for message in request.messages:
             if message.role == "user":
-                after_ledger = self._sharing != "everything" and (
-                    has_ledger(message.content) or self._holds_ledger(message.content)
-                )
+                after_ledger = after_ledger or self._tells_ledger(message.content)
             elif message.role in ("assistant", "tool") and after_ledger:
                 messages.append(_withhold(message))
                 withheld = True
@@ -72,6 +70,12 @@ class CloudFilter:
     def text(self, text: str) -> str:
         """A single text as it may leave this machine."""
         return self._redact(share(text, self._sharing))
+
+    def _tells_ledger(self, question: str) -> bool:
+        """Whether the answers from this question on may tell what has to stay here."""
+        if self._sharing == "everything":
+            return False
+        return has_ledger(question) or self._holds_ledger(question)
 
     def _texts(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values with their texts made ready, images apart."""

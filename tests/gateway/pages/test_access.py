@@ -4,9 +4,12 @@ import re
 
 import httpx
 import pytest
-from factories.running_gateway import gateway
+from factories.running_gateway import RunningGateway, gateway
 
 from stock_llm.gateway.api.session import COOKIE, Sessions
+from stock_llm.gateway.pages.project import CandleChart, PriceLevel
+from stock_llm.gateway.pages.worker import ProjectWorker
+from stock_llm.settings import load_settings
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
@@ -81,6 +84,44 @@ def test_a_login_page_asks_for_the_token_and_lets_in(tmp_path, backend):
             # the cookie is for the pages: the APIs ask for the token itself
             assert browser.get("/api/tags").status_code == 401
         assert running.http.get("/").status_code == 401
+
+
+def test_ledger_and_model_are_shown_to_their_owner_alone(tmp_path, backend, monkeypatch):
+    async def run_here(_worker, function, *arguments):
+        return function(*arguments)
+
+    monkeypatch.setattr(ProjectWorker, "run", run_here)
+    chart = CandleChart("KESTRO", (), (PriceLevel("support", 1.0), PriceLevel("cost", 2.0)))
+    project = {"find_chart": lambda _: chart, "suggest": lambda _: ("Analyze KESTRO.",)}
+    tokens = {"token": "mine", "users": {"ann": "anns"}}
+    settings = load_settings(home=tmp_path, ollama_host=backend.host, gateway=tokens)
+    with RunningGateway(settings, project=project) as running:
+        for token, is_owner in (("mine", True), ("anns", False)):
+            with httpx.Client(base_url=running.url, headers={"accept": CHROME}) as browser:
+                browser.post("/pages/login", data={"token": token})
+                page = browser.get("/").text
+                assert ("/pages/portfolio" in page, "/pages/model" in page) == (is_owner,) * 2
+                for path in ("portfolio", "model"):
+                    assert browser.get(f"/pages/{path}").status_code == (200 if is_owner else 403)
+                csrf = {"x-csrf-token": page.partition('csrf-token" content="')[2][:32]}
+                for path in ("portfolio/preview?name=a.csv", "portfolio/keep?name=a.csv"):
+                    sent = browser.post(f"/pages/{path}", content=b"", headers=csrf)
+                    assert sent.status_code == (200 if is_owner else 403), path
+                tried = browser.post("/pages/model/rollback", data={}, headers=csrf)
+                assert tried.status_code == (400 if is_owner else 403)
+                kinds = [each["kind"] for each in browser.get("/pages/chat/chart").json()["levels"]]
+                assert kinds == (["support", "cost"] if is_owner else ["support"])
+                suggested = browser.get("/pages/chat/suggestions").json()
+                assert suggested == (["Analyze KESTRO."] if is_owner else [])
+        for path in ("portfolio/holdings", "model/versions"):
+            guest = {"authorization": "Bearer anns"}
+            assert running.http.get(f"/pages/{path}", headers=guest).status_code == 403
+
+
+def test_a_form_that_is_too_long_is_refused(browser):
+    browser.open()
+    sent = browser.http.post("/pages/login", content=b"a=1&" * 10_000)
+    assert sent.status_code == 413
 
 
 def test_a_session_ends_with_its_token_and_cannot_be_made_up():

@@ -95,6 +95,8 @@ def test_a_file_cannot_be_sent_by_another_page(page):
         ("", "export"),
         ("..", "export"),
         ("x" * 300 + ".csv", "x" * 140 + ".csv"),
+        ("ก" * 300 + ".csv", "ก" * 46 + ".csv"),
+        ("ซื้อขาย ปี นี้.csv", "ซื้อขาย ปี นี้.csv"),
     ],
 )
 def test_a_name_leads_nowhere_else(given, name):

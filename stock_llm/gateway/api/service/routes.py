@@ -5,7 +5,7 @@ numpy is imported at the first use, so that a gateway that only passes chats on 
 """
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Request, Response
@@ -60,6 +60,7 @@ def service_routes(handler: RequestHandler, feedback_receiver: FeedbackReceiver)
     ) -> tuple[str, dict[str, Any]]:
         """Text and metadata of the answer to a request; `known`: fields of the query."""
         feature = caller.url.path.removeprefix("/")
+        request = replace(request, owner=handler.is_owner(caller))
         known |= body.hints(type)
         query = build_query(hints, request, feature, body.privacy, **known)
         work = handler.answer(request, query, subject)
