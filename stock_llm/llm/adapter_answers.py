@@ -24,7 +24,8 @@ def write_answers(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[str]:
-    """What the adapted model answers to each rendered prompt, the end not included.
+    """What the adapted model answers to each rendered prompt, the end not included. The base is
+    left as it was.
 
     Args:
         stop: texts that end an answer.
@@ -67,4 +68,5 @@ def write_answers(
             length = next((at for at, token in enumerate(row) if token in ends), len(row))
             text = str(base.tokenizer.decode(row[:length]))
             answers[place] = min((text.partition(mark)[0] for mark in stop), key=len).strip()
+    model.unload()
     return answers
