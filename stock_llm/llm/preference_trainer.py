@@ -28,6 +28,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from stock_llm.llm.base import LoadedBase
+from stock_llm.llm.bases.needs import TOKENS_AT_ONCE
 from stock_llm.llm.profiles import Profile
 from stock_llm.llm.trainer import WeightsOnly, common_settings
 from stock_llm.llm.training.answer_loss import put_loss_on_answers
@@ -124,9 +125,16 @@ def make_preference_trainer(
         training: digest of everything that the training is made from; it marks its checkpoints.
     """
     tuning = profile.training.preferences
-    step = profile.training.batch * profile.training.accumulate
-    batch = max(1, profile.training.batch // 2)  # a pair is two rows
-    accumulate = max(1, step // batch)
+    count = len(replay) // len(pairs)
+    beside = [replay[start : start + count] for start in range(0, len(replay), count)]
+    lengths = [
+        2 * len(pair.prompt_ids)
+        + len(pair.chosen_ids)
+        + len(pair.rejected_ids)
+        + sum(len(row.ids) for row in rows)
+        for pair, rows in zip(pairs, beside, strict=True)
+    ]
+    batch, accumulate = _share_out(profile, max(lengths))
     settings = common_settings(base, profile, batch, accumulate, folder, seed) | {
         "learning_rate": profile.training.learning_rate * tuning.learning_rate,
         "beta": tuning.beta,
@@ -137,16 +145,7 @@ def make_preference_trainer(
     columns: dict[str, list[Any]] = {
         name: [vars(pair)[name] for pair in pairs] for name in vars(pairs[0])
     }
-    count = len(replay) // len(pairs)
-    beside = [replay[start : start + count] for start in range(0, len(replay), count)]
     columns[REPLAY] = [[{"ids": row.ids, "prompt": row.prompt} for row in rows] for rows in beside]
-    lengths = [
-        2 * len(pair.prompt_ids)
-        + len(pair.chosen_ids)
-        + len(pair.rejected_ids)
-        + sum(len(row.ids) for row in rows)
-        for pair, rows in zip(pairs, beside, strict=True)
-    ]
     trainer = PairTrainer(
         model=PeftModel.from_pretrained(base.model, str(adapter), is_trainable=True),
         args=DPOConfig(**settings),
@@ -163,6 +162,23 @@ def make_preference_trainer(
     put_loss_on_answers(model.get_base_model())
     _restore_precision(model)
     return trainer
+
+
+def _share_out(profile: Profile, longest: int) -> tuple[int, int]:
+    """Pairs of a forward pass, as many as `TOKENS_AT_ONCE` asks for, and passes of a step, which
+    has as many pairs as one of fine-tuning has rows.
+
+    Args:
+        longest: tokens of a pair and the rows beside it, at most.
+    """
+    step = profile.training.batch * profile.training.accumulate
+    most = max(1, profile.training.batch // 2)  # a pair is two rows
+    batch = max(
+        pairs
+        for pairs in range(1, most + 1)
+        if pairs == 1 or (step % pairs == 0 and pairs * longest <= TOKENS_AT_ONCE)
+    )
+    return batch, step // batch
 
 
 def _restore_precision(model: Any) -> None:

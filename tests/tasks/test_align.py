@@ -185,6 +185,28 @@ def test_what_is_longer_than_fine_tuning_would_take_is_left_out(home, tuned):
     assert len(align.pairs_of([*corrections(2), long], profile.format, base.tokenizer, 640)) == 2
 
 
+def test_pairs_go_through_the_model_as_memory_allows_and_steps_stay(tuned):
+    from stock_llm.llm.bases.needs import TOKENS_AT_ONCE
+    from stock_llm.llm.preference_trainer import _share_out
+
+    profile, _ = tuned
+    training = profile.training.model_copy(update={"batch": 8, "accumulate": 2})
+    profile = profile.model_copy(update={"training": training})
+    assert _share_out(profile, TOKENS_AT_ONCE // 4) == (4, 4)
+    assert _share_out(profile, TOKENS_AT_ONCE // 4 + 1) == (2, 8)  # three do not divide a step
+    assert _share_out(profile, 2 * TOKENS_AT_ONCE) == (1, 16)
+
+
+def test_a_base_that_has_answered_has_no_adapter_any_more(home, tuned):
+    from stock_llm.llm.adapter_answers import write_answers
+
+    profile, adapter = tuned
+    base = load_base(profile, home.home, four_bit=True)
+    for _ in range(2):
+        write_answers(base, adapter.weights, ["1"], profile.format.stop, 2, 1)
+        assert not any("lora" in name for name, _ in base.model.named_parameters())
+
+
 def test_a_thumb_is_paired_with_another_sound_answer_of_the_model(tuned, monkeypatch, tmp_path):
     from stock_llm.llm import adapter_answers
 
