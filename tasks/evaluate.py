@@ -67,6 +67,7 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
         champion=champion.gguf_sha256 if champion else None,
         general=file_sha256(general_questions.FILE),
         spread=(evaluation.seed_spread, evaluation.seeds),
+        cutoff=profile.knowledge_cutoff,
         policy=gate_policy.load_policy(settings.home).model_dump(),
         judge=(evaluation.judge, ollama.name if ollama else ""),
         share=share,

@@ -12,7 +12,7 @@ quantization is chosen in models/profiles/NAME.toml.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ from stock_llm.skills import SKILLS
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.storage.checksums import digest_of, file_sha256
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever this file makes another model from the same adapter."""
 
 SAMPLE = needs.MEASURED_ROWS
@@ -80,6 +80,7 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         quantization=profile.gguf.quantization + margin + weighted,
         serving=profile.serving.model_dump(),  # a version carries its parameters and its prompt
         prompt=PROMPT_VERSION,
+        origin=asdict(_origin(profile, "")),  # stands in the file
         recipe=RECIPE,
     )
     return load_or_make(

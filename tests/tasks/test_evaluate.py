@@ -116,6 +116,19 @@ def test_answers_of_the_same_file_are_asked_for_once(settings, gguf, tmp_path, m
     )
 
 
+def test_another_knowledge_cutoff_is_another_scorecard(settings, gguf, tmp_path, monkeypatch):
+    """Its caveats say what of the holdout is from before it."""
+    digests = []
+    monkeypatch.setattr(stage, "load_or_make", lambda *given: digests.append(given[2]))
+    profile = stage.load_profile(settings.home, settings.profile)
+    given = dataset(tmp_path, list(rows_of_all_skills(5)))
+    for cutoff in ("2020-12-31", "2024-06-30", "2020-12-31"):
+        known = profile.model_copy(update={"knowledge_cutoff": date.fromisoformat(cutoff)})
+        monkeypatch.setattr(stage, "load_profile", lambda *_, known=known: known)
+        stage.evaluate.fn(settings, given, candidate(gguf))
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_where_the_whole_holdout_takes_too_long_a_part_of_it_judges(canned, monkeypatch, tmp_path):
     """Of every model the same part, and the same on another day."""
     monkeypatch.setattr(timing, "rows_in_time", lambda *_: 10)  # of the profile's 20

@@ -81,6 +81,18 @@ def test_the_candidate_is_proven_whole_and_made_once(trained):
     assert quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter) == made
 
 
+def test_what_the_file_says_of_its_base_decides_which_candidate_it_is(trained, monkeypatch):
+    """A licence that was put right in the profile does not leave the old one in the file."""
+    digests = []
+    monkeypatch.setattr(quantize, "load_or_make", lambda *given, **_: digests.append(given[2]))
+    profile = load_profile(trained.settings.home, trained.settings.profile)
+    for licence in ("Apache-2.0", "MIT", "Apache-2.0"):
+        stated = profile.model_copy(update={"licence": licence})
+        monkeypatch.setattr(quantize, "load_profile", lambda *_, stated=stated: stated)
+        quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_the_report_tells_each_step_and_is_small_where_only_rounding_is(trained):
     made = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
     report = read_report(made.folder)
