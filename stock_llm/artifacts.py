@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stock_llm.storage.atomic import move_into_place
+from stock_llm.storage.atomic import is_abandoned, move_into_place
 from stock_llm.storage.checksums import find_damage, write_checksums
 
 RECORD = "artifact.json"
@@ -239,6 +239,9 @@ def load_or_make(
         return artifact
     partial = final.with_name(final.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    for leftover in partial.rglob(".*.tmp"):
+        if is_abandoned(leftover):  # of a killed attempt: maybe a whole model's size
+            leftover.unlink(missing_ok=True)
     made = work(partial)
     values = {
         item.name: str(value.relative_to(partial)) if isinstance(value, Path) else value

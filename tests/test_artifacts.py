@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -49,6 +52,24 @@ def test_interrupted_work_leaves_no_artifact_and_finds_its_files_again(tmp_path)
         return make(folder)
 
     assert load_or_make(Adapter, tmp_path, "d", again).steps == 3
+
+
+def test_what_a_killed_writer_left_is_deleted_before_the_next_attempt(tmp_path):
+    """A file of a whole model, on a disk that has no room for a second one."""
+    partial = tmp_path / "adapter" / "d.partial"
+    partial.mkdir(parents=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    ).stdout.strip()
+    dead, living = partial / f".f16.gguf.{gone}-a1b2c3.tmp", partial / f".x.{os.getpid()}-a1.tmp"
+    for file in (dead, living):
+        file.write_text("half")
+
+    def work(folder):
+        assert not dead.exists() and living.exists()
+        return make(folder)
+
+    load_or_make(Adapter, tmp_path, "d", work)
 
 
 def test_a_folder_without_its_record_is_made_again(tmp_path):

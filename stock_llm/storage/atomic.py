@@ -1,6 +1,7 @@
 """Atomic writes: a reader sees the old file or the new one, whatever ends the writer."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,20 @@ def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Whether the process that wrote to a path of `atomic_path` is gone."""
+    found = re.search(r"\.(\d+)-[0-9a-f]+\.tmp$", temporary.name)
+    if not found:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OverflowError, PermissionError):  # another user's, which lives
+        return False
+    return False
 
 
 def make_private(folder: Path) -> None:
