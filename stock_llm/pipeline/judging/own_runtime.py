@@ -14,7 +14,7 @@ from threading import Event
 
 from stock_llm.llm.profiles import ServingConfig
 from stock_llm.llm.runtime.answer import Generation
-from stock_llm.llm.runtime.batch import Prompt, RowBatch, common_beginning
+from stock_llm.llm.runtime.batch import TOGETHER, Prompt, RowBatch, common_beginning
 from stock_llm.llm.runtime.devices import find_device
 from stock_llm.llm.runtime.weights import Weights, useful_threads
 from stock_llm.machine import available_memory
@@ -64,6 +64,7 @@ def plan(gguf: Path, threads: int, row_bytes: int = 0, rows: int | None = None) 
     contexts = 1 if device else threads // each
     free = device.free if device else available_memory()
     room = int(_SHARE * free / max(1, row_bytes)) // contexts
+    room = room // TOGETHER * TOGETHER or 1  # as a context would round them up
     return Plan(contexts, each, max(1, min(rows, room)))
 
 
