@@ -2,7 +2,7 @@
 # make test     install and run the tests
 # make check    formatting, lint, types, import arrows
 # make soak     10,000 broken exports; stock-llm up and down five times; 50,000 requests through the gateway, one in ten of which goes wrong; new random examples
-# make bench    the measurements that the documents quote
+# make bench    the measurements that the documents quote, after make run, whose model some of them ask: hours
 # make up       Prefect, a worker, MLflow and the gateway: stock-llm up
 # make docs     write docs/cli.md from the commands' own help, docs/settings.md from the settings' docstrings
 # make wheel    the wheel, and the whole line from it in an empty folder
@@ -37,7 +37,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install
+bench: run
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 up: install

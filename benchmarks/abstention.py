@@ -1,8 +1,8 @@
 """How often a model abstains where numbers are missing, and where they are not.
 
-`python benchmarks/abstention.py MODEL.gguf HOLDOUT.jsonl [PROMPT_FORMAT]` asks the model the 200 frozen questions without numbers, and every
-question of the holdout that has its numbers (`data/artifacts/dataset/*/holdout.jsonl`), greedily, as Ollama renders them. Prints
-shares, by language and kind; the frozen questions themselves are not printed, so that nobody writes wordings after them.
+`python benchmarks/abstention.py [MODEL.gguf HOLDOUT.jsonl [PROMPT_FORMAT]]` asks the model the 200 frozen questions without numbers, and
+every question of the holdout that has its numbers (`data/artifacts/dataset/*/holdout.jsonl`), greedily, as Ollama renders them. Without a
+model it is the champion of this project folder, else its newest version, and the holdout of the newest dataset. Prints shares, by language and kind; the frozen questions themselves are not printed, so that nobody writes wordings after them.
 """
 
 import sys
@@ -10,9 +10,12 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
+from stock_llm.dataset.provenance import datasets
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import FORMATS, MISTRAL_V3
 from stock_llm.llm.prompts import messages
+from stock_llm.pipeline import registry
+from stock_llm.settings import load_settings
 from stock_llm.skills import abstain
 from stock_llm.skills.row import Row, read_rows
 
@@ -45,5 +48,15 @@ def main(gguf: Path, holdout: Path, format_name: str = MISTRAL_V3.name) -> None:
         show("holdout, with numbers", numbered)
 
 
+def newest() -> tuple[Path, Path]:
+    """The model of this project folder, and the holdout of its newest dataset."""
+    settings = load_settings(home=Path())
+    known, built = registry.versions(settings), datasets(settings.artifacts)
+    if not known or not built:
+        raise SystemExit("no version here yet. Run: stock-llm run")
+    return (registry.champion(settings) or known[0]).gguf, built[0].holdout
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
+    given = sys.argv[1:]
+    main(*(map(Path, given[:2]) if given else newest()), *given[2:])

@@ -1,6 +1,6 @@
 """How many answers hold a false sentence: free, within the grammar of true answers, and repaired.
 
-`python benchmarks/truth.py HOME [--gguf FILE] [--folder FOLDER]` asks the champion of a project folder, else its newest version,
+`python benchmarks/truth.py [HOME] [--gguf FILE] [--folder FOLDER]` asks the champion of a project folder, else its newest version,
 the questions of the newest dataset's holdout that show numbers, greedily, with and without the grammar; `repaired` puts the true
 sentence of its kind in the place of each false one of the free answers. `JSON schema` is what a server could be asked for that takes
 a schema and no grammar: the labels as properties, the true sentences as an enumeration, put back into the form afterwards. Answers are kept as JSON in FOLDER (default:
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("home", type=Path)
+    parser.add_argument("home", type=Path, nargs="?", default=Path(), help="default: this folder")
     parser.add_argument("--gguf", type=Path, help="another model than the folder's")
     parser.add_argument("--folder", type=Path, help="where answers are kept")
     given = parser.parse_args()
