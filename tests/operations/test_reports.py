@@ -7,17 +7,20 @@ import re
 import pytest
 from factories.judged_candidate import line
 
+from stock_llm.errors import InputError
 from stock_llm.evaluation.gate import Interval
 from stock_llm.operations.reports import answers as judged
 from stock_llm.operations.reports.comparison import (
     ComparedVersion,
     VersionComparison,
     _differences,
+    compare,
     comparison_page,
     comparison_table,
 )
 from stock_llm.operations.reports.page import Page, PageTable, render
 from stock_llm.operations.reports.version import version_page
+from stock_llm.settings import load_settings
 from stock_llm.skills.row import read_rows
 
 
@@ -106,6 +109,11 @@ def test_two_versions_are_compared_on_what_both_answered(given):
     proven = {"overall": Interval(0.2, 0.1, 0.3, 2, 0.1)}
     assert "better, proven" in VersionComparison(first, second, proven, 2).sentence
     assert "other questions" in VersionComparison(first, second, {}, 0).sentence
+
+
+def test_a_version_that_is_not_there_is_named(bare_home):
+    with pytest.raises(InputError, match="there is no version 3"):
+        compare(load_settings(home=bare_home), 3, 4)
 
 
 def test_texts_are_escaped():

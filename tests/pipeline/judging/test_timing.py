@@ -14,7 +14,10 @@ PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def settings(tmp_path):
+def settings(tmp_path, monkeypatch):
+    """On a machine without a GPU."""
+    monkeypatch.setattr(timing, "_has_device", lambda: False)
+    monkeypatch.setattr(timing, "find_gpu", lambda: None)
     shutil.copytree(PROJECT / "models" / "profiles", tmp_path / "models" / "profiles")
     return load_settings(home=tmp_path, threads=2)
 
