@@ -9,9 +9,10 @@ A row's text can differ from the one that `LlamaModel` gives. llama.cpp multipli
 rows with other routines than a single one, and sums the attention of a long row that is alone in
 another order. The last bit of a sum decides how activations are rounded to 8 bits, layer after
 layer, until the logits differ by about as much as that rounding costs; where two tokens are nearer
-to each other than that, either may come. A text does not depend on the other rows: llama.cpp
-chooses its routines by the number of rows, so every step computes all of them, those that have no
-prompt for nothing.
+to each other than that, either may come. A text does not depend on which rows are answered
+beside it: llama.cpp chooses its routines by the number of rows, so every step computes all of them,
+those that have no prompt for nothing. It may depend, by the same rounding, on how much of its
+prompt all prompts share, which is computed apart from the rest.
 """
 
 import ctypes
