@@ -59,4 +59,5 @@ def newest() -> tuple[Path, Path]:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    main(*(map(Path, given[:2]) if given else newest()), *given[2:])
+    gguf, holdout = (Path(given[0]), Path(given[1])) if given else newest()
+    main(gguf, holdout, *given[2:])
