@@ -89,7 +89,8 @@ def register(
     client.set_registered_model_alias(MODEL, CHALLENGER, str(number))
     client.update_run(run.info.run_id, name=f"v{number}")
     client.set_terminated(run.info.run_id, "FINISHED")
-    return Version(candidate.digest, number, run.info.run_id, settings.mlflow_uri)
+    uri = registry.without_password(settings.mlflow_uri)
+    return Version(candidate.digest, number, run.info.run_id, uri)
 
 
 def _run(

@@ -240,3 +240,6 @@ def test_the_containers_stay_on_this_machine_and_have_a_database_each(monkeypatc
     made = composed["configs"]["databases"]["content"]
     assert all(f"CREATE DATABASE {name};" in made for name in names[:2])
     assert services["postgres"]["environment"]["POSTGRES_USER"] == names[2]
+    assert "." in [volume.partition(":")[0] for volume in services["stock-llm"]["volumes"]]
+    (command,) = re.findall(r"docker compose .*", (DEPLOY / "compose.yaml").read_text())
+    assert "--project-directory . " in command, "else `.` is deploy/, not the project folder"

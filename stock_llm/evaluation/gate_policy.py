@@ -5,6 +5,7 @@ Read from gate.toml, of the project folder or of this package, where each value 
 
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,7 +31,7 @@ class SkillPolicy(_Part):
     minimum_rows: int = Field(ge=1)
     margin: float = Field(ge=0, lt=1)
     holm: bool
-    margins: dict[str, float] = {}
+    margins: dict[str, Annotated[float, Field(ge=0, lt=1)]] = {}
 
 
 class FalseAnswerPolicy(_Part):
@@ -68,7 +69,7 @@ def load_policy(home: Path | None = None) -> GatePolicy:
     remedy = f"Copy {Path(__file__).with_name(FILE)} and change what is to be different"
     try:
         return GatePolicy.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"not TOML: {error}", file=file, remedy=remedy) from None
     except ValidationError as error:
         first = error.errors()[0]

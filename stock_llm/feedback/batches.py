@@ -155,6 +155,8 @@ def claim(
     elif known.verdict not in USING_VERDICTS:
         renewed = lease | {"settled_at": None, "verdict": None, "reason": ""}
         connection.execute(sa.update(BATCH).where(BATCH.c.key == batch).values(renewed))
+        # a dataset that was refused may have left out what this one has
+        connection.execute(sa.delete(BATCH_ITEM).where(BATCH_ITEM.c.batch == batch))
     noted = sa.select(BATCH_ITEM.c.feedback).where(BATCH_ITEM.c.batch == batch)
     missing = here.difference(connection.execute(noted).scalars())
     if missing:

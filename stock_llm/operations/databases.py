@@ -83,24 +83,35 @@ def _version(
     newest = newest_revision(migrations) if migrations else ""
     parsed = sa.make_url(url)
     place = parsed.database or ""
-    if parsed.get_backend_name() == "sqlite":
-        if not Path(place).exists():
-            return DatabaseVersion(name, place, "", newest)
-        engine = sa.create_engine(f"sqlite:///file:{place}?mode=ro&uri=true")
-    else:
+    is_file = parsed.get_backend_name() == "sqlite"
+    if is_file and not Path(place).exists():
+        return DatabaseVersion(name, place, "", newest)
+    if not is_file:
         place = parsed.render_as_string()
-        engine = sa.create_engine(parsed.set(drivername=f"{parsed.get_backend_name()}+psycopg"))
     try:
-        with engine.connect() as connection:
-            rows: Iterable[str] = connection.execute(
-                sa.text(f"SELECT version_num FROM {table}")
-            ).scalars()
-            return DatabaseVersion(name, place, ", ".join(sorted(rows)), newest)
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        engine = _reading_engine(parsed)
+        try:
+            with engine.connect() as connection:
+                rows: Iterable[str] = connection.execute(
+                    sa.text(f"SELECT version_num FROM {table}")
+                ).scalars()
+                return DatabaseVersion(name, place, ", ".join(sorted(rows)), newest)
+        finally:
+            engine.dispose()
+    except (sa.exc.SQLAlchemyError, ImportError) as error:  # ImportError: its driver is missing
         problem = str(getattr(error, "orig", error)).splitlines()[0]
         return DatabaseVersion(name, place, "", newest, problem)
-    finally:
-        engine.dispose()
+
+
+def _reading_engine(url: sa.URL) -> sa.Engine:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return sa.create_engine(f"sqlite:///file:{url.database}?mode=ro&uri=true")
+    if backend == "postgresql":
+        return sa.create_engine(
+            url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 5}
+        )
+    return sa.create_engine(url)
 
 
 def _inside(library: str, folder: str) -> Path | None:

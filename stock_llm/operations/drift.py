@@ -73,9 +73,11 @@ def _answers(settings: Settings, champion: VersionInfo) -> list[tuple[str, str, 
         ANSWER.c.at >= since,
     )
     engine = open_database(settings.url(settings.gateway.costs_url), SCHEMA)
-    with read_transaction(engine, SCHEMA) as connection:
-        rows = [(row.symbol, row.as_of, row.response) for row in connection.execute(chosen)]
-    engine.dispose()
+    try:
+        with read_transaction(engine, SCHEMA) as connection:
+            rows = [(row.symbol, row.as_of, row.response) for row in connection.execute(chosen)]
+    finally:
+        engine.dispose()
     return sorted(set(rows))
 
 

@@ -1,6 +1,6 @@
 """How everything is, for `stock-llm status`: services, runs, champion, feedback, disk, schemas.
 
-Changes nothing: a store that the next run would migrate is not opened.
+Migrates nothing: a store that the next run would migrate is not opened.
 """
 
 from dataclasses import dataclass

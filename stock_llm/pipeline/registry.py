@@ -6,6 +6,7 @@ mlflow takes seconds: it is imported inside functions, and not at all while ther
 """
 
 import json
+import re
 import sqlite3
 import sys
 from contextlib import closing
@@ -105,9 +106,11 @@ def versions(settings: Settings) -> list[VersionInfo]:
         return []
     client = connect(settings)
     aliases = _aliases(client)
-    registered = client.search_model_versions(f"name='{MODEL}'")
-    while registered.token:
-        registered += client.search_model_versions(f"name='{MODEL}'", page_token=registered.token)
+    page = client.search_model_versions(f"name='{MODEL}'")
+    registered = list(page)
+    while page.token:
+        page = client.search_model_versions(f"name='{MODEL}'", page_token=page.token)
+        registered += page
     facts = _run_tags(client, {version.run_id for version in registered if version.run_id})
     found = []
     for version in registered:
@@ -182,6 +185,11 @@ def models_page(uri: str) -> str:
     return f"{server}/#/models/{MODEL}?workflowType=machine_learning"
 
 
+def without_password(uri: str) -> str:
+    """The registry's URI as it may be printed and kept."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
 def version_page(uri: str, number: int) -> str:
     """Where MLflow shows one version."""
     return models_page(uri).replace("?", f"/versions/{number}?")
@@ -245,7 +253,7 @@ def connect(settings: Settings) -> "MlflowClient":
         return mlflow.MlflowClient(uri)
     except (MlflowException, DatabaseError, sqlite3.DatabaseError) as error:
         raise InputError(
-            f"the registry {uri} cannot be opened: {str(error).splitlines()[0]}"
+            f"the registry {without_password(uri)} cannot be opened: {str(error).splitlines()[0]}"
         ) from None
 
 

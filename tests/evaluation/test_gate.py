@@ -1,4 +1,5 @@
 from collections import Counter
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -168,6 +169,13 @@ def test_a_policy_of_the_project_folder_is_read_and_a_wrong_one_named(tmp_path):
     file = tmp_path / "gate.toml"
     file.write_text("[overall]\nmargin = 2\n")
     with pytest.raises(InputError, match=r"gate.toml: overall.margin: .* less than 1"):
+        load_policy(tmp_path)
+    standard = resources.files("stock_llm.evaluation").joinpath("gate.toml").read_text()
+    file.write_text(standard.replace("[skills.margins]", "[skills.margins]\ncode = -0.5"))
+    with pytest.raises(InputError, match=r"gate.toml: skills.margins.code: .* equal to 0"):
+        load_policy(tmp_path)
+    file.write_bytes(b"# \xff")
+    with pytest.raises(InputError, match=r"gate.toml: not TOML"):
         load_policy(tmp_path)
     file.write_text("[overall\n")
     with pytest.raises(InputError, match=r"gate.toml: not TOML"):

@@ -90,6 +90,15 @@ def test_a_refused_candidate_gives_its_items_back_with_the_reason(store, clock, 
     assert store.counts(sample=True).refusal is None
 
 
+def test_a_batch_that_was_refused_may_learn_later_what_it_left_out(store):
+    store.claim("b", [], left_out=ids(0, 1, 2))
+    store.settle("b", "blocked", "a question is in the holdout too")
+    store.claim("b", ids(0, 1), left_out=ids(2))
+    assert store.counts(sample=True).training == 2
+    store.settle("b", "keep")
+    assert store.counts(sample=True).passed_over == 1
+
+
 def test_a_failed_run_is_no_refusal(store):
     store.claim("b", ids(0, 1))
     store.settle("b", "failed", "the disk is full")

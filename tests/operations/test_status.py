@@ -65,6 +65,16 @@ def test_the_registry_of_mlflow_is_up_to_date(registry_home):
     assert versions["Prefect"].current == "" and versions["Prefect"].newest
 
 
+def test_a_database_whose_driver_is_missing_is_told_without_its_password(settings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    url = "postgresql+asyncpg://me:hidden@127.0.0.1/prefect"
+    services = settings.services.model_copy(update={"prefect_database": url})
+    found = database_versions(settings.model_copy(update={"services": services}))
+    (prefect,) = [each for each in found if each.name == "Prefect"]
+    assert "psycopg" in prefect.problem
+    assert "hidden" not in prefect.place + prefect.problem
+
+
 def test_the_newest_revision_is_that_which_none_follows(tmp_path):
     for name, before in (("a1", None), ("b2", "a1"), ("c3", "b2")):
         (tmp_path / f"{name}.py").write_text(f"revision = '{name}'\ndown_revision = {before!r}\n")

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partialmethod
 
 import pytest
 from factories.judged_candidate import line
@@ -44,6 +45,28 @@ def test_where_nothing_was_registered_nothing_is_made(tmp_path):
     )
     subprocess.run([sys.executable, "-c", asked], check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql+psycopg://me:hidden@host:5432/db", "postgresql+psycopg://me:***@host:5432/db"),
+        ("http://me:hidden@host:5000/path", "http://me:***@host:5000/path"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:///mlflow/mlflow.db", "sqlite:///mlflow/mlflow.db"),
+    ],
+)
+def test_a_uri_is_kept_without_its_password(uri, shown):
+    assert registry.without_password(uri) == shown
+
+
+def test_versions_on_several_pages_are_all_there(settings, monkeypatch):
+    from mlflow import MlflowClient
+
+    search = MlflowClient.search_model_versions
+    put(settings, "one", "two", "three")
+    monkeypatch.setattr(MlflowClient, "search_model_versions", partialmethod(search, max_results=1))
+    assert [version.number for version in registry.versions(settings)] == [3, 2, 1]
 
 
 def test_versions_have_their_scores_and_artifacts(settings):
