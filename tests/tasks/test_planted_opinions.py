@@ -49,12 +49,12 @@ def test_thumbs_and_corrections_change_held_out_answers_and_nothing_else(tmp_pat
     first = finetune.fn(settings, dataset(sample, tmp_path / "first", rows, []))
     disliked = [
         (row, answer)
-        for row, answer in answered(settings, first, of_skill(rows, "analyse")[:60])
+        for row, answer in answered(settings, first, of_skill(rows, "analyse")[:120])
         if HABIT.search(answer)
     ][:OPINIONS]
     corrected = [
         (row, answer)
-        for row, answer in answered(settings, first, of_skill(rows, "signal")[:60])
+        for row, answer in answered(settings, first, of_skill(rows, "signal")[:80])
         if RISKS.search(answer) and not has_volume(row, answer)
     ][:OPINIONS]
     assert len(disliked) == len(corrected) == OPINIONS
