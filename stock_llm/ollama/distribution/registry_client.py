@@ -104,7 +104,8 @@ class RegistryClient:
                     show(digest[7:19], sent, size)
 
         is_there = urlsplit(upload).netloc == urlsplit(self.where).netloc
-        self.http.put(
+        self.http.request(
+            "PUT",
             f"{upload}{joined}{urlencode({'digest': digest})}",
             content=pieces(),
             auth=self.http.auth if is_there else None,
