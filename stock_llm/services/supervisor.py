@@ -215,7 +215,7 @@ class Supervisor:
             service.process = subprocess.Popen(
                 service.program.command,
                 cwd=self.home,
-                env=self._environment | service.program.environment,
+                env={**self._environment, **service.program.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
