@@ -14,20 +14,19 @@ float32, so they differ by bfloat16's rounding.
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rehearsal import GIB, anonymous_memory
+from rehearsal import GIB, run_measured
 
 from stock_llm import environment
 
 environment.prepare()
+
+from stock_llm.errors import StockLLMError  # noqa: E402
 
 PROJECT = Path(__file__).parents[1]
 TOKENIZER = PROJECT / "models" / "stock-tiny"
@@ -77,24 +76,12 @@ def measure(step: str, folder: Path, config: dict[str, int]) -> None:
     """Runs one step in a process of its own and prints its line."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
     command += ["--config", json.dumps(config)]
-    said = folder / f"{step}.txt"
-    started, own = time.monotonic(), 0
-    with said.open("w") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-        while True:
-            finished, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if finished:
-                break
-            own = max(own, anonymous_memory(child.pid))
-            time.sleep(0.02)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - started
-    lines = said.read_text().strip().splitlines()
-    if child.returncode:
-        sys.exit(f"{step} ended with {child.returncode}:\n" + "\n".join(lines[-20:]))
-    cpu = usage.ru_utime + usage.ru_stime
+    try:
+        took = run_measured(step, command, folder / f"{step}.txt")
+    except StockLLMError as error:
+        sys.exit(str(error))
     print(
-        f"{step:12}{seconds:9,.1f}{cpu:8,.1f}{(usage.ru_maxrss << 10) / GIB:14.2f}{own / GIB:13.2f}  {lines[-1]}",
+        f"{step:12}{took.seconds:9,.1f}{took.cpu_seconds:8,.1f}{took.resident / GIB:14.2f}{took.anonymous / GIB:13.2f}  {took.note}",
         flush=True,
     )
 

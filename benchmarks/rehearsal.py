@@ -180,23 +180,36 @@ def measure(stage: str, rehearsal: Rehearsal) -> Measured:
         *("--layers", str(rehearsal.layers), "--tokens", str(rehearsal.tokens)),
         *("--vocabulary", str(rehearsal.vocabulary)),
     ]
-    said = rehearsal.home / f"{stage}.txt"
+    return run_measured(
+        f"the stage {stage}", command, rehearsal.home / f"{stage}.txt", rehearsal.home
+    )
+
+
+def run_measured(name: str, command: list[str], said: Path, folder: Path | None = None) -> Measured:
+    """Runs a command and measures its process.
+
+    Args:
+        name: as the message of a failure has it.
+        said: the file that gets what it prints; its last line is the note.
+        folder: where it runs; None: here.
+
+    Raises:
+        StockLLMError: it failed; what it said is in the message.
+    """
     started, anonymous = time.monotonic(), 0
     with said.open("w") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=rehearsal.home)
+        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=folder)
         while True:
             finished, status, usage = os.wait4(child.pid, os.WNOHANG)
             if finished:
                 break
             anonymous = max(anonymous, anonymous_memory(child.pid))
-            time.sleep(0.05)
+            time.sleep(0.02)
     child.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started
     lines = said.read_text().strip().splitlines()
     if child.returncode:
-        raise StockLLMError(
-            f"the stage {stage} ended with {child.returncode}:\n" + "\n".join(lines[-20:])
-        )
+        raise StockLLMError(f"{name} ended with {child.returncode}:\n" + "\n".join(lines[-20:]))
     return Measured(
         seconds,
         usage.ru_utime + usage.ru_stime,

@@ -37,7 +37,7 @@ from stock_llm.skills import SKILLS
 from stock_llm.skills.row import Row
 from stock_llm.storage.checksums import digest_of, read_record, write_record
 from stock_llm.truth.subjects import read_subject
-from stock_llm.truth.verdicts import false_sentences, sentence_verdicts
+from stock_llm.truth.verdicts import false_sentences, false_sentences_about
 
 if TYPE_CHECKING:
     from stock_llm.llm.preference_trainer import Pair
@@ -233,9 +233,7 @@ def _is_sound(question: str, judged: str, text: str) -> bool:
     if not text or text == judged.strip() or _form(judged) != _form(text):
         return False
     subject = read_subject(question)
-    return subject is None or not any(
-        sentence.verdict == "false" for sentence in sentence_verdicts(text, subject, "en")
-    )
+    return subject is None or not false_sentences_about(subject, text)
 
 
 def _form(text: str) -> tuple[str, ...] | None:
@@ -250,15 +248,12 @@ def _form(text: str) -> tuple[str, ...] | None:
 def pairs_of(
     rows: Sequence[DpoRow], prompt_format: PromptFormat, tokenizer: Any, max_tokens: int
 ) -> list["Pair"]:
-    """The rows as the tokens that fine-tuning would make of them; what it would refuse is left
-    out.
+    """The rows as the tokens that fine-tuning would make of them. Left out are those of more than
+    `max_tokens`, and those whose prompt has other tokens when an answer follows.
     """
     from stock_llm.llm.preference_trainer import Pair
 
-    def tokens(turns: list[Message]) -> list[int]:
-        ids: list[int] = tokenizer(prompt_format.render(turns)).input_ids
-        return ids
-
+    tokens = _tokens_of(prompt_format, tokenizer)
     made = []
     for row in rows:
         prompt = tokens(row.prompt)
@@ -272,17 +267,24 @@ def _replayed(rows: list[Row], prompt_format: PromptFormat, tokenizer: Any) -> l
     """Rows of fine-tuning as its tokens."""
     from stock_llm.llm.training.schedule import TokenizedRow
 
-    def tokens(*texts: str) -> list[int]:
-        ids: list[int] = tokenizer(prompt_format.render(messages(*texts))).input_ids
-        return ids
-
+    tokens = _tokens_of(prompt_format, tokenizer)
     return [
         TokenizedRow(
-            tokens(row.instruction, row.input, row.output),
-            len(tokens(row.instruction, row.input)),
+            tokens(messages(row.instruction, row.input, row.output)),
+            len(tokens(messages(row.instruction, row.input))),
         )
         for row in rows
     ]
+
+
+def _tokens_of(prompt_format: PromptFormat, tokenizer: Any) -> Callable[[list[Message]], list[int]]:
+    """The function that makes tokens of a conversation."""
+
+    def tokens(turns: list[Message]) -> list[int]:
+        ids: list[int] = tokenizer(prompt_format.render(turns)).input_ids
+        return ids
+
+    return tokens
 
 
 def _train(

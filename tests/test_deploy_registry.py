@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+from factories.ports import free_port
 from factories.published_versions import published
 from fakes.champion_file import install
 from fakes.pulling import Puller
@@ -34,9 +34,7 @@ def address(tmp_path):
         pytest.skip(
             f"{' and '.join(MISSING)} not installed: apt install docker-registry nginx-light"
         )
-    with socket.socket() as first:
-        first.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{first.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     log = (tmp_path / "log").open("wb")
     with subprocess.Popen([UP, address, tmp_path / "data"], stdout=log, stderr=log) as process:
         until = time.monotonic() + 60

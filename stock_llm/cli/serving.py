@@ -12,6 +12,15 @@ from stock_llm.truth.blocks import LedgerSharing
 if TYPE_CHECKING:
     from stock_llm.pipeline.ask import AskResult
 
+PerMillion = Annotated[
+    float,
+    typer.Option(min=0.0, help="Dollars for a million tokens at the API that you compare with."),
+]
+Fixed = Annotated[
+    float,
+    typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
+]
+
 
 def ask(
     text: Annotated[
@@ -163,16 +172,8 @@ def mcp(
 
 def costs(
     days: Annotated[int, typer.Option(min=1, help="How many days back.")] = 30,
-    per_million: Annotated[
-        float,
-        typer.Option(
-            min=0.0, help="Dollars for a million tokens at the API that you compare with."
-        ),
-    ] = 15.0,
-    fixed: Annotated[
-        float,
-        typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
-    ] = 20.0,
+    per_million: PerMillion = 15.0,
+    fixed: Fixed = 20.0,
     as_json: Json = False,
 ) -> None:
     """Show what the gateway's calls cost, what is left of the budgets, and what the same tokens
@@ -210,16 +211,8 @@ def kpis(
         str | None, typer.Option(help="First day, YYYY-MM-DD. Default: 30 days back.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Last day. Default: today.")] = None,
-    per_million: Annotated[
-        float,
-        typer.Option(
-            min=0.0, help="Dollars for a million tokens at the API that you compare with."
-        ),
-    ] = 15.0,
-    fixed: Annotated[
-        float,
-        typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
-    ] = 20.0,
+    per_million: PerMillion = 15.0,
+    fixed: Fixed = 20.0,
     csv: Annotated[
         str | None, typer.Option(metavar="TABLE", help="CSV: kpis, providers or days.")
     ] = None,

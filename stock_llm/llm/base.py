@@ -41,6 +41,12 @@ class LoadedBase:
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerFast"
 
+    @property
+    def padding(self) -> int:
+        """The token that rows are padded with: the tokenizer's, or the end where it has none."""
+        token: int | None = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if token is None else token  # type: ignore[return-value]
+
 
 def base_digest(profile: Profile, home: Path) -> str:
     """What the base is, in one string: the SHA-256 over its files, or `id@commit` for a base from

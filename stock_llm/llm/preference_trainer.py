@@ -95,11 +95,7 @@ class _ReplayCollator:
         self._pairs, self._padding = pairs, padding
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        rows = [
-            {"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]}
-            for example in examples
-            for ids, prompt in (row.values() for row in example.pop(REPLAY))
-        ]
+        rows = [row for example in examples for row in example.pop(REPLAY)]
         batch: dict[str, Any] = self._pairs(examples)
         batch[REPLAY] = DataCollatorForLanguageModeling(self._padding)(rows)
         return batch
@@ -145,7 +141,9 @@ def make_preference_trainer(
     columns: dict[str, list[Any]] = {
         name: [vars(pair)[name] for pair in pairs] for name in vars(pairs[0])
     }
-    columns[REPLAY] = [[{"ids": row.ids, "prompt": row.prompt} for row in rows] for rows in beside]
+    columns[REPLAY] = [
+        [{"input_ids": row.ids, "labels": row.labels} for row in rows] for rows in beside
+    ]
     trainer = PairTrainer(
         model=PeftModel.from_pretrained(base.model, str(adapter), is_trainable=True),
         args=DPOConfig(**settings),
@@ -154,10 +152,7 @@ def make_preference_trainer(
         callbacks=[TrainingWatch("preference tuning", training, lengths, batch * accumulate)],
     )
     trainer.remove_callback(PrinterCallback)
-    padding = base.tokenizer.pad_token_id
-    if padding is None:
-        padding = base.tokenizer.eos_token_id
-    trainer.data_collator = _ReplayCollator(trainer.data_collator, padding)
+    trainer.data_collator = _ReplayCollator(trainer.data_collator, base.padding)
     model: Any = trainer.model
     put_loss_on_answers(model.get_base_model())
     _restore_precision(model)

@@ -74,9 +74,6 @@ def make_trainer(
         # last step's shares equal
         blank = TokenizedRow(rows[0].ids[:1], 1)
         rows += [blank] * (-len(rows) % (schedule.batch * settings.world_size))
-    padding = base.tokenizer.pad_token_id
-    if padding is None:
-        padding = base.tokenizer.eos_token_id
     trainer = AnswerTrainer(
         model=base.model,
         args=settings,
@@ -84,7 +81,7 @@ def make_trainer(
         eval_dataset=_as_dataset(sorted(validation, key=lambda row: len(row.ids)), 1.0)
         if validation
         else None,
-        data_collator=_WeightedCollator(padding),
+        data_collator=_WeightedCollator(base.padding),
         processing_class=base.tokenizer,
         peft_config=lora_config(profile),
         callbacks=[
@@ -113,7 +110,7 @@ def _as_dataset(rows: Sequence[TokenizedRow], verdict_weight: float) -> Dataset:
     return Dataset.from_dict(
         {
             "input_ids": [row.ids for row in rows],
-            "labels": [[-100] * row.prompt + row.ids[row.prompt :] for row in rows],
+            "labels": [row.labels for row in rows],
             "weights": [row.weights(verdict_weight) for row in rows],
         }
     )

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -61,12 +60,7 @@ class TerminalView:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._live.stop()
 
     def show(self) -> None:
@@ -84,17 +78,13 @@ class LineView:
     """The view where no terminal is watching: a line for each change."""
 
     def __init__(self, states: Callable[[], list[ServiceState]]):
-        self._states, self._last = states, {}  # type: ignore[var-annotated]
+        self._states = states
+        self._last: dict[str, str] = {}
 
     def __enter__(self) -> "LineView":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         pass
 
     def show(self) -> None:

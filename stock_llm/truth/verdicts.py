@@ -63,8 +63,11 @@ def false_sentences(row: Row, text: str) -> list[str] | None:
     """
     skill = SKILLS[row.skill]
     subject = skill.subject(row) if hasattr(skill, "subject") else read_subject(row.input)
-    if subject is None:
-        return None
+    return None if subject is None else false_sentences_about(subject, text)
+
+
+def false_sentences_about(subject: Subject, text: str) -> list[str]:
+    """The sentences in which something is claimed of the subject that does not hold."""
     judged = sentence_verdicts(text, subject, "en")
     return [verdict.sentence for verdict in judged if verdict.verdict == "false"]
 

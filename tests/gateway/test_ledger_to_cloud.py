@@ -1,7 +1,6 @@
 """What of the ledger reaches a cloud: canaries in the ledger, every API, every kind of cloud provider, whole and streamed."""
 
 import json
-import shutil
 import stat
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import anthropic  # noqa: F401 - now: it takes a second, and a gateway in a thre
 import openai  # noqa: F401 - as well
 import pytest
 from factories.running_gateway import gateway
+from factories.sample_home import home_with_sample
 from fakes.scripted_cloud import ScriptedCloud
 from fakes.scripted_ollama import ScriptedOllama
 
@@ -23,7 +23,6 @@ from stock_llm.pipeline.ask import own_data
 from stock_llm.settings import load_settings
 from stock_llm.truth.blocks import has_ledger, share
 
-SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 TRADES = """trade_id,date,symbol,side,quantity,price,currency,account,note
 A1,2024-03-04,KESTRO,BUY,137.31,241.57,USD,DE77-CANARY,canarymemo
 A2,2024-03-05,LUMBRA,BUY,911.07,13.83,USD,DE77-CANARY,canarymemo
@@ -37,10 +36,7 @@ MODELS = {"claude-api": "claude-sonnet-5-5", "claude-cli": "sonnet", "far": "far
 
 @pytest.fixture(scope="module")
 def ledger_home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        home = tmp_path_factory.mktemp("home")
-        shutil.copytree(SAMPLE, home / "data" / "sample")
+    with home_with_sample(tmp_path_factory) as home:
         (home / "data" / "sample" / "trades.csv").write_text(TRADES)
         yield home
 

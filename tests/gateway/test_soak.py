@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import random
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from factories.ports import free_port
 
 BACKENDS = Path(__file__).parents[2] / "benchmarks" / "mock_backends.py"
 SERVE = [sys.executable, "-c", "from stock_llm.cli.main import main; main()", "serve"]
@@ -64,12 +64,6 @@ def running(command, url, **environment):
     finally:
         process.terminate()
         assert process.wait(90) in (0, -15)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def ask_all(url: str, requests: int, at_once: int) -> Outcome:

@@ -1,14 +1,13 @@
 """The gateway's tool loop: scripted models that call, the official `anthropic` client, bounds, and what a cloud may see."""
 
 import json
-import shutil
 from decimal import Decimal
-from pathlib import Path
 
 import anthropic  # now: it takes a second, and a gateway in a thread would wait for it
 import openai  # noqa: F401 - as well
 import pytest
 from factories.running_gateway import gateway
+from factories.sample_home import home_with_sample
 from fakes.scripted_cloud import ScriptedCloud
 from fakes.scripted_ollama import ScriptedOllama
 
@@ -19,16 +18,12 @@ from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.gateway.providers import claude_api
 from stock_llm.gateway.query import Query
 
-SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 CLAUDE = "claude-sonnet-5-5"
 
 
 @pytest.fixture(scope="module")
 def sample_home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        home = tmp_path_factory.mktemp("home")
-        shutil.copytree(SAMPLE, home / "data" / "sample")
+    with home_with_sample(tmp_path_factory) as home:
         yield home
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from factories.ports import free_port
 
 from stock_llm.pipeline.ask import own_data
 from stock_llm.settings import load_settings
@@ -66,9 +66,7 @@ def test_without_sharing_it_tells_nothing_of_the_ledger(project):
 
 
 def test_over_http_it_asks_for_the_token(project):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     command = [sys.executable, *COMMAND, "--http", "--port", str(port), "--share", "percentages"]
     with subprocess.Popen(command, env=project | {"STOCK_LLM_GATEWAY__TOKEN": "secret"}) as server:

@@ -1,26 +1,20 @@
 """The read-only tools over the sample: what they tell, what they withhold, what they refuse."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from factories.sample_home import home_with_sample
 
 from stock_llm.grounding import tools
 from stock_llm.grounding.questions import find_symbol, read_question
 from stock_llm.pipeline.ask import own_data
 from stock_llm.settings import load_settings
 
-SAMPLE = Path(__file__).parents[2] / "data" / "sample"
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        home = tmp_path_factory.mktemp("home")
-        shutil.copytree(SAMPLE, home / "data" / "sample")
+    with home_with_sample(tmp_path_factory) as home:
         yield own_data(load_settings(home=home, ollama_host=""))
 
 

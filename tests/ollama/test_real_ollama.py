@@ -6,7 +6,6 @@ The model is a few kilobytes that say nothing: nothing here is asked to answer.
 """
 
 import os
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from factories.ports import free_port
 from factories.published_versions import published
 from factories.running_gateway import RunningGateway
 from fakes.champion_file import install
@@ -50,9 +50,7 @@ class RealOllama:
 def ollama(tmp_path):
     home = tmp_path / "ollama"
     home.mkdir()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     variables = os.environ | {
         "HOME": str(home),
         "OLLAMA_HOST": f"127.0.0.1:{port}",

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import socket
 
 import pytest
+from factories.ports import free_port
 from factories.published_versions import published
-from fakes.champion_file import install
 from fakes.loopback_ollama import LoopbackOllama
 from fakes.pulling import partials
 
@@ -27,29 +26,12 @@ KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
 
 @pytest.fixture
-def registry(monkeypatch, tmp_path):
-    return install(monkeypatch, tmp_path / "champion")
-
-
-@pytest.fixture
-def ollama(tmp_path):
-    with LoopbackOllama(tmp_path / "served") as running:
-        yield running
-
-
-@pytest.fixture
 def settings(tmp_path, ollama):
     return load_settings(home=tmp_path / "home", ollama_host=ollama.host, threads=1)
 
 
 def folder(settings):
     return OllamaStore(settings.path(settings.ollama_store))
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def absent(settings):

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from factories.published_versions import published
-from fakes.champion_file import ChampionFile, install
-from fakes.loopback_ollama import LoopbackOllama
+from fakes.champion_file import ChampionFile
 
 from stock_llm.ollama.client import OllamaServer, connect
 from stock_llm.ollama.distribution.published_models import PublishedModels
@@ -53,17 +52,6 @@ def dies_at(step: int, work) -> bool:
         finally:
             os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
-@pytest.fixture
-def registry(monkeypatch, tmp_path):
-    return install(monkeypatch, tmp_path / "champion")
-
-
-@pytest.fixture
-def ollama(tmp_path):
-    with LoopbackOllama(tmp_path / "served") as running:
-        yield running
 
 
 @pytest.fixture

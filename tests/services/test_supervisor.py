@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from factories.ports import free_port
 from filelock import Timeout
 
 from stock_llm.errors import InputError
@@ -35,12 +36,6 @@ time.sleep(600)
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def web_server(port: int, **options) -> Program:

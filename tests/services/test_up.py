@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from factories.ports import free_ports
 from prefect.client.base import PrefectHttpxSyncClient
 
 from stock_llm.feedback.event import post_event
@@ -31,14 +31,6 @@ from stock_llm.settings import load_settings
 pytestmark = [pytest.mark.server, pytest.mark.timeout(3600)]
 
 PROJECT = Path(__file__).parents[2]
-
-
-def free_ports(count):
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class Project:

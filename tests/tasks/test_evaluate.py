@@ -144,14 +144,19 @@ def test_where_the_whole_holdout_takes_too_long_a_part_of_it_judges(canned, monk
     assert any(reason.startswith("30 of 60 holdout rows judged: ") for reason in card.reasons)
 
 
-def test_an_ollama_judges_where_the_profile_says_so(settings, gguf, tmp_path):
-    """One that does not answer is told, and this process judges."""
+def add_to_profile(settings, lines):
+    """Adds to the last table of the profile, in a copy of the models that other tests share."""
     models = settings.home / "models"
     source = models.readlink()
     models.unlink()
     shutil.copytree(source, models)
     with (models / "profiles" / "tiny.toml").open("a") as profile:
-        profile.write('judge = "ollama"\n')
+        profile.write(lines)
+
+
+def test_an_ollama_judges_where_the_profile_says_so(settings, gguf, tmp_path):
+    """One that does not answer is told, and this process judges."""
+    add_to_profile(settings, 'judge = "ollama"\n')
     holdout = list(rows_of_all_skills(4))
     given = dataset(tmp_path, holdout)
     card = stage.evaluate.fn(settings, given, candidate(gguf))
@@ -227,12 +232,7 @@ def test_a_verdict_says_what_it_can_tell_from_chance(canned, settings, tmp_path)
         return card.reasons
 
     assert "the training's own spread over seeds is not measured" in reasons(tmp_path / "one")
-    models = settings.home / "models"
-    source = models.readlink()
-    models.unlink()
-    shutil.copytree(source, models)
-    with (models / "profiles" / "tiny.toml").open("a") as profile:
-        profile.write("seed_spread = 0.0149\nseeds = 10\n")
+    add_to_profile(settings, "seed_spread = 0.0149\nseeds = 10\n")
     said = "the training's own spread over 10 seeds is ±1.5 points"
     assert said in reasons(tmp_path / "two"), "a spread that was measured since makes a new card"
 

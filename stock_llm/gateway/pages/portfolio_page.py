@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from unicodedata import category
 
 from fastapi import APIRouter, Depends, Request
@@ -80,28 +80,29 @@ def portfolio_routes(site: Site) -> APIRouter:
     @routes.post(_PORTFOLIO + "/preview")
     async def preview(request: Request, name: str) -> Response:
         """What an export holds, as `stock-llm import --look` shows it."""
-        require_csrf(request)
-        body = await request.body()
-        try:
-            shown = await _with_file(
-                body, name, lambda file: site.worker.run(site.project.preview_import, file, name)
-            )
-        except StockLLMError as error:
-            return site.render(request, "portfolio", "problem.html", problem=problem_of(error))
-        return site.render(request, "portfolio", "import_preview.html", preview=shown)
+        look = site.project.preview_import
+        return await imported(request, name, look, "import_preview.html", "preview")
 
     @routes.post(_PORTFOLIO + "/keep")
     async def keep(request: Request, name: str) -> Response:
         """Copies an export into the folder of trades."""
+        return await imported(request, name, site.project.keep_import, "import_kept.html", "kept")
+
+    async def imported(
+        request: Request,
+        name: str,
+        work: Callable[[Path, str], Any],
+        template: str,
+        shown_as: str,
+    ) -> Response:
+        """What `work` makes of the export in the body, which has this name, as a page."""
         require_csrf(request)
         body = await request.body()
         try:
-            kept = await _with_file(
-                body, name, lambda file: site.worker.run(site.project.keep_import, file, name)
-            )
+            made = await _with_file(body, name, lambda file: site.worker.run(work, file, name))
         except StockLLMError as error:
             return site.render(request, "portfolio", "problem.html", problem=problem_of(error))
-        return site.render(request, "portfolio", "import_kept.html", kept=kept)
+        return site.render(request, "portfolio", template, **{shown_as: made})
 
     return routes
 

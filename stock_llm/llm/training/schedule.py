@@ -32,6 +32,11 @@ class TokenizedRow:
     prompt: int
     verdict: tuple[int, ...] = ()
 
+    @property
+    def labels(self) -> list[int]:
+        """The tokens that there is a loss on; -100, PyTorch's `ignore_index`, for the others."""
+        return [-100] * self.prompt + self.ids[self.prompt :]
+
     def weights(self, verdict: float) -> list[float]:
         """The weight of each token's loss: that of a verdict's, 1.0 elsewhere."""
         weights = [1.0] * len(self.ids)

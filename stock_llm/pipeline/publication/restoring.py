@@ -100,11 +100,11 @@ def put_back(settings: Settings, places: Places) -> list[str]:
     damaged = {version_number(name) for name in versions_of(store) if store.find_damage(name)}
     for number in damaged | ({champion.number} if champion else set()):
         restore(settings, places.folder, number or 0)
-    done = []
+    done: list[str] = []
+    names = versions_of(store) if places.servers else []
+    whole = [name for name in names if not store.find_damage(name)]
     for target in places.servers:
-        for name in versions_of(store):
-            if store.find_damage(name):
-                continue
+        for name in whole:
             before = target.digest(name)
             after = hand_over(store, target.server, name, settings.publish.address)
             done += [f"{name} is at {target.where}"] if before != after else []

@@ -1,12 +1,11 @@
 """Questions through every API get the numbers that `stock-llm ask` adds, and answers are judged against them."""
 
 import json
-import shutil
 import sqlite3
-from pathlib import Path
 
 import pytest
 from factories.running_gateway import gateway
+from factories.sample_home import home_with_sample
 from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.evaluation.numbers_in_text import find_numbers
@@ -16,16 +15,12 @@ from stock_llm.pipeline.ask import own_data
 from stock_llm.settings import load_settings
 from stock_llm.skills import analyse
 
-SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 QUESTIONS = ["Analyze KESTRO.", "Review my portfolio.", "ทบทวนพอร์ตของฉัน", "How was my last trade?", "Explain MACD of lumbra."]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def sample_home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STOCK_LLM_SECRETS", str(tmp_path_factory.mktemp("secrets")))
-        home = tmp_path_factory.mktemp("home")
-        shutil.copytree(SAMPLE, home / "data" / "sample")
+    with home_with_sample(tmp_path_factory) as home:
         trades = home / "data" / "sample" / "trades.csv"
         lines = trades.read_text().splitlines(keepends=True)
         trades.write_text("".join(line for line in lines if ",ALDREN," not in line))
