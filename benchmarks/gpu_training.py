@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rehearsal import SHAPE, empty_model
+from random_mistral import SHAPE, empty_model
 
 from stock_llm import environment
 from stock_llm.llm.architectures import read_shape

@@ -17,6 +17,7 @@ The files are kept in --folder (4.5 GB; default: build/judging), so that a secon
 """
 
 import argparse
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ from stock_llm import environment
 
 environment.prepare()
 
-import rehearsal  # noqa: E402  # beside this file
+from random_mistral import SHAPE, v3, write_base  # noqa: E402  # beside this file
 
 from stock_llm.llm.bases.answer_time import ANSWER_TOKENS, PROMPT_TOKENS  # noqa: E402
 from stock_llm.llm.gguf.writer import write_gguf  # noqa: E402
@@ -109,13 +110,11 @@ def models(folder: Path, only: str | None, gguf: Path | None) -> Iterator[tuple[
 
 def write_billion(folder: Path) -> Path:
     """The base with random weights, in bfloat16 as the hub has them."""
-    rehearsal.SHAPE.update(BILLION)  # type: ignore[arg-type]
-    home = folder / "billion"
-    drawn = rehearsal.Rehearsal(home, int(BILLION["num_hidden_layers"]), 512, rehearsal.v3(folder))
-    if not (drawn.base / "model.safetensors.index.json").exists():
-        rehearsal.shutil.rmtree(home, ignore_errors=True)
-        print(f"    written: {rehearsal.write(drawn)}", flush=True)
-    return drawn.base
+    base = folder / "billion" / "models" / "rehearsal"
+    if not (base / "model.safetensors.index.json").exists():
+        shutil.rmtree(base, ignore_errors=True)
+        print(f"    written: {write_base(base, {**SHAPE, **BILLION}, v3(folder))}", flush=True)
+    return base
 
 
 def quantized(base: Path, made: Path) -> None:

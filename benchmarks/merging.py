@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from rehearsal import GIB, run_measured
+from measured_process import GIB, run_measured
 
 from stock_llm import environment
 

@@ -1,78 +1,55 @@
-"""Takes a model of Mistral-7B's exact shape through the project's own stages: seconds and peak memory of each.
+"""Takes a model of Mistral-7B's exact shape through the project's own stages: seconds, peak memory and disk of each.
 
 The weights are random (nothing is downloaded but the vocabulary, 6.6 MB), so losses say nothing; memory, time and files are
 those of the real model. Every stage runs in a process of its own, as it would in a run that was killed before it:
 
-    write   the base in bf16 safetensors, as the hub has it: 14.5 GB for 32 layers
-    load    its linear layers to 4-bit NF4
-    train   two optimiser steps on it with a LoRA adapter, two rows a step, one in a forward pass, rows of at most --tokens tokens
+    write      the base in bf16 safetensors, as the hub has it: 14.5 GB for 32 layers
+    load       its linear layers to 4-bit NF4
+    train      two optimiser steps on it with a LoRA adapter, two rows a step, one in a forward pass, rows of at most --tokens tokens
+    merge      the adapter into the base as training saw it (put back from NF4), written as an f16 GGUF one tensor at a time
+    quantize   that to Q4_K_M; the f16 file is deleted then, as in a run
+    judge      questions answered by it, several at once, marked and kept as the stage `evaluate` does it
 
-Two numbers of memory are given, both peaks of the stage's process. "resident" is what the kernel counts (`ru_maxrss`); pages of
-mapped files are in it, which the kernel takes back when memory is short. "its own" is anonymous memory (`RssAnon` of /proc/PID/status,
-looked at 20 times a second), which it cannot take back: what a machine has to have.
+"resident" and "its own" are peaks of memory, in GiB, as benchmarks/measured_process.py has them; "disk" is what lay in the folder at
+once, in GB.
 
-    python benchmarks/rehearsal.py                 # all 32 layers: 17 GB of disk, half an hour of a core
-    python benchmarks/rehearsal.py --layers 2      # three minutes of a core
+    python benchmarks/rehearsal.py                           # all 32 layers: 36 GB of disk, more than an hour of a core
+    python benchmarks/rehearsal.py --folder ~/rehearsal      # the same; stopped and started again, it goes on
+    python benchmarks/rehearsal.py --layers 2                # five minutes of a core
 
-The folder is deleted in the end. Mistral's vocabulary v3 is taken out of a wheel of PyPI's package mistral-common, which is not
-installed; without a network, name another SentencePiece model with --vocabulary (models/stock-tiny/tokenizer.model).
+With --folder, figures of finished stages are kept in figures.json there, and the files until the last stage has ended. Without it a
+temporary folder is used and deleted. The vocabulary is Mistral's v3; without a network, name another SentencePiece model with
+--vocabulary (models/stock-tiny/tokenizer.model).
 """
 
 import argparse
 import json
-import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
+from measured_process import GIB, Measured, run_measured
+from random_mistral import SHAPE, v3, weights_of, write_base
 
 from stock_llm import environment
 from stock_llm.artifacts import Adapter, Dataset
 from stock_llm.errors import StockLLMError
-from stock_llm.llm.architectures import ModelShape
 from stock_llm.llm.profiles import Profile, load_profile
+from stock_llm.skills.row import Row
+from stock_llm.storage.atomic import atomic_write
 
 environment.prepare()
 
 PROJECT = Path(__file__).parents[1]
-GIB = 1 << 30
-
-SHAPE = {
-    "model_type": "mistral",
-    "architectures": ["MistralForCausalLM"],
-    "vocab_size": 32768,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "hidden_act": "silu",
-    "max_position_embeddings": 32768,
-    "initializer_range": 0.02,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 1000000.0,
-    "sliding_window": None,
-    "tie_word_embeddings": False,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-"""config.json of Mistral-7B-Instruct-v0.3."""
-
-WHEEL = "mistral_common-1.13.1-py3-none-any.whl"
-WHEEL_SHA256 = "98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af"
-V3 = "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3"
-"""Mistral's SentencePiece model v3 (Apache-2.0) inside it."""
 
 STEPS = 2
-ROWS_A_STEP = 2
+QUANTIZATION = "Q4_K_M"
 
 
 @dataclass(frozen=True)
@@ -82,46 +59,77 @@ class Rehearsal:
     Attributes:
         home: a project folder of its own.
         layers: of the model; the real one has 32.
-        tokens: of the longest row.
+        tokens: of the longest row that is trained on.
+        rows: in a step.
+        questions: that are judged.
+        answer: tokens of an answer, at most.
         vocabulary: a SentencePiece model.
     """
 
     home: Path
     layers: int
     tokens: int
+    rows: int
+    questions: int
+    answer: int
     vocabulary: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Of the model; a vocabulary with fewer tokens makes smaller embeddings."""
+        from sentencepiece import SentencePieceProcessor
+
+        size = SentencePieceProcessor(model_file=str(self.vocabulary)).vocab_size()
+        return {**SHAPE, "num_hidden_layers": self.layers, "vocab_size": size}
 
     @property
     def base(self) -> Path:
         return self.home / "models" / "rehearsal"
 
     @property
+    def adapter(self) -> Path:
+        return self.home / "adapter"
+
+    @property
+    def f16(self) -> Path:
+        return self.home / "f16.gguf"
+
+    @property
+    def quantized(self) -> Path:
+        return self.home / f"{QUANTIZATION}.gguf"
+
+    @property
     def profile(self) -> Profile:
-        """Mistral-7B's profile for this base, with small steps and short rows."""
+        """Mistral-7B's profile for this base, with small steps, short rows and short answers."""
         committed = load_profile(PROJECT, "mistral-7b")
-        training = {"epochs": 1, "batch": 1, "accumulate": ROWS_A_STEP, "max_tokens": self.tokens}
+        training = {"epochs": 1, "batch": 1, "accumulate": self.rows, "max_tokens": self.tokens}
+        serving = {"num_predict": self.answer}
         return committed.model_copy(
             update={
                 "path": str(self.base.relative_to(self.home)),
                 "training": committed.training.model_copy(update=training),
+                "serving": committed.serving.model_copy(update=serving),
             }
         )
 
+    @property
+    def options(self) -> list[str]:
+        """The command line of a stage's process."""
+        return [
+            *("--folder", str(self.home), "--layers", str(self.layers)),
+            *("--tokens", str(self.tokens), "--rows", str(self.rows)),
+            *("--vocabulary", str(self.vocabulary)),
+            *("--questions", str(self.questions), "--answer", str(self.answer)),
+        ]
 
-@dataclass(frozen=True)
-class Measured:
-    """One stage.
-
-    Attributes:
-        resident, anonymous: peaks, in bytes.
-        note: what the stage says of itself.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    resident: int
-    anonymous: int
-    note: str
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the figures depend on, for figures.json."""
+        return {
+            **{"layers": self.layers, "tokens": self.tokens, "rows": self.rows},
+            "vocabulary": self.vocabulary.name,
+            **{"questions": self.questions, "answer": self.answer},
+        }
 
 
 def main() -> None:
@@ -133,40 +141,110 @@ def main() -> None:
     )
     parser.add_argument("--layers", type=int, default=SHAPE["num_hidden_layers"])
     parser.add_argument("--tokens", type=int, default=512, help="of the longest row; default 512")
-    parser.add_argument("--folder", type=Path, help="where the files go for the time; default /tmp")
+    parser.add_argument("--rows", type=int, default=2, help="in a training step; default 2")
+    parser.add_argument("--questions", type=int, default=8, help="to judge; default 8")
+    parser.add_argument("--answer", type=int, default=32, help="tokens, at most; default 32")
+    parser.add_argument("--folder", type=Path, help="where files and figures stay until the end")
     parser.add_argument("--vocabulary", type=Path, help="a SentencePiece model in place of v3")
     parser.add_argument(
         "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="default: all"
     )
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.layers < 1 or given.tokens < 384:
-        parser.error("at least one layer and rows of 384 tokens are needed")
+    if min(given.layers, given.rows, given.questions, given.answer) < 1 or given.tokens < 336:
+        parser.error(
+            "at least one layer, a row of 336 tokens, a question and an answer of a token are needed"
+        )
+
+    def rehearsal(home: Path, vocabulary: Path) -> Rehearsal:
+        return Rehearsal(
+            home, given.layers, given.tokens, given.rows, given.questions, given.answer, vocabulary
+        )
+
     if given.stage:  # in a process of its own; see `measure`
-        rehearsal = Rehearsal(given.folder, given.layers, given.tokens, given.vocabulary)
-        print(STAGES[given.stage](rehearsal))
+        with FileLock(given.folder / ".stage.lock", timeout=0):  # of one whose parent was killed
+            print(STAGES[given.stage](rehearsal(given.folder, given.vocabulary)))
         return
     try:
-        with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=given.folder) as folder:
-            home = Path(folder)
-            need_room(home, given.layers)
-            vocabulary = (given.vocabulary or v3(home)).resolve()
-            show(Rehearsal(home, given.layers, given.tokens, vocabulary), given.stages)
+        with tempfile.TemporaryDirectory(prefix="rehearsal-") as temporary:
+            home = (given.folder or Path(temporary)).resolve()
+            home.mkdir(parents=True, exist_ok=True)
+            with FileLock(home / ".lock", timeout=0):
+                need_room(home, given.layers)
+                vocabulary = given.vocabulary or v3(home)
+                show(rehearsal(home, vocabulary.resolve()), given.stages)
+    except Timeout:
+        sys.exit(f"another rehearsal works in {given.folder}")
     except StockLLMError as error:
         sys.exit(str(error))
 
 
 def show(rehearsal: Rehearsal, stages: list[str]) -> None:
-    """Runs the stages and prints a line for each."""
+    """Runs the stages that have no figures yet and prints a line for each.
+
+    Raises:
+        StockLLMError: a stage failed, lacks one before it, or the folder has another rehearsal.
+    """
+    figures = Figures(rehearsal)
     print(f"Mistral-7B's shape, {rehearsal.layers} layers, rows of {rehearsal.tokens} tokens")
-    print(f"{'stage':8}{'seconds':>9}{'CPU-s':>8}{'resident GiB':>14}{'its own GiB':>13}  ")
-    for stage in stages:
-        measured = measure(stage, rehearsal)
+    print(
+        f"{'stage':9}{'seconds':>9}{'CPU-s':>8}{'resident GiB':>14}{'its own GiB':>13}{'disk GB':>9}  "
+    )
+    for stage in STAGES:  # in their order, however they were named
+        if stage not in stages:
+            continue
+        if stage not in figures.measured:
+            figures.need(stage)
+            figures.keep(stage, measure(stage, rehearsal))
+        if stage == "quantize":
+            rehearsal.f16.unlink(missing_ok=True)
+        took = figures.measured[stage]
         print(
-            f"{stage:8}{measured.seconds:9,.1f}{measured.cpu_seconds:8,.0f}{measured.resident / GIB:14.2f}"
-            f"{measured.anonymous / GIB:13.2f}  {measured.note}",
+            f"{stage:9}{took.seconds:9,.1f}{took.cpu_seconds:8,.0f}{took.resident / GIB:14.2f}"
+            f"{took.anonymous / GIB:13.2f}{took.disk / 1e9:9.1f}  {took.note}",
             flush=True,
         )
+    if figures.measured.keys() == STAGES.keys():
+        for name in ("models", "adapter", "data"):
+            shutil.rmtree(rehearsal.home / name, ignore_errors=True)
+        rehearsal.quantized.unlink(missing_ok=True)
+
+
+class Figures:
+    """What was measured of a rehearsal, in figures.json of its folder.
+
+    Attributes:
+        measured: of each stage that has ended.
+
+    Raises:
+        StockLLMError: the folder has figures of another rehearsal.
+    """
+
+    def __init__(self, rehearsal: Rehearsal):
+        self._file, self._asked = rehearsal.home / "figures.json", rehearsal.asked
+        self.measured: dict[str, Measured] = {}
+        if self._file.exists():
+            stored = json.loads(self._file.read_text())
+            if stored["asked"] != self._asked:
+                raise StockLLMError(
+                    f"{self._file} has figures of {stored['asked']}, not of {self._asked}: "
+                    "name another folder, or delete this one"
+                )
+            self.measured = {name: Measured(**took) for name, took in stored["stages"].items()}
+
+    def need(self, stage: str) -> None:
+        """
+        Raises:
+            StockLLMError: a stage whose files this one reads has not ended.
+        """
+        before = NEEDS.get(stage)
+        if before and before not in self.measured:
+            raise StockLLMError(f"{stage} needs the stage {before} before it: name it in --stages")
+
+    def keep(self, stage: str, took: Measured) -> None:
+        self.measured[stage] = took
+        stages = {name: asdict(took) for name, took in self.measured.items()}
+        atomic_write(self._file, json.dumps({"asked": self._asked, "stages": stages}, indent=1))
 
 
 def measure(stage: str, rehearsal: Rehearsal) -> Measured:
@@ -175,66 +253,19 @@ def measure(stage: str, rehearsal: Rehearsal) -> Measured:
     Raises:
         StockLLMError: it failed; what it said is in the message.
     """
-    command = [
-        *(sys.executable, __file__, "--stage", stage, "--folder", str(rehearsal.home)),
-        *("--layers", str(rehearsal.layers), "--tokens", str(rehearsal.tokens)),
-        *("--vocabulary", str(rehearsal.vocabulary)),
-    ]
-    return run_measured(
-        f"the stage {stage}", command, rehearsal.home / f"{stage}.txt", rehearsal.home
-    )
-
-
-def run_measured(name: str, command: list[str], said: Path, folder: Path | None = None) -> Measured:
-    """Runs a command and measures its process.
-
-    Args:
-        name: as the message of a failure has it.
-        said: the file that gets what it prints; its last line is the note.
-        folder: where it runs; None: here.
-
-    Raises:
-        StockLLMError: it failed; what it said is in the message.
-    """
-    started, anonymous = time.monotonic(), 0
-    with said.open("w") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=folder)
-        while True:
-            finished, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if finished:
-                break
-            anonymous = max(anonymous, anonymous_memory(child.pid))
-            time.sleep(0.02)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - started
-    lines = said.read_text().strip().splitlines()
-    if child.returncode:
-        raise StockLLMError(f"{name} ended with {child.returncode}:\n" + "\n".join(lines[-20:]))
-    return Measured(
-        seconds,
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss << 10,
-        anonymous,
-        lines[-1] if lines else "",
-    )
-
-
-def anonymous_memory(pid: int) -> int:
-    """Bytes of anonymous memory that a process has in use; 0 when it has just ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    kib = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
-    return int(kib[0]) << 10 if kib else 0
+    home = rehearsal.home
+    command = [sys.executable, __file__, "--stage", stage, *rehearsal.options]
+    here = {"STOCK_LLM_HOME": str(home)}
+    return run_measured(f"the stage {stage}", command, home / f"{stage}.txt", home, here)
 
 
 def need_room(folder: Path, layers: int) -> None:
     """
     Raises:
-        StockLLMError: the disk has less room than the model needs.
+        StockLLMError: the disk has less room than base, f16 file and quantized one need, those that are there apart.
     """
-    needed = 2 * parameters(layers) + 2 * GIB
+    there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    needed = 5 * weights_of({**SHAPE, "num_hidden_layers": layers}) + 2 * GIB - there
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StockLLMError(
@@ -243,68 +274,10 @@ def need_room(folder: Path, layers: int) -> None:
         )
 
 
-def parameters(layers: int) -> int:
-    sizes = {name: value for name, value in SHAPE.items() if name in ModelShape.model_fields}
-    return ModelShape.model_validate({**sizes, "num_hidden_layers": layers}).weights
-
-
-def empty_model(config: dict[str, Any]) -> dict[str, Any]:
-    """Name → tensor without memory, of every weight of a model."""
-    import torch
-    from transformers import MistralConfig, MistralForCausalLM
-
-    with torch.device("meta"):
-        model: Any = MistralForCausalLM(MistralConfig(**config))
-    weights: dict[str, Any] = model.state_dict()
-    return weights
-
-
-def v3(folder: Path) -> Path:
-    """Mistral's vocabulary v3, from the package index."""
-    from stock_llm.llm.package_index import fetch_file
-
-    wheel = fetch_file("mistral-common", WHEEL, WHEEL_SHA256, folder)
-    with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract(V3, folder))
-
-
 def write(rehearsal: Rehearsal) -> str:
-    """Writes the base with random weights, two layers in a file, so that no more are ever in memory."""
-    import torch
-    from safetensors.torch import save_file
-
-    from stock_llm.synthetic.stock_tiny.tokenizer import MODEL_FILE, write_fast_tokenizer
-
-    folder = rehearsal.base
-    folder.mkdir(parents=True)
-    shutil.copy(rehearsal.vocabulary, folder / MODEL_FILE)
-    write_fast_tokenizer(folder)
-    config = {**SHAPE, "num_hidden_layers": rehearsal.layers}
-    (folder / "config.json").write_text(json.dumps(config, indent=1))
-
-    files: dict[str, dict[str, Any]] = {}
-    for name, empty in empty_model(config).items():
-        layer = int(name.split(".")[2]) // 2 + 1 if ".layers." in name else 0
-        files.setdefault(f"model-{layer:05}.safetensors", {})[name] = empty
-    random_numbers = torch.Generator().manual_seed(0)
-    for file, weights in files.items():
-        made = {}
-        for name, empty in weights.items():
-            weight = torch.empty(empty.shape, dtype=torch.bfloat16)
-            norm = weight.dim() == 1
-            made[name] = (
-                weight.fill_(1)
-                if norm
-                else weight.normal_(0, SHAPE["initializer_range"], generator=random_numbers)  # type: ignore[arg-type]
-            )
-        save_file(made, folder / file, metadata={"format": "pt"})
-    index = {
-        "metadata": {},
-        "weight_map": {name: file for file, weights in files.items() for name in weights},
-    }
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    return f"{size / 1e9:.1f} GB"
+    """Writes the base with random weights."""
+    shutil.rmtree(rehearsal.base, ignore_errors=True)
+    return write_base(rehearsal.base, rehearsal.config, rehearsal.vocabulary)
 
 
 def load(rehearsal: Rehearsal) -> str:
@@ -321,8 +294,8 @@ def train(rehearsal: Rehearsal) -> str:
     from stock_llm.skills.row import read_rows
     from tasks.finetune import train as finetune
 
-    settings = load_settings(home=rehearsal.home)
-    folder = rehearsal.home / "adapter"
+    settings, folder = load_settings(home=rehearsal.home), rehearsal.adapter
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     file = dataset(rehearsal).train
     adapter: Adapter = finetune(
@@ -339,19 +312,12 @@ def dataset(rehearsal: Rehearsal) -> Dataset:
     from transformers import PreTrainedTokenizerFast
 
     from stock_llm.llm.prompts import messages
-    from stock_llm.skills import signal
-    from stock_llm.skills.decision_point import BaseRates, DecisionPoint
     from stock_llm.skills.row import write_rows
-    from stock_llm.synthetic.stock_tiny.random_situations import situation
 
     tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(rehearsal.base)
     prompt_format, chance = rehearsal.profile.format, random.Random(0)
     rows = []
-    for number in range(STEPS * ROWS_A_STEP):
-        drawn = DecisionPoint(
-            situation(chance), "HOLD", "2024-01-01", "2024-01-10", {"kind": "day", "ref": str(number)}
-        )  # fmt: skip
-        row = signal.row(drawn, BaseRates([]), "en", number)
+    for row in rows_of(STEPS * rehearsal.rows, chance):
         while True:
             longer = replace(row, input=f"{row.input}\nNote: {chance.randrange(10**6)}")
             turns = messages(longer.instruction, longer.input, longer.output)
@@ -368,8 +334,88 @@ def dataset(rehearsal: Rehearsal) -> Dataset:
     )  # fmt: skip
 
 
-STAGES: dict[str, Callable[[Rehearsal], str]] = {"write": write, "load": load, "train": train}
-"""In order; each finds what those before it left in `Rehearsal.home`, and returns a note for the table."""
+def rows_of(count: int, chance: random.Random) -> list[Row]:
+    """Rows of the skill "signal" about random situations."""
+    from stock_llm.skills import signal
+    from stock_llm.skills.decision_point import BaseRates, DecisionPoint
+    from stock_llm.synthetic.stock_tiny.random_situations import situation
+
+    rows = []
+    for number in range(count):
+        drawn = DecisionPoint(
+            situation(chance), "HOLD", "2024-01-01", "2024-01-10", {"kind": "day", "ref": str(number)}
+        )  # fmt: skip
+        rows.append(signal.row(drawn, BaseRates([]), "en", number))
+    return rows
+
+
+def merge(rehearsal: Rehearsal) -> str:
+    """Merges the adapter into the base, tensor by tensor, into an f16 GGUF."""
+    from stock_llm.llm.gguf.writer import write_gguf
+    from stock_llm.llm.merging.layerwise import linear_weights
+    from stock_llm.llm.merging.lora import read_adapter
+    from stock_llm.llm.merging.weights import MergedWeights, StoredWeights
+
+    profile, base = rehearsal.profile, rehearsal.base
+    weights = MergedWeights(
+        StoredWeights(base),
+        read_adapter(rehearsal.adapter / "adapter"),
+        linear_weights(base),
+        profile.training.precision,
+    )
+    write_gguf(base, rehearsal.f16, "rehearsal", profile.format.jinja, weights)
+    return f"{rehearsal.f16.stat().st_size / 1e9:.1f} GB"
+
+
+def quantize(rehearsal: Rehearsal) -> str:
+    """Quantizes the f16 file."""
+    from stock_llm.llm.quantization import quantize_gguf
+    from stock_llm.settings import load_settings
+
+    threads = load_settings(home=rehearsal.home).threads
+    quantize_gguf(rehearsal.f16, rehearsal.quantized, QUANTIZATION, threads)
+    return f"{rehearsal.quantized.stat().st_size / 1e9:.1f} GB"
+
+
+def judge(rehearsal: Rehearsal) -> str:
+    """Asks and marks as the stage `evaluate` does."""
+    from stock_llm.pipeline.judging.asking import answers_folder, ask
+    from stock_llm.pipeline.judging.contestants import of_profile
+    from stock_llm.settings import load_settings
+    from stock_llm.storage.checksums import file_sha256
+    from stock_llm.storage.record_log import RecordLog
+
+    settings = load_settings(home=rehearsal.home)
+    kept = answers_folder(settings)
+    shutil.rmtree(kept, ignore_errors=True)
+    profile, gguf = rehearsal.profile, rehearsal.quantized
+    contestant = of_profile("challenger", gguf, file_sha256(gguf), profile, rehearsal.home)
+    rows = rows_of(rehearsal.questions, random.Random(1))
+    answers = ask(settings, profile, contestant, rows).answers
+    (log,) = kept.glob("*.jsonl")
+    records = RecordLog(log).records
+    asked, said = (sum(record[name] for record in records) for name in ("tokens_in", "tokens_out"))
+    return f"{len(answers)} questions, {asked} + {said} tokens"
+
+
+STAGES: dict[str, Callable[[Rehearsal], str]] = {
+    "write": write,
+    "load": load,
+    "train": train,
+    "merge": merge,
+    "quantize": quantize,
+    "judge": judge,
+}
+"""In order; each finds what those before it left in `Rehearsal.home`, makes its own files anew, and returns a note for the table."""
+
+NEEDS = {
+    "load": "write",
+    "train": "write",
+    "merge": "train",
+    "quantize": "merge",
+    "judge": "quantize",
+}
+"""Stage → the one before it whose files it reads."""
 
 
 if __name__ == "__main__":

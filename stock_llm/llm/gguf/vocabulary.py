@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 """llama.cpp's token types (llama_token_type)."""
 
+_NO_SCORE = -10000.0
+"""Of a row of the embedding without a piece, as llama.cpp's converter writes it."""
+
 
 def check_vocabulary(folder: Path) -> None:
     """
@@ -47,13 +50,13 @@ def write_vocabulary(
     """
     tokenizer = load_tokenizer(folder)
     if (folder / SENTENCEPIECE_FILE).is_file():
-        _write_pieces(writer, folder / SENTENCEPIECE_FILE, tokenizer)
+        _write_pieces(writer, folder / SENTENCEPIECE_FILE, tokenizer, vocab_size)
     else:
         _write_merges(writer, folder, tokenizer, vocab_size)
     writer.add_chat_template(chat_template)
 
 
-def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any) -> None:
+def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any, vocab_size: int) -> None:
     """Pieces, scores and types of the SentencePiece model; tokens that transformers treats as
     special become control tokens.
 
@@ -68,6 +71,9 @@ def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any) -> None:
         raise InputError(
             f"{len(tokenizer)} tokens in tokenizer.json, {size} in tokenizer.model", file=file
         )
+    if size > vocab_size:
+        raise InputError(f"{size} tokens, vocab_size in config.json is {vocab_size}", file=file)
+    unused = range(size, vocab_size)
     added = tokenizer.added_tokens_decoder
     special = {index for index, token in added.items() if token.special}
     types = []
@@ -84,9 +90,11 @@ def _write_pieces(writer: "GGUFWriter", file: Path, tokenizer: Any) -> None:
             types.append(_USER_DEFINED if index in added else _NORMAL)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list([pieces.id_to_piece(index).encode() for index in range(size)])
-    writer.add_token_scores([pieces.get_score(index) for index in range(size)])
-    writer.add_token_types(types)
+    names = [pieces.id_to_piece(index).encode() for index in range(size)]
+    scores = [pieces.get_score(index) for index in range(size)]
+    writer.add_token_list([*names, *(f"[PAD{index}]".encode() for index in unused)])
+    writer.add_token_scores([*scores, *(_NO_SCORE for _ in unused)])
+    writer.add_token_types([*types, *(_UNUSED for _ in unused)])
     writer.add_bos_token_id(pieces.bos_id())
     writer.add_eos_token_id(pieces.eos_id())
     writer.add_unk_token_id(pieces.unk_id())

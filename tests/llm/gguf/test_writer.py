@@ -183,6 +183,34 @@ def test_a_tokenizer_like_mistrals_is_copied_as_training_uses_it(base, tmp_path)
         )
 
 
+def test_rows_of_the_embedding_without_a_piece_are_unused_tokens(base, tmp_path):
+    """Models pad their embedding; llama.cpp loads only a file with as many tokens as it has rows."""
+    folder = tmp_path / "padded"
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(base / "model.safetensors")
+    embedding = weights["model.embed_tokens.weight"]
+    weights["model.embed_tokens.weight"] = torch.cat([embedding, torch.zeros(5, len(embedding[0]))])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    size = config["vocab_size"]
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": size + 5}))
+    write_gguf(folder, tmp_path / "p.gguf", "p", MISTRAL_V3.jinja)
+    names = GGUFReader(tmp_path / "p.gguf").fields["tokenizer.ggml.tokens"].contents()
+    assert names[size:] == [f"[PAD{size + number}]" for number in range(5)]
+    text = MISTRAL_V3.render(messages("How is [PAD600]?", "x"))
+    with LlamaModel(tmp_path / "p.gguf", threads=1, context=64) as served:
+        assert served.tokenize(text) == tokenizer(base)(text)
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused(base, tmp_path):
+    folder = tmp_path / "short"
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 500}))
+    with pytest.raises(InputError, match=r"vocab_size in config\.json is 500"):
+        write_gguf(folder, tmp_path / "s.gguf", "s", MISTRAL_V3.jinja)
+
+
 def test_the_file_has_its_metadata(f16, base):
     fields = GGUFReader(f16).fields
     config = json.loads((base / "config.json").read_text())
