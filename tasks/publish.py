@@ -34,7 +34,6 @@ from stock_llm.llm import prompts
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.ollama.client import ChatReply
-from stock_llm.ollama.handover import hand_over
 from stock_llm.ollama.model_name import LATEST, MODEL, version_name
 from stock_llm.ollama.profile_modelfile import modelfile_of
 from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
@@ -108,6 +107,7 @@ def _publish(
         and not places.promised
     ):
         _push(settings, places)
+        _tell_refusals(places)
         return _as_it_stands(settings, places, release)
 
     _write(settings, places, dataset, adapter, candidate, scorecard, version)
@@ -116,8 +116,8 @@ def _publish(
             f"{name} is written to {places.folder.where} and waits there: "
             + nobody_answers(settings)
         )
-    for target in places.servers:
-        hand_over(places.folder.store, target.server, name, settings.publish.address)
+    restoring.hand_to_servers(settings, places, [name])
+    _stop_where_main_refuses(places)
     row = smoke_row(dataset)
     question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
     reply = main.ask(name, [question], seconds=SMOKE_SECONDS)
@@ -139,10 +139,16 @@ def _publish(
             f"v{champion} became champion after this was judged: {LATEST} stays. "
             "Run again to be judged against it"
         )
+    elif (before := registry.champion(settings)) and before.replaced == version.number:
+        reasons.append(
+            f"v{before.number} became champion in its place: {LATEST} stays. To make it the "
+            f"champion again: stock-llm promote {version.number}"
+        )
     else:
         former = champion if champion != version.number else None
         registry.promote(settings, version.number)
         restoring.follow_champion(places, version.number)
+        _stop_where_main_refuses(places)
         _unload_former(places, former)
     release = Release(
         names=[name],
@@ -158,7 +164,25 @@ def _publish(
     _push(settings, places)
     for sentence in prune(settings, places):
         print(sentence, file=sys.stderr)
+    _tell_refusals(places)
     return _as_it_stands(settings, places, release)
+
+
+def _tell_refusals(places: Places) -> None:
+    """Say which servers refused what they were asked.
+
+    Raises:
+        PublishError: it was that of `ollama_host`.
+    """
+    for where, fault in places.refused.items():
+        if where != places.main.where:
+            print(f"{fault}. When that is mended, run: stock-llm publish", file=sys.stderr)
+    _stop_where_main_refuses(places)
+
+
+def _stop_where_main_refuses(places: Places) -> None:
+    if fault := places.refused.get(places.main.where):
+        raise PublishError(fault)
 
 
 def _push(settings: Settings, places: Places) -> None:

@@ -19,7 +19,11 @@ from stock_llm.ollama.handover import hand_over
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.publication import lineage, places
 from stock_llm.pipeline.publication.places import is_complete
-from stock_llm.pipeline.publication.restoring import publish_again, roll_back
+from stock_llm.pipeline.publication.restoring import (
+    move_champion,
+    publish_again,
+    roll_back,
+)
 from stock_llm.settings import load_settings
 
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -157,11 +161,42 @@ def test_a_rollback_moves_every_place_that_answers_and_names_the_others(
         for place in (folder(settings), ollama.store, other.store):
             assert place.digest("stock-llm:latest") == place.digest("stock-llm:v1")
     number, missing = roll_back(settings)  # to the one that it replaced
-    assert (number, missing) == (2, [other.host])
+    assert (number, missing) == (2, [f"nobody answers at {other.host}"])
     assert registry.champion(settings).number == 2
     assert ollama.store.digest("stock-llm:latest") == ollama.store.digest("stock-llm:v2")
     with pytest.raises(PublishError, match=f"nobody answers at {other.host}"):
         publish_again(settings)
+
+
+def test_a_server_that_refuses_stops_neither_a_rollback_nor_the_other_places(
+    settings, registry, ollama, tmp_path
+):
+    for number in (1, 2):
+        published(settings, registry, number)
+        registry.promote(settings, number)
+    with LoopbackOllama(tmp_path / "elsewhere") as other:
+        publish_again(settings)
+        publish_again(settings, 2, to=[other.host])
+        other.puller.fails_writing = "no space left on device"
+        with pytest.raises(
+            PublishError,
+            match=r"the champion is v1, but not everywhere: Ollama at "
+            rf"{other.host} would not pull .*no space left on device\. Make room there",
+        ):
+            move_champion(settings, 1, "rollback_reason", "it invents")
+        assert registry.champion(settings).number == 1
+        for place in (folder(settings), ollama.store):
+            assert place.digest("stock-llm:latest") == place.digest("stock-llm:v1")
+        assert other.store.digest("stock-llm:latest") == other.store.digest("stock-llm:v2")
+        published(settings, registry, 3)
+        with pytest.raises(
+            PublishError, match=f"stock-llm:v3 is at {ollama.host}; .*no space left"
+        ):
+            publish_again(settings)  # the others get theirs
+        other.puller.fails_writing = ""
+        publish_again(settings)
+        assert other.store.digest("stock-llm:latest") == other.store.digest("stock-llm:v1")
+        assert other.store.list_models() == ollama.store.list_models()
 
 
 def test_without_a_champion_before_this_one_a_rollback_wants_a_number(settings, registry):

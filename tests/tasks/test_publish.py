@@ -24,7 +24,7 @@ from stock_llm.ollama.modelfile import parse_modelfile
 from stock_llm.ollama.publish_target import StoreTarget
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline import registry as real_registry
-from stock_llm.pipeline.publication.restoring import roll_back
+from stock_llm.pipeline.publication.restoring import publish_again, roll_back
 from stock_llm.settings import load_settings
 from stock_llm.skills import analyse, explain, signal
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
@@ -275,6 +275,44 @@ def test_a_rollback_moves_both_and_is_not_undone_by_running_again(settings, made
     roll_back(settings, 2)
     assert latest(settings) == store_of(settings).digest("stock-llm:v2")
     assert publish(settings, parts).promoted
+
+
+def test_a_rollback_is_not_undone_where_the_run_was_killed_before_it_noted_the_release(
+    settings, made, registry, monkeypatch
+):
+    publish(settings, made(1))
+    parts = made(2, champion=1)
+    assert killed_in(lambda: publish(settings, parts), monkeypatch, stage, "write_record", 0)
+    assert registry.champion(settings).number == 2
+    roll_back(settings, 1)
+    for release in (publish(settings, parts), publish(settings, parts)):
+        assert not release.promoted
+        assert release.reasons == [
+            "v1 became champion in its place: stock-llm:latest stays. To make it the champion "
+            "again: stock-llm promote 2"
+        ]
+    assert latest(settings) == store_of(settings).digest("stock-llm:v1")
+    roll_back(settings, 2)
+    assert publish(settings, parts).promoted
+
+
+def test_a_further_server_that_refuses_is_told_and_stops_no_run(
+    served, made, registry, tmp_path, capsys
+):
+    ollama, settings = served
+    publish(settings, made(1))
+    with LoopbackOllama(tmp_path / "elsewhere") as other:
+        publish_again(settings, to=[other.host])
+        other.puller.fails_writing = "no space left on device"
+        assert publish(settings, made(2, champion=1)).promoted
+        told = capsys.readouterr().err
+        assert f"Ollama at {other.host} would not pull" in told
+        assert "no space left on device. Make room there" in told
+        assert registry.champion(settings).number == 2
+        assert ollama.store.digest("stock-llm") == ollama.store.digest("stock-llm:v2")
+        other.puller.fails_writing = ""
+        publish_again(settings)
+        assert other.store.digest("stock-llm") == ollama.store.digest("stock-llm")
 
 
 def test_only_what_is_published_can_be_rolled_back_to(settings, made, registry):

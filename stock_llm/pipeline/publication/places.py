@@ -6,10 +6,11 @@ digests. So "is it there?" is a comparison of two lists.
 """
 
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 
+from stock_llm.errors import PublishError
 from stock_llm.ollama.address import url_of
 from stock_llm.ollama.client import connect
 from stock_llm.ollama.handover import clean_up, known_names, known_places
@@ -31,6 +32,7 @@ class Places:
         promised: whether the one of `ollama_host` was named and does not answer.
         main: where a version is asked the smoke prompt: the server of `ollama_host`, else the
             folder.
+        refused: URL → why, of servers and registries that did not do what they were asked to.
     """
 
     folder: StoreTarget
@@ -38,6 +40,20 @@ class Places:
     absent: tuple[str, ...]
     promised: bool
     main: StoreTarget | ServerTarget
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def passing_over(self, where: str) -> Iterator[None]:
+        """Note that a place refuses, so that the others are still done."""
+        try:
+            yield
+        except PublishError as error:
+            self.refused.setdefault(where, str(error))
+
+    @property
+    def faults(self) -> list[str]:
+        """Where something is missing now, and why, a sentence each."""
+        return [*(f"nobody answers at {url}" for url in self.absent), *self.refused.values()]
 
 
 def publishing_lock(settings: Settings) -> AbstractContextManager[None]:
@@ -60,17 +76,20 @@ def open_places(settings: Settings, only: Sequence[str] = ()) -> Places:
     servers, absent = dict[str, ServerTarget](), []
     for url in dict.fromkeys(map(url_of, wanted)):
         if server := connect(url):
-            clean_up(server)
             servers[url] = ServerTarget(server)
         elif only or url != own or settings.ollama_is_named:
             absent.append(url)
-    return Places(
+    places = Places(
         folder,
         tuple(servers.values()),
         tuple(absent),
         promised=not only and own in absent,
         main=servers.get(own, folder),
     )
+    for target in places.servers:
+        with places.passing_over(target.where):
+            clean_up(target.server)
+    return places
 
 
 def folder_of(settings: Settings) -> StoreTarget:

@@ -91,7 +91,7 @@ def restore_files(folder: StoreTarget, name: str, gguf: Path) -> str:
 
 def put_back(settings: Settings, places: Places) -> list[str]:
     """Bring every version of the folder to every server that lacks it, and let `:latest` be the
-    champion everywhere; what was done, a sentence each.
+    champion everywhere; what was done, a sentence each. `places` notes which servers refused.
 
     What is damaged in the folder is first written again from its own files, and so is the champion
     where the folder lost it.
@@ -100,28 +100,45 @@ def put_back(settings: Settings, places: Places) -> list[str]:
     damaged = {version_number(name) for name in versions_of(store) if store.find_damage(name)}
     for number in damaged | ({champion.number} if champion else set()):
         restore(settings, places.folder, number or 0)
-    done: list[str] = []
     names = versions_of(store) if places.servers else []
     whole = [name for name in names if not store.find_damage(name)]
-    for target in places.servers:
-        for name in whole:
-            before = target.digest(name)
-            after = hand_over(store, target.server, name, settings.publish.address)
-            done += [f"{name} is at {target.where}"] if before != after else []
+    done = hand_to_servers(settings, places, whole)
     done += follow_champion(places, champion.number) if champion else []
     return done
 
 
-def follow_champion(places: Places, number: int) -> list[str]:
-    """Let `:latest` be version `number` wherever that is; what was moved, a sentence each."""
-    done, name = [], version_name(number)
-    targets: tuple[StoreTarget | ServerTarget, ...] = (places.folder, *places.servers)
-    for target in targets:
-        published = target.digest(name)
-        if published and not target.find_damage(name) and target.digest(LATEST) != published:
-            target.tag(name, LATEST)
-            done.append(f"{LATEST} is v{number} at {target.where}")
+def hand_to_servers(settings: Settings, places: Places, names: Sequence[str]) -> list[str]:
+    """Bring versions of the folder, which are sound, to every server that lacks them; what was
+    done, a sentence each. `places` notes which servers refused.
+    """
+    done, store = [], places.folder.store
+    for target in places.servers:
+        with places.passing_over(target.where):
+            for name in names:
+                before = target.digest(name)
+                after = hand_over(store, target.server, name, settings.publish.address)
+                done += [f"{name} is at {target.where}"] if before != after else []
     return done
+
+
+def follow_champion(places: Places, number: int) -> list[str]:
+    """Let `:latest` be version `number` wherever that is; what was moved, a sentence each.
+    `places` notes which servers refused.
+    """
+    done = _follow(places.folder, number)
+    for target in places.servers:
+        with places.passing_over(target.where):
+            done += _follow(target, number)
+    return done
+
+
+def _follow(target: StoreTarget | ServerTarget, number: int) -> list[str]:
+    name = version_name(number)
+    published = target.digest(name)
+    if not published or target.find_damage(name) or target.digest(LATEST) == published:
+        return []
+    target.tag(name, LATEST)
+    return [f"{LATEST} is v{number} at {target.where}"]
 
 
 def roll_back(settings: Settings, number: int | None = None) -> tuple[int, list[str]]:
@@ -131,7 +148,8 @@ def roll_back(settings: Settings, number: int | None = None) -> tuple[int, list[
         number: None: the version that the champion replaced.
 
     Returns:
-        the version, and the places that could not be reached.
+        the version, and a sentence for each place that does not answer or refuses: it moves with
+        the next publish or run that reaches it.
 
     Raises:
         PublishError: there is no such version, or it is lost or damaged and cannot be mended.
@@ -149,15 +167,13 @@ def _roll_back(settings: Settings, number: int) -> tuple[int, list[str]]:
             f"{name} {fault} at {places.folder.where}, and it cannot be made from its own files. "
             "See which versions there are: stock-llm history"
         )
-    for target in places.servers:
-        hand_over(
-            places.folder.store, target.server, version_name(number), settings.publish.address
-        )
+    hand_to_servers(settings, places, [version_name(number)])
     registry.promote(settings, number)
     follow_champion(places, number)
     if settings.publish.registry:
-        push_to_registry(settings, places)
-    return number, list(places.absent)
+        with places.passing_over(settings.publish.registry):
+            push_to_registry(settings, places)
+    return number, places.faults
 
 
 def move_champion(settings: Settings, number: int | None, tag: str, reason: str) -> int:
@@ -168,14 +184,15 @@ def move_champion(settings: Settings, number: int | None, tag: str, reason: str)
         tag: the registry's tag for the reason.
 
     Raises:
-        PublishError: as `roll_back`; or a place does not answer, and the others are done.
+        PublishError: as `roll_back`; or a place does not answer or refuses, and the others are
+            done.
     """
-    moved, absent = roll_back(settings, number)
+    moved, faults = roll_back(settings, number)
     registry.mark(settings, moved, tag, reason)
-    if absent:
+    if faults:
         raise PublishError(
-            f"the champion is v{moved} and nobody answers at {', '.join(absent)}: {LATEST} stayed "
-            "there. Run when it does: stock-llm publish"
+            f"the champion is v{moved}, but not everywhere: {'; '.join(faults)}. {LATEST} follows "
+            "there when you run: stock-llm publish"
         )
     return moved
 
@@ -209,19 +226,16 @@ def _publish_again(settings: Settings, number: int | None, to: Sequence[str]) ->
     if number is None:
         done = [*put_back(settings, places), *prune(settings, places)]
     else:
-        store, name, done = places.folder.store, version_name(number), []
-        for target in places.servers:
-            before = target.digest(name)
-            after = hand_over(store, target.server, name, settings.publish.address)
-            done += [f"{name} is at {target.where}"] if before != after else []
+        done = hand_to_servers(settings, places, [version_name(number)])
         if champion := registry.champion(settings):
             done += follow_champion(places, champion.number)
     if REGISTRY in to or (settings.publish.registry and not to):
-        done += push_to_registry(settings, places, number)
-    if places.absent:
-        where = f"nobody answers at {', '.join(places.absent)}"
+        with places.passing_over(settings.publish.registry):
+            done += push_to_registry(settings, places, number)
+    if places.faults:
         raise PublishError(
-            "; ".join([*done, where]) + ". Start it there and run again: stock-llm publish"
+            "; ".join([*done, *places.faults]) + ". When that is mended, run again: "
+            "stock-llm publish"
         )
     return done
 

@@ -35,11 +35,12 @@ def prune(settings: Settings, places: Places) -> list[str]:
     for target in places.servers:
         known = known_names(store, target.where)
         doomed = [name for name in known if version_number(name) and name not in kept]
-        for name in doomed:
-            if target.digest(name) == known[name]:
-                target.server.delete(name)
-            forget_name(store, target.where, name)
-        done += [f"{', '.join(doomed)} removed from {target.where}"] if doomed else []
+        with places.passing_over(target.where):
+            for name in doomed:
+                if target.digest(name) == known[name]:
+                    target.server.delete(name)
+                forget_name(store, target.where, name)
+            done += [f"{', '.join(doomed)} removed from {target.where}"] if doomed else []
     before, doomed = store.size(), [name for name in versions_of(store) if name not in kept]
     for name in doomed:
         store.delete(name)
