@@ -1,6 +1,7 @@
 """Explain an indicator's reading. These are the textbook's rules, and the row says so (source kind
 "rule")."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,6 +70,17 @@ _ACTIVITY: dict[str, dict[Language, str]] = {
 
 _BAND_READINGS = {"above": "OVERBOUGHT", "below": "OVERSOLD", "inside": "NEUTRAL"}
 _VOLUME_READINGS = {"high": "HIGH", "low": "LOW", "normal": "NEUTRAL"}
+
+
+_MEANT = re.compile(
+    r"(?P<OVERBOUGHT>buyers (?:may|might|could) be exhausted|แรงซื้ออาจเริ่มหมด)"
+    r"|(?P<OVERSOLD>sellers (?:may|might|could) be exhausted|แรงขายอาจเริ่มหมด)"
+    r"|(?P<BULLISH>upward momentum|แรงขึ้น)|(?P<BEARISH>downward momentum|แรงลง)"
+    r"|(?P<HIGH>more shares than usual|มากกว่าปกติ)|(?P<LOW>fewer shares than usual|น้อยกว่าปกติ)"
+    r"|(?P<NEUTRAL>points neither way|ยังไม่บอกทิศทาง|as busy as usual|ซื้อขายตามปกติ)",
+    re.IGNORECASE,
+)
+"""Reading → the words that tell what it means, of whichever indicator."""
 
 
 TEXTBOOK: dict[str, Textbook] = {
@@ -144,19 +156,20 @@ def subject(row: Row) -> Subject:
 def subject_of(situation: Situation, indicator: str, source: str) -> Subject:
     """One indicator of a stock.
 
-    What the reading means can only be checked in the textbook's own words, and then it has to be
-    the meaning of this reading.
+    What the reading means can only be checked in the textbook's own words. A sentence may begin
+    with a reading's word, as in "OVERSOLD: …", which then has to be this one.
     """
     book = TEXTBOOK[indicator]
     reading = book.reading(situation)
-    meanings = {text for texts in book.meaning.values() for text in texts.values()}
 
     def claims(piece: str) -> list[Claim]:
-        told, colon, text = piece.rpartition(": ")
-        if text in meanings and (not colon or told in VERDICTS["reading"]):
-            holds = text in book.meaning[reading].values() and told in ("", reading)
-            return [Claim("meaning", holds)]
-        return find_claims(piece, situation)
+        told, colon, _ = piece.partition(":")
+        claimed = [Claim("meaning", match.lastgroup == reading) for match in _MEANT.finditer(piece)]
+        if colon and told in VERDICTS["reading"]:
+            if told != reading:
+                return [*claimed, Claim("meaning", False)]
+            piece = piece[len(told) + 1 :]
+        return claimed + find_claims(piece, situation)
 
     def true(language: Language) -> list[Statement]:
         told = statements.true_statements(situation, language)

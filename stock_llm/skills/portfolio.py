@@ -354,7 +354,8 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
 
     A number belongs to the symbol before it, else to the one after it; without a symbol to the
     return, to the largest two where they are named, or to the equal holdings. A percentage with a
-    sign is a return; one without is a share of the value, or with a word such as "lost" a return.
+    sign is a return, unless it is told to be of the value; one without is a share of the value, or
+    with a word such as "lost" a return.
     A symbol that is not held, told to be the largest, the best, or so much of the value, is false,
     provided that all holdings are listed. "largest" is the largest holding's weight, "result" the
     return of the whole.
@@ -364,8 +365,9 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
         claims.append(Claim("equal", equal[1] == view.equal, value=True))
         piece = piece[: equal.start()] + piece[equal.end() :]
     parts = _parts(piece, view)
-    if len(parts) == 1 and not view.others and _names_a_holding(piece):
-        claims.append(Claim("holding", False))
+    if not view.others and _names_a_stranger(piece, view):
+        rank = _RANK.search(piece.lower())
+        claims.append(Claim((rank and rank.lastgroup) or "largest", False))
     both = view.both if _TWO.search(piece.lower()) else ""
     for number, part in enumerate(parts):
         later = parts[number + 1].holding if number + 1 < len(parts) else None
@@ -381,6 +383,10 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
         for figure in find_numbers(part.text):
             if both and str(figure) == both:
                 claims.append(Claim("two", True, value=True))
+            elif owner and re.search(re.escape(str(figure)) + _SHARE, part.text):
+                right = str(figure) == owner.weight
+                about = "largest" if owner is view.held[0] else owner.symbol
+                claims.append(Claim(about, right, value=True))
             elif owner:
                 claims.append(_of_holding(figure, owner, part.gained, view))
             elif part.gained is not None or _RETURN.search(part.text):
@@ -395,14 +401,16 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
 
 
 _SYMBOL = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]+(?:[.-][A-Z0-9]+)?(?!\w)")
-_OF_THE_VALUE = re.compile(r"%\s+(?:of the value|ของมูลค่า)")
+_SHARE = r"\s*(?:of the value|ของมูลค่า)"
+_OF_THE_VALUE = re.compile(f"%{_SHARE}")
 
 
-def _names_a_holding(piece: str) -> bool:
-    """Whether a sentence says of a symbol, whichever, what is said of a holding."""
-    return bool(_SYMBOL.search(piece)) and bool(
-        _RANK.search(piece.lower()) or _OF_THE_VALUE.search(piece)
-    )
+def _names_a_stranger(piece: str, view: PortfolioView) -> bool:
+    """Whether a sentence says of a symbol that is not held what is said of a holding."""
+    held = {holding.symbol for holding in view.held}
+    named = {match[0] for match in _SYMBOL.finditer(piece)} - {"GAIN", "LOSS"}
+    strangers = {name for name in named if not {name, f"{name}."} & held}
+    return bool(strangers) and bool(_RANK.search(piece.lower()) or _OF_THE_VALUE.search(piece))
 
 
 def _parts(piece: str, view: PortfolioView) -> list[_Part]:

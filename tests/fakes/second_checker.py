@@ -71,26 +71,44 @@ NOTHING = Token("", "", 0, 0)
 
 
 def false_sentences(answer_text: str, situation: Situation) -> list[str]:
-    """The sentences of an answer that say something untrue; a line may be several sentences."""
+    """The sentences of an answer that say something untrue."""
+    return [each for each in sentences_of(answer_text) if judge(each, situation) is False]
+
+
+def sentences_of(answer_text: str) -> list[str]:
+    """The sentences of an answer; a line may be several."""
     lines = (line.strip().removeprefix("- ") for line in answer_text.splitlines())
-    sentences = [part for line in lines for part in re.split(r"(?<=[.;!?])\s+", line) if part]
-    return [sentence for sentence in sentences if not all(_truths(sentence, situation))]
+    return [part for line in lines for part in re.split(r"(?<=[.;!?])\s+", line) if part]
+
+
+def judge(sentence: str, situation: Situation) -> bool | None:
+    """Whether a sentence is true; None where it states nothing that the situation decides."""
+    truths = list(_truths(sentence, situation))
+    garbled = GARBLED.search(sentence) or not all(_in_place(sentence, situation))
+    return False if garbled or not all(truths) else True if truths else None
+
+
+def _in_place(sentence: str, situation: Situation) -> Iterator[bool]:
+    """Whether each unit stands where there is such; that alone makes no sentence true."""
+    return _units(sentence, _tokens(sentence), situation)
 
 
 def _truths(sentence: str, situation: Situation) -> Iterator[bool]:
     """Whether each thing that the sentence states is true."""
-    if trend := TREND.search(sentence):
+    trend = TREND.search(sentence)
+    if trend and situation.sma50 == situation.sma50:
         word = (trend[1] or trend[2]).lower().removeprefix("ขา")
         said = {"up": "UP", "ขึ้น": "UP", "down": "DOWN", "ลง": "DOWN"}.get(word, "SIDEWAYS")
         yield said == situation.trend
-    yield not GARBLED.search(sentence)
-    known = {name: [getattr(situation, name)] for name in NAMES if hasattr(situation, name)}
+    shown = {name: getattr(situation, name) for name in NAMES if hasattr(situation, name)}
+    known = {name: [value] for name, value in shown.items() if value == value}
     known |= {"overbought": [70.0], "oversold": [30.0], "neutral": [30.0, 70.0]}
-    known |= {"bands": [situation.band_low, situation.band_high], "unknown": [float("nan")]}
+    known |= {"unknown": [float("nan")]}
+    if "band_low" in known:
+        known |= {"bands": [situation.band_low, situation.band_high]}
     tokens = _tokens(sentence)
     known |= {each.text: [_number(each.numbers[0])] for each in tokens if each.text == "stop" and each.numbers}  # fmt: skip
     yield from _numbers(tokens, known)
-    yield from _units(sentence, tokens, situation)
     yield from _relations(sentence, tokens, known | {"average": [1.0]})
 
 
@@ -112,7 +130,7 @@ def _numbers(tokens: list[Token], known: dict[str, list[float]]) -> Iterator[boo
     """Checks numbers behind names, and the percentage behind a price, as in `SMA50 97.80 (-4.2%)`."""
     for index, token in enumerate(tokens):
         then, second = [*tokens[index + 1 : index + 3], NOTHING, NOTHING][:2]
-        values = known.get(token.text, []) + known["rsi14"] * (token.kind == "zone")
+        values = known.get(token.text, []) + known.get("rsi14", []) * (token.kind == "zone")
         if then.kind == "relation" and values and second.text in known:
             values = [*values, abs(values[0] - known[second.text][0])]  # "MACD is 0.82 above its"
         if values and token.numbers:
@@ -125,6 +143,7 @@ def _numbers(tokens: list[Token], known: dict[str, list[float]]) -> Iterator[boo
             and not related
             and values
             and token.text in (*PRICES, "atr14")
+            and "close" in known
         ):
             ratio = values[0] / known["close"][0]
             gaps = [1 / ratio - 1, ratio - 1] if token.text in PRICES else [ratio]
@@ -165,9 +184,12 @@ def _follows(sentence: str, token: Token, then: Token) -> bool:
 
 
 def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]) -> Iterator[bool]:
-    """Checks `A is above B`, `A is p% below B`, `A is p% of B`, `A is between B and C`, `RSI is overbought`."""
+    """Yields nothing for a side of two values that are shown as equal: rounding hides it.
+
+    Checks `A is above B`, `A is p% below B`, `A is p% of B`, `A is between B and C`, `RSI is overbought`."""
     limit = next(CONDITION.finditer(sentence)).start()  # behind it, sides are conditions
-    rsi = known["rsi14"][0] if "rsi14" in [token.text for token in tokens] else None
+    named = [token.text for token in tokens]
+    rsi = known["rsi14"][0] if "rsi14" in named and "rsi14" in known else None
     subjects: list[str] = []
     unread = 0  # tokens before this one are objects of a relation
     for index, token in enumerate(tokens):
@@ -193,16 +215,19 @@ def _relations(sentence: str, tokens: list[Token], known: dict[str, list[float]]
             amount = before if before.kind in ("percent", "number") else behind
             ranges = [known.get(each.text, [_number(each.text)] * (each.kind == "number")) for each in objects]  # fmt: skip
             if not objects and amount.kind == "percent" and "close" not in subjects:
-                ranges = [known["close"]]
+                ranges = [known.get("close", [])]
             for value in (known[name][0] for name in subjects if name in known):
-                if ranges and all(ranges) and token.start < limit:
+                equal = token.text in ("above", "below") and all([value] == each for each in ranges)
+                if ranges and all(ranges) and token.start < limit and not equal:
                     yield _related(value, token.text, ranges, amount) == right
 
 
 def _objects(sentence: str, relation: Token, after: list[Token]) -> list[Token]:
     """What a relation is to: the next name, zone or number; two that span a range or that "and" joins."""
     things = [each for each in after[:2] if each.kind in ("name", "zone", "number")]
-    if not things or things[0] is not after[0] or "," in sentence[relation.end : after[0].start]:
+    if not things or things[0] is not after[0]:
+        return []
+    if re.search("[,:]", sentence[relation.end : after[0].start]):
         return []
     joined = AND.search(sentence[after[0].end : things[-1].start]) and len(after) == 2
     spans = relation.text == "inside" and after[0].text != "bands"
