@@ -28,6 +28,8 @@ from stock_llm.errors import LeakageError, ParityError, StockLLMError, StoreErro
 from stock_llm.feedback.store import LEASE, FeedbackStore
 from stock_llm.pipeline import preflight, report
 from stock_llm.pipeline.inputs import open_feedback
+from stock_llm.pipeline.publication import judgements
+from stock_llm.pipeline.publication.judgements import Judgement
 from stock_llm.pipeline.publication.places import announce_absence
 from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest, run_lock
 from stock_llm.progress import timed
@@ -84,6 +86,7 @@ def train(
     settings = load_settings(**(overrides or {}) | ({"profile": profile} if profile else {}))
     started_at = datetime.now(UTC)
     with run_lock(settings), run_progress(STAGES) as shown:
+        judgements.settle_published(settings, open_feedback(settings))
         if known := finished(settings):
             create_markdown_artifact(
                 report.nothing_new(known), key=ARTIFACT, description="nothing new"
@@ -106,8 +109,10 @@ def train(
             version = timed(register)(
                 settings, history, dataset, adapter, candidate, scorecard, started_at
             )
+            judgement = Judgement(version.number, scorecard.verdict, "; ".join(scorecard.reasons))
+            judgements.note(settings, plan, judgement)
             release = timed(publish)(settings, dataset, adapter, candidate, scorecard, version)
-            feedback.settle(plan, scorecard.verdict, "; ".join(scorecard.reasons))
+            judgements.settle(settings, feedback, plan, judgement)
 
         outcome = _outcome(
             why, plan, history, dataset, adapter, candidate, scorecard, version, release

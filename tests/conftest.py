@@ -4,6 +4,8 @@ import os
 import random
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -147,9 +149,8 @@ def _postgres_server():
         yield url
 
 
-@pytest.fixture
-def postgres(_postgres_server):
-    """URL of a new, empty PostgreSQL database."""
+@contextmanager
+def _new_database(_postgres_server: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     server = sa.create_engine(
         f"{_postgres_server}/postgres", isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
@@ -159,6 +160,22 @@ def postgres(_postgres_server):
     yield f"{_postgres_server}/{name}"
     with server.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def postgres(_postgres_server):
+    """URL of a new, empty PostgreSQL database."""
+    with _new_database(_postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_databases(_postgres_server):
+    """Makes new, empty PostgreSQL databases: their URLs, one for each name."""
+    with ExitStack() as made:
+        yield lambda *names: {
+            name: made.enter_context(_new_database(_postgres_server)) for name in names
+        }
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

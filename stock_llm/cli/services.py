@@ -17,6 +17,9 @@ DETACHED_SECONDS = 900
 """How long `up --detach` waits until everything runs: seconds on an idle machine, minutes while it
 trains."""
 
+ENDING_SECONDS = 15
+"""How long `up --detach` waits for one that is just ending, or has not told yet what it starts."""
+
 DETACHED_RESTARTS = 3
 """A service that ended so often does not come up by waiting."""
 
@@ -141,7 +144,8 @@ def _supervisor(settings: "Settings") -> "Supervisor":
 
 
 def _start_detached(settings: "Settings") -> None:
-    """Starts `up` in a session of its own and waits until everything runs.
+    """Starts `up` in a session of its own and waits until everything runs; where another one has
+    just been started, waits for that.
 
     Raises:
         InputError: it ended, or a service ends again and again, or not everything runs after
@@ -151,11 +155,16 @@ def _start_detached(settings: "Settings") -> None:
     import time
 
     from stock_llm.errors import InputError
-    from stock_llm.services.supervisor import read_state
+    from stock_llm.services.supervisor import is_running, read_state
 
     log = settings.path(settings.services.logs) / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    ending = time.monotonic() + ENDING_SECONDS
+    while (running := is_running(settings.home)) and time.monotonic() < ending:
+        if read_state(settings.home):
+            break
+        time.sleep(0.1)
+    with log.open("ab" if running else "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "stock_llm.cli.main", "up"],
             cwd=settings.home,
@@ -165,7 +174,7 @@ def _start_detached(settings: "Settings") -> None:
             start_new_session=True,
         )
     end = time.monotonic() + DETACHED_SECONDS
-    while process.poll() is None and time.monotonic() < end:
+    while time.monotonic() < end and (process.poll() is None or is_running(settings.home)):
         state = read_state(settings.home)
         if state and all(service.health in ("runs", "done") for service in state.services):
             _print_running(settings, state)
@@ -174,7 +183,7 @@ def _start_detached(settings: "Settings") -> None:
             break
         time.sleep(0.5)
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    if process.poll() is not None:
+    if process.poll() is not None and not is_running(settings.home):
         raise InputError(f"stock-llm up ended: {said[-1] if said else 'it said nothing'}", file=log)
     state = read_state(settings.home)
     missing = [s.name for s in state.services if s.health not in ("runs", "done")] if state else []

@@ -86,7 +86,10 @@ def _outcome(market: Market, symbol: str, as_of: str) -> str | None:
     series = market.series_of(symbol)
     if series is None:
         return None
-    day = np.datetime64(datetime.fromisoformat(as_of).date())
+    try:
+        day = np.datetime64(datetime.fromisoformat(as_of).date())
+    except ValueError:
+        return None  # an application may put any text there
     index = int(np.searchsorted(series.candles.day, day))
     if index == len(series.candles.day) or series.candles.day[index] != day:
         return None

@@ -13,6 +13,7 @@ from stock_llm.feedback.event import FRESH_AFTER_REFUSAL
 from stock_llm.pipeline import registry
 from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.pipeline.private_folder import private_folder
+from stock_llm.pipeline.publication.judgements import settle_published
 from stock_llm.settings import Settings
 
 
@@ -60,7 +61,9 @@ def decide(settings: Settings) -> Decision:
     Raises:
         StoreError: the feedback store cannot be read.
     """
-    counts = open_feedback(settings).counts(settings.uses_sample)
+    feedback = open_feedback(settings)
+    settle_published(settings, feedback)
+    counts = feedback.counts(settings.uses_sample)
     triggers = [feedback_trigger(counts, settings.retrain_after)]
     if settings.retrain_after_trades:
         triggers.append(_trades_trigger(settings))

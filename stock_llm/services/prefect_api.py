@@ -160,7 +160,13 @@ def _current(run: dict[str, Any]) -> CurrentRun:
 
 
 def _is_gone(run: CurrentRun) -> bool:
-    return run.pid is not None and not psutil.pid_exists(run.pid)
+    """Whether the run's process has ended; another process may have got its number since."""
+    if run.pid is None:
+        return False
+    try:
+        return psutil.Process(run.pid).environ().get("PREFECT__FLOW_RUN_ID") != run.id
+    except (psutil.Error, OSError):
+        return True
 
 
 def _pid(run: dict[str, Any]) -> int | None:

@@ -94,9 +94,15 @@ class ServiceState:
 
 @dataclass(frozen=True)
 class UpState:
-    """What the running `stock-llm up` last wrote."""
+    """What the running `stock-llm up` last wrote.
+
+    Attributes:
+        started: seconds from the machine's start to that of its process, which is another's where
+            the pid was given again; 0 in what an older version wrote.
+    """
 
     pid: int
+    started: float
     since: str
     api_url: str
     services: list[ServiceState]
@@ -120,6 +126,7 @@ class Supervisor:
         self.home, self.api_url, self.since = home, api_url, _now()
         self.services = [Service(program, logs / f"{program.name}.log") for program in programs]
         self._environment, self._stopped = environment, threading.Event()
+        self._started = _seconds_from_boot(psutil.Process())
 
     def stop(self) -> None:
         """Lets `run` end everything and return; callable from a signal handler."""
@@ -195,7 +202,7 @@ class Supervisor:
         service.failures = 1 if steady else service.failures + 1
         service.health = "restarts"
         service.next_start = time.monotonic() + min(LONGEST_WAIT, 2 ** (service.failures - 1))
-        with service.log.open("a", encoding="utf-8") as log:
+        with suppress(OSError), service.log.open("a", encoding="utf-8") as log:
             log.write(f"{_now()} stock-llm up: {service.program.name} ended with code {code}\n")
 
     def _may_start(self, service: Service) -> bool:
@@ -204,15 +211,24 @@ class Supervisor:
         return ready and time.monotonic() >= service.next_start
 
     def _start(self, service: Service) -> None:
+        """Later where that fails: a server that it depends on has just ended, the disk is full, or
+        there is no memory for a process.
+        """
         try:
             service.program.before_start()
+            service.process = self._process(service)
         except OSError:
-            return  # a server that it depends on has just ended: later
+            service.next_start = time.monotonic() + 1
+            return
+        service.health, service.since, service.started = "starts", _now(), time.monotonic()
+        service.restarts += 1
+
+    def _process(self, service: Service) -> "subprocess.Popen[bytes]":
         service.log.parent.mkdir(parents=True, exist_ok=True)
         if service.log.exists() and service.log.stat().st_size > LARGEST_LOG:
             service.log.replace(service.log.with_suffix(".log.1"))
         with service.log.open("ab") as log:
-            service.process = subprocess.Popen(
+            return subprocess.Popen(
                 service.program.command,
                 cwd=self.home,
                 env={**self._environment, **service.program.environment},
@@ -221,8 +237,6 @@ class Supervisor:
                 stderr=log,
                 start_new_session=True,
             )
-        service.health, service.since, service.started = "starts", _now(), time.monotonic()
-        service.restarts += 1
 
     def _watch_health(self) -> None:
         """Asks the services how they are; apart from `run`, because an answer may take seconds."""
@@ -248,11 +262,13 @@ class Supervisor:
                     service.program.tidy()
 
     def _write(self) -> None:
-        state = UpState(os.getpid(), self.since, self.api_url, self.state())
+        """Writes what changed. A disk that is full ends nothing: the next look tries again."""
+        state = UpState(os.getpid(), self._started, self.since, self.api_url, self.state())
         text = json.dumps(asdict(state), indent=1)
         file = _state_file(self.home)
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            atomic_write(file, text)
+        with suppress(OSError):
+            if not file.exists() or file.read_text(encoding="utf-8") != text:
+                atomic_write(file, text)
 
 
 @contextmanager
@@ -285,7 +301,22 @@ def read_state(home: Path) -> UpState | None:
         return None
     services = [ServiceState(**service) for service in values.pop("services")]
     # the file of a killed supervisor stays until the next one has begun
-    return UpState(**values, services=services) if psutil.pid_exists(values["pid"]) else None
+    written = UpState(**{"started": 0.0} | values, services=services)
+    return written if _process_of(written) else None
+
+
+def _process_of(state: UpState) -> psutil.Process | None:
+    """The supervisor that wrote this; None where it is gone, though its pid may be another's."""
+    with suppress(psutil.Error):
+        process = psutil.Process(state.pid)
+        if not state.started or abs(_seconds_from_boot(process) - state.started) < 1:
+            return process
+    return None
+
+
+def _seconds_from_boot(process: psutil.Process) -> float:
+    """Unlike the time of day, it stays the same when the clock is set."""
+    return process.create_time() - psutil.boot_time()
 
 
 def is_running(home: Path) -> bool:
@@ -305,15 +336,14 @@ def bring_down(home: Path, seconds: float = 6) -> int:
     """
     end = time.monotonic() + seconds
     while is_running(home) and time.monotonic() < end:
-        if state := read_state(home):
-            with suppress(ProcessLookupError):
-                os.kill(state.pid, signal.SIGTERM)
+        if (state := read_state(home)) and (process := _process_of(state)):
             with suppress(psutil.Error):
-                psutil.Process(state.pid).wait(max(0.1, end - time.monotonic()))
+                process.terminate()
+                process.wait(max(0.1, end - time.monotonic()))
         time.sleep(0.1)
-    if is_running(home) and (state := read_state(home)):
-        with suppress(ProcessLookupError):
-            os.kill(state.pid, signal.SIGKILL)
+    if (state := read_state(home)) and (process := _process_of(state)):
+        with suppress(psutil.Error):
+            process.kill()
     return end_all(home, seconds=0.5)
 
 

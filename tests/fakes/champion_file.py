@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from stock_llm.pipeline.publication import restoring, retention
+from stock_llm.pipeline.publication import judgements, restoring, retention
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def install(monkeypatch, file: Path) -> ChampionFile:
 
 def put_in_place(monkeypatch, registry: object) -> None:
     """A registry in place of the one that all that publishes asks."""
-    monkeypatch.setattr(restoring, "registry", registry)
-    monkeypatch.setattr(retention, "registry", registry)
+    for module in (judgements, restoring, retention):
+        monkeypatch.setattr(module, "registry", registry)
     if stage := sys.modules.get("tasks.publish"):
         monkeypatch.setattr(stage, "registry", registry)

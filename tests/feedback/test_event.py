@@ -1,37 +1,13 @@
 """One event each time that feedback makes a retrain due, to a real HTTP server; a server that is away is no error."""
 
-import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from fakes.event_server import EventServer
 
 from stock_llm.feedback.event import FRESH_AFTER_REFUSAL, ThresholdWatch, is_due, post_event
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.feedback.store import FeedbackStore
-
-
-class EventServer(HTTPServer):
-    """Takes events as Prefect's server does."""
-
-    def __init__(self):
-        self.events, self.arrived = [], threading.Event()
-        super().__init__(("127.0.0.1", 0), self.Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/api"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert self.path == "/api/events"
-            self.server.events += json.loads(body)
-            self.send_response(204)
-            self.end_headers()
-            self.server.arrived.set()
-
-        def log_message(self, *_):
-            pass
 
 
 @pytest.fixture

@@ -283,6 +283,22 @@ def test_the_lease_is_renewed_while_a_stage_runs(settings, stages, store, monkey
     assert store.counts(sample=False).training == 0
 
 
+def test_a_run_killed_before_it_settled_is_settled_by_the_next(
+    settings, stages, store, monkeypatch
+):
+    """New feedback gives the next run another plan: it never comes back to the first one's."""
+    stages.verdict = "keep"
+    with monkeypatch.context() as killed:
+        killed.setattr(flows.train.judgements, "settle", lambda *_: None)
+        flows.train.train_with(settings, why="a test")
+    assert store.counts(sample=False).training == 2
+    store.add([FeedbackItem(instruction="q", response="another", rating=1)])
+    stages.verdict = "reject"
+    assert flows.train.train_with(settings, why="a test").version == 2
+    counts = store.counts(sample=False)
+    assert (counts.ready, counts.training) == (1, 0), "only the new item was given back"
+
+
 def test_concurrent_runs_become_one(settings, stages):
     """The second is started while the first one trains."""
     ended = []

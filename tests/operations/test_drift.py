@@ -74,9 +74,10 @@ def test_recommendations_are_held_against_what_came(settings):
         ("2024-05-03", "no answer"),
         ("2024-05-06", SELL, "other:v1"),
         ("2030-01-01", BUY),
+        ("yesterday", BUY),
     )
     found = drift.resolved_answers(settings, CHAMPION)
-    assert (found.known, found.right) == (3, 1), "another model, and a day without candles, are out"
+    assert (found.known, found.right) == (3, 1), "another model, and days without candles, are out"
 
 
 def test_answers_from_before_the_champion_do_not_count(settings):

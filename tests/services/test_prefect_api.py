@@ -80,19 +80,29 @@ def ended():
     return str(process.pid)
 
 
+@pytest.fixture
+def living():
+    """The number of the process of the run "lives-on", as Prefect's worker starts it."""
+    variables = os.environ | {"PREFECT__FLOW_RUN_ID": "lives-on"}
+    process = subprocess.Popen([sys.executable, "-c", "input()"], env=variables, stdin=-1)
+    yield str(process.pid)
+    process.communicate(b"\n")
+
+
 def states(server):
     return {id: run["state_type"] for id, run in server.runs.items()}
 
 
-def test_without_a_worker_a_run_without_a_process_is_nobodys(server, ended):
+def test_without_a_worker_a_run_without_a_process_is_nobodys(server, ended, living):
     server.add("killed", "RUNNING", f"host:{ended}")
     server.add("never-started", "PENDING")
-    server.add("lives-on", "RUNNING", str(os.getpid()))
+    server.add("lives-on", "RUNNING", living)
+    server.add("its-number-is-anothers-now", "RUNNING", str(os.getpid()))
     server.add("part-of-it", "RUNNING", inside=True)
-    assert set(PrefectApi(server.url).crash_lost_runs()) == {"killed", "never-started"}
+    lost = {"killed", "never-started", "its-number-is-anothers-now"}
+    assert set(PrefectApi(server.url).crash_lost_runs()) == lost
     assert states(server) == {
-        "killed": "CRASHED", "never-started": "CRASHED", "lives-on": "RUNNING",
-        "part-of-it": "RUNNING",
+        **dict.fromkeys(lost, "CRASHED"), "lives-on": "RUNNING", "part-of-it": "RUNNING",
     }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Programs are started in order, restarted with growing pauses, and all of them end; with real processes and real ports."""
 
+import errno
+import json
 import os
 import signal
 import socket
@@ -243,6 +245,31 @@ def test_a_dependency_that_is_away_delays_the_start(running):
     assert len(asked) == 3
 
 
+def test_a_full_disk_ends_nothing_and_what_cannot_start_on_it_starts_later(
+    running, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write = supervisor.atomic_write
+    monkeypatch.setattr(supervisor, "atomic_write", full)
+    (tmp_path / "logs" / "late.log").mkdir(parents=True)  # nothing can be written there
+    sleep = python("import time; time.sleep(600)")
+    made = running(Program("first", sleep), Program("late", sleep))
+    wait_for(lambda: service(made, "first").health == "runs")
+    first = service(made, "first").pid
+    time.sleep(1)
+    assert service(made, "late").health == "waits" and service(made, "late").pid is None
+    assert service(made, "first").pid == first and psutil.pid_exists(first)
+
+    (tmp_path / "logs" / "late.log").rmdir()
+    monkeypatch.setattr(supervisor, "atomic_write", write)
+    wait_for(made.is_ready)
+    assert service(made, "first").pid == first
+    state = tmp_path / "data" / "up" / "state.json"
+    wait_for(lambda: state.exists() and state.read_text().count('"runs"') == 2)
+
+
 SUPERVISOR = """
 import os, signal, sys
 from pathlib import Path
@@ -275,6 +302,21 @@ def test_there_is_one_supervisor_and_bring_down_ends_it(tmp_path):
     assert time.monotonic() - began < 10
     assert process.wait(5) == 0
     assert read_state(tmp_path) is None and processes.marked(tmp_path) == []
+
+
+def test_another_process_that_got_the_number_of_a_killed_supervisor_is_left_alone(tmp_path):
+    process = start_supervisor(tmp_path)
+    process.send_signal(signal.SIGSTOP)  # it holds the lock, as one that is just starting does
+    state = tmp_path / "data" / "up" / "state.json"
+    other = subprocess.Popen(python("import time; time.sleep(600)"))
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"pid": other.pid}))
+    assert read_state(tmp_path) is None
+    bring_down(tmp_path, seconds=0.5)
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+    process.kill()
+    process.wait()
 
 
 def test_what_a_killed_supervisor_left_is_ended_by_the_next_one_or_by_bring_down(tmp_path):

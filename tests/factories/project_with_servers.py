@@ -1,0 +1,188 @@
+"""A project folder in which `stock-llm up` runs everything real, and the commands that people give there."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+from factories.ports import free_ports
+from prefect.client.base import PrefectHttpxSyncClient
+
+from stock_llm.feedback.store import FeedbackStore
+from stock_llm.gateway.accounting.answer_log import AnswerLog, AnswerRecord
+from stock_llm.secrets import signing_key
+from stock_llm.services import processes
+from stock_llm.services.supervisor import ServiceState, read_state
+from stock_llm.settings import load_settings
+
+PROJECT = Path(__file__).parents[2]
+
+UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
+
+RUN_SETTINGS = {
+    "profile": "tiny",
+    "train_rows": 50,
+    "ollama_host": "",
+    "trades": "mine/trades.csv",
+    "candles": "mine/candles",
+    "exchange": "24/5",
+}
+"""A run with these and the base of the fixture `tiny_base` trains a random model of 0.4 M parameters."""
+
+
+class Project:
+    """A project folder and its servers.
+
+    Args:
+        home: is made, of the folder `base`.
+        databases: URLs by what is in them: feedback, costs, mlflow, prefect. SQLite for those that
+            are not named.
+        settings: at the top of stock-llm.toml, in place of `RUN_SETTINGS` or beside them.
+    """
+
+    def __init__(self, home: Path, base: Path, databases: dict[str, str] | None = None, **settings):
+        shutil.copytree(base, home)
+        shutil.copytree(PROJECT / "data" / "sample", home / "mine")
+        shutil.copy(PROJECT / "prefect.yaml", home)
+        profile = home / "models" / "profiles" / "tiny.toml"
+        profile.write_text(profile.read_text().replace("num_predict = 160", "num_predict = 24"))
+        self.home = home
+        prefect, mlflow, gateway = free_ports(3)
+        self.gateway = f"http://127.0.0.1:{gateway}"
+        self.environment = os.environ | {
+            "STOCK_LLM_HOME": str(home),
+            "STOCK_LLM_SECRETS": str(home / "secrets"),
+            "PYTHONPATH": str(PROJECT),
+        }
+        urls = databases or {}
+        top = {"feedback_url": urls.get("feedback"), "mlflow_uri": urls.get("mlflow")}
+        tables = {
+            "": RUN_SETTINGS | settings | top,
+            "services": {
+                "prefect_port": prefect,
+                "mlflow_port": mlflow,
+                "prefect_database": urls.get("prefect"),
+            },
+            "gateway": {"port": gateway, "costs_url": urls.get("costs")},
+            "schedule": {"timezone": "Asia/Bangkok"},
+        }
+        (home / "stock-llm.toml").write_text("\n".join(_toml(tables)) + "\n")
+
+    def start(self, *arguments: str, **options) -> "subprocess.Popen[str]":
+        """One command of stock-llm, in a process of its own."""
+        command = [sys.executable, "-m", "stock_llm.cli.main", *arguments]
+        return subprocess.Popen(
+            command, cwd=self.home, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> str:
+        """The same to its end; what it printed."""
+        process = self.start(*arguments)
+        printed, errors = process.communicate()
+        assert "Traceback" not in errors, errors
+        assert process.returncode == 0, printed + errors + self.logs()
+        return printed
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}"
+            for log in (self.home / "data" / "logs").glob("*.log")
+        )
+
+    def up(self) -> str:
+        return self.run("up", "--detach")
+
+    def down(self) -> float:
+        """Ends everything; returns the seconds that it took."""
+        began = time.monotonic()
+        self.run("down")
+        seconds = time.monotonic() - began
+        assert processes.marked(self.home) == []
+        assert read_state(self.home) is None
+        return seconds
+
+    def service(self, name: str) -> ServiceState:
+        return next(service for service in read_state(self.home).services if service.name == name)
+
+    def is_ready(self) -> bool:
+        """Whether everything runs."""
+        state = read_state(self.home)
+        return bool(state) and all(s.health in ("runs", "done") for s in state.services)
+
+    def wait_for(self, condition, seconds: float = 900) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            with suppress(httpx.HTTPError):  # a server is just away
+                if condition():
+                    return
+            assert time.monotonic() < end, self.logs()
+            time.sleep(0.5)
+
+    @property
+    def settings(self):
+        return load_settings(home=self.home)
+
+    def store(self) -> FeedbackStore:
+        settings = self.settings
+        return FeedbackStore(settings.url(settings.feedback_url))
+
+    def prefect(self) -> PrefectHttpxSyncClient:
+        """Prefect's API, asked again where it is busy."""
+        return PrefectHttpxSyncClient(base_url=read_state(self.home).api_url, timeout=60)
+
+    def runs(self, flow: str, *states: str) -> list[dict]:
+        """The runs of a flow in these states; without any named, all that a schedule or somebody
+        has begun.
+        """
+        wanted = {"any_": list(states)} if states else {"not_any_": ["SCHEDULED"]}
+        asked = {"flows": {"name": {"any_": [flow]}}, "flow_runs": {"state": {"type": wanted}}}
+        return self.prefect().post("/flow_runs/filter", json=asked).raise_for_status().json()
+
+    def put_answers(self, count: int) -> list[str]:
+        """Answers in the gateway's log as if it had given them; returns their signed ids."""
+        settings = self.settings
+        url, key = settings.url(settings.gateway.costs_url), signing_key(self.home / "secrets")
+
+        async def write() -> list[str]:
+            log = AnswerLog(url, key, 36_500)
+            for number in range(count):
+                log.add(
+                    AnswerRecord(
+                        id=f"answer{number}", at=datetime.now(UTC), feature="chat", skill="",
+                        language="en", symbol="", as_of="", instruction=f"What is term {number}?",
+                        input="", response=f"Term {number} is {number * 7} words long.",
+                        provider="ollama", model="stock-llm:latest",
+                    )
+                )  # fmt: skip
+            await log.close()
+            return [log.sign(f"answer{number}") for number in range(count)]
+
+        return asyncio.run(write())
+
+    def give(self, response_id: str, user: str) -> int:
+        """Somebody's thumb for an answer, through the gateway; returns how many items are unused."""
+        answer = httpx.post(
+            f"{self.gateway}/feedback",
+            json={"response_id": response_id, "thumb": "up"},
+            headers={"X-User": user},
+            timeout=60,
+        )
+        return answer.raise_for_status().json()["unused"]
+
+
+def _toml(tables: dict[str, dict[str, object]]) -> Iterator[str]:
+    for table, values in tables.items():
+        if table:
+            yield f"[{table}]"
+        for name, value in values.items():
+            if value is not None:
+                yield f"{name} = {json.dumps(value)}"
