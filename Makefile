@@ -1,7 +1,7 @@
 # make run      install into .venv and run the main job on data/sample
 # make test     install and run the tests
 # make check    formatting, lint, types, import arrows
-# make soak     10,000 broken exports; stock-llm up and down five times; 50,000 requests through the gateway, one in ten of which goes wrong; new random examples
+# make soak     10,000 broken exports; stock-llm up and down five times, its services and runs killed; 50,000 requests through the gateway, one in ten of which goes wrong; new random examples
 # make bench    the measurements that the documents quote, after make run, whose model some of them ask: hours
 # make up       Prefect, a worker, MLflow and the gateway: stock-llm up
 # make docs     write docs/cli.md from the commands' own help, docs/settings.md from the settings' docstrings
