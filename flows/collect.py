@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.notification import notify_failure
 from stock_llm import environment
 from stock_llm.artifacts import History
 from stock_llm.pipeline import changes, report
@@ -17,20 +18,20 @@ from stock_llm.settings import load_settings
 from tasks import collect as stage
 
 
-@flow(name="collect")
+@flow(name="collect", on_failure=[notify_failure], on_crashed=[notify_failure])
 def collect(overrides: dict[str, Any] | None = None) -> History:
     """Reads what is new in the user's files and the feedback store.
 
     Args:
-        overrides: settings by name that win over environment and stock-llm.toml, as {"trades":
-            "mine.csv"}.
+        overrides: Settings for this run alone, which win over environment and stock-llm.toml, as
+            {"trades": "mine.csv"}.
     """
     environment.prepare()
     settings = load_settings(**(overrides or {}))
     history = stage.collect(settings)
-    unused = open_feedback(settings).unused(settings.uses_sample)
+    ready = open_feedback(settings).unused(settings.uses_sample)
     create_markdown_artifact(
-        report.history(history, changes.changes_since_report(settings, history), unused),
+        report.history(history, changes.changes_since_report(settings, history), ready),
         key="collect",
         description=f"{history.first_day} to {history.last_day}",
     )

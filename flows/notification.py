@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect.blocks.core import Block
 
+from stock_llm.errors import LeakageError, ParityError
 from stock_llm.settings import Settings, load_settings
 
 
@@ -25,8 +26,11 @@ def notify(settings: Settings, subject: str, text: str) -> None:
 
 
 def notify_failure(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001  (Prefect's names)
-    """Hook of a flow that failed or crashed."""
+    """Hook of a flow that failed or crashed. Of a run inside another, the outer one tells."""
+    if flow_run.parent_task_run_id:
+        return
     settings = load_settings(**(flow_run.parameters.get("overrides") or {}))
-    notify(
-        settings, f"stock-llm: the run '{flow_run.name}' {state.name.lower()}", state.message or ""
-    )
+    message = state.message or ""
+    blocked = ParityError.__name__ in message or LeakageError.__name__ in message
+    word = "was blocked" if blocked else state.name.lower()
+    notify(settings, f"stock-llm: the run '{flow_run.name}' {word}", message)

@@ -10,6 +10,7 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.notification import notify_failure
 from flows.run_page import name_run
 from flows.train import train
 from stock_llm import environment
@@ -18,16 +19,21 @@ from stock_llm.pipeline.run_record import RunRecord
 from stock_llm.settings import load_settings
 
 
-@flow(name="retrain", flow_run_name="retrain: {why}")
+@flow(
+    name="retrain",
+    flow_run_name="retrain: {why}",
+    on_failure=[notify_failure],
+    on_crashed=[notify_failure],
+)
 def retrain(
     why: str = "check", now: bool = False, overrides: dict[str, Any] | None = None
 ) -> RunRecord | None:
     """Trains if enough feedback is ready, or another trigger that is switched on says so.
 
     Args:
-        why: what started this check, for those who look at the runs.
-        now: train whether or not it is time to.
-        overrides: settings by name that win over environment and stock-llm.toml, as
+        why: What started this check; the run is named so while it is under way.
+        now: Train whether or not it is time to.
+        overrides: Settings for this run alone, which win over environment and stock-llm.toml, as
             {"retrain_after": 50}.
     """
     environment.prepare()
@@ -40,8 +46,8 @@ def retrain(
         description=decision.triggers[0].short,
     )
     if not (decision.due or now):
-        name_run(f"no retrain: {decision.triggers[0].short}")
+        name_run(f"no retrain: {decision.triggers[0].short}", "no retrain")
         return None
     record = train(why=decision.why or why, overrides=overrides)
-    name_run(f"retrained: v{record.version} {record.verdict}")
+    name_run(f"retrained: v{record.version} {record.verdict}", record.verdict, record.profile)
     return record

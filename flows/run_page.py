@@ -1,5 +1,5 @@
-"""What Prefect's page shows of a run besides its artifacts: a name that says how it ended, and how
-far it is.
+"""What Prefect's page shows of a run besides its artifacts: a name and tags that say how it ended,
+how far it is, and the form that starts one.
 
 A page that cannot be written, for whatever reason, ends no training: it is said and no more.
 """
@@ -7,24 +7,38 @@ A page that cannot be written, for whatever reason, ends no training: it is said
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from stock_llm.llm.profiles import profile_names
 from stock_llm.progress import listening
+from stock_llm.settings import load_settings
 
 UPDATE_SECONDS = 5.0
 """Between two updates of the progress artifact."""
 
 
-def name_run(name: str) -> None:
-    """Names the run under way after what happened in it."""
+class _Profiles:
+    """Makes a form offer the base models that are here when the flows are deployed."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        known = profile_names(load_settings().home)
+        return {**handler(schema), **({"enum": known} if known else {})}
+
+
+ProfileName = Annotated[str, _Profiles()] | None
+"""A base model as a parameter of a flow; None: that of the settings."""
+
+
+def name_run(name: str, *tags: str) -> None:
+    """Names the run under way after what happened in it, and tags it so that it can be found."""
     if run := flow_run.id:
         with _said_only("the run could not be named"), get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(run), name=name)
+            client.update_flow_run(UUID(run), name=name, tags=[*flow_run.tags, *tags])
 
 
 class RunProgress:

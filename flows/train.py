@@ -20,18 +20,19 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.embedded_server import prepare_embedded_server
 from flows.notification import notify, notify_failure
-from flows.run_page import name_run, run_progress
+from flows.run_page import ProfileName, name_run, run_progress
 from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Release, Scorecard, Version
 from stock_llm.dataset.privacy import pseudonyms
 from stock_llm.errors import LeakageError, ParityError, StockLLMError, StoreError
 from stock_llm.feedback.store import LEASE, FeedbackStore
-from stock_llm.pipeline import preflight, report
+from stock_llm.pipeline import preflight, registry, report
 from stock_llm.pipeline.inputs import open_feedback
 from stock_llm.pipeline.publication import judgements
 from stock_llm.pipeline.publication.judgements import Judgement
 from stock_llm.pipeline.publication.places import announce_absence
 from stock_llm.pipeline.run_record import RunRecord, finished, record, run_digest, run_lock
+from stock_llm.pipeline.tracking import tracked_run
 from stock_llm.progress import timed
 from stock_llm.secrets import account_hash
 from stock_llm.settings import Settings, load_settings
@@ -72,26 +73,30 @@ def train_with(settings: Settings, why: str) -> RunRecord:
     on_crashed=[notify_failure],
 )
 def train(
-    profile: str | None = None, why: str = "manual", overrides: dict[str, Any] | None = None
+    profile: ProfileName = None, why: str = "manual", overrides: dict[str, Any] | None = None
 ) -> RunRecord:
     """Collect, build the dataset, fine-tune, align, quantize, evaluate, register, publish.
 
     Args:
-        profile: base model, a file models/profiles/NAME.toml. Default: the setting.
-        why: what set it off, for those who look at the runs.
-        overrides: settings by name that win over environment and stock-llm.toml, as {"trades":
-            "mine.csv"}.
+        profile: Base model, one of models/profiles. Without one, that of the settings.
+        why: What set it off; the run is named so while it is under way.
+        overrides: Settings for this run alone, which win over environment and stock-llm.toml, as
+            {"trades": "mine.csv", "train_rows": 500}.
     """
     environment.prepare()
     settings = load_settings(**(overrides or {}) | ({"profile": profile} if profile else {}))
     started_at = datetime.now(UTC)
-    with run_lock(settings), run_progress(STAGES) as shown:
+    with (
+        run_lock(settings),
+        run_progress(STAGES) as shown,
+        tracked_run(settings, STAGES, started_at) as tracked,
+    ):
         judgements.settle_published(settings, open_feedback(settings))
         if known := finished(settings):
             create_markdown_artifact(
                 report.nothing_new(known), key=ARTIFACT, description="nothing new"
             )
-            name_run(f"nothing new since v{known.version}")
+            name_run(f"nothing new since v{known.version}", "nothing new")
             shown.end("nothing new")
             return known
 
@@ -99,26 +104,30 @@ def train(
         announce_absence(settings)
         history = timed(collect)(settings)
         plan = run_digest(settings, history.digest)
+        tracked.begin(plan)
         with _blocked_by_leakage(settings, plan, history):
             dataset = timed(build_dataset)(settings, history)
         with _taken(settings, plan, history, dataset) as feedback:
             tuned = timed(finetune)(settings, dataset)
             adapter = timed(align)(settings, dataset, tuned)
             candidate = timed(quantize)(settings, dataset, adapter)
-            scorecard = timed(evaluate)(settings, dataset, candidate)
-            version = timed(register)(
-                settings, history, dataset, adapter, candidate, scorecard, started_at
-            )
-            judgement = Judgement(version.number, scorecard.verdict, "; ".join(scorecard.reasons))
-            judgements.note(settings, plan, judgement)
-            release = timed(publish)(settings, dataset, adapter, candidate, scorecard, version)
+            with _parked(settings, candidate):
+                scorecard = timed(evaluate)(settings, dataset, candidate)
+                tracked.flush()
+                version = timed(register)(
+                    settings, history, dataset, adapter, candidate, scorecard, started_at, plan
+                )
+                reasons = "; ".join(scorecard.reasons)
+                judgement = Judgement(version.number, scorecard.verdict, reasons)
+                judgements.note(settings, plan, judgement)
+                release = timed(publish)(settings, dataset, adapter, candidate, scorecard, version)
             judgements.settle(settings, feedback, plan, judgement)
 
         outcome = _outcome(
             why, plan, history, dataset, adapter, candidate, scorecard, version, release
         )
         create_markdown_artifact(
-            report.markdown(outcome),
+            report.markdown(outcome, settings),
             key=ARTIFACT,
             description=f"v{version.number}: {scorecard.verdict}",
         )
@@ -127,7 +136,9 @@ def train(
             notify(
                 settings, f"v{version.number} of stock-llm: {scorecard.verdict}", _message(outcome)
             )
-        name_run(f"v{version.number}: {scorecard.verdict} ({why})")
+        name_run(
+            f"v{version.number}: {scorecard.verdict} ({why})", scorecard.verdict, outcome.profile
+        )
         shown.end(f"v{version.number}: {scorecard.verdict}")
         return outcome
 
@@ -187,11 +198,27 @@ def _blocked_by_leakage(settings: Settings, plan: str, history: History) -> Iter
         raise
 
 
+@contextmanager
+def _parked(settings: Settings, candidate: Candidate) -> Iterator[None]:
+    """Says what became of a candidate whose registry or disk stayed away."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, StockLLMError) or not registry.is_away(error):
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        uri = registry.without_password(settings.mlflow_uri)
+        raise StoreError(
+            f"the registry {uri} or its disk is away: {first}. The candidate {candidate.digest} is "
+            "kept; once it is back, run again: it goes on from here"
+        ) from error
+
+
 def _block(feedback: FeedbackStore, plan: str, error: StockLLMError) -> None:
     """Gives the items back with the reason, and shows it on the run's page."""
     feedback.settle(plan, "blocked", str(error))
     create_markdown_artifact(f"# blocked\n\n{error}\n", key=ARTIFACT, description="blocked")
-    name_run("blocked")
+    name_run("blocked", "blocked")
 
 
 def _message(outcome: RunRecord) -> str:

@@ -7,7 +7,7 @@ and what takes longer says once a minute how far it is.
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
@@ -40,17 +40,33 @@ _last_line = 0.0
 Listener = Callable[[str, float], None]
 """Takes what is worked on and the share of it that is done, from 0 to 1."""
 
+Meter = Callable[[str, int, Mapping[str, float]], None]
+"""Takes what is worked on, its step, and what was measured there by name."""
+
 _listeners: list[Listener] = []
+_meters: list[Meter] = []
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
-    """Inside, the listener is told when a stage begins and how far long work is."""
+def listening(listener: Listener, meter: Meter | None = None) -> Iterator[None]:
+    """Inside, the listener is told when a stage begins and how far long work is, and the meter what
+    is measured meanwhile.
+    """
+    meters = [meter] if meter else []
     _listeners.append(listener)
+    _meters.extend(meters)
     try:
         yield
     finally:
         _listeners.remove(listener)
+        for each in meters:
+            _meters.remove(each)
+
+
+def measured(work: str, step: int, values: Mapping[str, float]) -> None:
+    """Tells those who listen what was measured at a step of some work."""
+    for meter in _meters:
+        meter(work, step, values)
 
 
 class WatchedProgress(Progress):

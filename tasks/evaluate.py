@@ -8,9 +8,6 @@ the general loss, that on general questions whose answers the base knows
 take longer than the profile allows, a part of it judges, the same part of all models.
 """
 
-import json
-from collections import Counter
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -28,26 +25,38 @@ from stock_llm.evaluation.gate import Interval
 from stock_llm.llm.profiles import EvaluationConfig, Profile, load_profile
 from stock_llm.ollama.client import connect
 from stock_llm.pipeline import registry, report
-from stock_llm.pipeline.judging import asking, contestants, ollama_judge, speed, timing
+from stock_llm.pipeline.judging import (
+    asking,
+    contestants,
+    holdout_table,
+    ollama_judge,
+    speed,
+    timing,
+)
 from stock_llm.pipeline.judging.asking import ModelAnswers
 from stock_llm.pipeline.judging.contestants import Contestant
 from stock_llm.pipeline.judging.ollama_judge import OllamaJudge
 from stock_llm.pipeline.judging.speed import Speed
 from stock_llm.pipeline.registry import VersionInfo
 from stock_llm.settings import Settings
-from stock_llm.skills import abstain, analyse, signal
-from stock_llm.skills.decision_rows import situation_of
+from stock_llm.skills import abstain
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.storage.checksums import digest_of, file_sha256
 
 RECIPE = 9
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
-DECISIONS = (analyse.NAME, signal.NAME)
-"""Skills whose label is an outcome of the market: the baselines answer these."""
+
+def _is_away(_task: Any, _run: Any, state: Any) -> bool:
+    return registry.is_away(state.data)
 
 
-@task(task_run_name="evaluate")
+@task(
+    task_run_name="evaluate",
+    retries=len(registry.WAIT_SECONDS),
+    retry_delay_seconds=list(registry.WAIT_SECONDS),
+    retry_condition_fn=_is_away,
+)
 def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scorecard:
     """The scorecard of this candidate against today's champion; read from disk where it was made
     before.
@@ -55,8 +64,8 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
     profile = load_profile(settings.home, settings.profile)
     evaluation = profile.evaluation
     server = connect(settings.ollama_host) if evaluation.judge == "ollama" else None
-    ollama = OllamaJudge(server) if server else None
-    share = timing.rows_in_time(settings, profile) / evaluation.holdout_rows
+    ollama = OllamaJudge(server, profile.serving) if server else None
+    share = timing.share(settings, profile, candidate.digest, dataset.holdout_digest)
     champion = registry.champion(settings)
     if champion and champion.gguf_sha256 == candidate.gguf_sha256:
         champion = None  # judged again after a crash: it has only the base to beat
@@ -119,10 +128,10 @@ def judge(
     }
     size = len(holdout)
     items = folder / "items.jsonl"
-    _write_items(items, rows, list(judged.values()))
+    holdout_table.write_items(items, rows, list(judged.values()))
 
     table = {
-        name: _summary(holdout, corrections, model, bare.get(name), speeds[name])
+        name: holdout_table.summary(holdout, corrections, model, bare.get(name), speeds[name])
         for name, model in judged.items()
     }
     policy = gate_policy.load_policy(settings.home)
@@ -131,7 +140,7 @@ def judge(
     losses = {name: [of_model[place] for place in known] for name, of_model in losses.items()}
     for name, of_model in losses.items():
         table[name][report.GENERAL_LOSS] = fmean(of_model) if known else None
-    table |= _baselines(holdout, list(read_rows(dataset.train)))
+    table |= holdout_table.baselines(holdout, list(read_rows(dataset.train)))
     clusters = [f"{row.symbol or row.id} {row.as_of[:7]}" for row in holdout]
     marks = {name: [score.value for score in model.scores[:size]] for name, model in judged.items()}
     reference = "champion" if champion else "base"
@@ -144,9 +153,9 @@ def judge(
     }
     slices = {
         skill: gate.difference(
-            _only(marks["challenger"], holdout, skill),
-            _only(marks[reference], holdout, skill),
-            _only(clusters, holdout, skill),
+            holdout_table.only(marks["challenger"], holdout, skill),
+            holdout_table.only(marks[reference], holdout, skill),
+            holdout_table.only(clusters, holdout, skill),
             settings.seed,
         )
         for skill in sorted({row.skill for row in holdout})
@@ -155,7 +164,9 @@ def judge(
     if known:
         questions = [str(place) for place in known]
         forgotten = gate.difference(losses["challenger"], losses["base"], questions, settings.seed)
-    false = _false_answers(judged["challenger"], judged[reference], clusters, settings.seed)
+    false = holdout_table.false_answers(
+        judged["challenger"], judged[reference], clusters, settings.seed
+    )
     verdict = gate.judge(
         overall[f"challenger - {reference}"],
         slices,
@@ -164,7 +175,7 @@ def judge(
         false=false,
         policy=policy,
     )
-    gaps = overall | slices | _both_parsed(judged, size, clusters)
+    gaps = overall | slices | holdout_table.both_parsed(judged, size, clusters)
     if forgotten:
         gaps[f"{report.GENERAL_LOSS}, challenger - base"] = forgotten
     if false:
@@ -268,143 +279,3 @@ def _of_speed(measured: Speed) -> list[str]:
         f"{measured.asked - measured.same} of {measured.asked} answers differ from those to one "
         "question at a time: rounding where two words are about equally likely"
     ]
-
-
-def _write_items(path: Path, rows: list[Row], judged: list[ModelAnswers]) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        for model in judged:
-            for row, answer, score, false in zip(
-                rows, model.answers, model.scores, model.false, strict=True
-            ):
-                item = {
-                    "model": model.name,
-                    "id": row.id,
-                    "skill": row.skill,
-                    "label": row.label,
-                    "answer": answer,
-                    "false": false,
-                    **asdict(score),
-                }
-                stream.write(json.dumps(item, ensure_ascii=False, sort_keys=True) + "\n")
-
-
-def _summary(
-    holdout: list[Row],
-    corrections: list[Row],
-    model: ModelAnswers,
-    bare: ModelAnswers | None,
-    measured: Speed,
-) -> dict[str, Any]:
-    """One line of the holdout table; shares and scores in [0, 1], the speed beside them.
-
-    Args:
-        bare: the answers to the frozen questions without numbers; None for the base, which rambles.
-    """
-    size = len(holdout)
-    scores = model.scores[:size]
-    by_skill = {
-        skill: fmean(_only([score.value for score in scores], holdout, skill))
-        for skill in sorted({row.skill for row in holdout})
-    }
-    hits = [
-        float(score.said == row.label)
-        for row, score in zip(holdout, scores, strict=True)
-        if row.skill in DECISIONS
-    ]
-    numbered = [
-        abstain.abstains(answer)
-        for row, answer in zip(holdout, model.answers, strict=False)
-        if row.skill != abstain.NAME
-    ]
-    stating = [bool(false) for false in model.false[:size] if false is not None]
-    return {
-        "score": fmean(score.value for score in scores),
-        "parsed": fmean(score.parsed for score in scores),
-        "false answers": fmean(stating) if stating else None,
-        "signal accuracy": fmean(hits) if hits else None,
-        "follows corrections": fmean(score.value for score in model.scores[size:])
-        if corrections
-        else None,
-        "Brier": fmean(stated)
-        if (stated := [score.brier for score in scores if score.brier is not None])
-        else None,
-        "abstains": fmean(score.parsed for score in bare.scores) if bare else None,
-        "abstains wrongly": fmean(numbered) if numbered else None,
-        registry.SPEED: measured.tokens_per_second,
-        registry.FIRST_WORD: measured.first_seconds,
-        registry.MEMORY: (measured.memory + measured.gpu_memory) / 2**20,
-        **by_skill,
-    }
-
-
-def _baselines(holdout: list[Row], train: list[Row]) -> dict[str, dict[str, Any]]:
-    """What needs no model: always saying the most frequent outcome of the training time, and the
-    textbook's RSI rule.
-    """
-    asked = [row for row in holdout if row.skill in DECISIONS]
-    if not asked:
-        return {}
-    counts = Counter(row.label for row in train if row.skill in DECISIONS)
-    common = min(counts, key=lambda label: (-counts[label], label))
-    rule = {"OVERSOLD": "BUY", "OVERBOUGHT": "SELL", "NEUTRAL": "HOLD"}
-    textbook = [rule[situation_of(row).rsi_zone.upper()] == row.label for row in asked]
-    return {
-        f"majority ({common})": {"signal accuracy": fmean(row.label == common for row in asked)},
-        "textbook (RSI 30/70)": {"signal accuracy": fmean(textbook)},
-    }
-
-
-def _both_parsed(
-    judged: dict[str, ModelAnswers], size: int, clusters: list[str]
-) -> dict[str, Interval]:
-    """The differences again, among the questions that both models answered in the format: the lift
-    that is not format.
-    """
-    gaps = {}
-    challenger = judged["challenger"]
-    for name, model in judged.items():
-        both = _both(challenger, model, size)
-        if name != "challenger" and both:
-            mine, theirs = (
-                [scores[index].value for index in both]
-                for scores in (challenger.scores, model.scores)
-            )
-            gaps[f"challenger - {name}, both parsed"] = gate.difference(
-                mine, theirs, [clusters[index] for index in both]
-            )
-    return gaps
-
-
-def _both(challenger: ModelAnswers, other: ModelAnswers, size: int) -> list[int]:
-    """The rows of the holdout that both answered in the format."""
-    return [
-        index
-        for index in range(size)
-        if challenger.scores[index].parsed and other.scores[index].parsed
-    ]
-
-
-def _false_answers(
-    challenger: ModelAnswers, other: ModelAnswers, clusters: list[str], seed: int
-) -> Interval | None:
-    """The difference in the share of answers with a false sentence, among the questions that both
-    answered in the format; None where there are none.
-
-    An answer in no format states little: a base that only babbles would be the most truthful.
-    """
-    both = [
-        index
-        for index in _both(challenger, other, len(clusters))
-        if challenger.false[index] is not None
-    ]
-    if not both:
-        return None
-    mine, theirs = (
-        [float(bool(model.false[index])) for index in both] for model in (challenger, other)
-    )
-    return gate.difference(mine, theirs, [clusters[index] for index in both], seed)
-
-
-def _only(values: Sequence[Any], rows: list[Row], skill: str) -> list[Any]:
-    """The values of one skill's rows."""
-    return [value for value, row in zip(values, rows, strict=True) if row.skill == skill]

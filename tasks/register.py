@@ -23,7 +23,7 @@ from prefect import task
 from stock_llm.artifacts import Adapter, Candidate, Dataset, History, Scorecard, Version
 from stock_llm.llm.profiles import load_profile
 from stock_llm.parity import report as parity_report
-from stock_llm.pipeline import registry, report
+from stock_llm.pipeline import registry, report, tracking
 from stock_llm.pipeline.registry import CANDIDATE, CHALLENGER, MODEL
 from stock_llm.settings import Settings
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Metric, Run
-
-EXPERIMENT = "stock-llm"
 
 LIBRARIES = (
     "torch",
@@ -48,19 +46,13 @@ LIBRARIES = (
 
 
 def _is_away(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether the registry's server did not answer: worth waiting for, unlike other errors."""
-    error = state.data
-    while isinstance(error, BaseException):
-        if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return registry.is_away(state.data)
 
 
 @task(
     task_run_name="register",
-    retries=4,
-    retry_delay_seconds=[10, 60, 300, 900],
+    retries=len(registry.WAIT_SECONDS),
+    retry_delay_seconds=list(registry.WAIT_SECONDS),
     retry_condition_fn=_is_away,
 )
 def register(
@@ -71,15 +63,17 @@ def register(
     candidate: Candidate,
     scorecard: Scorecard,
     started_at: datetime | None = None,
+    plan: str = "",
 ) -> Version:
     """The version of this candidate: a new one, or the one that it has.
 
     Args:
         started_at: when the whole line began, which the run in MLflow spans. Default: now.
+        plan: digest of all that the line depends on; its run under way becomes the candidate's.
     """
     client = registry.connect(settings)
     tags = registry.version_tags(dataset, adapter, candidate, scorecard)
-    run = _run(client, settings, candidate, started_at)
+    run = _run(client, settings, candidate, started_at, plan)
     if run.info.status != "FINISHED" or run.data.tags.get("scorecard") != scorecard.digest:
         _log(client, run, settings, history, dataset, adapter, candidate, scorecard, tags)
     summary = registry.summary_tags(dataset, adapter, scorecard)
@@ -94,26 +88,27 @@ def register(
 
 
 def _run(
-    client: "MlflowClient", settings: Settings, candidate: Candidate, started_at: datetime | None
+    client: "MlflowClient",
+    settings: Settings,
+    candidate: Candidate,
+    started_at: datetime | None,
+    plan: str,
 ) -> "Run":
-    """The candidate's run: the one of an earlier attempt, whole or not, else a new one."""
-    experiment = _experiment(client, settings)
+    """The candidate's run: the one of an earlier attempt, whole or not, else the one that is under
+    way, else a new one.
+    """
+    experiment = tracking.experiment_id(client, settings)
     if runs := client.search_runs([experiment], f"tags.{CANDIDATE} = '{candidate.digest}'"):
         return runs[0]
+    under_way = tracking.run_of_plan(client, experiment, plan) if plan else None
+    if under_way and CANDIDATE not in under_way.data.tags:
+        client.set_tag(under_way.info.run_id, CANDIDATE, candidate.digest)
+        return under_way
     return client.create_run(
         experiment,
         start_time=round(started_at.timestamp() * 1000) if started_at else None,
-        tags={CANDIDATE: candidate.digest},
+        tags={CANDIDATE: candidate.digest, **({tracking.PLAN: plan} if plan else {})},
         run_name=f"candidate {candidate.digest}",
-    )
-
-
-def _experiment(client: "MlflowClient", settings: Settings) -> str:
-    if experiment := client.get_experiment_by_name(EXPERIMENT):
-        return experiment.experiment_id
-    local = settings.mlflow_uri.startswith("sqlite:")
-    return client.create_experiment(
-        EXPERIMENT, settings.path("mlflow/artifacts").as_uri() if local else None
     )
 
 
@@ -155,6 +150,8 @@ def _log(
         tags=[RunTag(name, value) for name, value in lineage.items()],
     )
     metrics = list(_metrics(moment, adapter, candidate, scorecard))
+    for entry in adapter.loss_curve:
+        metrics += tracking.curve_points(run.info.start_time, entry)
     for start in range(0, len(metrics), 1000):  # MLflow's limit per call
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
     client.log_inputs(run_id, list(_dataset_inputs(dataset)))
@@ -219,12 +216,6 @@ def _metrics(
         for part in ("mean", "low", "high"):
             yield metric(f"difference/{name}/{part}", gap[part])
     yield from (metric(f"loss after/{step}", value) for step, value in candidate.losses.items())
-    for entry in adapter.loss_curve:
-        yield from (
-            metric(f"training/{name}", entry[name], int(entry["step"]))
-            for name in entry
-            if name != "step"
-        )
     for name, value in adapter.alignment_metrics.items():
         yield metric(f"preferences/{name}", value)
     yield metric("training/tokens", adapter.tokens)
@@ -358,7 +349,10 @@ def _ensure_model(client: "MlflowClient") -> None:
 
     try:
         client.create_registered_model(
-            MODEL, description="Fine-tuned on the user's own trades and feedback; served by Ollama."
+            MODEL,
+            description="Fine-tuned on the user's own trades and feedback. @champion is what "
+            "`stock-llm:latest` is in Ollama, @challenger the newest. Why a version was judged so: "
+            "its run, and report.html among the run's artifacts.",
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":

@@ -7,7 +7,7 @@ import typer
 
 from stock_llm.cli.json_output import Json, only_json
 from stock_llm.cli.options import Candles, Profile, Trades, load_settings
-from stock_llm.cli.versions import Reason, ask_reason, move_champion
+from stock_llm.cli.versions import Reason, ask_reason, move_champion, version_number
 from stock_llm.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ def history(as_json: Json = False) -> None:
 
 
 def parity(
-    number: Annotated[
-        int | None,
+    version: Annotated[
+        str | None,
         typer.Argument(
-            help="The version, as `stock-llm history` numbers it; without it, the newest."
+            help="The version, 7 or v7, as `stock-llm history` numbers it; without it, the newest."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The report as it is kept.")] = False,
@@ -147,15 +147,15 @@ def parity(
 
         stock-llm parity
 
-        stock-llm parity 3 --json
+        stock-llm parity v3 --json
     """
     from rich.console import Console
 
     from stock_llm.parity.report import FILE, read_report, tables
     from stock_llm.pipeline import registry
 
-    known = {version.number: version for version in registry.versions(load_settings())}
-    wanted = max(known, default=0) if number is None else number
+    known = {item.number: item for item in registry.versions(load_settings())}
+    wanted = version_number(version) if version else max(known, default=0)
     if wanted not in known:
         raise InputError(
             f"there is no version {wanted}" if known else "there is no version yet",

@@ -40,15 +40,17 @@ def promote(
 
 
 def compare(
-    first: Annotated[int, typer.Argument(help="The earlier version.")],
-    second: Annotated[int, typer.Argument(help="The later version.")],
+    first: Annotated[str, typer.Argument(help="The earlier version, 3 or v3.")],
+    second: Annotated[str, typer.Argument(help="The later version.")],
 ) -> None:
     """Compare two versions: what both answered, the difference by skill, the answers that changed
     most. Prints the table and writes a page.
 
-    Example:
+    Examples:
 
         stock-llm compare 3 7
+
+        stock-llm compare v3 v7
     """
     from rich.console import Console
     from rich.table import Table
@@ -57,13 +59,13 @@ def compare(
     from stock_llm.storage.atomic import atomic_write
 
     settings = load_settings()
-    found = reports.compare(settings, first, second)
+    found = reports.compare(settings, version_number(first), version_number(second))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for head in ("metric", found.first.name, found.second.name, "difference"):
         table.add_column(head, justify="left" if head == "metric" else "right")
     for line in reports.comparison_table(found):
         table.add_row(*line)
-    page = settings.path(f"data/reports/v{first}-v{second}.html")
+    page = settings.path(f"data/reports/{found.first.name}-{found.second.name}.html")
     atomic_write(page, reports.comparison_page(found))
     console = Console(highlight=False)
     console.print(found.sentence)

@@ -30,7 +30,7 @@ from stock_llm.gateway.pages.project import (
 from stock_llm.grounding.questions import find_symbol
 from stock_llm.market.candles import candle_table
 from stock_llm.market.situation import compute_indicators
-from stock_llm.operations.reports.answers import read_answers
+from stock_llm.operations.reports.answers import alternate, read_answers
 from stock_llm.pipeline import history, import_command, positions_table, registry
 from stock_llm.pipeline.registry import VersionInfo
 from stock_llm.settings import Settings
@@ -188,15 +188,9 @@ def read_versions(settings: Settings) -> ModelVersions:
         versions,
         pairs,
         against,
-        registry.models_page(_mlflow_url(settings)),
+        registry.models_page(settings),
         prefect.removesuffix("/api"),
     )
-
-
-def _mlflow_url(settings: Settings) -> str:
-    """The registry's server, or the one that `stock-llm up` starts."""
-    uri = settings.mlflow_uri
-    return uri if uri.startswith("http") else f"http://127.0.0.1:{settings.services.mlflow_port}"
 
 
 def _scorecard(settings: Settings, item: VersionInfo) -> Scorecard | None:
@@ -226,7 +220,7 @@ def _version(settings: Settings, item: VersionInfo, card: Scorecard | None) -> M
         high=high,
         feedback=item.feedback,
         rollback_reason=item.rollback_reason,
-        run_url=registry.version_page(_mlflow_url(settings), item.number),
+        run_url=registry.version_page(settings, item.number),
     )
 
 
@@ -245,7 +239,7 @@ def _pairs(
         for id in before.keys() & after.keys()
         if before[id].answer != after[id].answer
     )
-    chosen = _alternate(changed, MAX_PAIRS)
+    chosen = alternate(changed, MAX_PAIRS)
     questions = {row.id: row for row in read_rows(dataset.holdout) if row.id in chosen}
     return tuple(
         AnswerPair(
@@ -258,14 +252,3 @@ def _pairs(
         for id in chosen
         if (row := questions.get(id))
     )
-
-
-def _alternate(changed: list[tuple[float, str]], count: int) -> list[str]:
-    """The ends of a sorted list in turn: the most improved, the most worsened, the next …"""
-    better, worse = [c for c in reversed(changed) if c[0] >= 0], [c for c in changed if c[0] < 0]
-    chosen: list[str] = []
-    while len(chosen) < count and (better or worse):
-        for side in (better, worse):
-            if side and len(chosen) < count:
-                chosen.append(side.pop(0)[1])
-    return chosen

@@ -5,6 +5,7 @@ version itself; both are written by tasks/register.py under the names that stand
 mlflow takes seconds: it is imported inside functions, and not at all while there is no database.
 """
 
+import errno
 import json
 import re
 import sqlite3
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 MODEL = "stock-llm"
 
-LOCAL_SERVER = "http://127.0.0.1:5000"
-"""Where `make up` starts MLflow's server."""
+WAIT_SECONDS = (10, 60, 300, 900)
+"""How long a stage waits for a registry or a disk that is away before it tries again."""
+
+_OUTAGES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ENOTCONN)
+"""Of a disk that is full or was taken away."""
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -43,6 +47,9 @@ ROLLBACK_REASON = "rollback_reason"
 
 PROMOTE_REASON = "promote_reason"
 """Tag of a version that somebody made the champion: why."""
+
+REPLACED = "replaced"
+"""Tag of a champion's run: the version that was champion before it."""
 
 FORGOTTEN = "forgotten"
 """Tag of a version that learnt from what was to be forgotten later: what it was, as JSON."""
@@ -135,7 +142,7 @@ def find(settings: Settings, candidate: str) -> VersionInfo | None:
 
 
 def promote(settings: Settings, number: int) -> None:
-    """Makes version `number` the champion; a tag notes the version that it replaced.
+    """Makes version `number` the champion; a tag of its run notes the version that it replaced.
 
     Raises:
         InputError: there is no such version.
@@ -148,7 +155,11 @@ def promote(settings: Settings, number: int) -> None:
     before = _aliases(client).get(CHAMPION)
     if before == number:
         return
-    client.set_model_version_tag(MODEL, str(number), "replaced", str(before or "none"))
+    version = client.get_model_version(MODEL, str(number))
+    if version.run_id:
+        client.set_tag(version.run_id, REPLACED, str(before or "none"))
+    if REPLACED in version.tags:  # where it stood once; people read those
+        client.delete_model_version_tag(MODEL, str(number), REPLACED)
     client.set_registered_model_alias(MODEL, CHAMPION, str(number))
 
 
@@ -160,29 +171,45 @@ def mark(settings: Settings, number: int, tag: str, value: str) -> None:
 def summary_tags(dataset: Dataset, adapter: Adapter, scorecard: Scorecard) -> dict[str, str]:
     """What MLflow's table of versions shows: how it was judged, in a few words."""
     reference = "champion" if scorecard.champion else "base"
-    against = f"v{scorecard.champion}" if scorecard.champion else "the base"
+    against = f"v{scorecard.champion}" if scorecard.champion else "base"
     gap = scorecard.differences.get(f"challenger - {reference}")
     score = scorecard.table.get("challenger", {}).get("score")
     return {
         "verdict": scorecard.verdict,
         "base": adapter.profile,
         "score": "–" if score is None else f"{score:.3f}",
-        "difference": f"{gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}] from {against}"
-        if gap
-        else "–",
+        "interval": f"{gap['low']:+.2f} to {gap['high']:+.2f} vs {against}" if gap else "–",
         "feedback": str(len(dataset.feedback_ids)),
         **({FORGOTTEN: marks} if (marks := forgotten.read(dataset.folder)) else {}),
     }
 
 
-def models_page(uri: str) -> str:
-    """Where MLflow shows all versions: on the registry's server, or on the one that `make up`
+def models_page(settings: Settings) -> str:
+    """Where MLflow shows all versions: on the registry's server, or on the one that `stock-llm up`
     starts.
 
     MLflow hides versions from its first view, GenAI's.
     """
-    server = uri.rstrip("/") if uri.startswith("http") else LOCAL_SERVER
-    return f"{server}/#/models/{MODEL}?workflowType=machine_learning"
+    uri = settings.mlflow_uri.rstrip("/")
+    server = uri if uri.startswith("http") else f"http://127.0.0.1:{settings.services.mlflow_port}"
+    return f"{without_password(server)}/#/models/{MODEL}?workflowType=machine_learning"
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether it is the registry's server that does not answer, or a disk that is full or gone:
+    worth waiting for, unlike other errors.
+    """
+    while error is not None:
+        if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
+            return True
+        if isinstance(error, OSError) and error.errno in _OUTAGES:
+            return True
+        if isinstance(error, sqlite3.OperationalError) and any(
+            word in str(error) for word in ("full", "locked", "I/O", "readonly")
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def without_password(uri: str) -> str:
@@ -190,9 +217,9 @@ def without_password(uri: str) -> str:
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
-def version_page(uri: str, number: int) -> str:
+def version_page(settings: Settings, number: int) -> str:
     """Where MLflow shows one version."""
-    return models_page(uri).replace("?", f"/versions/{number}?")
+    return models_page(settings).replace("?", f"/versions/{number}?")
 
 
 def version_tags(
@@ -360,7 +387,7 @@ def _info(
         scorecard=tags.get("scorecard", ""),
         rollback_reason=tags.get(ROLLBACK_REASON, ""),
         promote_reason=tags.get(PROMOTE_REASON, ""),
-        replaced=int(before) if (before := tags.get("replaced", "none")) != "none" else None,
+        replaced=int(before) if (before := tags.get(REPLACED, "none")) != "none" else None,
         speed=json.loads(tags.get("speed", "{}")),
     )
 

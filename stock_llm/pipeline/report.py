@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stock_llm.artifacts import History, Scorecard
 from stock_llm.pipeline.registry import MEMORY, SPEED, SPEED_METRICS, version_page
 from stock_llm.pipeline.run_record import RunRecord
+from stock_llm.settings import Settings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,8 +53,8 @@ def judgement(scorecard: Scorecard) -> str:
     return f"{head}\n\n{holdout_table(scorecard.table)}\n\n{differences(scorecard.differences)}\n"
 
 
-def markdown(run: RunRecord) -> str:
-    """A run for people who look at it in Prefect or MLflow."""
+def markdown(run: RunRecord, settings: Settings) -> str:
+    """A run for people who look at it in Prefect, with the way to the other pages."""
     notes = "\n".join(f"- {note}" for note in [*run.reasons, *run.notes])
     learnt = "".join(f"- preferences: {note}\n" for note in run.alignment)
     return f"""# stock-llm:v{run.version}: {run.verdict}
@@ -73,10 +74,19 @@ How it was made, and where it is:
 - trained on {run.train_rows} rows, {run.feedback} of them feedback: {run.tokens} tokens,
   loss {run.loss:.3f}
 {learnt}- published as {", ".join(f"`{name}`" for name in run.names)} at `{run.where}`
-- MLflow: [version {run.version}]({version_page(run.registry, run.version)}), run `{run.run_id}`
+- pages: [v{run.version} in MLflow]({version_page(settings, run.version)}), where its run has
+  report.html; [all versions and the way back]({_gateway(settings)}/pages/model)
+- MLflow run `{run.run_id}`
 - Modelfile: [{Path(run.modelfile).name}]({Path(run.modelfile).as_uri()})
 - GGUF: `{run.gguf}`
 """
+
+
+def _gateway(settings: Settings) -> str:
+    """Where a browser on this machine finds the gateway's pages."""
+    gateway = settings.gateway
+    host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
+    return f"http://{host}:{gateway.port}"
 
 
 def outcome(run: RunRecord, width: int = 80) -> str:
@@ -114,8 +124,12 @@ def nothing_new(run: RunRecord) -> str:
     )
 
 
-def history(collected: History, new: "Changes", unused: int) -> str:
-    """What was collected and what of it is new, as Markdown; no trade itself is shown."""
+def history(collected: History, new: "Changes", ready: int) -> str:
+    """What was collected and what of it is new, as Markdown; no trade itself is shown.
+
+    Args:
+        ready: items of feedback that the next training would learn from.
+    """
     lines = [
         "| | read | kept | quarantined | repeated | no event | forgotten |",
         "|---|--:|--:|--:|--:|--:|--:|",
@@ -137,7 +151,7 @@ def history(collected: History, new: "Changes", unused: int) -> str:
         for rule, count in collected.findings_count.items()
     )
     days = f"{collected.first_day} to {collected.last_day}"
-    return f"""{len(collected.symbols)} symbols, {days}; {unused} feedback items are unused.
+    return f"""{len(collected.symbols)} symbols, {days}; {ready} items of feedback are ready.
 
 {table}
 

@@ -1,5 +1,6 @@
 """The logic of the flows on a real Prefect: what joins stages, not what is in them. The feedback store is real as well."""
 
+import errno
 import json
 import sqlite3
 import threading
@@ -11,21 +12,30 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from factories.judged_candidate import line
 from factories.parrot_gguf import write_parrot
+from mlflow import MlflowClient
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    FlowFilter,
+    FlowFilterName,
+)
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.testing.utilities import prefect_test_harness
 
 import flows.collect
 import flows.retrain
 import flows.train
+import tasks.register
 from stock_llm.artifacts import Release, Version
-from stock_llm.errors import InputError, LeakageError, ParityError
+from stock_llm.errors import InputError, LeakageError, ParityError, StoreError
 from stock_llm.feedback.item import FeedbackItem
 from stock_llm.feedback.store import FeedbackStore
 from stock_llm.ollama.model_name import LATEST
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
+from stock_llm.pipeline import registry
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.pipeline.run_record import finished
 from stock_llm.settings import load_settings
@@ -102,16 +112,16 @@ class Stages:
 
 
 @pytest.fixture
-def settings(bare_home):
-    (bare_home / "candles").mkdir()
-    (bare_home / "candles" / "ABC.csv").write_text(
+def settings(registry_home):
+    (registry_home / "candles").mkdir()
+    (registry_home / "candles" / "ABC.csv").write_text(
         "Date,Open,High,Low,Close,Volume\n2024-03-01,10,12,9,11,500\n"
     )
-    (bare_home / "trades.csv").write_text(
+    (registry_home / "trades.csv").write_text(
         "date,symbol,side,quantity,price\n2024-03-01,ABC,BUY,3,10.5\n"
     )
     return load_settings(
-        home=bare_home, profile="tiny", trades="trades.csv", candles="candles", retrain_after=2
+        home=registry_home, profile="tiny", trades="trades.csv", candles="candles", retrain_after=2
     )
 
 
@@ -157,6 +167,16 @@ def artifact(key):
         ).json()[0]["data"]
 
 
+def newest_run(flow):
+    """The run of this flow that began last."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )[0]
+
+
 def test_a_run_reports_its_outcome_and_the_next_has_nothing_new(settings, stages, store):
     outcome = flows.train.train_with(settings, why="a test")
     assert (outcome.version, outcome.verdict, outcome.promoted, outcome.why) == (
@@ -171,6 +191,11 @@ def test_a_run_reports_its_outcome_and_the_next_has_nothing_new(settings, stages
         and "| challenger | 0.700 |" in shown
         and "`stock-llm:v1`" in shown
     )
+    assert shown.index("promote") < shown.index("| model |") < shown.index("set off by: a test")
+    assert "http://127.0.0.1:5000/#/models/stock-llm/versions/1?" in shown
+    assert "http://127.0.0.1:11435/pages/model" in shown
+    run = newest_run("train")
+    assert run.name == "v1: promote (a test)" and {"promote", "tiny"} <= set(run.tags)
     counts = store.counts(sample=False)
     assert (counts.ready, counts.passed_over) == (0, 1), "one waits for the holdout to end"
     assert finished(settings) == outcome
@@ -205,6 +230,52 @@ def test_feedback_counts_as_taken_while_it_trains_and_is_given_back_when_that_fa
     stages.fails = None
     assert flows.train.train_with(settings, why="again").version == 2
     assert store.unused(sample=False) == 0
+
+
+class Outage:
+    """A disk without room, for the stage that registers."""
+
+    def __init__(self, monkeypatch):
+        self.failures = 0
+        write = MlflowClient.log_batch
+
+        def log_batch(client, *args, **kwargs):
+            if threading.current_thread().name != "MLflow" and self.failures:
+                self.failures -= 1
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(client, *args, **kwargs)
+
+        monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+        at_once = [0] * len(registry.WAIT_SECONDS)
+        patient = tasks.register.register.with_options(retry_delay_seconds=at_once)
+        monkeypatch.setattr(flows.train, "register", patient)
+
+
+def test_a_disk_that_is_full_is_waited_for_and_the_candidate_kept(
+    settings, stages, store, monkeypatch
+):
+    outage = Outage(monkeypatch)
+    outage.failures = 2
+    assert flows.train.train_with(settings, why="a test").version == 1
+    assert outage.failures == 0
+
+    store.add([FeedbackItem(instruction="q", response="another", rating=1)])
+    outage.failures = 1000
+    with pytest.raises(StoreError, match=r"No space left on device.* candidate number2 is kept"):
+        flows.train.train_with(settings, why="a test")
+    assert store.unused(sample=False) == 1, "given back"
+    assert [version.number for version in registry.versions(settings)] == [1]
+
+    outage.failures = 0
+    stages.trained = 1  # what was made is found again
+    again = flows.train.train_with(settings, why="the disk is back")
+    assert (again.version, store.unused(sample=False)) == (2, 0)
+    assert [version.candidate for version in registry.versions(settings)] == ["number2", "number1"]
+    client = registry.connect(settings)
+    experiment = client.get_experiment_by_name("stock-llm").experiment_id
+    assert {run.info.run_name: run.info.status for run in client.search_runs([experiment])} == {
+        "v1": "FINISHED", "v2": "FINISHED",
+    }  # fmt: skip
 
 
 class Webhook(HTTPServer):
@@ -249,7 +320,12 @@ def test_people_are_told_of_promotions_and_failures_and_not_of_the_rest(settings
     store.add([FeedbackItem(instruction="q", response="a third", rating=1)])
     with pytest.raises(ParityError):
         flows.train.train_with(settings, why="a test")
-    assert "failed" in webhook.told[1]["subject"] and "token 3" in webhook.told[1]["text"]
+    assert "was blocked" in webhook.told[1]["subject"] and "token 3" in webhook.told[1]["text"]
+    stages.fails = ValueError("a bug")
+    with pytest.raises(ValueError, match="a bug"):
+        flows.retrain.retrain(now=True, overrides=overrides(settings))
+    assert len(webhook.told) == 3, "told once, of the run inside and the one around it"
+    assert "retrain" in webhook.told[2]["subject"] and "failed" in webhook.told[2]["subject"]
     webhook.shutdown()
     webhook.server_close()
 
@@ -357,7 +433,7 @@ def test_collect_shows_what_was_read_and_set_aside(settings):
     shown = artifact("collect")
     assert (
         "| trades | 3 | 2 | 1 | 0 | 0 |" in shown
-        and "3 feedback items are unused" in shown
+        and "3 items of feedback are ready" in shown
         and "ABC" not in shown
     )
     assert "The first time: 2 entries and 1 candles." in shown

@@ -52,16 +52,26 @@ def test_a_version_is_one_file_with_verdict_tables_charts_and_answers(given):
         "stock-llm:v7", given.dataset, given.adapter, given.candidate, given.scorecard
     )
     text = re.sub(r"\s+", " ", page)
-    assert text.index("promote: It is better") < text.index("<h2>Holdout")
-    assert "<td>+0.500</td><td>+0.400</td><td>+0.600</td>" in text
+    verdict = (
+        "promote: stock-llm:v7 against the untuned base: better (score 0.700 against 0.200, "
+        "difference +0.500 [+0.400, +0.600]), so it became the champion."
+    )
+    assert text.index(verdict) < text.index("<h2>Holdout")
+    assert (
+        "<td>score</td><td>0.200</td><td>0.700</td><td>+0.500 [+0.400, +0.600]</td><td>2</td>"
+        in text
+    )
+    assert "<td>tokens/s</td><td>100</td><td>99</td>" in text, "no digits that say nothing"
+    assert "Signal accuracy of baselines: majority (HOLD) 0.400." in text
+    assert "Other differences" not in text, "all of them stand in the table"
     assert re.findall("<h2>(.*?)</h2>", text)[-3:] == [
         "The 20 worst answers",
         "The 20 answers that changed most",
         "How it was made",
     ]
-    for title in ("Scores by skill", "Calibration", "Training loss", "Ladder"):
+    for title in ("Scores by skill", "Training loss", "Ladder"):
         assert f"<h2>{title}</h2>" in text
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 3
     assert "&lt;b&gt;challenger&lt;/b&gt; says" in page and "<b>challenger" not in page
     assert "RSI14 is above 70." in page
     outside = {url for url in re.findall(r"(?:src|href)=\"([^\"#]+)", page) if "w3.org" not in url}
@@ -71,8 +81,9 @@ def test_a_version_is_one_file_with_verdict_tables_charts_and_answers(given):
 def test_scores_calibration_and_confusion(given):
     answers = judged.read_answers(given.scorecard.items)["challenger"]
     assert [answer.confidence for answer in answers] == pytest.approx([0.8, 0.3])
-    points = judged.calibration(answers)
-    assert [point.rows for point in points] == [1, 1]
+    points = judged.calibration(answers * judged.FEWEST_IN_BIN)
+    assert [point.rows for point in points] == [judged.FEWEST_IN_BIN] * 2
+    assert judged.calibration(answers) == [], "one answer has no share"
     assert [answer.value for answer in judged.worst(answers, 5)] == [0.0, 1.0]
     skill = answers[1].skill
     labels, said, counts = judged.confusion(answers, [skill])
@@ -93,6 +104,23 @@ def compared(given, number, values):
     return ComparedVersion(
         info, given.dataset, given.scorecard, given.adapter, judged.read_answers(path)["challenger"]
     )
+
+
+def test_the_answers_that_changed_most_are_those_for_better_and_for_worse(given):
+    first = compared(given, 3, [0.0, 1.0]).answers
+    second = compared(given, 7, [0.4, 0.0]).answers
+    gaps = [after.value - before.value for after, before in judged.changed(second, first, 20)]
+    assert gaps == [0.4, -1.0]
+    assert len(judged.changed(second, first, 1)) == 1
+
+
+def test_the_page_stays_within_a_phone(given):
+    """What is wider than the screen scrolls in a frame of its own."""
+    page = version_page("v7", given.dataset, given.adapter, given.candidate, given.scorecard)
+    assert page.count('<div class="wide"><table>') + page.count('<div class="wide"><svg') == (
+        page.count("<table") - 1 + page.count("<svg")
+    )
+    assert '<table class="facts">' in page and "width=device-width" in page
 
 
 def test_two_versions_are_compared_on_what_both_answered(given):

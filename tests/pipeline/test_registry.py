@@ -95,8 +95,7 @@ def test_the_champion_is_who_was_promoted_last(settings):
     registry.promote(settings, 1)
     registry.promote(settings, 1)
     assert registry.champion(settings).number == 1
-    tags = registry.connect(settings).get_model_version(registry.MODEL, "1").tags
-    assert tags["replaced"] == "2"
+    assert registry.champion(settings).replaced == 2
     with pytest.raises(InputError, match="no version 9"):
         registry.promote(settings, 9)
     assert registry.champion(settings).number == 1

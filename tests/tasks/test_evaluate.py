@@ -16,7 +16,14 @@ from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.modelfile import Modelfile
-from stock_llm.pipeline.judging import asking, contestants, own_runtime, speed, timing
+from stock_llm.pipeline.judging import (
+    asking,
+    contestants,
+    holdout_table,
+    own_runtime,
+    speed,
+    timing,
+)
 from stock_llm.settings import load_settings
 from stock_llm.skills import SKILLS, abstain
 from stock_llm.skills.row import write_rows
@@ -43,7 +50,7 @@ def gguf(tiny_base, tmp_path_factory):
 
 def dataset(folder, holdout):
     rows = [
-        replace(row, label="BUY") if row.skill in stage.DECISIONS else row
+        replace(row, label="BUY") if row.skill in holdout_table.DECISIONS else row
         for row in rows_of_all_skills(20, seed=5)
     ]
     paths = {name: folder / f"{name}.jsonl" for name in ("train", "holdout", "corrections")}
@@ -262,7 +269,9 @@ def test_a_challenger_that_forgets_what_the_base_knows_is_not_promoted(
 
 def test_a_challenger_that_says_more_that_is_false_is_not_promoted(canned, tmp_path):
     """It gains by code alone; elsewhere both have the same score, one by a false value, the other by a value of nothing."""
-    holdout = [row for row in rows_of_all_skills(60) if row.skill in ("code", *stage.DECISIONS)]
+    holdout = [
+        row for row in rows_of_all_skills(60) if row.skill in ("code", *holdout_table.DECISIONS)
+    ]
 
     def answers(name, rows):
         mine = name == "challenger"
@@ -304,7 +313,9 @@ def test_a_worse_challenger_is_rejected(canned, tmp_path):
 
 def test_baselines_are_told_beside_the_models(canned, tmp_path):
     holdout = [
-        replace(row, label="BUY") for row in rows_of_all_skills(40) if row.skill in stage.DECISIONS
+        replace(row, label="BUY")
+        for row in rows_of_all_skills(40)
+        if row.skill in holdout_table.DECISIONS
     ]
     card = canned(tmp_path, holdout, lambda _, rows: [row.output for row in rows])
     assert card.table["majority (BUY)"]["signal accuracy"] == 1.0

@@ -1,6 +1,8 @@
 """Registering on a real MLflow with SQLite: everything is there, once, whatever interrupts it."""
 
+import errno
 import json
+import sqlite3
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,9 +18,10 @@ from stock_llm.errors import InputError
 from stock_llm.parity.divergence import Divergence
 from stock_llm.parity.report import ParityReport, Step, write_report
 from stock_llm.pipeline import registry
+from stock_llm.pipeline.tracking import EXPERIMENT
 from stock_llm.settings import load_settings
 from tasks import register as stage
-from tasks.register import EXPERIMENT, register
+from tasks.register import register
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def test_a_version_links_all_its_inputs(settings, client):
         "verdict": "promote",
         "base": "tiny",
         "score": "0.700",
-        "difference": "+0.500 [+0.400, +0.600] from the base",
+        "interval": "+0.40 to +0.60 vs base",
         "feedback": "2",
     }
     assert tags["gguf.uri"] == given.candidate.gguf.as_uri()
@@ -134,7 +137,16 @@ def test_only_a_server_that_is_away_is_waited_for():
             raise InputError("the registry cannot be opened") from None
     except InputError as error:
         assert stage._is_away(None, None, failed(error))
-    assert not stage._is_away(None, None, failed(ValueError("a bug")))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    database = sqlite3.OperationalError("database or disk is full")
+    for away in (full, database, OSError(errno.ESTALE, "Stale file handle")):
+        assert stage._is_away(None, None, failed(away)), away
+    for other in (
+        ValueError("a bug"),
+        FileNotFoundError("x"),
+        sqlite3.OperationalError("no such table"),
+    ):
+        assert not stage._is_away(None, None, failed(other)), other
 
 
 def test_registering_twice_makes_one_version(settings, client):

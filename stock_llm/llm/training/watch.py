@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 
 from stock_llm.errors import StockLLMError
 from stock_llm.llm.checkpoints import seal_checkpoint
-from stock_llm.progress import WatchedProgress
+from stock_llm.progress import WatchedProgress, measured
 
 SECONDS_BETWEEN_CHECKPOINTS = 15.0
 """A kill costs no more than this much work; ..."""
@@ -33,8 +33,8 @@ CHECKPOINT_SHARE = 0.05
 
 
 class TrainingWatch(TrainerCallback):
-    """Shows progress, asks for checkpoints by the clock, seals them, and stops a training that has
-    gone astray, or one whose validation loss falls no more.
+    """Shows progress, tells what is measured, asks for checkpoints by the clock, seals them, and
+    stops a training that has gone astray, or one whose validation loss falls no more.
 
     Args:
         name: of the work, as people read it.
@@ -54,6 +54,7 @@ class TrainingWatch(TrainerCallback):
         evaluations: int = 0,
         patience: int = 0,
     ):
+        self.name = name
         self.training = training
         self.evaluations = evaluations
         self.patience = patience
@@ -102,6 +103,8 @@ class TrainingWatch(TrainerCallback):
         speed = (self.tokens[state.global_step] - self.tokens[self.first_step]) / seconds
         note = f"loss {entry['loss']:.3f}, {speed:,.0f} tokens/s"
         self.bar.update(self.task, completed=state.global_step, note=note)
+        if state.is_world_process_zero:
+            measured(self.name, state.global_step, entry)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         pause = max(SECONDS_BETWEEN_CHECKPOINTS, self.save_seconds / CHECKPOINT_SHARE)

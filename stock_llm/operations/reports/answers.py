@@ -16,6 +16,9 @@ from stock_llm.skills.row import Row
 
 CALIBRATION_BINS = 5
 
+FEWEST_IN_BIN = 5
+"""Answers of like confidence; the share of fewer says nothing."""
+
 
 @dataclass(frozen=True)
 class JudgedAnswer:
@@ -98,7 +101,7 @@ def skill_scores(answers: Iterable[JudgedAnswer]) -> list[SkillScore]:
 
 
 def calibration(answers: Iterable[JudgedAnswer]) -> list[CalibrationPoint]:
-    """Answers with a confidence, in bins of equal width."""
+    """Answers with a confidence, in bins of equal width; bins with few answers are left out."""
     bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for answer in answers:
         if (confidence := answer.confidence) is not None:
@@ -107,6 +110,7 @@ def calibration(answers: Iterable[JudgedAnswer]) -> list[CalibrationPoint]:
     return [
         CalibrationPoint(fmean(c for c, _ in inside), fmean(r for _, r in inside), len(inside))
         for _, inside in sorted(bins.items())
+        if len(inside) >= FEWEST_IN_BIN
     ]
 
 
@@ -134,12 +138,32 @@ def worst(answers: Iterable[JudgedAnswer], count: int) -> list[JudgedAnswer]:
 def changed(
     mine: Iterable[JudgedAnswer], theirs: Iterable[JudgedAnswer], count: int
 ) -> list[tuple[JudgedAnswer, JudgedAnswer]]:
-    """Answers of two models to the same question whose marks differ most."""
+    """Answers of two models to the same question whose marks differ most, for better and for worse
+    in turn.
+    """
     before = {answer.id: answer for answer in theirs}
-    pairs = [(answer, before[answer.id]) for answer in mine if answer.id in before]
-    differing = [pair for pair in pairs if pair[0].value != pair[1].value]
-    differing.sort(key=lambda pair: (-abs(pair[0].value - pair[1].value), pair[0].id))
-    return differing[:count]
+    pairs = {answer.id: (answer, before[answer.id]) for answer in mine if answer.id in before}
+    gaps = sorted(
+        (after.value - then.value, id)
+        for id, (after, then) in pairs.items()
+        if after.value != then.value
+    )
+    return [pairs[id] for id in alternate(gaps, count)]
+
+
+def alternate(gaps: list[tuple[float, str]], count: int) -> list[str]:
+    """Ids from the ends of a sorted list in turn: the most improved, the most worsened, the next …
+
+    Args:
+        gaps: difference and id.
+    """
+    better, worse = [gap for gap in reversed(gaps) if gap[0] >= 0], [g for g in gaps if g[0] < 0]
+    chosen: list[str] = []
+    while len(chosen) < count and (better or worse):
+        for side in (better, worse):
+            if side and len(chosen) < count:
+                chosen.append(side.pop(0)[1])
+    return chosen
 
 
 def question(row: Row | None) -> str:

@@ -13,8 +13,8 @@ from stock_llm.operations.reports.page import Page, PageChart, PageList, PageTab
 from stock_llm.operations.reports.version import (
     CHALLENGER,
     SHOWN,
+    cell,
     changed_entry,
-    number,
     questions,
 )
 from stock_llm.pipeline import registry
@@ -93,7 +93,12 @@ def comparison_table(comparison: VersionComparison) -> list[tuple[str, str, str,
     for metric in dict.fromkeys([*first, *second]):
         gap = comparison.differences.get(names.get(metric, metric))
         lines.append(
-            (metric, number(first.get(metric)), number(second.get(metric)), str(gap) if gap else "")
+            (
+                metric,
+                cell(metric, first.get(metric)),
+                cell(metric, second.get(metric)),
+                str(gap) if gap else "",
+            )
         )
     return lines
 

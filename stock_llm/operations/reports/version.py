@@ -14,6 +14,8 @@ from stock_llm.operations.reports.page import (
     PageTable,
     render,
 )
+from stock_llm.pipeline.registry import MEMORY, SPEED
+from stock_llm.pipeline.report import GENERAL_LOSS
 from stock_llm.skills import analyse, signal
 from stock_llm.skills.row import Row, read_rows
 
@@ -22,11 +24,11 @@ SHOWN = 20
 
 CHALLENGER = "challenger"
 
-SENTENCES = {
-    "promote": "It is better than what it was judged against, and became the champion.",
-    "keep": "It is not proven to be better: the champion stays.",
-    "reject": "It is worse than what it was judged against: the champion stays.",
-    "blocked": "It may not be used, whatever its score: the champion stays.",
+ENDINGS = {
+    "promote": "so it became the champion",
+    "keep": "so the champion stays",
+    "reject": "so the champion stays",
+    "blocked": "so the champion stays, whatever the score",
 }
 
 
@@ -44,12 +46,12 @@ def version_page(
     mine, theirs = answers.get(CHALLENGER, []), answers.get(reference, [])
     page = Page(
         title=title,
-        sentence=f"{scorecard.verdict}: {SENTENCES.get(scorecard.verdict, '')}",
+        sentence=verdict_sentence(title, scorecard),
         verdict=scorecard.verdict,
         reasons=scorecard.reasons,
         tables=[
             metrics_table(scorecard),
-            difference_table(scorecard.differences),
+            *_other_differences(scorecard),
             *_confusion(mine),
         ],
         charts=_charts({CHALLENGER: mine, reference: theirs}, adapter, candidate),
@@ -77,25 +79,72 @@ def questions(dataset: Dataset) -> dict[str, Row]:
     return {row.id: row for file in files for row in read_rows(file)}
 
 
+def verdict_sentence(title: str, scorecard: Scorecard) -> str:
+    """How the version was judged, and what became of it."""
+    against = f"champion v{scorecard.champion}" if scorecard.champion else "untuned base"
+    score, rival = _overall_scores(scorecard)
+    gap = scorecard.differences.get(f"challenger - {_reference(scorecard)}")
+    first = scorecard.reasons[0].partition(",")[0] if scorecard.reasons else "no reason was noted"
+    figures = f" (score {number(score)} against {number(rival)}, difference {_interval(gap)})"
+    return (
+        f"{scorecard.verdict}: {title} against the {against}: {first}"
+        f"{figures if gap else ''}, {ENDINGS.get(scorecard.verdict, 'so the champion stays')}."
+    )
+
+
 def metrics_table(scorecard: Scorecard) -> PageTable:
-    """A row for each metric, a column for each model."""
-    metrics = dict.fromkeys(metric for model in scorecard.table.values() for metric in model)
-    rows = [
-        (metric, *(number(model.get(metric)) for model in scorecard.table.values()))
-        for metric in metrics
-    ]
+    """A row for each metric, a column for each model, and what lies between the version and what it
+    was judged against. Models that were not asked, the baselines, stand in the note.
+    """
+    models = {name: row for name, row in scorecard.table.items() if row.get("score") is not None}
+    metrics = dict.fromkeys(metric for model in models.values() for metric in model)
+    rows = []
+    for metric in metrics:
+        gap = _gap_of(scorecard, metric)
+        cells = [cell(metric, model.get(metric)) for model in models.values()]
+        rows.append((metric, *cells, _interval(gap), _whole(gap)))
     note = "Unparseable answers count as wrong. Shares from 0 to 1, but for losses and speeds."
-    return PageTable("Holdout", ("metric", *scorecard.table), rows, note)
-
-
-def difference_table(differences: dict[str, dict[str, float]]) -> PageTable:
-    """The paired differences with their intervals."""
-    rows = [
-        (name, f"{gap['mean']:+.3f}", f"{gap['low']:+.3f}", f"{gap['high']:+.3f}", _whole(gap))
-        for name, gap in differences.items()
+    baselines = [
+        f"{name} {number(value)}"
+        for name, model in scorecard.table.items()
+        if name not in models and (value := model.get("signal accuracy")) is not None
     ]
-    head = ("difference", "mean", "from", "to", "rows")
-    return PageTable("Differences with 95 % intervals", head, rows)
+    note += f" Signal accuracy of baselines: {', '.join(baselines)}." if baselines else ""
+    gap_of = f"challenger - {_reference(scorecard)}, 95 % interval"
+    return PageTable("Holdout", ("metric", *models, gap_of, "rows"), rows, note)
+
+
+def _other_differences(scorecard: Scorecard) -> list[PageTable]:
+    """The paired differences that belong to no row of the table."""
+    metrics = dict.fromkeys(metric for model in scorecard.table.values() for metric in model)
+    told = [id(gap) for metric in metrics if (gap := _gap_of(scorecard, metric))]
+    rows = [
+        (name, _interval(gap), _whole(gap))
+        for name, gap in scorecard.differences.items()
+        if id(gap) not in told
+    ]
+    head = ("difference", "95 % interval", "rows")
+    return [PageTable("Other differences", head, rows)] if rows else []
+
+
+def _reference(scorecard: Scorecard) -> str:
+    return "champion" if scorecard.champion else "base"
+
+
+def _overall_scores(scorecard: Scorecard) -> tuple[float | None, float | None]:
+    """The version's, and that of what it was judged against."""
+    mine, theirs = (
+        scorecard.table.get(name, {}).get("score") for name in (CHALLENGER, _reference(scorecard))
+    )
+    return mine, theirs
+
+
+def _gap_of(scorecard: Scorecard, metric: str) -> dict[str, float] | None:
+    """The difference that belongs to a metric."""
+    gap = f"challenger - {_reference(scorecard)}"
+    names = {"score": gap, "false answers": f"false answers, {gap}"}
+    names[GENERAL_LOSS] = f"{GENERAL_LOSS}, challenger - base"
+    return scorecard.differences.get(names.get(metric, metric))
 
 
 def changed_entry(
@@ -141,7 +190,7 @@ def _charts(
     if scores:
         made.append(PageChart("Scores by skill", charts.skills_chart(scores)))
     if points:
-        note = "Right answers against stated confidence."
+        note = "Right answers against stated confidence, with the number of answers of each point."
         made.append(PageChart("Calibration", charts.calibration_chart(points), note))
     if curve:
         made.append(PageChart("Training loss", charts.loss_chart({CHALLENGER: curve})))
@@ -176,5 +225,14 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _whole(gap: dict[str, float]) -> str:
-    return f"{gap['rows']:.0f}" if "rows" in gap else "–"
+def cell(metric: str, value: float | None) -> str:
+    """The same, without digits that say nothing."""
+    return f"{value:.0f}" if value is not None and metric in (SPEED, MEMORY) else number(value)
+
+
+def _interval(gap: dict[str, float] | None) -> str:
+    return f"{gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]" if gap else ""
+
+
+def _whole(gap: dict[str, float] | None) -> str:
+    return f"{gap['rows']:.0f}" if gap and "rows" in gap else ""

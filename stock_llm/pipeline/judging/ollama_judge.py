@@ -2,7 +2,7 @@
 program and its GPU. `[evaluation] judge = "ollama"` in a profile.
 
 A contestant is made there under a name of its own, with its published template, system text and
-stops and temperature 0, and deleted when judging has ended.
+stops, the limits of the profile and temperature 0, and deleted when judging has ended.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from stock_llm.errors import PublishError
+from stock_llm.llm.profiles import ServingConfig
 from stock_llm.llm.prompts import Message, messages
 from stock_llm.llm.runtime.answer import Generation
 from stock_llm.ollama.client import OllamaServer
@@ -31,13 +32,17 @@ class OllamaJudge:
     """A server that answers for contestants. Use as a context manager: at its end the server has
     none of them any more.
 
+    Args:
+        serving: how long prompts and answers may be: the same for all models, whatever limits an
+            earlier version was published with.
+
     Attributes:
         name: the program and its version, as Ollama 0.33.0.
         where: the server's URL.
     """
 
-    def __init__(self, server: OllamaServer):
-        self._server = server
+    def __init__(self, server: OllamaServer, serving: ServingConfig):
+        self._server, self._serving = server, serving
         self._made: set[str] = set()
         self.where = server.where
         self.name = f"Ollama {server.version}"
@@ -83,7 +88,8 @@ class OllamaJudge:
         name = PREFIX + contestant.name
         if name not in self._made:
             modelfile = contestant.modelfile
-            greedy = replace(modelfile, parameters={**modelfile.parameters, "temperature": 0.0})
+            judged = {**modelfile.parameters, **self._serving.model_dump(), "temperature": 0.0}
+            greedy = replace(modelfile, parameters=judged)
             self._server.create(name, contestant.gguf, greedy, lambda _: None)
             self._made.add(name)
         return name

@@ -16,10 +16,11 @@ from stock_llm.llm.profiles import Profile
 from stock_llm.llm.runtime.devices import find_device
 from stock_llm.machine import find_gpu
 from stock_llm.network import is_loopback_url
+from stock_llm.ollama.address import url_of
 from stock_llm.settings import Settings
 from stock_llm.skills import abstain
 from stock_llm.skills.row import Row
-from stock_llm.storage.checksums import read_record, write_record
+from stock_llm.storage.checksums import digest_of, read_record, write_record
 
 LEAST_ROWS = 20
 """Fewer say nothing of a model, however long they take."""
@@ -89,9 +90,8 @@ class Timer:
     def _on_gpu(self) -> bool:
         """Whether a GPU answers: llama.cpp's here; of an Ollama, this machine's or a server's."""
         if self._by_ollama:
-            host = self.settings.ollama_host
-            url = host if "://" in host else f"http://{host}"
-            return find_gpu() is not None or not is_loopback_url(url)
+            here = is_loopback_url(url_of(self.settings.ollama_host))
+            return find_gpu() is not None or not here
         return _has_device()
 
     @property
@@ -122,6 +122,25 @@ def rows_in_time(settings: Settings, profile: Profile) -> int:
         step += 1
         rows = max(LEAST_ROWS, round(whole * _STEP**step))
     return rows
+
+
+def share(settings: Settings, profile: Profile, candidate: str, holdout: str) -> float:
+    """The share of the holdout that judges a candidate, up to 1. It is decided once: what judging
+    it shows of this machine's speed counts for the candidates after it, so that a candidate is not
+    judged anew because it was judged.
+
+    Args:
+        candidate, holdout: their digests.
+    """
+    evaluation = profile.evaluation
+    asked = {"rows": evaluation.holdout_rows, "minutes": evaluation.minutes}
+    key = digest_of(candidate=candidate, holdout=holdout, judge=evaluation.judge, **asked)
+    file = settings.artifacts / "answers" / "rows-that-judge.json"
+    known = read_record(file) or {}
+    if key not in known:
+        known[key] = rows_in_time(settings, profile)
+        write_record(file, known)
+    return float(known[key]) / evaluation.holdout_rows
 
 
 def part(rows: Sequence[Row], share: float) -> list[Row]:

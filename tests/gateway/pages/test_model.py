@@ -8,7 +8,7 @@ from factories.running_gateway import RunningGateway
 
 from stock_llm.errors import PublishError
 from stock_llm.gateway.pages.project import AnswerPair, ModelVersion, ModelVersions
-from stock_llm.operations.page_data import _alternate
+from stock_llm.operations.reports.answers import alternate
 from stock_llm.settings import load_settings
 
 
@@ -90,5 +90,5 @@ def test_a_project_without_versions_says_how_to_train_one(browser):
 
 def test_the_most_improved_and_the_most_worsened_come_in_turn():
     changed = [(-0.9, "a"), (-0.1, "b"), (0.0, "c"), (0.2, "d"), (0.8, "e")]
-    assert _alternate(changed, 4) == ["e", "a", "d", "b"]
-    assert _alternate(changed, 20) == ["e", "a", "d", "b", "c"]
+    assert alternate(changed, 4) == ["e", "a", "d", "b"]
+    assert alternate(changed, 20) == ["e", "a", "d", "b", "c"]

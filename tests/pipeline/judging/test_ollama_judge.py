@@ -51,7 +51,7 @@ def ollama(tmp_path):
 def test_the_published_template_is_asked_and_its_answers_are_those_of_this_process(
     settings, profile, challenger, ollama
 ):
-    with OllamaJudge(connect(ollama.host)) as judge:
+    with OllamaJudge(connect(ollama.host), profile.serving) as judge:
         theirs = asking.ask(settings, profile, challenger, ROWS, judge)
         assert judge.equal_prompts(challenger, ROWS) == len(ROWS)
         assert sum(request == "POST /api/create" for request in ollama.requests) == 1
@@ -61,20 +61,24 @@ def test_the_published_template_is_asked_and_its_answers_are_those_of_this_proce
     assert ollama.store.list_models() == [], "nothing of judging is left there"
 
 
-def test_a_template_that_the_server_ignores_is_counted(challenger, ollama):
+def test_a_template_that_the_server_ignores_is_counted(profile, challenger, ollama):
     ollama.ignores = "{{ range .Messages }}{{ .Content }}{{ end }}"
-    with OllamaJudge(connect(ollama.host)) as judge:
+    with OllamaJudge(connect(ollama.host), profile.serving) as judge:
         assert judge.equal_prompts(challenger, ROWS) == 0
 
 
-def test_it_asks_at_temperature_0_whatever_the_model_is_published_with(challenger, ollama):
-    warm = {**challenger.modelfile.parameters, "temperature": 0.9}
+def test_it_asks_at_temperature_0_and_with_the_profiles_limits_whatever_the_model_is_published_with(
+    profile, challenger, ollama
+):
+    own = challenger.modelfile.parameters
+    warm = {**own, "temperature": 0.9, "num_ctx": 512, "num_predict": 16, "seed": 3}
     published = replace(challenger, modelfile=replace(challenger.modelfile, parameters=warm))
-    with OllamaJudge(connect(ollama.host)) as judge:
+    with OllamaJudge(connect(ollama.host), profile.serving) as judge:
         judge.equal_prompts(published, ROWS[:1])
         (name,) = ollama.store.list_models()
         made = ollama.store.read_model(name).modelfile
-    assert made.parameters == {**warm, "temperature": 0.0}
+    assert made.parameters == {**own, "temperature": 0.0, "seed": 3}
+    assert (made.parameters["num_ctx"], made.parameters["num_predict"]) == (1024, 160)
     assert made.template == MISTRAL_V3.go
 
 
@@ -90,7 +94,7 @@ def test_a_server_that_goes_away_loses_no_answer_that_it_gave(
         answered.append(turns)
         return generate(server, name, turns)
 
-    judge = OllamaJudge(connect(ollama.host))
+    judge = OllamaJudge(connect(ollama.host), profile.serving)
     monkeypatch.setattr(ollama_judge, "AT_ONCE", 1)
     with monkeypatch.context() as patch:
         patch.setattr(OllamaServer, "generate", then_gone)
@@ -104,10 +108,10 @@ def test_a_server_that_goes_away_loses_no_answer_that_it_gave(
     assert after - before == len(ROWS) - 2
 
 
-def test_an_answer_that_the_server_broke_off_is_an_answer(challenger, ollama):
+def test_an_answer_that_the_server_broke_off_is_an_answer(profile, challenger, ollama):
     ollama.unfinished = True
     turns = messages(ROWS[0].instruction, ROWS[0].input)
-    with OllamaJudge(connect(ollama.host)) as judge:
+    with OllamaJudge(connect(ollama.host), profile.serving) as judge:
         ((place, answer),) = judge.generate(challenger, [turns])
     assert (place, answer.finish) == (0, "length")
     assert answer.tokens_out > 0 and json.dumps(answer.text)

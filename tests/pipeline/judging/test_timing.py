@@ -74,6 +74,34 @@ def test_an_ollama_elsewhere_is_taken_to_have_a_gpu_until_it_was_seen(settings, 
     assert here > timing.Timer(far, served, "challenger").expected(100)
 
 
+def test_an_address_counts_as_ollama_reads_it(settings, profile):
+    """0.0.0.0 is where a server listens: this machine."""
+    asked = profile.evaluation.model_copy(update={"judge": "ollama"})
+    served = profile.model_copy(update={"evaluation": asked})
+    for host, elsewhere in (("0.0.0.0", False), ("gpu-box:11434", True), ("[::]:11434", False)):
+        given = settings.model_copy(update={"ollama_host": host})
+        assert timing.Timer(given, served, "base")._on_gpu == elsewhere, host
+
+
+def test_a_candidate_is_judged_by_the_same_share_after_it_showed_how_fast_this_machine_is(
+    settings, profile, monkeypatch
+):
+    def share(candidate="c", holdout="h", profile=profile):
+        return timing.share(settings, profile, candidate, holdout)
+
+    first = share()
+    assert first < 1
+    monkeypatch.setattr(timing, "_ENOUGH", 1)
+    with timing.Timer(settings, profile, "challenger").timing(1000):
+        pass  # a thousand rows in no time
+    with timing.Timer(settings, profile, "base").timing(1000):
+        pass
+    assert share() == first, "the same candidate is judged once"
+    assert share(candidate="the next") == share(holdout="another") == 1
+    hasty = profile.evaluation.model_copy(update={"minutes": 600})
+    assert share(profile=profile.model_copy(update={"evaluation": hasty})) == 1
+
+
 def test_an_interrupted_measurement_and_a_handful_of_rows_count_for_nothing(settings, profile):
     timer = timing.Timer(settings, profile, "challenger")
     computed = timer.expected(100)
