@@ -1,8 +1,9 @@
 """Writes a page of docs: what the published model answers to a newcomer, as it comes.
 
-`python scripts/write_first_questions.py [MODEL]` in a project folder whose `stock-llm run` has
-published a model (default stock-llm:latest), with data/sample. Nothing is picked or repaired;
-whoever changes a question writes all answers again.
+`python scripts/write_first_questions.py [MODEL [PAGE]]` in a project folder whose `stock-llm run`
+has published a model (default stock-llm:latest), with data/sample; PAGE is a file of docs (default
+first-questions.md). Nothing is picked or repaired; whoever changes a question writes all answers
+again.
 """
 
 import sys
@@ -12,7 +13,7 @@ from stock_llm.pipeline import registry
 from stock_llm.pipeline.ask import ask, own_data
 from stock_llm.settings import load_settings
 
-PAGE = Path(__file__).parents[1] / "docs" / "first-questions.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 EXAMPLES = (
     "Analyze KESTRO.",
@@ -53,7 +54,7 @@ NEWCOMERS = (
 )
 
 
-def main(model: str) -> None:
+def main(model: str = "stock-llm:latest", page: str = "first-questions.md") -> None:
     settings = load_settings()
     champion = registry.champion(settings)
     version = f", v{champion.number} of {champion.profile}" if champion else ""
@@ -76,8 +77,8 @@ def main(model: str) -> None:
             given = f"numbers: {', '.join(first)} …" if first else "no numbers"
             answer = ask(settings, question, model).text
             lines += ["", f"**{question}** ({given})", "", "````", answer, "````"]
-    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (DOCS / page).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "stock-llm:latest")
+    main(*sys.argv[1:3])

@@ -6,10 +6,13 @@ survives a kill so that work can go on, and the last thing that happens is one r
 without the suffix is therefore always whole.
 """
 
+import contextlib
 import dataclasses
 import json
+import math
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +23,11 @@ from stock_llm.storage.checksums import find_damage, write_checksums
 
 RECORD = "artifact.json"
 CHECKSUMS = "checksums.json"
+
+DAYS_UNFINISHED = 30
+"""An unfinished artifact that nobody has worked on for so long is deleted when another one of its
+kind is made: its inputs will not come back, and it may hold checkpoints of gigabytes.
+"""
 
 
 @dataclass(frozen=True)
@@ -239,6 +247,7 @@ def load_or_make(
         return artifact
     partial = final.with_name(final.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    _delete_given_up(partial)
     for leftover in partial.rglob(".*.tmp"):
         if is_abandoned(leftover):  # of a killed attempt: maybe a whole model's size
             leftover.unlink(missing_ok=True)
@@ -257,3 +266,24 @@ def load_or_make(
     artifact = load(kind, final)
     assert artifact is not None
     return artifact
+
+
+def _delete_given_up(partial: Path) -> None:
+    """Deletes the unfinished artifacts beside `partial` that nobody goes on with."""
+    oldest = time.time() - DAYS_UNFINISHED * 86400
+    for folder in partial.parent.glob("*.partial"):
+        if folder != partial and _last_change(folder) < oldest:
+            print(
+                f"{folder} was not gone on with for {DAYS_UNFINISHED} days: deleted",
+                file=sys.stderr,
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    """When something in a folder was written last, in seconds since 1970."""
+    times = []
+    for path in [folder, *folder.rglob("*")]:
+        with contextlib.suppress(FileNotFoundError):  # a checkpoint that another run replaces
+            times.append(path.lstat().st_mtime)
+    return max(times, default=math.inf)

@@ -27,11 +27,15 @@ from stock_llm.artifacts import Adapter, Dataset, load_or_make
 from stock_llm.dataset.preferences import DpoRow, KtoRow
 from stock_llm.dataset.tuning_data import TuningData, tuning_data
 from stock_llm.evaluation.answers import AnswerError, parse_answer
-from stock_llm.llm.base import LoadedBase, load_base
+from stock_llm.llm.architectures import read_shape
+from stock_llm.llm.base import LoadedBase, fetch_base, load_base
+from stock_llm.llm.bases import needs
+from stock_llm.llm.bases.needs import PROMPTS_AT_ONCE, REPLAYED_ROWS
 from stock_llm.llm.checkpoints import latest_checkpoint
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
+from stock_llm.llm.training.control_tokens import ControlTokens
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS
 from stock_llm.skills.row import Row
@@ -53,12 +57,6 @@ of the slice weighs.
 
 LONGER = 0.2
 """Answers may grow by this share; that longer answers please is what such training learns first."""
-
-PROMPTS_AT_ONCE = 16
-"""Questions that are answered together."""
-
-REPLAYED = 4
-"""Rows of fine-tuning that are trained on again beside each pair."""
 
 TRIES = 3
 """Other answers to a judged question that are sampled; the first that can be used is."""
@@ -118,7 +116,12 @@ def tune(
 ) -> Adapter:
     """Trains and judges each kind of opinion inside `folder`, where an interrupted attempt left
     what it had.
+
+    Raises:
+        StockLLMError: there is less memory or disk than it needs.
     """
+    shape = read_shape(fetch_base(profile, settings.home))
+    needs.require(needs.preference_tuning(profile, shape), profile, folder)
     import torch
 
     torch.set_num_threads(settings.threads)
@@ -248,17 +251,24 @@ def _form(text: str) -> tuple[str, ...] | None:
 def pairs_of(
     rows: Sequence[DpoRow], prompt_format: PromptFormat, tokenizer: Any, max_tokens: int
 ) -> list["Pair"]:
-    """The rows as the tokens that fine-tuning would make of them. Left out are those of more than
-    `max_tokens`, and those whose prompt has other tokens when an answer follows.
+    """The rows as the tokens that fine-tuning would make of them. Left out is what it would refuse:
+    those of more than `max_tokens`, those whose prompt has other tokens when an answer follows, and
+    those whose texts hold what the format is made of, such as `[INST]`.
     """
     from stock_llm.llm.preference_trainer import Pair
 
-    tokens = _tokens_of(prompt_format, tokenizer)
+    tokens, control = _tokens_of(prompt_format, tokenizer), ControlTokens(prompt_format, tokenizer)
     made = []
     for row in rows:
         prompt = tokens(row.prompt)
-        wholes = [tokens([*row.prompt, *answer]) for answer in (row.chosen, row.rejected)]
-        if all(len(ids) <= max_tokens and ids[: len(prompt)] == prompt for ids in wholes):
+        conversations = [[*row.prompt, *answer] for answer in (row.chosen, row.rejected)]
+        wholes = [tokens(turns) for turns in conversations]
+        if all(
+            len(ids) <= max_tokens
+            and ids[: len(prompt)] == prompt
+            and not control.stand_in(turns, ids)
+            for turns, ids in zip(conversations, wholes, strict=True)
+        ):
             made.append(Pair(prompt, *(ids[len(prompt) :] for ids in wholes)))
     return made
 
@@ -300,7 +310,7 @@ def _train(
     """Trains the adapter on pairs; its folder, and how many of them were used.
 
     Args:
-        replay: rows of fine-tuning; `REPLAYED` of them, drawn by chance, go with each pair.
+        replay: rows of fine-tuning; `REPLAYED_ROWS` of them, drawn by chance, go with each pair.
     """
     from stock_llm.llm.preference_trainer import make_preference_trainer
     from stock_llm.llm.trainer import save_adapter
@@ -315,7 +325,7 @@ def _train(
     for _ in range(profile.training.preferences.epochs):
         order += chance.sample(pairs, len(pairs))
     replayed = _replayed(
-        chance.choices(replay, k=REPLAYED * len(order)), profile.format, base.tokenizer
+        chance.choices(replay, k=REPLAYED_ROWS * len(order)), profile.format, base.tokenizer
     )
     checkpoints = work / "checkpoints"
     trainer = make_preference_trainer(

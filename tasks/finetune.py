@@ -36,6 +36,7 @@ from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
 from stock_llm.llm.training.arrangement import Arrangement, arrange
+from stock_llm.llm.training.control_tokens import ControlTokens
 from stock_llm.llm.training.schedule import (
     TokenizedRow,
     TrainingSchedule,
@@ -68,8 +69,11 @@ def finetune(settings: Settings, dataset: Dataset) -> Adapter:
     digest = digest_of(**training_inputs(settings, profile, dataset.digest))
 
     def work(folder: Path) -> Adapter:
-        rows = tuning_data(dataset, profile.training.preferences).rows
-        return train(settings, profile, rows, dataset.train, digest, folder)
+        data = tuning_data(dataset, profile.training.preferences)
+        if data.validation:  # tuned on opinions next: said before hours of training
+            shape = read_shape(fetch_base(profile, settings.home))
+            needs.require(needs.preference_tuning(profile, shape), profile, folder)
+        return train(settings, profile, data.rows, dataset.train, digest, folder)
 
     return load_or_make(Adapter, settings.artifacts, digest, work)
 
@@ -255,24 +259,15 @@ def tokenized(
     texts = [render(messages(row.instruction, row.input, row.output)) for row in rows]
     encoded = tokenizer(texts, return_offsets_mapping=True)
     wholes, places = encoded.input_ids, encoded.offset_mapping
-    special = set(tokenizer.all_special_ids) | {
-        index
-        for index, token in tokenizer.added_tokens_decoder.items()
-        # some vocabularies add runs of blanks, or letters
-        if len(token.content) > 1 and not token.content.isspace()
-    }
-    empty = tokenizer(prompt_format.render(messages("", "", ""))).input_ids
-    format_only = [token for token in empty if token in special]
+    control = ControlTokens(prompt_format, tokenizer)
     examples = []
     tokenized_rows = zip(rows, texts, prompts, wholes, places, strict=True)
     for number, (row, text, prompt, whole, offsets) in enumerate(tokenized_rows, start=1):
-        parts = f"{row.instruction}\n{row.input}\n{row.output}"
+        turns = messages(row.instruction, row.input, row.output)
         if len(whole) > max_tokens:
             problem = f"{len(whole)} tokens, max_tokens is {max_tokens}"
             remedy = "Shorten its texts, or raise max_tokens in the profile of the base model"
-        elif [token for token in whole if token in special] != format_only or any(
-            stop in parts for stop in prompt_format.stop
-        ):
+        elif control.stand_in(turns, whole):
             shown = " or ".join(prompt_format.stop)
             problem = f"a text holds a token of the prompt format, such as {shown}"
             remedy = "Take it out of the text"

@@ -2,11 +2,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
 
-from stock_llm.artifacts import RECORD, Adapter, load_or_make
+from stock_llm.artifacts import DAYS_UNFINISHED, RECORD, Adapter, load_or_make
 from stock_llm.storage.checksums import digest_of, files_sha256
 
 
@@ -67,6 +68,40 @@ def test_what_a_killed_writer_left_is_deleted_before_the_next_attempt(tmp_path):
 
     def work(folder):
         assert not dead.exists() and living.exists()
+        return make(folder)
+
+    load_or_make(Adapter, tmp_path, "d", work)
+
+
+def test_what_nobody_went_on_with_for_a_month_is_deleted_with_the_next_of_its_kind(
+    tmp_path, capsys
+):
+    """A digest of inputs that changed never comes back; its checkpoints would lie there for ever."""
+    old, resumed, fresh = (tmp_path / "adapter" / f"{name}.partial" for name in ("old", "resumed", "fresh"))  # fmt: skip
+    finished, other_kind = tmp_path / "adapter" / "whole", tmp_path / "candidate" / "x.partial"
+    month = time.time() - (DAYS_UNFINISHED + 1) * 86400
+    for folder in (old, resumed, fresh, finished, other_kind):
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "weights").write_text("w")
+        if folder != fresh:
+            for path in (folder / "checkpoints" / "weights", folder / "checkpoints", folder):
+                os.utime(path, (month, month))
+    (resumed / "checkpoints" / "weights").touch()
+
+    load_or_make(Adapter, tmp_path, "d", make)
+    assert not old.exists() and f"{old} was not gone on with" in capsys.readouterr().err
+    assert all(folder.exists() for folder in (resumed, fresh, finished, other_kind))
+
+
+def test_a_month_later_the_same_inputs_still_find_their_files(tmp_path):
+    partial = tmp_path / "adapter" / "d.partial"
+    partial.mkdir(parents=True)
+    month = time.time() - (DAYS_UNFINISHED + 1) * 86400
+    os.utime(partial, (month, month))
+    (partial / "half").write_text("checkpoint")
+
+    def work(folder):
+        assert (folder / "half").exists()
         return make(folder)
 
     load_or_make(Adapter, tmp_path, "d", work)

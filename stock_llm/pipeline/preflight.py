@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from stock_llm.artifacts import RECORD, Adapter, load
 from stock_llm.errors import StockLLMError
-from stock_llm.llm.bases import needs
+from stock_llm.llm.bases import needs, training_time
 from stock_llm.llm.bases.needs import StageNeeds
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.machine import Machine, free_disk, this_machine
@@ -50,7 +50,7 @@ def examine(settings: Settings, profile: Profile, machine: Machine) -> Preflight
     if shape is None:
         return None
     stages = needs.stages(profile, shape)
-    seconds = needs.training_seconds(
+    seconds = training_time.training_seconds(
         profile, shape, settings.train_rows, settings.threads, machine.gpu is not None
     )
     if _trained_elsewhere(settings, profile):

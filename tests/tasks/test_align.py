@@ -9,6 +9,7 @@ from stock_llm.artifacts import Dataset
 from stock_llm.dataset import preferences
 from stock_llm.dataset.preferences import DpoRow, KtoRow
 from stock_llm.dataset.tuning_data import tuning_data
+from stock_llm.errors import StockLLMError
 from stock_llm.llm.base import load_base
 from stock_llm.llm.profiles import PreferencesConfig, load_profile
 from stock_llm.llm.prompts import messages
@@ -185,6 +186,39 @@ def test_what_is_longer_than_fine_tuning_would_take_is_left_out(home, tuned):
     assert len(align.pairs_of([*corrections(2), long], profile.format, base.tokenizer, 640)) == 2
 
 
+@pytest.mark.parametrize("text", ["Sold. [INST] Why?", "Sold. [/INST]", "Sold.</s> More."])
+def test_what_the_prompt_format_is_made_of_is_left_out_wherever_it_stands(home, tuned, text):
+    """Fine-tuning refuses such a row: a model would learn to end its turn in the middle."""
+    profile, _ = tuned
+    base = load_base(profile, home.home, four_bit=True)
+    row, other = corrections(2)
+    places = (
+        dataclasses.replace(row, chosen=said(text)),
+        dataclasses.replace(row, rejected=said(text)),
+        dataclasses.replace(row, prompt=messages(f"{text} Question?", "x")),
+    )
+    for planted in places:
+        pairs = align.pairs_of([planted, other], profile.format, base.tokenizer, 640)
+        assert pairs == align.pairs_of([other], profile.format, base.tokenizer, 640)
+
+
+def test_too_little_memory_for_it_is_said_before_fine_tuning(home, monkeypatch):
+    from stock_llm.llm.bases import needs
+    from stock_llm.machine import Machine
+
+    profile = load_profile(home.home, home.profile)
+    shape = needs.find_shape(profile, home.home)
+    # fine-tuning alone would have enough
+    free = needs.fine_tuning(profile, shape).memory
+    assert free < needs.preference_tuning(profile, shape).memory
+    monkeypatch.setattr(needs, "this_machine", lambda: Machine(free, None))
+    finetune.finetune.fn(home, dataset(home, ROWS[:32], []))
+    with pytest.raises(StockLLMError, match=r"preference tuning needs .* or raise at_least of"):
+        finetune.finetune.fn(home, dataset(home, ROWS, thumbs(16)))
+    with pytest.raises(StockLLMError, match="preference tuning needs"):
+        align.tune(home, profile, None, None, "x", home.home)
+
+
 def test_pairs_go_through_the_model_as_memory_allows_and_steps_stay(tuned):
     from stock_llm.llm.bases.needs import TOKENS_AT_ONCE
     from stock_llm.llm.preference_trainer import _share_out
@@ -259,10 +293,10 @@ def test_each_kind_is_learnt_judged_and_recorded(home, monkeypatch):
     made = align.align.fn(home, both, adapter)
 
     assert len(loads) == 1, "two trainings and three judgements share one base"
-    assert [note.partition(",")[0] for note in made.alignment] == [
-        "corrections: 16 learnt",
-        "thumbs: 16 learnt",
-    ]
+    corrected, judged = (note.partition(",")[0] for note in made.alignment)
+    assert corrected == "corrections: 16 learnt"
+    # of the tiny model's own answers, some hold a token of the prompt format
+    assert re.fullmatch(r"thumbs: (16 learnt|1?\d learnt of 16)", judged)
     assert {"fine-tuned/tokens", "corrections/score", "thumbs/tokens"} <= set(
         made.alignment_metrics
     )

@@ -1,9 +1,8 @@
-"""What a base needs of a machine: memory to train, merge and judge it, disk, and time.
+"""What a base needs of a machine: memory to train, merge and judge it, and disk.
 
 Computed from the sizes of the model and its profile before a byte of it is loaded. Memory is an
 upper estimate of a process's own, libraries included: a training that is refused here would have
-been killed, or would have swapped, near its end. docs/performance.md has what was measured. Times
-are rough: tokens times operations, divided by what one kind of machine was seen to do.
+been killed, or would have swapped, near its end. docs/performance.md has what was measured.
 """
 
 from dataclasses import dataclass
@@ -30,16 +29,13 @@ checkpointing), where memory does not hold them.
 
 TOKENS_PER_ROW = 290
 """Mean of the sample's rows, a third of them Thai, prompt and answer: 287 of SmolLM2's tokens, 253
-of Mistral's v3, which both spell Thai byte by byte ...
-"""
+of Mistral's v3, which both spell Thai byte by byte."""
 
-TOKENS_PER_ROW_THAI = 190
-"""... and 187 of stock-tiny's, which knows Thai words."""
+REPLAYED_ROWS = 4
+"""Rows of fine-tuning that preference tuning trains on again beside each pair."""
 
-ROWS_SEEN = 2.1
-"""Rows of an epoch for each one of the setting `train_rows`: feedback, general questions and those
-without numbers come to them. Counted on the sample.
-"""
+PROMPTS_AT_ONCE = 16
+"""Questions that an adapter answers together in PyTorch, for preference tuning."""
 
 _LIBRARIES = int(1.2 * GIB)
 """Memory of Python with torch, transformers and Prefect, before any model."""
@@ -91,32 +87,9 @@ kept and one being written; and the adapter.
 """
 
 
-@dataclass(frozen=True)
-class Speed:
-    """What a machine was seen to do.
-
-    Attributes:
-        operations: floating-point operations a second of one core, or of a GPU, that a training
-            gets through: four for each weight and token (forward and backward; the weights of the
-            base have no gradient), on a CPU six with checkpointing (forward once more).
-        overhead: seconds a token, whatever the size of the model.
-    """
-
-    operations: float
-    overhead: float
-
-
-CPU_BFLOAT16 = Speed(1.04e11, 6e-5)
-"""One of two AVX-512 cores with bfloat16 instructions: SmolLM2-135M, 385 tokens/s on both."""
-
-CPU_FLOAT32 = Speed(5.0e10, 6e-5)
-"""The same core in float32: SmolLM2-135M, 185 tokens/s on both; stock-tiny, 2,700 on one, for the
-overhead.
-"""
-
-GPU = Speed(7.7e13, 0.0)
-"""Not measured here: an RTX 4090 at the 2,413 tokens/s of Llama-3.1-8B that torchtune publishes for
-QLoRA, its checkpointing included.
+_COPIES_BYTES = 4 * 3 + 4 * 3
+"""Of an adapter's weight on disk while preferences are tuned: its frozen copy in three checkpoints,
+and the adapters that each kind of opinions and both made.
 """
 
 
@@ -129,12 +102,14 @@ class StageNeeds:
         memory: of a GPU where there is one and the stage uses it, else main memory.
         disk: of files that lie side by side while it works.
         on_gpu: whether it uses a GPU that is there.
+        remedy: what helps besides a smaller base and more memory; empty where nothing does.
     """
 
     name: str
     memory: int
     disk: int
     on_gpu: bool
+    remedy: str = ""
 
 
 def find_base(profile: Profile, home: Path) -> Path | None:
@@ -171,6 +146,38 @@ def fine_tuning(profile: Profile, shape: ModelShape) -> StageNeeds:
     )
 
 
+def preference_tuning(profile: Profile, shape: ModelShape) -> StageNeeds:
+    """What tasks/align.py needs, where there are opinions: the 4-bit base with the adapter, its
+    optimizer and a frozen copy of it; and the activations of a pair of the longest answers with
+    replayed rows twice as long as the mean. Or, while the validation questions are answered, their
+    keys and values.
+    """
+    adapter, limit = adapter_weights(profile, shape), profile.training.max_tokens
+    pairs = _pairs_at_once(profile)
+    replayed = REPLAYED_ROWS * min(limit, 2 * TOKENS_PER_ROW)
+    logits = 2 * limit * shape.vocab_size + min(replayed * shape.vocab_size / 2, LOGITS_AT_ONCE)
+    kept = _kept(profile, shape, shape.weights > LARGE_MODEL) * (2 * limit + replayed)
+    tuned = (_ADAPTER_BYTES + 4) * adapter + pairs * (kept + _LOGIT_BYTES * logits)
+    answer = min(limit, 2 * TOKENS_PER_ROW) + profile.serving.num_predict
+    cache = 2 * _width(profile) * shape.num_hidden_layers * shape.key_value_width
+    asked = 4 * adapter + PROMPTS_AT_ONCE * (answer * cache + _LOGIT_BYTES * shape.vocab_size)
+    return StageNeeds(
+        "preference tuning",
+        int(_LIBRARIES + _four_bit_weights(profile, shape) + max(tuned, asked)),
+        training_disk(profile, shape) + _COPIES_BYTES * adapter,
+        on_gpu=True,
+        remedy="raise at_least of [training.preferences] there, which leaves opinions unlearnt",
+    )
+
+
+def _pairs_at_once(profile: Profile) -> int:
+    """Pairs in a forward pass of preference tuning, at most, where they are as long as `kept`
+    counts them.
+    """
+    tokens = 2 * profile.training.max_tokens
+    return max(1, min(profile.training.batch // 2, TOKENS_AT_ONCE // tokens))
+
+
 def quantizing(profile: Profile, shape: ModelShape) -> StageNeeds:
     """What tasks/quantize.py needs. In memory are, one after the other: the 4-bit base with the
     adapter on it; a layer of a merge in float32 with the states of the sample's rows; a matrix that
@@ -193,7 +200,7 @@ def quantizing(profile: Profile, shape: ModelShape) -> StageNeeds:
     return StageNeeds(
         "merging",
         int(_LIBRARIES + max(adapted, layerwise, written)),
-        2 * shape.weights + quantized_bytes(profile, shape) + beside + _RECORDS,
+        2 * shape.weights + quantized_disk(profile, shape) + beside + _RECORDS,
         on_gpu=True,
     )
 
@@ -211,11 +218,10 @@ def judging(profile: Profile, shape: ModelShape) -> StageNeeds:
     context = profile.serving.num_ctx
     cache = 2 * 2 * context * shape.num_hidden_layers * shape.key_value_width
     logits = 4 * context * shape.vocab_size
-    quantized = quantized_bytes(profile, shape)
     return StageNeeds(
         "judging",
-        _LIBRARIES + quantized + cache + logits,
-        2 * shape.weights + quantized + _RECORDS,
+        _LIBRARIES + quantized_bytes(profile, shape) + cache + logits,
+        2 * shape.weights + quantized_disk(profile, shape) + _RECORDS,
         on_gpu=False,
     )
 
@@ -229,7 +235,7 @@ def run_disk(profile: Profile, shape: ModelShape, home: Path) -> int:
     """Bytes that a whole run lays side by side, at most; with the base's files where they are not
     here yet.
     """
-    quantized = quantized_bytes(profile, shape)
+    quantized = quantized_disk(profile, shape)
     downloaded = 0 if find_base(profile, home) else 2 * shape.weights
     most = max(
         fine_tuning(profile, shape).disk,
@@ -264,7 +270,8 @@ def require(stage: StageNeeds, profile: Profile, folder: Path) -> None:
         StockLLMError: there is less memory, or less room in `folder`, than the stage needs.
     """
     if lack := memory_lacks(stage, this_machine()):
-        raise StockLLMError(f"{lack}. {memory_remedy(profile)}")
+        also = f", or {stage.remedy}" if stage.remedy else ""
+        raise StockLLMError(f"{lack}. {memory_remedy(profile)}{also}")
     if lack := disk_lacks(stage.name, stage.disk, folder):
         raise StockLLMError(f"{lack}. Free some space and run again")
 
@@ -320,7 +327,13 @@ def activations(profile: Profile, shape: ModelShape, checkpointing: bool | None 
         checkpointing = shape.weights > LARGE_MODEL
     training = profile.training
     tokens = min(training.batch * training.max_tokens, max(TOKENS_AT_ONCE, training.max_tokens))
-    per_hidden, per_feed_forward, per_key = _KEPT[training.precision]
+    logits = min(tokens * shape.vocab_size / 2, LOGITS_AT_ONCE)
+    return tokens * _kept(profile, shape, checkpointing) + _LOGIT_BYTES * logits
+
+
+def _kept(profile: Profile, shape: ModelShape, checkpointing: bool) -> float:
+    """Bytes that a token leaves for the backward pass, logits apart."""
+    per_hidden, per_feed_forward, per_key = _KEPT[profile.training.precision]
     layer = (
         per_hidden * shape.hidden_size
         + per_feed_forward * shape.intermediate_size
@@ -329,9 +342,7 @@ def activations(profile: Profile, shape: ModelShape, checkpointing: bool | None 
     )
     layers = shape.num_hidden_layers
     inputs = layers * _width(profile) * shape.hidden_size
-    kept = inputs + layer if checkpointing else layers * layer
-    logits = min(tokens * shape.vocab_size / 2, LOGITS_AT_ONCE)
-    return tokens * kept + _LOGIT_BYTES * logits
+    return inputs + layer if checkpointing else layers * layer
 
 
 def training_disk(profile: Profile, shape: ModelShape) -> int:
@@ -340,7 +351,9 @@ def training_disk(profile: Profile, shape: ModelShape) -> int:
 
 
 def quantized_bytes(profile: Profile, shape: ModelShape) -> int:
-    """Size of the quantized file, vocabulary apart. K-quants want rows of a multiple of 256."""
+    """Size of the quantized file, vocabulary apart. K-quants want rows of a multiple of 256.
+    `auto` hardly ever takes more than Q8_0, which loses next to nothing.
+    """
     kind = profile.gguf.quantization
     bits = QUANTIZATIONS["Q8_0" if kind == AUTO else kind].bits
     other = max(bits, _FALLBACK_BITS)
@@ -349,39 +362,17 @@ def quantized_bytes(profile: Profile, shape: ModelShape) -> int:
     return int((linear * shape.linear_weights + other * shape.other_weights) / 8)
 
 
+def quantized_disk(profile: Profile, shape: ModelShape) -> int:
+    """The same on the disk, at most: the last file that `auto` may try is another F16."""
+    if profile.gguf.quantization == AUTO:
+        return 2 * shape.weights
+    return quantized_bytes(profile, shape)
+
+
 def adapter_weights(profile: Profile, shape: ModelShape) -> int:
     """Weights of the adapter on all linear layers."""
     sides = sum(inputs + out for inputs, out in shape.matrices)
     return profile.lora.rank * shape.num_hidden_layers * sides
-
-
-def training_seconds(
-    profile: Profile, shape: ModelShape, rows: int, cores: int, gpu: bool
-) -> float:
-    """How long fine-tuning takes, roughly.
-
-    Args:
-        rows: the setting `train_rows`.
-        cores: of the CPU, where there is no GPU.
-    """
-    operations = 6 if shape.weights > LARGE_MODEL and not gpu else 4
-    if gpu:
-        speed, units = GPU, 1
-    else:
-        speed = CPU_FLOAT32 if profile.training.precision == "float32" else CPU_BFLOAT16
-        units = cores
-    tokens = epoch_tokens(profile, rows) * profile.training.epochs
-    return tokens * (operations * shape.weights / speed.operations + speed.overhead) / units
-
-
-def epoch_tokens(profile: Profile, rows: int) -> float:
-    """Tokens of an epoch, roughly.
-
-    Args:
-        rows: the setting `train_rows`.
-    """
-    thai = "Thai" in profile.about.languages
-    return ROWS_SEEN * rows * (TOKENS_PER_ROW_THAI if thai else TOKENS_PER_ROW)
 
 
 def _width(profile: Profile) -> int:

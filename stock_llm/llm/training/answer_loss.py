@@ -64,7 +64,7 @@ def _before_answers(
         return padded
     rows = pack(ids, attention_mask)
     before = torch.nn.functional.pad(answer, (0, 1))
-    return packed_hidden(causal_model, rows)[before[rows.kept]]
+    return packed_hidden(causal_model, rows, before[rows.kept])
 
 
 def token_losses(hidden: torch.Tensor, lm_head: Any, targets: torch.Tensor) -> torch.Tensor:

@@ -3,11 +3,15 @@
 Positions count from 0 in every row, and attention is computed row by row, with PyTorch's causal
 kernel (FlashAttention's algorithm on a GPU and on a CPU), so that no row sees another: what is
 packed has the numbers of what is padded. Everything else, nine tenths of the work, is one matrix
-product over all tokens. transformers knows packing with the package flash-attn only, which has to
-be compiled and runs on GPUs. Importing this module takes seconds (torch, transformers).
+product over all tokens. After the attention of the last layer no token is looked at by another one:
+from there on those that nobody wants are not computed.
+
+transformers knows packing with the package flash-attn only, which has to be compiled and runs on
+GPUs. Importing this module takes seconds (torch, transformers).
 """
 
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -17,6 +21,11 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 ATTENTION = "packed_sdpa"
 """The name of this attention in transformers; without row lengths it is its `sdpa`."""
+
+_TRIMMED = ("LlamaDecoderLayer", "MistralDecoderLayer", "Ministral3DecoderLayer")
+"""Layers whose plan `_trimmed_layer` knows: attention, then the feed-forward part, each after a
+norm and added to what came in.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,14 @@ def pack(ids: torch.Tensor, attention_mask: torch.Tensor) -> PackedRows:
     return PackedRows(kept, ids[kept][None], places[kept][None], lengths)
 
 
-def packed_hidden(causal_model: Any, rows: PackedRows) -> torch.Tensor:
-    """The last layer's output for every token, [tokens, width].
+def packed_hidden(
+    causal_model: Any, rows: PackedRows, wanted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The last layer's output for the wanted tokens, [tokens, width].
 
     Args:
         causal_model: one whose attention was set by `use_packed_attention`.
+        wanted: whether a token is, [tokens]; None: all are.
     """
     # a mask of four dimensions is passed on as it is, and not looked at: it keeps transformers from
     # making one of tokens x tokens
@@ -64,8 +76,11 @@ def packed_hidden(causal_model: Any, rows: PackedRows) -> torch.Tensor:
         attention_mask=unused,
         use_cache=False,
         row_lengths=rows.lengths,
+        wanted_tokens=wanted,
     ).last_hidden_state[0]
-    return hidden
+    if wanted is None or len(hidden) != len(wanted):  # the last layer left the others out
+        return hidden
+    return hidden[wanted]
 
 
 def use_packed_attention(causal_model: Any) -> None:
@@ -73,6 +88,22 @@ def use_packed_attention(causal_model: Any) -> None:
     AttentionInterface.register(ATTENTION, _attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     causal_model.set_attn_implementation(ATTENTION)
+    last = causal_model.model.layers[-1]
+    if type(last).__name__ in _TRIMMED:
+        last.forward = MethodType(_trimmed_layer, last)
+
+
+def _trimmed_layer(
+    layer: Any, hidden_states: torch.Tensor, wanted_tokens: torch.Tensor | None = None, **given: Any
+) -> torch.Tensor:
+    """The output of a layer for the wanted tokens alone, [1, tokens, width]."""
+    if wanted_tokens is None:
+        whole: torch.Tensor = type(layer).forward(layer, hidden_states, **given)
+        return whole
+    attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **given)
+    kept = (hidden_states + attended)[:, wanted_tokens]
+    trimmed: torch.Tensor = kept + layer.mlp(layer.post_attention_layernorm(kept))
+    return trimmed
 
 
 def _attention(
@@ -82,6 +113,7 @@ def _attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     row_lengths: list[int] | None = None,
+    wanted_tokens: torch.Tensor | None = None,  # noqa: ARG001  (is the last layer's)
     **given: Any,
 ) -> tuple[torch.Tensor, None]:
     """Query, key and value are [1, heads, tokens, width of a head], the result [1, tokens, heads,

@@ -22,6 +22,11 @@ from stock_llm.pipeline.registry import VersionInfo
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import digest_of, file_sha256, find_damage
 
+RECIPE = 2
+"""Raised whenever another file is written of the same base (`llm/gguf`, `llm/quantization`): what
+is kept of an older one is made again.
+"""
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -112,7 +117,10 @@ def _base_gguf(settings: Settings, profile: Profile, kind: str) -> Path:
     """The base itself as a GGUF of the candidate's quantization, made once."""
     template = profile.format.jinja
     digest = digest_of(
-        base=base_digest(profile, settings.home), quantization=kind, template=template
+        base=base_digest(profile, settings.home),
+        quantization=kind,
+        template=template,
+        recipe=RECIPE,
     )
 
     def make(folder: Path) -> BaseGguf:

@@ -1,5 +1,6 @@
 """What bases need, computed from their sizes: against what is on disk and what was counted in training."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.llm.architectures import ModelShape, read_shape
-from stock_llm.llm.bases import needs
+from stock_llm.llm.bases import needs, training_time
 from stock_llm.llm.profiles import Profile, load_profile, profile_names
+from stock_llm.llm.quantization import LADDER
 from stock_llm.machine import Gpu, Machine
 
 PROJECT = Path(__file__).parents[3]
@@ -88,8 +90,6 @@ def test_checkpointing_keeps_the_inputs_of_layers_only():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_activations_are_those_that_autograd_keeps(precision, tiny_base, tmp_path):
     """The formula's numbers were counted on other shapes in the same way."""
-    import itertools
-
     import torch
 
     from stock_llm.llm.base import load_base
@@ -137,13 +137,87 @@ def test_rows_that_k_quants_cannot_hold_are_counted_as_what_llama_cpp_falls_back
     assert needs.quantized_bytes(k_quant, shape) == needs.quantized_bytes(profile, shape)
 
 
-def test_a_quantization_that_is_not_chosen_yet_is_counted_as_a_large_one():
+def test_a_quantization_that_is_not_chosen_yet_is_counted_as_a_large_one_and_f16_on_the_disk():
     profile, shape = shape_of("mistral-7b")
     auto, eight = (
         profile.model_copy(update={"gguf": profile.gguf.model_copy(update={"quantization": name})})
         for name in ("auto", "Q8_0")
     )
     assert needs.quantized_bytes(auto, shape) == needs.quantized_bytes(eight, shape)
+    assert LADDER[-1] == "F16", "the last that `auto` tries, beside the f16 file that it is made of"
+    assert needs.quantizing(auto, shape).disk > 4 * shape.weights
+    assert needs.judging(auto, shape).disk > 4 * shape.weights
+    assert needs.run_disk(auto, shape, PROJECT) > 6 * shape.weights, "candidate, copy, base"
+
+
+def test_preference_tuning_needs_more_than_fine_tuning_and_says_how_to_do_without(
+    tmp_path, monkeypatch
+):
+    profile, shape = shape_of("mistral-7b")
+    tuning, training = needs.preference_tuning(profile, shape), needs.fine_tuning(profile, shape)
+    short = profile.model_copy(
+        update={"training": profile.training.model_copy(update={"max_tokens": 512})}
+    )
+    assert training.memory < tuning.memory < 16 * GIB
+    assert needs.preference_tuning(short, shape).memory < tuning.memory
+    assert training.disk < tuning.disk
+    monkeypatch.setattr(needs, "this_machine", lambda: Machine(4 * GIB, None))
+    with pytest.raises(StockLLMError, match=r"preference tuning needs .* or raise at_least of"):
+        needs.require(tuning, profile, tmp_path)
+
+
+def test_a_pair_and_the_rows_beside_it_keep_no_more_than_is_counted(tiny_base, tmp_path):
+    """As autograd has it in the trainer of pairs, its reference included."""
+    import torch
+
+    from stock_llm.llm.base import load_base
+    from stock_llm.llm.preference_trainer import Pair, make_preference_trainer
+    from stock_llm.llm.trainer import TokenizedRow, TrainingSchedule, make_trainer, save_adapter
+
+    profile = load_profile(tiny_base, "tiny")
+    profile = profile.model_copy(
+        update={
+            "training": profile.training.model_copy(
+                update={"batch": 2, "accumulate": 1, "max_tokens": 128}
+            )
+        }
+    )
+    base = load_base(profile, tiny_base, four_bit=True)
+    row, plan = TokenizedRow([5] * 128, 64), TrainingSchedule([0], 1, 1)
+    fresh = make_trainer(base, profile, [row], plan, tmp_path / "fresh", "x", 1)
+    save_adapter(fresh, tmp_path / "adapter", "tiny")
+
+    base = load_base(profile, tiny_base, four_bit=True)
+    pair, beside = Pair([5] * 64, [6] * 64, [7] * 64), [row] * needs.REPLAYED_ROWS
+    trainer = make_preference_trainer(
+        base, tmp_path / "adapter", profile, [pair], beside, tmp_path / "out", "x", 1
+    )
+    model = trainer.model.train()
+    batch = next(iter(trainer.get_train_dataloader()))
+    own = {
+        weight.untyped_storage().data_ptr()
+        for weight in itertools.chain(model.parameters(), model.buffers())
+    }
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        trainer.compute_loss_context_manager(),
+    ):
+        trainer.compute_loss(model, dict(batch))
+    sizes = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
+    }
+    counted = sum(size for place, size in sizes.items() if place not in own)
+    shape = needs.find_shape(profile, tiny_base)
+    whole = needs.preference_tuning(profile, shape).memory
+    adapter = 20 * needs.adapter_weights(profile, shape)
+    packed = needs._four_bit_weights(profile, shape)
+    assert counted < whole - needs._LIBRARIES - adapter - packed < 2.5 * counted
 
 
 def test_merging_a_7b_base_fits_a_machine_with_8_gib():
@@ -205,11 +279,19 @@ def test_with_a_gpu_its_memory_decides_where_the_stage_uses_it():
 
 def test_time_grows_with_rows_and_weights_and_falls_with_cores():
     profile, shape = shape_of("smollm2-135m")
-    seconds = needs.training_seconds(profile, shape, rows=1000, cores=2, gpu=False)
-    assert needs.training_seconds(profile, shape, 2000, 2, gpu=False) == pytest.approx(2 * seconds)
-    assert needs.training_seconds(profile, shape, 1000, 4, gpu=False) == pytest.approx(seconds / 2)
-    assert needs.training_seconds(*shape_of("mistral-7b"), 1000, 2, gpu=False) > 50 * seconds
-    assert not math.isclose(needs.training_seconds(profile, shape, 1000, 2, gpu=True), seconds)
+    seconds = training_time.training_seconds(profile, shape, rows=1000, cores=2, gpu=False)
+    assert training_time.training_seconds(profile, shape, 2000, 2, gpu=False) == pytest.approx(
+        2 * seconds
+    )
+    assert training_time.training_seconds(profile, shape, 1000, 4, gpu=False) == pytest.approx(
+        seconds / 2
+    )
+    assert (
+        training_time.training_seconds(*shape_of("mistral-7b"), 1000, 2, gpu=False) > 50 * seconds
+    )
+    assert not math.isclose(
+        training_time.training_seconds(profile, shape, 1000, 2, gpu=True), seconds
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,8 +303,8 @@ def test_time_grows_with_rows_and_weights_and_falls_with_cores():
 )
 def test_time_is_what_was_measured_on_this_kind_of_core(name, cores, tokens, seconds):
     profile, shape = shape_of(name)
-    computed = needs.training_seconds(profile, shape, rows=1000, cores=cores, gpu=False)
-    counted = profile.training.epochs * needs.epoch_tokens(profile, 1000)
+    computed = training_time.training_seconds(profile, shape, rows=1000, cores=cores, gpu=False)
+    counted = profile.training.epochs * training_time.epoch_tokens(profile, 1000)
     assert computed * tokens / counted == pytest.approx(seconds, rel=0.15)
     if name == "stock-tiny":
         assert counted == pytest.approx(tokens, rel=0.02)  # the sample's two epochs

@@ -88,3 +88,37 @@ def test_a_row_does_not_see_the_others():
         after = packed_hidden(model, pack(ids, mask))
     changed = (before - after).abs().amax(1) > 0
     assert changed[: LENGTHS[0]].all() and not changed[LENGTHS[0] :].any()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("architecture", ["Mistral", "Llama", "Ministral3", "Phi"])
+def test_the_last_layer_computes_the_wanted_tokens_only(architecture, checkpointing):
+    import torch
+
+    from stock_llm.llm.training.packing import pack, packed_hidden, use_packed_attention
+
+    model = small_model(architecture)
+    use_packed_attention(model)
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    model.train()
+    ids, mask, _, _ = padded_rows()
+    rows = pack(ids, mask)
+    wanted = torch.arange(sum(LENGTHS)) % 3 == 0
+    seen = [[], []]
+    for place, layer in enumerate(model.model.layers):
+        layer.mlp.register_forward_pre_hook(
+            lambda _, given, place=place: seen[place].append(given[0].shape[1])
+        )
+    every = packed_hidden(model, rows)
+    some = packed_hidden(model, rows, wanted)
+    assert torch.allclose(some, every[wanted], atol=1e-6)
+    trimmed = int(wanted.sum()) if architecture != "Phi" else sum(LENGTHS)
+    assert seen == [[sum(LENGTHS)] * 2, [sum(LENGTHS), trimmed]]
+    every[wanted].square().sum().backward()
+    expected = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}  # fmt: skip
+    model.zero_grad()
+    some.square().sum().backward()
+    for name, weight in model.named_parameters():
+        if name in expected:
+            assert torch.allclose(weight.grad, expected[name], atol=1e-4), name
