@@ -12,13 +12,30 @@ from stock_llm.truth.blocks import LedgerSharing
 if TYPE_CHECKING:
     from stock_llm.pipeline.ask import AskResult
 
+
+def _dollars(amount: float) -> float:
+    """An option's amount. Raises: BadParameter, also for what is no number, which no `min`
+    refuses."""
+    if not 0 <= amount <= 10**9:
+        raise typer.BadParameter(f"{amount} is no amount of dollars; write it as 19.99")
+    return amount
+
+
 PerMillion = Annotated[
     float,
-    typer.Option(min=0.0, help="Dollars for a million tokens at the API that you compare with."),
+    typer.Option(
+        min=0.0,
+        callback=_dollars,
+        help="Dollars for a million tokens at the API that you compare with.",
+    ),
 ]
 Fixed = Annotated[
     float,
-    typer.Option(min=0.0, help="Dollars a month that your machine and subscriptions cost."),
+    typer.Option(
+        min=0.0,
+        callback=_dollars,
+        help="Dollars a month that your machine and subscriptions cost.",
+    ),
 ]
 
 

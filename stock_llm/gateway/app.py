@@ -22,6 +22,7 @@ from stock_llm.errors import InputError, StockLLMError
 from stock_llm.gateway.accounting.answer_log import AnswerLog
 from stock_llm.gateway.accounting.conversations import ConversationStore
 from stock_llm.gateway.accounting.cost_store import CostStore
+from stock_llm.gateway.accounting.ledger_answers import LedgerAnswers
 from stock_llm.gateway.accounting.metrics import GatewayMetrics
 from stock_llm.gateway.accounting.prices import load_prices
 from stock_llm.gateway.api.anthropic.routes import anthropic_routes
@@ -34,6 +35,7 @@ from stock_llm.gateway.api.middleware import AccessMiddleware, check_bind
 from stock_llm.gateway.api.model_registry import PREFIX, registry_routes
 from stock_llm.gateway.api.ollama.routes import ollama_routes
 from stock_llm.gateway.api.openai.routes import openai_routes
+from stock_llm.gateway.api.response_cache import ResponseCache
 from stock_llm.gateway.api.service.feedback import FeedbackReceiver
 from stock_llm.gateway.api.service.routes import service_routes
 from stock_llm.gateway.config import GatewayContext, GatewaySettings
@@ -46,6 +48,7 @@ from stock_llm.gateway.providers.tool_loop import ToolCallingProvider, ToolLimit
 from stock_llm.gateway.routing.cloud_filter import CloudFilter
 from stock_llm.gateway.routing.fallback import FallbackRouter
 from stock_llm.gateway.routing.policy import load_policy
+from stock_llm.truth.blocks import has_ledger
 
 SHUTDOWN_SECONDS = 60
 """Seconds that answers under way have after a signal to stop; then streams end with an
@@ -133,10 +136,17 @@ def create_app(
     costs = CostStore(context.costs_url, settings.daily_dollars, settings.monthly_dollars)
     answers = AnswerLog(context.costs_url, context.signing_key, settings.keep_answers_days)
     metrics = _metrics(registry, costs)
+    holds_ledger = _ledger_questions(registry, settings, context)
+    ledger_answers = LedgerAnswers(
+        context.costs_url,
+        context.signing_key,
+        lambda question: has_ledger(question) or holds_ledger(question),
+    )
     cloud_filter = CloudFilter(
         settings.ledger_to_cloud,
-        _ledger_questions(registry, settings, context),
+        holds_ledger,
         context.redact if settings.cloud_redaction else str,
+        ledger_answers,
     )
     router = FallbackRouter(
         _with_tools(registry, settings, context, cloud_filter),
@@ -148,10 +158,15 @@ def create_app(
         attempt_failed=metrics.attempt_failed,
         cloud_filter=cloud_filter,
     )
-    cache_bytes, cache_seconds = int(settings.cache_megabytes * 2**20), settings.cache_minutes * 60
     grounder = Grounder(context.numbers, settings.grounding, settings.repair)
     handler = RequestHandler(
-        router, answers, metrics, cache_bytes, cache_seconds, grounder, context.owner_names
+        router,
+        answers,
+        metrics,
+        ResponseCache(int(settings.cache_megabytes * 2**20), settings.cache_minutes * 60),
+        grounder,
+        context.owner_names,
+        ledger_answers,
     )
 
     feedback = FeedbackReceiver(answers, context, settings.trust_user_header)
@@ -178,6 +193,7 @@ def create_app(
             if context.numbers:
                 await context.numbers.close()
             await answers.close()
+            await ledger_answers.close()
             await asyncio.to_thread(costs.close)
 
     app = FastAPI(

@@ -42,6 +42,8 @@ class CurrentData:
     def __init__(self, load: Callable[[], "OwnData"], state: Callable[[], Hashable | None]):
         self._load, self._state = load, state
         self._data: OwnData | None = None
+        self._traded: frozenset[str] = frozenset()
+        """Symbols that were traded by the files at any time since the start."""
         self._known: Hashable | None = None
         self._problem = ""
         self._has_files = True  # until a look says otherwise
@@ -67,10 +69,15 @@ class CurrentData:
 
     def holds_ledger(self, question: str) -> bool:
         """Whether the numbers that a question gets, or once got, may be in part from the ledger:
-        those of any question until the files are read. Waits for nothing."""
-        if self._data is None:
-            return self._has_files or may_name_ledger(question)
-        return may_name_ledger(question) or self._data.names_traded(question)
+        those of any question until the files are read, and of what was traded by any files since
+        the start. Waits for nothing."""
+        if may_name_ledger(question):
+            return True
+        if self._data is None and self._has_files:
+            return True
+        symbols = self._traded | (self._data.symbols if self._data else frozenset())
+        named = read_question(question, symbols) if self._traded else None
+        return named is not None and (named.about != "stock" or named.symbol in self._traded)
 
     @property
     def data(self) -> "OwnData | None":
@@ -112,6 +119,8 @@ class CurrentData:
             if state == self._known:
                 return
             self._data, self._problem = await asyncio.to_thread(self._read) if state else (None, "")
+            if self._data is not None:
+                self._traded |= self._data.traded
             self._known = state
         except Exception:  # a chat is answered without numbers
             _log.exception("the numbers of questions cannot be computed")

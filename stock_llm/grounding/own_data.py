@@ -96,12 +96,6 @@ class OwnData:
         named = read_question(question, self.symbols)
         return self.block(named) if named else None
 
-    def names_traded(self, question: str) -> bool:
-        """Whether a question gets the numbers of a stock that is or was held, of a trade, or of the
-        portfolio."""
-        named = read_question(question, self.symbols)
-        return named is not None and (named.about != "stock" or named.symbol in self._traded)
-
     def block(self, named: NamedNumbers) -> ComputedBlock:
         """The block of numbers for what a question names. Raises: as `block_for`."""
         if named.about == "portfolio":
@@ -141,7 +135,8 @@ class OwnData:
         return frozenset(pc.unique(column).to_pylist()) - {""}
 
     @cached_property
-    def _traded(self) -> frozenset[str]:
+    def traded(self) -> frozenset[str]:
+        """Symbols that are or were held."""
         column = pq.read_table(self.history.positions, columns=["instrument"])["instrument"]
         return frozenset(column.to_pylist())
 
@@ -188,7 +183,7 @@ class OwnData:
             if situation:
                 found[symbol] = situation
                 self._age_note(symbol, self.exchanges.of(symbol), situation.as_of)
-        assert self._traded is not None and self.accounts is not None  # read now, not at a question
+        assert self.traded is not None and self.accounts is not None  # read now, not at a question
         with self._lock:
             self._situations |= found
             vars(self)["_reviews"] = _reviews_of(market)

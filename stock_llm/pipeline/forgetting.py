@@ -1,9 +1,10 @@
 """Forgets an item of feedback, a trade or an account, and marks what was made from it; deletes a
 conversation with the gateway.
 
-First the store notes it, in one transaction with the removal; from then on collect leaves it out
-and the next run has something new to do. Then datasets get a mark and model versions a tag. Each
-step finds what is done already, so that the same command goes on after a kill. Files that were
+The answer that an item is about is deleted first. Then the store notes what is forgotten, in one
+transaction with the removal; from then on collect leaves it out and the next run has something new
+to do. Then datasets get a mark and model versions a tag. Each step finds what is done already, so
+that the same command goes on after a kill. Files that were
 written stay on the disk, and a trained model stays as it is until the next run makes another.
 """
 
@@ -73,11 +74,11 @@ def forget(settings: Settings, kind: ForgettableKind, given: str) -> ForgetResul
     mark = {"feedback": _item, "trade": _trade, "account": _account}[kind](
         settings, store, histories, given
     )
-    about = store.response_id(mark) if kind == "feedback" else ""
-    fresh = store.forget(kind, mark)
-    if about:
+    # the answer first: only the item knows it, and a kill in between leaves the item for next time
+    if kind == "feedback" and (about := store.response_id(mark)):
         with closing(_conversations(settings)) as conversations:
             conversations.delete_answer(about)
+    fresh = store.forget(kind, mark)
 
     having = [history for history in histories if _has(history, kind, mark)]
     with_it, hashed = {history.digest for history in having}, _hash_function(settings)

@@ -247,3 +247,12 @@ def test_every_setting_that_init_names_is_one(tmp_path, monkeypatch):
     assert settings.base_currency == "EUR" and settings.trades == Path("data/trades")
     defaults = load_settings(home=tmp_path / "elsewhere")
     assert settings.gateway == defaults.gateway and settings.train_rows == defaults.train_rows
+
+
+@pytest.mark.usefixtures("bare_home")
+@pytest.mark.parametrize("command", ["kpis", "costs"])
+@pytest.mark.parametrize("option", ["--fixed", "--per-million"])
+@pytest.mark.parametrize("amount", ["nan", "inf", "-1", "1e12"])
+def test_an_amount_that_is_none_is_refused(monkeypatch, capsys, command, option, amount):
+    code, out, err = run_command(monkeypatch, capsys, command, option, amount)
+    assert code == 2 and not out and option in err

@@ -1,6 +1,9 @@
 """What of the ledger reaches a cloud: canaries in the ledger, every API, every kind of cloud provider, whole and streamed."""
 
+import asyncio
 import json
+import shutil
+import sqlite3
 import stat
 import sys
 from pathlib import Path
@@ -14,6 +17,8 @@ from fakes.scripted_cloud import ScriptedCloud
 from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.cli.gateway_context import gateway_context
+from stock_llm.errors import StoreError
+from stock_llm.gateway.accounting.ledger_answers import LedgerAnswers
 from stock_llm.gateway.app import _ledger_questions
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.gateway.providers import claude_api, openai_compatible
@@ -200,3 +205,95 @@ def test_where_a_local_model_may_call_tools_every_earlier_answer_stays_here(tmp_
         without = settings.gateway.model_copy(update={"tools": {}})
         context.numbers._has_files = False
         assert not _ledger_questions(registry, without, context)("What did I earn in 2025?")
+
+
+CLOUD, LOCAL = MODELS["claude-api"], "stock-llm:latest"
+TOLD = "KESTRO: 137.31 held at 241.57 each.\nThat is a loss of 41.2 %, and 5,021.77 in money."
+REPEATED = "As I said, 137.31 of them, for 241.57 each."
+
+
+def ask(running, path, messages, model, stream=False):
+    """Asks with any API; the answer has been read whole."""
+    field = "input" if path == "/v1/responses" else "messages"
+    body = {"model": model, field: messages, "stream": stream, "max_tokens": 500}
+    if path == "/v1/responses":
+        del body["max_tokens"]
+    answered = running.http.post(path, json=body)
+    assert answered.status_code == 200, answered.text
+
+
+def turns(*contents):
+    """Messages of user and assistant in turns, the last one the user's."""
+    roles = ("user", "assistant")
+    return [{"role": roles[(len(contents) - 1 - at) % 2], "content": text} for at, text in enumerate(contents)]  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages", "/v1/responses"])  # fmt: skip
+def test_an_answer_stays_here_when_its_question_is_cut_from_the_history(
+    ledger_home, tmp_path, monkeypatch, path, stream
+):
+    """Also what repeats it, after a restart, after the trades are gone, and quoted by a summary."""
+    monkeypatch.setenv(claude_api.KEY, "sk-test")
+    home = tmp_path / "home"
+    shutil.copytree(ledger_home, home)
+    with ScriptedCloud() as cloud, ScriptedOllama() as local:
+        cloud_on = {"claude_api": True, "claude_api_url": cloud.url, "daily_dollars": 1000, "monthly_dollars": 1000, "timeout": 600}  # fmt: skip
+        with gateway(home, local.host) as running:  # no cloud yet
+            local.says = TOLD
+            ask(running, path, turns("Analyze KESTRO."), LOCAL, stream)
+            local.says = REPEATED
+            ask(running, path, turns(TOLD, "Say that again."), LOCAL, stream)
+            local.says = "The sky is blue, and 12 birds are in it."
+            ask(running, path, turns("What is the weather?"), LOCAL, stream)
+        (home / "data" / "sample" / "trades.csv").unlink()
+        cloud.asked.clear()
+        with gateway(home, local.host, **cloud_on) as running:
+            running.http.timeout = 600
+            for told in (TOLD, REPEATED, f"  {TOLD.upper()} \n", TOLD.split("\n")[1]):
+                ask(running, path, turns(told, "And now?"), CLOUD, stream)
+                ask(running, path, turns("Hello.", told, "And now?"), CLOUD, stream)
+                ask(running, path, turns(f"Summary of before:\n{told}\nGo on."), CLOUD, stream)
+            ask(running, path, turns("The sky is blue, and 12 birds are in it.", "Why?"), CLOUD)
+    sent = json.dumps(cloud.asked, ensure_ascii=False).lower()
+    assert not {canary for canary in ("137.31", "241.57", "5,021.77", "41.2 %") if canary in sent}
+    assert sent.count(WITHHELD.lower()) == 8 and "12 birds" in sent
+
+
+def test_an_answer_that_was_broken_off_is_recognised_too(tmp_path):
+    answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", lambda text: "mine" in text)
+    request = ChatRequest((ChatMessage("user", "How much is mine?"),), "m")
+
+    async def remember():
+        answers.add(request, "You hold 137.31 of KESTRO, at 24")
+        assert answers.known(["You hold 137.31 of KESTRO, at 24"])  # before it is written
+        await answers.close()
+
+    asyncio.run(remember())
+    again = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", lambda _: False)
+    assert again.known(["Well:\nyou hold **137.31** of KESTRO, at 24\n"])
+    other = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"other", lambda _: False)
+    assert not other.known(["You hold 137.31 of KESTRO, at 24"])
+
+
+def test_lines_that_an_answer_copies_from_its_question_are_no_secret_by_that(tmp_path):
+    answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", lambda _: True)
+    request = ChatRequest((ChatMessage("user", "Analyze it.\n\nBands: 441.23 to 468.94, below"),), "m")  # fmt: skip
+
+    async def remember():
+        answers.add(request, "Bands: 441.23 to 468.94, below\nIt cost 445.27 in May 2025.")
+        await answers.close()
+
+    asyncio.run(remember())
+    known = answers.known(["Bands: 441.23 to 468.94, below\nIt cost 445.27 in May 2025."])
+    assert answers.without("Bands: 441.23 to 468.94, below", known) == "Bands: 441.23 to 468.94, below"  # fmt: skip
+    assert answers.without("a\nit cost 445.27 in May 2025\nb", known) == "a\nb"
+
+
+def test_a_cloud_is_not_asked_where_what_was_answered_cannot_be_read(tmp_path):
+    answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", lambda _: True)
+    with sqlite3.connect(tmp_path / "costs.db") as database:
+        database.execute("DROP TABLE ledger_answer")
+    turns = (ChatMessage("assistant", "You hold 137.31 of KESTRO."), ChatMessage("user", "And?"))
+    with pytest.raises(StoreError):
+        CloudFilter("nothing", answers=answers).apply(ChatRequest(turns, "m"))

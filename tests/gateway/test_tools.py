@@ -79,6 +79,23 @@ def test_the_gateway_makes_the_calls_and_passes_on_what_comes_after_them(calling
         assert answered.json()["prompt_eval_count"] == 24  # of both rounds
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tools_name_that_a_model_made_up_is_shown_short_and_clean(calling, stream):
+    names = ["sell\x00\r\nset-cookie: a=b", "ขาย" * 5000, "x" * 70_000, "<script>"]
+    calls = [use(name, f"t{number}") for number, name in enumerate(names)]
+    with ScriptedCloud(calls, [says("There is no such tool.")]) as cloud, calling(cloud) as running:
+        answered = ask(running, stream=stream)
+        assert answered.status_code == 200, answered.text[:300]
+    assert "set-cookie" not in answered.headers
+    if stream:
+        told = "; ".join(json.loads(answered.text.splitlines()[-1])["stock_llm"]["notes"])
+    else:
+        told = answered.headers["x-stock-llm-note"]
+    note = told[told.index("tools called: ") :]
+    assert note.startswith("tools called: sell???set-cookie??a?b, ???") and len(note) < 250
+    assert "<" not in note
+
+
 def test_the_official_client_gets_the_answer_after_the_calls(calling):
     with ScriptedCloud([use("candles", symbol="KESTRO", sessions=2)], [says("It closed.")]) as cloud, calling(cloud) as running:  # fmt: skip
         client = anthropic.Anthropic(api_key="none", base_url=running.url, max_retries=0)

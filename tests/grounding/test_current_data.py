@@ -19,15 +19,13 @@ class Numbers:
 
     reading: int
     symbols: frozenset = frozenset({"KESTRO"})
+    traded: frozenset = frozenset({"KESTRO"})
 
     def prepare(self):
         pass
 
     def block_for(self, _question):
         return ComputedBlock(f"reading {self.reading}", "situation", "KESTRO", "2026-01-02")
-
-    def names_traded(self, question):
-        return "KESTRO" in question
 
 
 class Files:

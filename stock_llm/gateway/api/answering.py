@@ -9,8 +9,9 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from stock_llm.gateway.api import chat_tasks
+from stock_llm.gateway.api.disconnect import cancel_on_disconnect
 from stock_llm.gateway.api.grounding import SKILL_OF
-from stock_llm.gateway.api.handler import FeedbackSubject, RequestHandler, cancel_on_disconnect
+from stock_llm.gateway.api.handler import FeedbackSubject, RequestHandler
 from stock_llm.gateway.api.request_hints import RequestHints, build_query
 from stock_llm.gateway.api.streaming import AnswerStreamResponse
 from stock_llm.gateway.chat import AnswerChunk, ChatAnswer, ChatRequest

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect as UploadAborted
 
 from stock_llm.errors import StockLLMError, StoreError
 from stock_llm.gateway.api.anthropic import responses as anthropic
-from stock_llm.gateway.api.handler import ClientDisconnect
+from stock_llm.gateway.api.disconnect import ClientDisconnect
 from stock_llm.gateway.api.json_body import describe
 from stock_llm.gateway.api.ollama import responses as ollama
 from stock_llm.gateway.api.openai import responses as openai

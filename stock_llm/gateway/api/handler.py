@@ -5,23 +5,19 @@ In: a `ChatRequest`, a `Query` for the router, and what feedback would be about.
 a stream of pieces, with its metadata. All APIs that the gateway speaks share it.
 """
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
-import orjson
-from cachetools import TTLCache
 from starlette.requests import Request
-from starlette.types import Receive
 
 from stock_llm.gateway.accounting.answer_log import AnswerLog, AnswerRecord
+from stock_llm.gateway.accounting.ledger_answers import LedgerAnswers
 from stock_llm.gateway.accounting.metrics import GatewayMetrics
 from stock_llm.gateway.api import chat_tasks
 from stock_llm.gateway.api.grounding import Grounder
+from stock_llm.gateway.api.response_cache import ResponseCache
 from stock_llm.gateway.api.response_metadata import ResponseMetadata
 from stock_llm.gateway.chat import (
     AnswerChunk,
@@ -34,15 +30,6 @@ from stock_llm.gateway.errors import GatewayError
 from stock_llm.gateway.query import ProviderChoice, Query, RequestTrace, RoutingDecision
 from stock_llm.gateway.routing.fallback import FallbackRouter
 from stock_llm.gateway.routing.stream import AnswerStream
-
-T = TypeVar("T")
-
-_CACHE_OVERHEAD = 1024
-"""Bytes of a cached answer besides its text."""
-
-
-class ClientDisconnect(Exception):
-    """The caller hung up; the work for them has been stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +61,10 @@ class RequestHandler:
     """Answers the requests of every API.
 
     Args:
-        cache_bytes: room for answers to requests that ask for determinism; 0: none.
-        cache_seconds: how long a cached answer is used.
+        cache: of answers to requests that ask for determinism.
         grounder: adds the user's own numbers to questions; None: they stay as they are.
         owner_names: users who are the owner of this machine.
+        ledger_answers: remembers what was answered from the ledger; None: nothing does.
     """
 
     def __init__(
@@ -85,19 +72,17 @@ class RequestHandler:
         router: FallbackRouter,
         answers: AnswerLog,
         metrics: GatewayMetrics,
-        cache_bytes: int,
-        cache_seconds: float,
+        cache: ResponseCache,
         grounder: Grounder | None = None,
         owner_names: Collection[str] = (),
+        ledger_answers: LedgerAnswers | None = None,
     ):
         self.grounder = grounder or Grounder(None, "off", repairs=False)
         self._owner_names = frozenset(owner_names)
         self.router, self.answers, self.metrics = router, answers, metrics
         self.shutting_down = False
         self._running: set[Callable[[], object]] = set()
-        self._cache: TTLCache[bytes, ChatAnswer] | None = (
-            TTLCache(cache_bytes, cache_seconds, getsizeof=_size) if cache_bytes else None
-        )
+        self._cache, self._ledger_answers = cache, ledger_answers
 
     async def answer(
         self, request: ChatRequest, query: Query, subject: FeedbackSubject
@@ -109,12 +94,13 @@ class RequestHandler:
         """
         if done := self._answer_task(request, query):
             return done
-        key = self._key(request, query)
+        key = self._cache.key(request, query)
         if key and (answer := self._cached(key)):
             metadata = self._repeat(request, query, answer, subject)
             assert metadata.trace
             return ChatResult(metadata.trace.answer, metadata)
         trace = await self._count(self.router.answer(request, query))
+        self.recall(request, trace.answer.text)
         self._remember(key, trace)
         return ChatResult(trace.answer, self._finish(trace, subject))
 
@@ -128,7 +114,7 @@ class RequestHandler:
         """
         if done := self._answer_task(request, query):
             return StreamResult(self, None, subject, None, done.metadata, done.answer)
-        key = self._key(request, query)
+        key = self._cache.key(request, query)
         if key and (answer := self._cached(key)):
             metadata = self._repeat(request, query, answer, subject)
             assert metadata.trace
@@ -152,7 +138,13 @@ class RequestHandler:
             grounding=context.request.grounding,
         )
         repair = request.reviewer.repair() if request.reviewer else None
-        return StreamResult(self, stream, subject, key, metadata, repair=repair)
+        return StreamResult(self, stream, subject, key, metadata, repair=repair, request=request)
+
+    def recall(self, request: ChatRequest, text: str) -> None:
+        """Lets an answer, whole or broken off, be recognised if it tells something of the
+        ledger."""
+        if self._ledger_answers is not None:
+            self._ledger_answers.add(request, text)
 
     def is_owner(self, caller: Request) -> bool:
         """Whether a request is the owner's: it comes with no token of another user."""
@@ -173,8 +165,7 @@ class RequestHandler:
 
     def clear_cache(self) -> None:
         """Empties the cache, because a model's name means another model now."""
-        if self._cache is not None:
-            self._cache.clear()
+        self._cache.clear()
 
     def end_streams(self) -> None:
         """Ends every stream under way with an error line, because the server shuts down."""
@@ -206,31 +197,14 @@ class RequestHandler:
         metadata = ResponseMetadata(response_id, decision, choice, ())
         return ChatResult(ChatAnswer(text, request.model, TokenUsage()), metadata)
 
-    def _key(self, request: ChatRequest, query: Query) -> bytes | None:
-        """What makes two requests the same; None where they do not ask for the same answer."""
-        seed = request.options.seed
-        if self._cache is None:
-            return None
-        if request.options.temperature != 0 and (seed is None or seed < 0):  # below 0: random
-            return None
-        extra = {name: value for name, value in request.extra.items() if name != "keep_alive"}
-        content = (request.messages, request.model, request.options, request.format)
-        routing = (query.type, query.complexity, query.urgency, query.privacy, query.model)
-        parts = (content, request.owner, request.stream, extra, routing, sorted(query.needs))
-        options = orjson.OPT_SORT_KEYS
-        return hashlib.sha256(orjson.dumps(parts, option=options, default=dict)).digest()
-
     def _cached(self, key: bytes) -> ChatAnswer | None:
-        answer = self._cache.get(key) if self._cache is not None else None
+        answer = self._cache.get(key)
         self.metrics.cache(answer is not None)
         return answer
 
     def _remember(self, key: bytes | None, trace: RequestTrace) -> None:
-        if not key or self._cache is None or trace.fell_back:
-            return
-        answer = trace.generated or trace.answer
-        if _size(answer) <= self._cache.maxsize:
-            self._cache[key] = answer
+        if key and not trace.fell_back:
+            self._cache.add(key, trace.generated or trace.answer)
 
     async def _count(self, work: Awaitable[RequestTrace]) -> RequestTrace:
         with self.metrics.in_flight.track_inprogress():
@@ -304,6 +278,7 @@ class StreamResult:
     Args:
         stream: the provider's; None where the whole `answer` is there already.
         repair: replaces false sentences; None where the text stays as generated.
+        request: what a stream answers; None where the whole answer is there already.
     """
 
     def __init__(
@@ -315,8 +290,10 @@ class StreamResult:
         metadata: ResponseMetadata,
         answer: ChatAnswer | None = None,
         repair: StreamRepair | None = None,
+        request: ChatRequest | None = None,
     ):
-        self._repair = repair
+        self._repair, self._request = repair, request
+        self._sent: list[str] = []
         self.handler, self._stream, self._subject, self._key = handler, stream, subject, key
         self.metadata, self._answer = metadata, answer
 
@@ -339,6 +316,7 @@ class StreamResult:
                     )
                     chunk = replace(chunk, answer=trace.answer)
                 for piece in self._repaired(chunk):
+                    self._sent.append(piece.text)
                     yield piece
         except GatewayError as failure:
             self.handler.metrics.failed(type(failure).__name__)
@@ -364,37 +342,6 @@ class StreamResult:
         if self._stream:
             self.handler.metrics.in_flight.dec()
             stream, self._stream = self._stream, None
+            if self._request:
+                self.handler.recall(self._request, "".join(self._sent))
             await stream.aclose()
-
-
-async def cancel_on_disconnect(receive: Receive, work: Awaitable[T]) -> T:
-    """The result of the work, which is cancelled, once, as soon as the caller hangs up.
-
-    Args:
-        receive: of the request, whose body must have been read.
-
-    Raises:
-        ClientDisconnect: the caller hung up.
-    """
-    task = asyncio.ensure_future(work)
-    disconnect = asyncio.ensure_future(wait_for_disconnect(receive))
-    try:
-        await asyncio.wait((task, disconnect), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
-    finally:
-        disconnect.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
-
-
-async def wait_for_disconnect(receive: Receive) -> None:
-    """Waits until the caller has hung up."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _size(answer: ChatAnswer) -> int:
-    return _CACHE_OVERHEAD + 4 * len(answer.text) + len(answer.raw)

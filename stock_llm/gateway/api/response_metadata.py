@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # brings NumPy
     from stock_llm.truth.answer_check import AnswerCheck
 
 _PREFIX = "x-stock-llm-"
+_LONGEST = 2000
+"""Characters of a header; clients refuse heads of more than some thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +154,11 @@ class ResponseMetadata:
 
 
 def _one_line(text: str) -> str:
-    """Text as a header can carry it: one line of ASCII."""
-    plain = " ".join(text.replace("→", "->").replace("≥", ">=").replace("≤", "<=").split())
-    return plain.encode("ascii", "replace").decode()
+    """Text as a header can carry it: one line of ASCII, not too long for any client."""
+    plain = " ".join(
+        text[:_LONGEST].replace("→", "->").replace("≥", ">=").replace("≤", "<=").split()
+    )
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in plain)
 
 
 def _counts(check: "AnswerCheck") -> list[tuple[str, int]]:

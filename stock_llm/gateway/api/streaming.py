@@ -12,7 +12,8 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from stock_llm.gateway.api.handler import ClientDisconnect, StreamResult, cancel_on_disconnect
+from stock_llm.gateway.api.disconnect import ClientDisconnect, cancel_on_disconnect
+from stock_llm.gateway.api.handler import StreamResult
 from stock_llm.gateway.chat import AnswerChunk
 from stock_llm.gateway.errors import Cut, GatewayError
 

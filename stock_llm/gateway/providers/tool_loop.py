@@ -7,6 +7,7 @@ wants JSON. Text that comes before a call is passed on in a stream; the call its
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +24,10 @@ from stock_llm.truth.blocks import LedgerSharing
 
 MAX_CALLS = 8
 """Calls of one round; further ones are told that they were not made."""
+
+_SHOWN_NAME = 40
+"""Characters of a tool's name that people are shown."""
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ class ToolCallingProvider:
             else:
                 arguments = call["function"].get("arguments") or {}
                 result = await self._tools.call(name, arguments, turn.sharing)
-                turn.called.append(name)
+                turn.called.append(_shown(name))
             result = turn.fitted(await self._prepare(result))
             extra = {"tool_name": name} | ({"tool_call_id": call["id"]} if call.get("id") else {})
             turn.messages.append(ChatMessage("tool", result, extra))
@@ -197,6 +202,11 @@ class ToolCallingProvider:
     def _check_time(self, turn: "_Turn") -> None:
         if time.monotonic() > turn.until:
             raise _too_late(self.name, self._limits.seconds)
+
+
+def _shown(name: str) -> str:
+    """A tool's name for people; a model may have made up any text."""
+    return _NO_NAME.sub("?", name[:_SHOWN_NAME]) + "…" * (len(name) > _SHOWN_NAME)
 
 
 @dataclass

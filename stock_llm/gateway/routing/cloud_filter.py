@@ -5,10 +5,11 @@ It stands between the router and every provider that is not on this machine, wha
 came by. What the user writes in words of their own is theirs to send, identities apart.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stock_llm.gateway.accounting.ledger_answers import LedgerAnswers
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.truth.blocks import LedgerSharing, has_ledger, share
 
@@ -36,6 +37,8 @@ class CloudFilter:
         holds_ledger: whether the numbers that a question gets are in part from the ledger: the
             answer to it then is as well, and so may be every later answer, which repeats it.
         redact: takes identities out of a text.
+        answers: what was answered from the ledger, whose questions a client may leave out; None: no
+            answer is recognised by itself.
     """
 
     def __init__(
@@ -43,22 +46,34 @@ class CloudFilter:
         sharing: LedgerSharing,
         holds_ledger: Callable[[str], bool] = lambda _: False,
         redact: Callable[[str], str] = str,
+        answers: LedgerAnswers | None = None,
     ):
         self._sharing, self._holds_ledger, self._redact = sharing, holds_ledger, redact
+        self._answers = answers
 
     def apply(self, request: ChatRequest) -> CloudRequest:
         """The request as it may leave this machine. May take seconds at first use; knows no event
-        loop."""
+        loop.
+
+        Raises:
+            StoreError: what was answered from the ledger cannot be read.
+        """
         messages: list[ChatMessage] = []
         withheld, after_ledger = False, False
+        answers, known = self._answers, self._known_answers(request)
         for message in request.messages:
             if message.role == "user":
                 after_ledger = after_ledger or self._tells_ledger(message.content)
-            elif message.role in ("assistant", "tool") and after_ledger:
-                messages.append(_withhold(message))
-                withheld = True
-                continue
+            elif message.role in ("assistant", "tool"):
+                recalled = answers is not None and answers.is_among(message.content, known)
+                after_ledger = after_ledger or recalled
+                if after_ledger:
+                    messages.append(_withhold(message))
+                    withheld = True
+                    continue
             content = share(message.content, self._sharing)
+            if answers is not None:
+                content = answers.without(content, known)
             withheld = withheld or content != message.content
             messages.append(
                 replace(message, content=self._redact(content), extra=self._texts(message.extra))
@@ -70,6 +85,12 @@ class CloudFilter:
     def text(self, text: str) -> str:
         """A single text as it may leave this machine."""
         return self._redact(share(text, self._sharing))
+
+    def _known_answers(self, request: ChatRequest) -> Collection[int]:
+        """Of the texts of a request those that were answered from the ledger."""
+        if self._answers is None or self._sharing == "everything":
+            return ()
+        return self._answers.known(message.content for message in request.messages)
 
     def _tells_ledger(self, question: str) -> bool:
         """Whether the answers from this question on may tell what has to stay here."""

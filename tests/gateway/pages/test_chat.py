@@ -142,6 +142,30 @@ def test_a_correction_is_counted_and_forgetting_it_deletes_its_answer(running, b
     assert kept(browser, count=0) == []
 
 
+@pytest.mark.parametrize("at", [(ConversationStore, "delete_answer"), (FeedbackStore, "forget")])
+def test_forgetting_that_was_killed_is_made_good_by_the_same_command(
+    running, browser, monkeypatch, at
+):
+    browser.open()
+    _, lines = ask(browser, "What now?")
+    thumb = {"response_id": lines[-1]["end"]["response_id"], "thumb": "down"}
+    browser.post("/pages/chat/feedback", json=thumb)
+    kept(browser)
+    settings = running.settings
+    store = FeedbackStore(settings.url(settings.feedback_url))
+    (item,) = store.all(sample=False)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*at, killed)
+        with pytest.raises(KeyboardInterrupt):
+            forgetting.forget(settings, "feedback", item.id)
+    assert forgetting.forget(settings, "feedback", item.id).fresh
+    assert kept(browser, count=0) == [] and not store.has(item.id)
+
+
 def test_forget_deletes_a_conversation_by_its_id(running, browser):
     browser.open()
     ask(browser, "What now?")

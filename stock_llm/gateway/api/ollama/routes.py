@@ -16,8 +16,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from stock_llm.gateway.api.answering import JSON, NDJSON, answer_chat
+from stock_llm.gateway.api.disconnect import cancel_on_disconnect
 from stock_llm.gateway.api.documentation import answered_with
-from stock_llm.gateway.api.handler import RequestHandler, cancel_on_disconnect
+from stock_llm.gateway.api.handler import RequestHandler
 from stock_llm.gateway.api.json_body import JsonRoute
 from stock_llm.gateway.api.ollama import responses
 from stock_llm.gateway.api.ollama.requests import (

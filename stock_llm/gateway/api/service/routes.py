@@ -11,12 +11,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Request, Response
 
 from stock_llm.errors import InputError
+from stock_llm.gateway.api.disconnect import cancel_on_disconnect
 from stock_llm.gateway.api.documentation import METADATA_HEADERS, REFUSALS
-from stock_llm.gateway.api.handler import (
-    FeedbackSubject,
-    RequestHandler,
-    cancel_on_disconnect,
-)
+from stock_llm.gateway.api.handler import FeedbackSubject, RequestHandler
 from stock_llm.gateway.api.json_body import ServiceJsonRoute
 from stock_llm.gateway.api.request_hints import Hints, build_query
 from stock_llm.gateway.api.service.feedback import FeedbackReceiver

@@ -274,21 +274,21 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   async function open(id) {
-    const found = await (await pages.fetch(`/pages/chat/conversations/${id}`)).json();
+    const found = await (await pages.fetch(`/pages/chat/conversations/${encodeURIComponent(id)}`)).json();
     start();
     conversation = id;
     for (const turn of found.turns) {
       messages.push({ role: "user", content: turn.question }, { role: "assistant", content: turn.answer });
       finishTurn(addTurn(turn.question), turn.answer, turn.metadata);
     }
-    history.replaceState(null, "", `/?conversation=${id}`);
+    history.replaceState(null, "", `/?conversation=${encodeURIComponent(id)}`);
     showChart(found.turns.at(-1).question);
     list();
   }
 
   async function remove(id) {
     if (!confirm(say("sure"))) return;
-    await pages.post(`/pages/chat/conversations/${id}/delete`);
+    await pages.post(`/pages/chat/conversations/${encodeURIComponent(id)}/delete`);
     if (id === conversation) start();
     else list();
   }
