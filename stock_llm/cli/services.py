@@ -164,7 +164,9 @@ def _start_detached(settings: "Settings") -> None:
         if read_state(settings.home):
             break
         time.sleep(0.1)
-    with log.open("ab" if running else "wb") as output:
+    if not running:
+        log.unlink(missing_ok=True)
+    with log.open("ab") as output:  # another one may write here too
         process = subprocess.Popen(
             [sys.executable, "-m", "stock_llm.cli.main", "up"],
             cwd=settings.home,

@@ -28,23 +28,14 @@ PROJECT = Path(__file__).parents[2]
 UNDER_WAY = ("RUNNING", "PENDING", "CANCELLING")
 
 RUN_SETTINGS = {
-    "profile": "small",
-    "train_rows": 300,
     "ollama_host": "",
     "trades": "mine/trades.csv",
     "candles": "mine/candles",
     "exchange": "24/5",
 }
-"""A run with these takes about a minute of two cores."""
 
-SMALLER = {
-    'name = "stock-tiny"': 'name = "small"',
-    "epochs = 2": "epochs = 1",
-    "num_predict = 320": "num_predict = 160",
-    "holdout_rows = 400": "holdout_rows = 100",
-    "[gguf]": "[training.preferences]\nat_least = 10000\n\n[gguf]",
-}
-"""What is another in the profile `small` than in the one of stock-tiny."""
+LINE = "factories.quick_line"
+"""The module of the deployed flows `train` and `retrain`: `make run` is the test of a whole training, which takes minutes."""
 
 
 class Project:
@@ -60,14 +51,13 @@ class Project:
     def __init__(self, home: Path, databases: dict[str, str] | None = None, **settings):
         self.home = home
         shutil.copytree(PROJECT / "models" / "stock-tiny", home / "models" / "stock-tiny")
+        shutil.copytree(PROJECT / "models" / "profiles", home / "models" / "profiles")
         shutil.copytree(PROJECT / "data" / "sample", home / "mine")
-        shutil.copy(PROJECT / "prefect.yaml", home)
-        profile = (PROJECT / "models" / "profiles" / "stock-tiny.toml").read_text()
-        for usual, small in SMALLER.items():
-            assert usual in profile
-            profile = profile.replace(usual, small)
-        (home / "models" / "profiles").mkdir()
-        (home / "models" / "profiles" / "small.toml").write_text(profile)
+        deployments = (PROJECT / "prefect.yaml").read_text()
+        for name in ("train", "retrain"):
+            assert f" flows.{name}.{name}\n" in deployments
+            deployments = deployments.replace(f" flows.{name}.{name}\n", f" {LINE}.{name}\n")
+        (home / "prefect.yaml").write_text(deployments)
         prefect, mlflow, gateway = free_ports(3)
         self.gateway = f"http://127.0.0.1:{gateway}"
         self.variables = {

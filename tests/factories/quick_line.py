@@ -1,7 +1,7 @@
-"""The flow `retrain` over a line whose training takes seconds: for tests of what is around a training, which is all real.
+"""The flows `train` and `retrain` over a line whose training takes seconds: for tests of what is around it, which is all real.
 
 History, feedback, registry and published models are real as well. The candidate is a parrot that answers every question with one
-text, and each is judged by its digest: three of five are promoted, the others kept out or rejected.
+text. The first is promoted; each further one is judged by its digest: three of five are promoted, the others kept out or rejected.
 """
 
 import time
@@ -21,7 +21,8 @@ from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import write_rows
 from stock_llm.storage.checksums import file_sha256
 
-__all__ = ["retrain"]  # the deployment's flow
+train = flows.train.train
+__all__ = ["retrain", "train"]  # the deployments' flows
 
 STAGE_SECONDS = 1.0
 
@@ -73,8 +74,9 @@ def _quantize(settings: Settings, dataset: Dataset, _adapter: Adapter) -> Candid
 
 def _evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scorecard:
     time.sleep(STAGE_SECONDS)
-    verdict = VERDICTS[int(candidate.digest[:8], 16) % len(VERDICTS)]
     champion = registry.champion(settings)
+    by_chance = VERDICTS[int(candidate.digest[:8], 16) % len(VERDICTS)]
+    verdict = by_chance if champion else "promote"
     scorecard = _line(settings, _name(dataset)).scorecard
     return replace(
         scorecard,

@@ -1,4 +1,5 @@
-"""`stock-llm up` with everything real: Prefect's server, a worker, MLflow, the gateway. `pytest -m server`; minutes.
+"""`stock-llm up` with everything real: Prefect's server, a worker, MLflow, the gateway, runs to `:latest`. Only the training takes seconds
+(factories/quick_line.py). `pytest -m server`; minutes.
 
 UP_AND_DOWN=5, as in `make soak`, starts and ends it so many times more.
 """
