@@ -23,6 +23,9 @@ from stock_llm.storage.checksums import find_damage, write_checksums
 
 RECORD = "artifact.json"
 CHECKSUMS = "checksums.json"
+MERGED = "merged.gguf"
+"""In the folder of a candidate that has a `lora`: the same model in one file, for a server that
+cannot be given an adapter."""
 
 DAYS_UNFINISHED = 30
 """An unfinished artifact that nobody has worked on for so long is deleted when another one of its
@@ -138,13 +141,20 @@ class Candidate:
     digest: str
     folder: Path
     gguf: Path
+    """The weights that are served: with the adapter in them, or, where there is a `lora`, those of
+    the base."""
     gguf_sha256: str
+    """`model_sha256` of it and of `lora`."""
     gguf_bytes: int
+    """Of it and of `lora`."""
     quantization: str
     merge_base: str
     prompts_checked: int
     losses: dict[str, float]
-    """Mean answer loss (nats/token) on the same rows: adapter, merged, f16, quantized, base."""
+    """Mean answer loss (nats/token) on the same rows: adapter, merged, f16, quantized, base; of
+    what is served beside a `lora`, served."""
+    lora: Path | None = None
+    """The adapter as a GGUF of its own, in `publish.mode = "adapter"`."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +232,7 @@ def load(kind: type[A], folder: Path, whole: bool = False) -> A | None:
         paths = {
             item.name: folder / values[item.name]
             for item in dataclasses.fields(kind)
-            if item.type is Path
+            if item.type is Path or (item.type == Path | None and values.get(item.name))
         }
         return kind(**values | paths)
     except (ValueError, LookupError, TypeError) as error:

@@ -37,6 +37,7 @@ CONFIG = """\
 
 # [publish]
 # keep = 5                               # versions that stay where they are published
+# mode = "merged"                        # or "adapter": versions share the base's file, an update moves the LoRA alone
 
 # [gateway]                              # stock-llm serve
 # port = 11435

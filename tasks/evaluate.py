@@ -64,7 +64,8 @@ def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scor
     profile = load_profile(settings.home, settings.profile)
     evaluation = profile.evaluation
     server = connect(settings.ollama_host) if evaluation.judge == "ollama" else None
-    ollama = OllamaJudge(server, profile.serving) if server else None
+    address = settings.publish.address
+    ollama = OllamaJudge(server, profile.serving, address) if server else None
     share = timing.share(settings, profile, candidate.digest, dataset.holdout_digest)
     champion = registry.champion(settings)
     if champion and champion.gguf_sha256 == candidate.gguf_sha256:

@@ -48,11 +48,12 @@ from stock_llm.pipeline.publication.places import (
 )
 from stock_llm.pipeline.publication.restoring import MANIFEST, MODELFILE
 from stock_llm.pipeline.publication.retention import prune
+from stock_llm.pipeline.publication.safetensors_folder import follow_folder
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS, analyse, signal
 from stock_llm.skills.row import Row, read_rows
 from stock_llm.storage.atomic import atomic_write
-from stock_llm.storage.checksums import file_sha256, read_record, write_checksums, write_record
+from stock_llm.storage.checksums import model_sha256, read_record, write_checksums, write_record
 
 RECORD = "release.json"
 
@@ -117,6 +118,7 @@ def _publish(
         and not places.promised
     ):
         _push(settings, places)
+        _follow(settings, places)
         _tell_refusals(places)
         return _as_it_stands(settings, places, release)
 
@@ -130,11 +132,12 @@ def _publish(
     _stop_where_main_refuses(places)
     row = smoke_row(dataset)
     question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
-    reply = main.ask(name, [question], seconds=SMOKE_SECONDS)
+    asked = _smoke_target(places, name) if candidate.lora else main
+    reply = asked.ask(name, [question], seconds=SMOKE_SECONDS)
     prompt_format = load_profile(settings.home, settings.profile).format
     faults = smoke_faults(row, reply, prompt_format)
     if not faults:
-        faults = rendering_faults(main, name, list(read_rows(dataset.holdout)), prompt_format)
+        faults = rendering_faults(asked, name, list(read_rows(dataset.holdout)), prompt_format)
     reasons = [f"smoke prompt: {fault}" for fault in faults]
     if scorecard.verdict != "promote":
         reasons.append(f"the verdict is '{scorecard.verdict}': {LATEST} stays")
@@ -174,6 +177,7 @@ def _publish(
     _push(settings, places)
     for sentence in prune(settings, places):
         print(sentence, file=sys.stderr)
+    _follow(settings, places)
     _tell_refusals(places)
     return _as_it_stands(settings, places, release)
 
@@ -195,11 +199,29 @@ def _stop_where_main_refuses(places: Places) -> None:
         raise PublishError(fault)
 
 
+def _smoke_target(places: Places, name: str) -> StoreTarget | ServerTarget:
+    """Where a version with an adapter is asked: at the server while that has nothing in memory,
+    else from the folder. Ollama loads one version over a base at a time, so the question would wait
+    for the answers of another one, and the next question to that for its reload.
+    """
+    main = places.main
+    if not isinstance(main, ServerTarget) or not main.server.loaded():
+        return main
+    print(f"{main.where} is in use: {name} is asked in this process", file=sys.stderr)
+    return places.folder
+
+
 def _push(settings: Settings, places: Places) -> None:
     """Bring the company's registry what it lacks, where there is one."""
     if settings.publish.registry:
         for sentence in restoring.push_to_registry(settings, places):
             print(sentence, file=sys.stderr)
+
+
+def _follow(settings: Settings, places: Places) -> None:
+    """Let the folders of safetensors be those of the versions that there are."""
+    for sentence in follow_folder(settings, places.folder.store):
+        print(sentence, file=sys.stderr)
 
 
 def _write(
@@ -218,16 +240,16 @@ def _write(
             this name.
     """
     name = version_name(version.number)
-    if (sha256 := file_sha256(candidate.gguf)) != candidate.gguf_sha256:
+    if (sha256 := model_sha256(candidate.gguf, candidate.lora)) != candidate.gguf_sha256:
         raise PublishError(
-            f"{candidate.gguf} was changed after it was judged: "
-            f"its SHA-256 is {sha256}. Run again: stock-llm run"
+            f"{candidate.gguf}{' or its adapter' if candidate.lora else ''} was changed after it "
+            f"was judged: its SHA-256 is {sha256}. Run again: stock-llm run"
         )
     if restoring.is_recorded(candidate.gguf):  # published before: the same manifest again
         restoring.restore_files(places.folder, name, candidate.gguf)
         return
     profile = load_profile(settings.home, settings.profile)
-    modelfile = modelfile_of(profile, candidate.gguf, settings.home)
+    modelfile = modelfile_of(profile, candidate.gguf, settings.home, candidate.lora)
     notes = build_annotations(settings, dataset, adapter, candidate, scorecard, version)
     places.folder.put(name, candidate.gguf, modelfile, notes)
     manifest = places.folder.store.read_manifest(name).decode()
@@ -259,7 +281,7 @@ def build_annotations(
         "stock-llm.base": adapter.base_digest,
         "stock-llm.dataset": dataset.digest,
         "stock-llm.adapter": adapter.digest,
-        "stock-llm.candidate": candidate.digest,
+        restoring.CANDIDATE: candidate.digest,
         "stock-llm.quantization": candidate.quantization,
         "stock-llm.run": version.run_id,
         "stock-llm.verdict": scorecard.verdict,

@@ -7,7 +7,8 @@ read, added and written one at a time (`llm/merging`). The proof (`stock_llm/par
 of the holdout and of a fuzz is the same text and the same tokens in training, GGUF and Modelfile;
 limits are equal; and the distance of each step (adapter, merged, f16, quantized) from the one
 before it is measured and bounded. It is kept as parity.json. No holdout answer is looked at. The
-quantization is chosen in models/profiles/NAME.toml.
+quantization is chosen in models/profiles/NAME.toml. In `publish.mode = "adapter"` the base is
+quantized too, once for all versions, and base and adapter as they are served are one more step.
 """
 
 import random
@@ -18,16 +19,16 @@ from typing import Any
 
 from prefect import task
 
-from stock_llm.artifacts import Adapter, Candidate, Dataset, load_or_make
+from stock_llm.artifacts import MERGED, Adapter, Candidate, Dataset, load_or_make
 from stock_llm.dataset.tuning_data import tuning_data
 from stock_llm.llm.architectures import read_config, read_shape
 from stock_llm.llm.base import fetch_base, load_base
 from stock_llm.llm.bases import needs
-from stock_llm.llm.gguf.adapter import write_adapter_gguf
+from stock_llm.llm.gguf.adapter import EXACT, LORA_KIND, write_adapter_gguf
 from stock_llm.llm.gguf.families import FAMILIES
 from stock_llm.llm.gguf.importance import ImportanceCollector, ImportanceMatrix, write_importance
 from stock_llm.llm.gguf.tokenizer import load_tokenizer
-from stock_llm.llm.gguf.writer import Origin, write_gguf
+from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.merging.layerwise import TokenizedAnswer, compute_logits, linear_weights
 from stock_llm.llm.merging.lora import LoraAdapter, read_adapter
@@ -42,12 +43,21 @@ from stock_llm.parity.measurement import measure_gguf, measure_loaded
 from stock_llm.parity.prompts import Tokens, fuzz, questions
 from stock_llm.parity.report import ParityReport, write_report
 from stock_llm.parity.serving import Serving
-from stock_llm.parity.steps import check_f16, check_losses, check_merge, logit_files, steps_of
+from stock_llm.parity.steps import (
+    SERVED,
+    check_f16,
+    check_losses,
+    check_merge,
+    logit_files,
+    steps_of,
+)
+from stock_llm.pipeline.judging.base_gguf import base_gguf, is_of_library, origin_of
 from stock_llm.progress import progress
 from stock_llm.settings import Settings
 from stock_llm.skills import SKILLS
 from stock_llm.skills.row import Row, read_rows
-from stock_llm.storage.checksums import digest_of, file_sha256
+from stock_llm.storage.checksums import digest_of, file_sha256, model_sha256
+from stock_llm.storage.links import link_or_copy
 
 RECIPE = 2
 """Raised whenever this file makes another model from the same adapter."""
@@ -80,8 +90,9 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         quantization=profile.gguf.quantization + margin + weighted,
         serving=profile.serving.model_dump(),  # a version carries its parameters and its prompt
         prompt=PROMPT_VERSION,
-        origin=asdict(_origin(profile, "")),  # stands in the file
+        origin=asdict(origin_of(profile)),  # stands in the file
         recipe=RECIPE,
+        **({"lora": LORA_KIND, "base": profile.about.ollama_sha256} if _has_lora(settings) else {}),
     )
     return load_or_make(
         Candidate,
@@ -120,9 +131,11 @@ def make(
     with logit_files(folder, answers, shape) as logits:
         merge = _merge(settings, profile, adapter, lora, answers, logits)
         f16, stem = folder / "f16.gguf", "stock-llm"
-        origin = _origin(profile, digest)
+        origin, adapter_file = origin_of(profile, digest), folder / f"{stem}-lora.gguf"
         write_gguf(base, f16, name, profile.format.jinja, merge.weights, origin)
-        write_adapter_gguf(base, lora, folder / f"{stem}-lora.gguf", name)
+        write_adapter_gguf(
+            base, lora, adapter_file, name, LORA_KIND if _has_lora(settings) else EXACT
+        )
         importance = merge.importance.collected(name) if profile.gguf.importance_matrix else None
         if importance:
             write_importance(importance, folder / "imatrix.gguf", dataset.train.name)
@@ -131,17 +144,27 @@ def make(
         )
         limits: dict[str, Any] = {}
         scores: dict[str, float] = {}
-        for step, file in (("f16", f16), ("quantized", choice.gguf)):
+        sizes: dict[str, int] = {}
+        files: dict[str, tuple[Path, Path | None]] = {
+            "f16": (f16, None),
+            "quantized": (choice.gguf, None),
+        }
+        if _has_lora(settings):
+            weights = folder / f"base-{choice.quantization}.gguf"
+            weights.unlink(missing_ok=True)  # of an attempt that was killed
+            link_or_copy(base_gguf(settings, profile, choice.quantization), weights)
+            files[SERVED] = (weights, adapter_file)
+        for step, (file, beside) in files.items():
             context = profile.serving.num_ctx
-            with LlamaModel(file, threads=settings.threads, context=context) as model:
-                limits = serving.check(file, model)
+            with LlamaModel(file, settings.threads, context, beside) as model:
+                limits = serving.check(file, model, is_ours=not is_of_library(profile, file))
                 measure_gguf(model, answers, logits[step])
                 if shape.weights <= needs.LARGE_MODEL:
                     scores[step] = _score(model, validation, profile, f"asking the {step} file")
-        losses = merge.losses | {step: logits[step].loss for step in ("f16", "quantized")}
+            sizes[step] = file.stat().st_size + (beside.stat().st_size if beside else 0)
+        losses = merge.losses | {step: logits[step].loss for step in files}
         check_f16(logits, f16, merge.weights, base)
         check_losses(losses)
-        sizes = {"f16": f16.stat().st_size, "quantized": choice.gguf.stat().st_size}
         report = ParityReport(
             model=name,
             base=profile.name,
@@ -159,23 +182,27 @@ def make(
         )
     write_report(report, folder)
     f16.unlink()
+    published = SERVED if SERVED in files else "quantized"
+    gguf, beside = files[published]
+    if beside:
+        choice.gguf.replace(folder / MERGED)
     return Candidate(
         digest=digest,
         folder=folder,
-        gguf=choice.gguf,
-        gguf_sha256=file_sha256(choice.gguf),
-        gguf_bytes=choice.gguf.stat().st_size,
+        gguf=gguf,
+        gguf_sha256=model_sha256(gguf, beside),
+        gguf_bytes=sizes[published],
         quantization=choice.quantization,
         merge_base=merge.base,
         prompts_checked=len(asked),
         losses=losses,
+        lora=beside,
     )
 
 
-def _origin(profile: Profile, digest: str) -> Origin:
-    """What the published file says of itself; a base of a folder has no page."""
-    page = f"https://huggingface.co/{profile.path}" if profile.revision else ""
-    return Origin(profile.name, page, profile.revision, profile.licence, digest)
+def _has_lora(settings: Settings) -> bool:
+    """Whether the adapter is served beside the base."""
+    return settings.publish.mode == "adapter"
 
 
 def _validation(dataset: Dataset, profile: Profile, sample: Sequence[Row]) -> list[Row]:

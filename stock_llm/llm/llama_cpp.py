@@ -26,14 +26,15 @@ class LlamaModel:
         threads: CPU threads, at most; a small model takes fewer. Two models that generate at once
             should share the cores, not both take all.
         context: tokens of prompt and answer together.
+        lora: a LoRA adapter as a GGUF, which is added while the model computes.
 
     Raises:
-        StockLLMError: llama.cpp cannot load the file.
+        StockLLMError: llama.cpp cannot load a file.
         MissingExtra: the extra `local` is not installed.
     """
 
-    def __init__(self, gguf: Path, threads: int, context: int):
-        self._weights = Weights(gguf)
+    def __init__(self, gguf: Path, threads: int, context: int, lora: Path | None = None):
+        self._weights = Weights(gguf, lora)
         import llama_cpp
 
         self._llama: Any = llama_cpp
@@ -45,7 +46,7 @@ class LlamaModel:
         parameters.n_ubatch = min(512, context)
         parameters.n_threads = parameters.n_threads_batch = useful_threads(gguf, threads)
         parameters.no_perf = True
-        self._context = llama_cpp.llama_init_from_model(self._weights.pointer, parameters)
+        self._context = self._weights.make_context(parameters)
         if not self._context:
             self.close()
             raise StockLLMError(

@@ -223,6 +223,11 @@ class AboutConfig(_Strict):
     ollama: str = ""
     """Ollama's name of the untuned base, from its library's pages; not asked for here."""
 
+    ollama_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    """SHA-256 of its weights there: the blob that `ollama show --modelfile` names. In
+    `publish.mode = "adapter"` versions stand on that file where an Ollama of this machine has it:
+    who has the base then pulls the adapter alone. Empty: not known."""
+
 
 class PackageSource(_Strict):
     """A file of the Python package index that holds the base as a GGUF."""

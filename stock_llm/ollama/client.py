@@ -124,14 +124,19 @@ class OllamaServer:
         """Digest of the manifest that `name` stands for (hex); None where there is none."""
         return self.listed.get(str(ModelName.parse(name)))
 
-    def weights(self, name: str) -> str:
-        """Digest of the weights of a model, `sha256:` and 64 hex digits; empty where the server
-        does not say.
+    def files(self, name: str) -> set[str]:
+        """Digests of the weights and of the adapter of a model, `sha256:` and 64 hex digits; none
+        where the server does not say.
         """
         with self._translated(f"show {name}"):
             modelfile = self.client.show(name).modelfile or ""
-        found = re.search(r"^FROM .*sha256-([0-9a-f]{64})$", modelfile, re.MULTILINE)
-        return f"sha256:{found[1]}" if found else ""
+        found = re.findall(r"^(?:FROM|ADAPTER) .*sha256-([0-9a-f]{64})$", modelfile, re.MULTILINE)
+        return {f"sha256:{digest}" for digest in found}
+
+    def loaded(self) -> list[str]:
+        """The models in the server's memory; none: it is idle."""
+        with self._translated("list the models in memory"):
+            return [model.model or "" for model in self.client.ps().models]
 
     def tag(self, source: str, target: str) -> None:
         """Let `target` stand for the same model as `source`."""

@@ -2,6 +2,8 @@
 `STOCK_LLM_PUBLISH__KEEP=…` in the environment.
 """
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -9,6 +11,10 @@ class PublishSettings(BaseModel):
     """Where versions go besides the folder and the Ollama of this project, and how many stay."""
 
     model_config = ConfigDict(extra="forbid")
+
+    mode: Literal["merged", "adapter"] = "merged"
+    """What a version is: one file with the adapter merged into the base, or the base's file, which
+    all versions share, and the adapter beside it, so that an update moves the adapter alone."""
 
     keep: int = Field(default=5, ge=1)
     """How many versions stay where they are published, the newest. The champion, the one before it
@@ -27,6 +33,10 @@ class PublishSettings(BaseModel):
     registry: str = Field(default="", pattern=r"^(https?://[^/\s]+(/[\w-]+)?/?)?$")
     """A registry of your company that versions are pushed to, https://HOST/NAMESPACE, as
     deploy/registry makes one. Empty: none."""
+
+    safetensors: bool = False
+    """Whether each version is also written as a folder of merged safetensors, for vLLM, TGI and
+    transformers: models/safetensors/vN."""
 
     address: str = Field(default="", pattern=r"^([\w.-]+|\[[0-9a-fA-F:]+\])?(:\d+)?$")
     """HOST:PORT at which the Ollama of another machine reaches this project's gateway, to pull

@@ -4,13 +4,16 @@ The server is asked to pull it: the manifest and blobs that were judged, bit for
 machine lists the same digest; what the server has is not asked for again, and a transfer that was
 cut goes on. It pulls from a port of this machine that is open for these seconds, or from the
 gateway at `publish.address` where the server is another machine. A server that reaches neither gets
-the files through `/api/create`, and what it made of them is told and remembered.
+the files through `/api/create`, and what it made of them is told and remembered. That takes no
+adapter: such a server gets the version in its merged form.
 """
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from stock_llm.artifacts import CHECKSUMS
 from stock_llm.errors import PublishError
 from stock_llm.network import is_loopback_url
 from stock_llm.ollama.client import OllamaServer
@@ -19,7 +22,7 @@ from stock_llm.ollama.manifest import digest_of_bytes, parse_manifest
 from stock_llm.ollama.model_name import MODEL
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.progress import transfer_progress
-from stock_llm.storage.checksums import read_record, write_record
+from stock_llm.storage.checksums import file_sha256, find_damage, read_record, write_record
 
 _STAGING = f"{MODEL}:staging"
 _PLACES = "stock-llm-places.json"
@@ -28,12 +31,19 @@ not look at it.
 """
 
 
-def hand_over(store: OllamaStore, server: OllamaServer, name: str, address: str = "") -> str:
+def hand_over(
+    store: OllamaStore,
+    server: OllamaServer,
+    name: str,
+    address: str = "",
+    merged: Path | None = None,
+) -> str:
     """Bring a version to a server, if it is not there; the digest that the server lists for it.
 
     Args:
         name: a version of `store`, which is sound.
         address: HOST:PORT of the gateway as other machines reach it; empty: they do not.
+        merged: a GGUF that is the version without an adapter beside it, where it has one.
 
     Raises:
         PublishError: `name` is another model there, or the server refuses.
@@ -44,24 +54,29 @@ def hand_over(store: OllamaStore, server: OllamaServer, name: str, address: str 
     if there is not None and there in (ours, known_names(store, server.where).get(name)):
         _note(store, server.where, name, there)
         return there
-    weights = next(
-        layer for layer in parse_manifest(store.read_manifest(name)).layers if layer.kind == "model"
-    )
-    if there is not None and server.weights(name) != weights.digest:
+    if there is not None and server.files(name) not in _forms(store, name, merged):
         raise PublishError(
             f"{name} exists at {server.where} and is another model; "
             "a version is never overwritten. Train a new one"
         )
     made = _pull(store, server, name, address)
     if made is None:
-        made = there or _create(store, server, name)
+        made = there or _create(store, server, name, merged)
+        form = "the merged form" if store.read_model(name).lora else "the same weights"
         print(
-            f"{name} at {server.where} has the digest {made[:12]}, here {ours[:12]}: the same "
-            "weights in a manifest of its own",
+            f"{name} at {server.where} has the digest {made[:12]}, here {ours[:12]}: {form} in a "
+            "manifest of its own",
             file=sys.stderr,
         )
     _note(store, server.where, name, made)
     return made
+
+
+def _forms(store: OllamaStore, name: str, merged: Path | None) -> list[set[str]]:
+    """What a server may have of a version: digests of weights and adapter."""
+    layers = parse_manifest(store.read_manifest(name)).layers
+    forms = [{layer.digest for layer in layers if layer.kind in ("model", "adapter")}]
+    return forms + ([{f"sha256:{file_sha256(merged)}"}] if merged else [])
 
 
 def clean_up(server: OllamaServer) -> None:
@@ -125,15 +140,25 @@ def _pull_from(store: OllamaStore, server: OllamaServer, long_name: str, name: s
     return ours
 
 
-def _create(store: OllamaStore, server: OllamaServer, name: str) -> str:
+def _create(store: OllamaStore, server: OllamaServer, name: str, merged: Path | None) -> str:
     """Uploads the files and lets the server make a model of them, under another name first: what it
     makes of a GGUF is known only when it is done.
+
+    Raises:
+        PublishError: the version has an adapter, and its merged form is gone or damaged.
     """
     model = store.read_model(name)
+    gguf = merged if model.lora else model.gguf
+    if gguf is None or (model.lora and find_damage(gguf.with_name(CHECKSUMS), whole=True)):
+        raise PublishError(
+            f"{server.where} cannot pull {name} from here, only what is pulled can have an "
+            "adapter, and its merged form is gone or damaged. Let the server reach the gateway, "
+            "and name that in publish.address"
+        )
     with _cleaned_up(server):
         made = server.create(
             _STAGING,
-            model.gguf,
+            gguf,
             model.modelfile,
             lambda status: print(f"ollama: {status}", file=sys.stderr),
         )

@@ -1,10 +1,11 @@
 """Ollama's Modelfile as a noun: what a published model is made of, written and read in Ollama's own
 grammar.
 
-In: a base (a GGUF path or a model name), template, system text, parameters, licence. Out: the
-file's text, or the same fields for Ollama's API and store. Format: ollama/ollama docs/modelfile.mdx
-and parser/parser.go. Values are bare to the end of the line, in double quotes, or in three of them,
-and there are no escapes. ADAPTER, DRAFT, RENDERER and PARSER are refused: nothing here makes them.
+In: a base (a GGUF path or a model name), an adapter, template, system text, parameters, licence.
+Out: the file's text, or the same fields for Ollama's API and store.
+Format: ollama/ollama docs/modelfile.mdx and parser/parser.go. Values are bare to the end of the
+line, in double quotes, or in three of them, and there are no escapes. DRAFT, RENDERER and PARSER
+are refused: nothing here makes them.
 
 Parameters are checked here because Ollama's API does not: it stores `temperature: "hot"`, and every
 later request fails. Does not know templates (`go_template`), nor what is in a GGUF.
@@ -57,6 +58,8 @@ class Modelfile:
         license: texts, in their order.
         messages: (role, text) pairs that begin every conversation.
         requires: least Ollama version, as 0.14.0; empty: any.
+        adapter: path of a GGUF LoRA (relative to the file) that is added to the base while it runs;
+            empty: none.
 
     Raises:
         InputError: a parameter that Ollama does not know, or with a value that it would choke on.
@@ -69,6 +72,7 @@ class Modelfile:
     license: tuple[str, ...] = ()
     messages: tuple[tuple[str, str], ...] = ()
     requires: str = ""
+    adapter: str = ""
 
     def __post_init__(self) -> None:
         if not self.from_:
@@ -89,6 +93,7 @@ class Modelfile:
                 Ollama drops).
         """
         lines = [f"FROM {_quoted(self.from_)}"]
+        lines += [f"ADAPTER {_quoted(self.adapter)}"] if self.adapter else []
         for name, value in self.parameters.items():
             values = value if isinstance(value, tuple) else (value,)
             lines += [f"PARAMETER {name} {_quoted(_plain(item))}" for item in values]
@@ -137,6 +142,8 @@ def parse_modelfile(text: str, file: Path | str = "Modelfile") -> Modelfile:
                 licences.append(value)
             elif name == "FROM" and "from_" in fields:
                 raise InputError("a second FROM", remedy="A model has one base")
+            elif name == "ADAPTER" and "adapter" in fields:
+                raise InputError("a second ADAPTER", remedy="A model has one adapter")
             else:
                 fields[{"FROM": "from_"}.get(name, name.lower())] = value
         except InputError as error:
@@ -152,7 +159,7 @@ def parse_modelfile(text: str, file: Path | str = "Modelfile") -> Modelfile:
 
 
 _WORDED = ("PARAMETER", "MESSAGE")
-_KNOWN = ("FROM", "TEMPLATE", "SYSTEM", "LICENSE", "REQUIRES", *_WORDED)
+_KNOWN = ("FROM", "ADAPTER", "TEMPLATE", "SYSTEM", "LICENSE", "REQUIRES", *_WORDED)
 
 
 def _commands(text: str, file: Path | str) -> Iterator[tuple[int, str, str, str]]:

@@ -9,10 +9,15 @@ from stock_llm.llm.prompts import SYSTEM
 from stock_llm.ollama.modelfile import Modelfile
 
 
-def modelfile_of(profile: Profile, gguf: Path, home: Path) -> Modelfile:
-    """What `ollama create` would read, to stand beside the GGUF."""
+def modelfile_of(profile: Profile, gguf: Path, home: Path, lora: Path | None = None) -> Modelfile:
+    """What `ollama create` would read, to stand beside the GGUF.
+
+    Args:
+        lora: the adapter that is served with it, a GGUF in the same folder.
+    """
     return Modelfile(
         from_=f"./{gguf.name}",
+        adapter=f"./{lora.name}" if lora else "",
         template=profile.format.go,
         system=SYSTEM,
         parameters={**profile.serving.model_dump(), "stop": profile.format.stop},

@@ -107,7 +107,7 @@ class StoreTarget:
             parameters.get("num_predict", -1),
         )
         with (
-            LlamaModel(stored.gguf, threads=self.threads, context=context) as model,
+            LlamaModel(stored.gguf, self.threads, context, stored.lora) as model,
             Sampler(model, _GREEDY, grammar) if grammar else nullcontext() as sampler,
         ):
             generation = model.generate(

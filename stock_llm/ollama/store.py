@@ -12,12 +12,10 @@ a model's folder Ollama takes them for broken models and stops pruning. Does not
 settings, or which version is the best.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,9 +44,9 @@ from stock_llm.storage.checksums import (
     cached_sha256,
     file_sha256,
 )
+from stock_llm.storage.links import link_or_copy
 
 _TEMPORARY = ".tmp-"
-_FICLONE = 0x40049409  # linux/fs.h: a copy that shares the blocks until one side is written
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,8 @@ class StoredModel:
         digest: SHA-256 of the manifest's bytes in hex: what Ollama lists as the model's digest.
         size: bytes of all layers.
         gguf: the weights.
-        modelfile: what it was made with; FROM is the path of `gguf`.
+        lora: the LoRA adapter that is added to them; None: there is none.
+        modelfile: what it was made with; FROM is the path of `gguf`, ADAPTER that of `lora`.
         config: what Ollama lists about the weights, see `build_config_layer`.
         annotations: what the manifest says of the model.
     """
@@ -78,6 +77,7 @@ class StoredModel:
     size: int
     modified: datetime
     gguf: Path
+    lora: Path | None
     modelfile: Modelfile
     config: Mapping[str, Any]
     annotations: Mapping[str, str]
@@ -116,7 +116,7 @@ class OllamaStore:
                 if isinstance(source, bytes):
                     temporary.write_bytes(source)
                 else:
-                    _share(source, temporary)
+                    link_or_copy(source, temporary)
                     if file_sha256(temporary) != digest:
                         raise PublishError(
                             f"{source} changed while it was being published. Publish again"
@@ -144,20 +144,23 @@ class OllamaStore:
         changes nothing, whatever its annotations are: the first manifest stays.
 
         Args:
-            gguf: the weights; `modelfile.from_` is not looked at.
+            gguf: the weights; `modelfile.from_` is not looked at, and its adapter is taken from the
+                same folder.
             replace: False: refuse where `name` is another model.
             annotations: what the manifest says of the model.
             layers: those that the model had when it was published, where it is written again.
 
         Raises:
             InputError: not a name; not a GGUF.
-            PublishError: refused, see `replace`; or it would have other layers than `layers`.
+            PublishError: refused, see `replace`; the adapter is gone; or it would have other layers
+                than `layers`.
         """
         path = self._manifest_path(name)
         turns = [{"role": role, "content": content} for role, content in modelfile.messages]
         parameters = dict(sorted(modelfile.parameters.items()))
         parts: list[tuple[str, Path | bytes]] = [
             ("model", gguf),
+            ("adapter", gguf.parent / modelfile.adapter if modelfile.adapter else b""),
             ("template", modelfile.template.encode()),
             ("system", modelfile.system.encode()),
             *(("license", text.encode()) for text in modelfile.license),
@@ -165,7 +168,10 @@ class OllamaStore:
             ("messages", go_json(turns) if turns else b""),
         ]
         config = self.put_blob(go_json(build_config_layer(gguf, modelfile.requires)))
-        blobs = [(kind, self.put_blob(source)) for kind, source in parts if source]
+        try:
+            blobs = [(kind, self.put_blob(source)) for kind, source in parts if source]
+        except FileNotFoundError as error:
+            raise PublishError(f"{name} cannot be written: {error.filename} is gone") from None
         manifest = Manifest(
             Layer("config", config.digest, config.size),
             tuple(Layer(kind, blob.digest, blob.size) for kind, blob in blobs),
@@ -216,7 +222,7 @@ class OllamaStore:
 
         Raises:
             PublishError: there is no such model, it is damaged, or it has layers that are not
-                supported (adapters, projectors).
+                supported (a second adapter, projectors).
         """
         path = self._existing(name)
         if damage := self.find_damage(name):
@@ -228,10 +234,11 @@ class OllamaStore:
             self.blob(manifest.config),
             [(layer.kind, self.blob(layer)) for layer in manifest.layers],
         )
-        gguf, fields = None, dict[str, Any](license=())
+        files: dict[str, Path] = {}
+        fields = dict[str, Any](license=())
         for kind, blob in layers:
-            if kind == "model":
-                gguf = blob.path
+            if kind in ("model", "adapter") and kind not in files:
+                files[kind] = blob.path
             elif kind in ("template", "system"):
                 fields[kind] = blob.path.read_bytes().decode()
             elif kind == "license":
@@ -248,6 +255,7 @@ class OllamaStore:
                 raise PublishError(
                     f"{name} in {self.root} has a layer that is not supported: {kind}"
                 )
+        gguf, lora = files.get("model"), files.get("adapter")
         if gguf is None:
             raise PublishError(f"{name} in {self.root} has no weights")
         details = json.loads(config.path.read_bytes())
@@ -257,7 +265,13 @@ class OllamaStore:
             size=config.size + sum(blob.size for _, blob in layers),
             modified=datetime.fromtimestamp(path.stat().st_mtime, UTC),
             gguf=gguf,
-            modelfile=Modelfile(from_=str(gguf), requires=details.get("requires", ""), **fields),
+            lora=lora,
+            modelfile=Modelfile(
+                from_=str(gguf),
+                adapter=str(lora or ""),
+                requires=details.get("requires", ""),
+                **fields,
+            ),
             config=details,
             annotations=manifest.annotations,
         )
@@ -432,18 +446,3 @@ class OllamaStore:
             move_into_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _share(source: Path, target: Path) -> None:
-    """The same bytes under another name, in the cheapest way that the file system has."""
-    with source.open("rb") as old, target.open("xb") as new:
-        try:
-            fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
-            return
-        except OSError:
-            pass  # another file system, or one that cannot clone
-    target.unlink()
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)

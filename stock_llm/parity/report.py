@@ -27,7 +27,7 @@ class Step:
     """A form of the model.
 
     Attributes:
-        name: adapter, merged, f16, quantized.
+        name: adapter, merged, f16, quantized; served, where the adapter is served beside the base.
         loss: mean loss of the answers, nats a token.
         from_before: distance from the step before it; None for the first.
         from_adapter: distance from the first.

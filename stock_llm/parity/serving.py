@@ -28,11 +28,13 @@ class Serving:
     tokens: Tokens
     asked: Sequence[Question]
 
-    def check(self, gguf: Path, model: LlamaModel) -> dict[str, Any]:
+    def check(self, gguf: Path, model: LlamaModel, is_ours: bool = True) -> dict[str, Any]:
         """The limits of a file, when all of it is as in training.
 
         Args:
             model: the same file, loaded.
+            is_ours: whether its chat template is; that of another file is not looked at, since the
+                Modelfile's is used in its place.
 
         Raises:
             ParityError: something differs; names it.
@@ -41,7 +43,7 @@ class Serving:
         modelfile = modelfile_of(profile, gguf, self.home)
         keys = read_keys(gguf)
         limits = check_limits(keys, self.base, profile, modelfile)
-        jinja = keys.get("tokenizer.chat_template", "")
+        jinja = keys.get("tokenizer.chat_template", "") if is_ours else profile.format.jinja
         check_rendering(self.asked, profile.format, jinja, modelfile)
         context = profile.serving.num_ctx
         check_tokens(self.asked, profile.format, self.tokens, model, context)

@@ -15,6 +15,7 @@ from stock_llm.llm.profiles import load_profile, local_base
 from stock_llm.ollama.model_name import LATEST
 from stock_llm.pipeline.inputs import input_digest
 from stock_llm.pipeline.publication.places import folder_of, is_complete
+from stock_llm.pipeline.publication.safetensors_folder import FOLDER, is_whole
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import (
     digest_of,
@@ -91,7 +92,8 @@ def run_digest(settings: Settings, inputs: str) -> str:
         gate=load_policy(settings.home).model_dump(),
         targets=settings.model_dump(
             mode="json", include={"mlflow_uri", "ollama_store", "ollama_host"}
-        ),
+        )
+        | {"mode": settings.publish.mode, "safetensors": settings.publish.safetensors},
         code=files_sha256(code, package.parent),
     )
 
@@ -133,6 +135,9 @@ def finished(settings: Settings) -> RunRecord | None:
     if run is None or not _is_sound(Path(run.gguf)):
         return None
     if not is_complete(settings, run.names[0]):
+        return None
+    safetensors = settings.path(FOLDER / run.names[0].partition(":")[2])
+    if settings.publish.safetensors and not is_whole(safetensors):
         return None
     store = folder_of(settings).store
     promoted = store.digest(LATEST) == store.digest(run.names[0])

@@ -34,6 +34,16 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def model_sha256(gguf: Path, lora: Path | None = None) -> str:
+    """What a model is told by, in hex: SHA-256 of its GGUF; where an adapter is served beside it,
+    of both digests.
+    """
+    weights = file_sha256(gguf)
+    return (
+        hashlib.sha256(f"{weights} {file_sha256(lora)}".encode()).hexdigest() if lora else weights
+    )
+
+
 def cached_sha256(path: Path) -> str:
     """The same, computed once in a process while the file is not written to."""
     state = path.stat()

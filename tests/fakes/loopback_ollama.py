@@ -32,6 +32,7 @@ class LoopbackOllama:
         slow: seconds that every answer is held back.
         puller: its pull side.
         cannot_pull: an error that every pull ends with before anything is asked for.
+        loaded: name → file of the models in memory.
         tells_no_prompt: answer where only the rendered prompt is asked for, as older versions do.
         ignores: a template to be used in place of the published one, as happens to a GGUF whose own Jinja mentions tools.
     """
@@ -46,6 +47,7 @@ class LoopbackOllama:
         self.puller = Puller(self.store)
         self.cannot_pull = ""
         self.tells_no_prompt = False
+        self.loaded: dict[str, Path] = {}
         handler = type("Handler", (_Handler,), {"ollama": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.host = f"http://127.0.0.1:{self._http.server_port}"
@@ -82,6 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
             "/": ("GET", self._root),
             "/api/version": ("GET", lambda _: self._send({"version": "0.32.15"})),
             "/api/tags": ("GET", self._tags),
+            "/api/ps": ("GET", self._ps),
             "/api/create": ("POST", self._create),
             "/api/show": ("POST", self._show),
             "/api/copy": ("POST", self._copy),
@@ -264,17 +267,34 @@ class _Handler(BaseHTTPRequestHandler):
         self.ollama.store.delete(asked["model"])
         self._send("")
 
+    def _load(self, model):
+        """Two names over one file are never in memory together."""
+        for name, gguf in list(self.ollama.loaded.items()):
+            if gguf == model.gguf:
+                del self.ollama.loaded[name]
+        self.ollama.loaded[model.name] = model.gguf
+
+    def _ps(self, _):
+        shown = [{"name": name, "model": name, "size": 1} for name in self.ollama.loaded]
+        self._send({"models": shown})
+
     def _generate(self, asked):
-        self._model(asked)
+        model = self._model(asked)
         if asked.get("prompt"):
             raise _Refused(500, "the loopback server only chats")
         reason = "unload" if asked.get("keep_alive") == 0 else "load"
+        name = str(ModelName.parse(asked["model"]))
+        if reason == "unload":
+            self.ollama.loaded.pop(name, None)
+        else:
+            self._load(model)
         answer = {"model": asked["model"], "created_at": STAMP, "response": "", "done": True}
         self._send(answer | {"done_reason": reason})
 
     def _chat(self, asked):
         model = self._model(asked)
         answer = {"model": asked["model"], "created_at": STAMP}
+        self._load(model)
         if not asked["messages"]:
             loaded = {
                 "message": {"role": "assistant", "content": ""},
@@ -295,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
         options = dict(model.modelfile.parameters)
         if self.ollama.slow:
             threading.Event().wait(self.ollama.slow)
-        with LlamaModel(model.gguf, threads=1, context=options["num_ctx"]) as llama:
+        with LlamaModel(model.gguf, 1, options["num_ctx"], model.lora) as llama:
             generated = llama.generate(prompt, options["num_predict"], options["stop"])
         body = {
             "message": {"role": "assistant", "content": generated.text},

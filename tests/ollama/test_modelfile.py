@@ -68,8 +68,8 @@ def test_the_grammar_of_ollama():
         ("SYSTEM x", "no FROM line"),
         ("FROM a\nFROM b", "row 2: a second FROM"),
         (
-            "FROM a\n\nADAPTER lora.gguf",
-            "row 3: not an instruction that is understood here: 'ADAPTER lora.gguf'",
+            "FROM a\n\nDRAFT small.gguf",
+            "row 3: not an instruction that is understood here: 'DRAFT small.gguf'",
         ),
         ("FROM a\nnonsense", "row 2: not an instruction"),
         (

@@ -54,11 +54,11 @@ def dies_at(step: int, work) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-@pytest.fixture
-def settings(tmp_path, ollama, registry):
+@pytest.fixture(params=["merged", "adapter"])
+def settings(request, tmp_path, ollama, registry):
     settings = load_settings(home=tmp_path / "home", ollama_host=ollama.host, threads=1)
     for number in (1, 2, 3):
-        published(settings, registry, number)
+        published(settings, registry, number, has_lora=request.param == "adapter")
     registry.promote(settings, 1)
     publish_again(settings)
     return settings

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from conftest import RECORDED
-from factories.parrot_gguf import write_parrot
+from factories.parrot_gguf import write_parrot, write_parrot_lora
 from fakes.champion_file import Champion, ChampionFile, install, put_in_place
 from fakes.loopback_ollama import LoopbackOllama
 
@@ -29,7 +29,7 @@ from stock_llm.settings import load_settings
 from stock_llm.skills import analyse, explain, signal
 from stock_llm.skills.decision_point import BaseRates, DecisionPoint
 from stock_llm.skills.row import write_rows
-from stock_llm.storage.checksums import file_sha256
+from stock_llm.storage.checksums import file_sha256, model_sha256
 from tasks import publish as stage
 
 SITUATION = Situation(
@@ -78,10 +78,15 @@ def made(tmp_path):
     ]
     write_rows(rows, tmp_path / "holdout.jsonl")
 
-    def make(number, answer=ROW.output, verdict="promote", champion=None):
+    def make(number, answer=ROW.output, verdict="promote", champion=None, has_lora=False):
         folder = tmp_path / f"candidate{number}"
         folder.mkdir(exist_ok=True)
-        gguf = write_parrot(folder / "stock-llm.gguf", answer, name=f"number {number}")
+        gguf, lora = folder / "stock-llm.gguf", None
+        if has_lora:
+            write_parrot(gguf, "I am the base", others=[answer])
+            lora = write_parrot_lora(folder / "stock-llm-lora.gguf", 1, 1)
+        else:
+            write_parrot(gguf, answer, name=f"number {number}")
         return (
             artifact(Dataset, holdout=tmp_path / "holdout.jsonl", digest=f"dataset{number}"),
             artifact(
@@ -92,8 +97,9 @@ def made(tmp_path):
                 digest=f"candidate{number}",
                 folder=folder,
                 gguf=gguf,
-                gguf_sha256=file_sha256(gguf),
+                gguf_sha256=model_sha256(gguf, lora),
                 quantization="F32",
+                lora=lora,
             ),
             artifact(Scorecard, folder=folder, verdict=verdict, champion=champion, table=TABLE),
             artifact(Version, number=number, run_id=f"run{number}"),
@@ -676,3 +682,36 @@ def _damage(store, name, part, way):
     file.unlink()  # it may share its bytes with the candidate's own file
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
     file.write_bytes(content[:middle] if way == "cut" else flipped)
+
+
+def test_a_version_with_an_adapter_is_asked_with_it_and_made_latest(settings, made, registry):
+    parts = made(1, has_lora=True)
+    release = publish(settings, parts)
+    assert release.smoke_answer == ROW.output and release.promoted
+    assert store_of(settings).read_model("stock-llm:latest").lora is not None
+    assert registry.champion(settings) == Champion(1)
+    modelfile = parse_modelfile((parts[2].folder / "Modelfile").read_text())
+    assert (modelfile.from_, modelfile.adapter) == ("./stock-llm.gguf", "./stock-llm-lora.gguf")
+    assert publish(settings, parts) == release
+
+
+def test_an_adapter_that_is_not_the_judged_one_is_refused(settings, made):
+    parts = made(1, has_lora=True)
+    with parts[2].lora.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(PublishError, match="or its adapter was changed after it was judged"):
+        publish(settings, parts)
+    assert store_of(settings).list_models() == []
+
+
+def test_a_server_in_use_is_not_made_to_change_adapters_for_the_smoke_prompt(served, made, capsys):
+    ollama, settings = served
+    publish(settings, made(1, has_lora=True))
+    assert list(ollama.loaded) == ["stock-llm:v1"], "an idle server is asked itself"
+    del ollama.requests[:]
+    release = publish(settings, made(2, has_lora=True, champion=1))
+    assert list(ollama.loaded) == [] or list(ollama.loaded) == ["stock-llm:v1"]
+    assert "POST /api/chat" not in ollama.requests
+    assert release.smoke_answer == ROW.output and release.promoted
+    assert f"{ollama.host} is in use: stock-llm:v2 is asked in this process" in capsys.readouterr().err  # fmt: skip
+    assert ollama.store.digest("stock-llm:latest") == store_of(settings).digest("stock-llm:v2")

@@ -1,6 +1,5 @@
 """From a trained adapter to the quantized file, with every real part: both merges, the parity proof, the bounded losses."""
 
-import ctypes
 import dataclasses
 import json
 import shutil
@@ -9,10 +8,11 @@ import numpy as np
 import pytest
 from factories.rows import rows_of_all_skills
 
-from stock_llm.artifacts import Adapter, Dataset
+from stock_llm.artifacts import MERGED, Adapter, Dataset
 from stock_llm.errors import ParityError, StockLLMError
 from stock_llm.llm.bases import needs
 from stock_llm.llm.gguf import writer
+from stock_llm.llm.gguf.adapter import write_adapter_gguf
 from stock_llm.llm.gguf.families import FAMILIES
 from stock_llm.llm.gguf.importance import read_importance
 from stock_llm.llm.gguf.writer import write_gguf
@@ -20,12 +20,14 @@ from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.merging.lora import LoraAdapter, read_adapter
 from stock_llm.llm.merging.weights import MergedWeights, StoredWeights
 from stock_llm.llm.profiles import load_profile
-from stock_llm.llm.quantization import LADDER
+from stock_llm.llm.quantization import LADDER, check_gguf, quantize_gguf
+from stock_llm.parity.limits import read_keys
 from stock_llm.parity.report import read_report
 from stock_llm.parity.steps import check_losses
+from stock_llm.pipeline.judging.base_gguf import base_gguf
 from stock_llm.settings import Settings, load_settings
 from stock_llm.skills.row import write_rows
-from stock_llm.storage.checksums import file_sha256
+from stock_llm.storage.checksums import file_sha256, model_sha256
 from tasks import finetune, quantize
 
 ROWS = [
@@ -110,28 +112,93 @@ def test_the_report_tells_each_step_and_is_small_where_only_rounding_is(trained)
 
 def test_the_adapter_alone_answers_on_the_base_as_the_merge_does(trained, tmp_path):
     """llama.cpp adds the GGUF LoRA to the base while it runs."""
-    import llama_cpp
-
     home = trained.settings.path("models/tiny")
     made = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
-    merged = MergedWeights(StoredWeights(home), read_adapter(trained.adapter.weights))
+    lora = read_adapter(trained.adapter.weights)
+    merged = MergedWeights(StoredWeights(home), lora)
     write_gguf(home, tmp_path / "base.gguf", "base", "")
     write_gguf(home, tmp_path / "merged.gguf", "merged", "", merged)
+    for kind in ("F16", "Q8_0"):
+        write_adapter_gguf(home, lora, tmp_path / f"{kind}.gguf", "lora", kind)
     tokens = quantize._tokenizer(home)
     profile = load_profile(trained.settings.home, trained.settings.profile)
     (row,) = quantize._tokenized(ROWS[:1], profile, tokens)
-    with LlamaModel(tmp_path / "merged.gguf", threads=1, context=1024) as model:
-        wanted = model.answer_logits(row.prompt, row.answer)
-    with LlamaModel(tmp_path / "base.gguf", threads=1, context=1024) as model:
-        plain = model.answer_logits(row.prompt, row.answer)
-        file = str(made.folder / "stock-llm-lora.gguf").encode()
-        lora = llama_cpp.llama_adapter_lora_init(model._weights.pointer, file)
-        assert lora, "llama.cpp does not load the adapter"
-        adapters = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(lora)
-        scales = (ctypes.c_float * 1)(1.0)
-        assert llama_cpp.llama_set_adapters_lora(model.context, adapters, 1, scales) == 0
-        answered = model.answer_logits(row.prompt, row.answer)
-    assert np.abs(answered - wanted).max() < 0.02 < np.abs(plain - wanted).max()
+
+    def logits(file, beside=None):
+        with LlamaModel(tmp_path / file, threads=1, context=1024, lora=beside) as model:
+            return model.answer_logits(row.prompt, row.answer)
+
+    wanted, plain = logits("merged.gguf"), logits("base.gguf")
+    for beside, bound in (
+        (made.folder / "stock-llm-lora.gguf", 0.02),
+        (tmp_path / "F16.gguf", 0.02),
+        (tmp_path / "Q8_0.gguf", 0.1),
+    ):
+        answered = logits("base.gguf", beside)
+        assert np.abs(answered - wanted).max() < bound < np.abs(plain - wanted).max(), beside.name
+    with pytest.raises(StockLLMError, match=r"cannot add the adapter .*parity\.json"):
+        logits("base.gguf", made.folder / "parity.json")
+
+
+def in_adapter_mode(trained) -> Trained:
+    """The same training, published as an adapter."""
+    publish = trained.settings.publish.model_copy(update={"mode": "adapter"})
+    return dataclasses.replace(
+        trained, settings=trained.settings.model_copy(update={"publish": publish})
+    )
+
+
+def test_in_adapter_mode_base_and_adapter_are_proven_as_they_are_served(trained):
+    merged = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
+    mode = in_adapter_mode(trained)
+    made = quantize.quantize.fn(mode.settings, mode.dataset, mode.adapter)
+    assert made.digest != merged.digest and merged.lora is None
+    assert made == quantize.quantize.fn(mode.settings, mode.dataset, mode.adapter)
+    profile = load_profile(mode.settings.home, "tiny")
+    base = base_gguf(mode.settings, profile, "Q8_0")
+    assert file_sha256(made.gguf) == file_sha256(base), "another base than that of other versions"
+    assert made.gguf_sha256 == model_sha256(made.gguf, made.lora)
+    assert made.gguf_bytes == made.gguf.stat().st_size + made.lora.stat().st_size
+    assert check_gguf(made.folder / MERGED) is None
+    assert {file.name for file in made.folder.iterdir()} == {
+        "base-Q8_0.gguf", "stock-llm-lora.gguf", MERGED, "parity.json", "artifact.json", "checksums.json",
+    }  # fmt: skip
+    report = read_report(made.folder)
+    assert [step.name for step in report.steps] == [
+        "adapter", "merged", "f16", "quantized", "served",
+    ]  # fmt: skip
+    served, quantized = report.step("served"), report.step("quantized")
+    assert served.bytes == made.gguf_bytes and served.score is not None
+    assert served.loss == made.losses["served"] == pytest.approx(quantized.loss, rel=0.05)
+    assert 0 < served.from_before.mean_kl < 0.01, "merged and served answer alike"
+    keys = read_keys(made.gguf)
+    assert keys["general.license"] == "apache-2.0" and "general.version" not in keys
+    assert str(mode.settings.home) not in made.gguf.read_bytes().decode("latin-1")
+    assert str(mode.settings.home) not in made.lora.read_bytes().decode("latin-1")
+
+
+def test_the_base_of_ollamas_library_is_taken_where_it_is_here(trained, monkeypatch, tmp_path):
+    home = trained.settings.home
+    theirs = tmp_path / "theirs"
+    (theirs / "blobs").mkdir(parents=True)
+    write_gguf(home / "models/tiny", tmp_path / "f16.gguf", "of the library", "{{ 'another' }}")
+    quantize_gguf(tmp_path / "f16.gguf", tmp_path / "library.gguf", "Q8_0", 1)
+    sha256 = file_sha256(tmp_path / "library.gguf")
+    shutil.copy(tmp_path / "library.gguf", theirs / "blobs" / f"sha256-{sha256}")
+    monkeypatch.setenv("OLLAMA_MODELS", str(theirs))
+    file = home / "models/profiles/tiny.toml"
+    known = file.read_text()
+    file.write_text(f'{known}\n[about]\nollama_sha256 = "{sha256}"\n')
+    try:
+        mode = in_adapter_mode(trained)
+        made = quantize.quantize.fn(mode.settings, mode.dataset, mode.adapter)
+        assert file_sha256(made.gguf) == sha256
+        monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+        profile = load_profile(home, "tiny")
+        assert file_sha256(base_gguf(mode.settings, profile, "Q8_0")) != sha256, "not here: ours"
+        assert base_gguf(mode.settings, profile, "Q4_0").name == "tiny-Q4_0.gguf"
+    finally:
+        file.write_text(known)
 
 
 def test_a_merge_with_another_alpha_stops_quantize(trained, monkeypatch):

@@ -185,6 +185,7 @@ class EmbeddedProvider:
         stops = options.get("stop", ()) if request.format is None else request.options.stop
         question = {
             "gguf": str(model.gguf),
+            "lora": str(model.lora or ""),
             "prompt": raw,
             "template": generate.get("template") or model.modelfile.template,
             "system": model.modelfile.system,

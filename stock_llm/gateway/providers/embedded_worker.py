@@ -98,7 +98,7 @@ def _answer(
 ) -> None:
     began = time.perf_counter()
     prompt = _prompt(question)
-    model = memory.model(Path(question["gguf"]), question["context"])
+    model = memory.model(Path(question["gguf"]), question["lora"], question["context"])
     ready = time.perf_counter()
     first = 0.0
     generation: Generation | None = None
@@ -183,16 +183,19 @@ class _Memory:
 
     def __init__(self, threads: int, megabytes: int):
         self._threads, self._bytes = threads, megabytes * 2**20
-        self._key: tuple[Path, int] | None = None
+        self._key: tuple[Path, str, int] | None = None
         self._model: LlamaModel | None = None
 
-    def model(self, gguf: Path, context: int) -> LlamaModel:
+    def model(self, gguf: Path, lora: str, context: int) -> LlamaModel:
         """The model of a file, loaded if it is not.
+
+        Args:
+            lora: path of the adapter that is served beside it; empty: there is none.
 
         Raises:
             StockLLMError: it is larger than allowed, or llama.cpp cannot load it.
         """
-        if self._key == (gguf, context) and self._model:
+        if self._key == (gguf, lora, context) and self._model:
             return self._model
         if self._model:
             self._model.close()
@@ -203,8 +206,8 @@ class _Memory:
             raise StockLLMError(f"{gguf.name} is larger than {limit}; raise embedded_megabytes")
         used = int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_DATA, (used + room + _OVERHEAD, resource.RLIM_INFINITY))
-        self._model = LlamaModel(gguf, threads=self._threads, context=context)
-        self._key = (gguf, context)
+        self._model = LlamaModel(gguf, self._threads, context, Path(lora) if lora else None)
+        self._key = (gguf, lora, context)
         return self._model
 
 

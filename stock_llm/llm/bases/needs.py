@@ -65,7 +65,7 @@ MEASURED_ROWS = 32
 LARGEST_LOGITS = 256 << 20
 """Bytes of a file of logits (stock_llm/parity), at most; there are as many as `_LOGITS` says."""
 
-_LOGITS = 5
+_LOGITS = 6
 
 _ADAPTER_BYTES = 16
 """Of an adapter's weight: itself, its gradient and AdamW's two moments, in float32."""
@@ -373,6 +373,19 @@ def adapter_weights(profile: Profile, shape: ModelShape) -> int:
     """Weights of the adapter on all linear layers."""
     sides = sum(inputs + out for inputs, out in shape.matrices)
     return profile.lora.rank * shape.num_hidden_layers * sides
+
+
+def adapter_bytes(profile: Profile, shape: ModelShape, kind: str = "Q8_0") -> int:
+    """Size of the adapter as a GGUF, names apart: what an update moves where the base is shared.
+
+    Args:
+        kind: F16 or Q8_0, as `write_adapter_gguf` has them: rows of B are as long as the rank, and
+            Q8_0 wants a multiple of 32.
+    """
+    bits = QUANTIZATIONS[kind].bits
+    bits_of_b = bits if profile.lora.rank % 32 == 0 else QUANTIZATIONS["F16"].bits
+    sides = sum(bits * inputs + bits_of_b * out for inputs, out in shape.matrices)
+    return int(profile.lora.rank * shape.num_hidden_layers * sides / 8)
 
 
 def _width(profile: Profile) -> int:

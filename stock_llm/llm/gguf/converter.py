@@ -144,7 +144,7 @@ def write_folder(folder: Path, weights: "Weights", out: Path, chat_template: str
         stated["add_prefix_space"] = prefixes_space(load_tokenizer(folder))
     file.write_text(json.dumps(stated, ensure_ascii=False), encoding="utf-8")
     try:
-        _write_shards(weights, out)
+        write_shards(weights, out)
     except (OSError, RuntimeError) as error:  # safetensors wraps a full disk
         raise StockLLMError(
             f"the merged weights cannot be written to {out}: {error}. Free some disk space and run "
@@ -152,7 +152,12 @@ def write_folder(folder: Path, weights: "Weights", out: Path, chat_template: str
         ) from error
 
 
-def _write_shards(weights: "Weights", out: Path) -> None:
+def write_shards(weights: "Weights", out: Path) -> None:
+    """Writes weights as safetensors (f16, vectors f32) in files of about 1 GiB with their index.
+
+    Raises:
+        OSError, RuntimeError: the disk is full.
+    """
     import torch
     from safetensors.torch import save_file
 

@@ -41,7 +41,7 @@ class Origin:
         repository: its page; empty where it has none.
         revision: its commit there.
         licence: an SPDX identifier, or the licence's name.
-        version: of this file: the digest of the candidate.
+        version: of this file: the digest of the candidate; empty: it is the base itself.
     """
 
     base: str
@@ -136,8 +136,9 @@ def write_gguf(
 
 def _write_origin(writer: Any, origin: Origin) -> None:
     writer.add_basename(origin.base)
-    writer.add_version(origin.version)
-    writer.add_finetune("stock-llm")
+    if origin.version:
+        writer.add_version(origin.version)
+        writer.add_finetune("stock-llm")
     spdx = re.fullmatch(r"[A-Za-z0-9.+-]+", origin.licence) is not None
     writer.add_license(origin.licence.lower() if spdx else "other")
     if not spdx:

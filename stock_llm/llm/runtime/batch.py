@@ -105,7 +105,7 @@ class RowBatch:
         parameters.n_outputs_max = self._rows
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
-        self._context = llama_cpp.llama_init_from_model(weights.pointer, parameters)
+        self._context = weights.make_context(parameters)
         if not self._context:
             raise StockLLMError(
                 f"llama.cpp cannot make a context of {self._rows} times {context} tokens: "

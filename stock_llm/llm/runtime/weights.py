@@ -1,4 +1,6 @@
-"""A GGUF as llama.cpp loads it: weights and vocabulary, which any number of contexts can share."""
+"""A GGUF as llama.cpp loads it, with a LoRA adapter beside it or without: weights and vocabulary,
+which any number of contexts can share.
+"""
 
 import ctypes
 from functools import cache
@@ -39,6 +41,9 @@ class Weights:
     """A loaded GGUF, its layers on a GPU where llama.cpp has one that holds them. Its memory is not
     Python's: `close` frees it.
 
+    Args:
+        lora: a LoRA adapter as a GGUF, which is added while the model computes.
+
     Attributes:
         pointer: llama.cpp's model.
         vocabulary: llama.cpp's vocabulary.
@@ -46,11 +51,11 @@ class Weights:
         token_bytes: memory of a token's keys and values in all layers, in 16 bits.
 
     Raises:
-        StockLLMError: llama.cpp cannot load the file.
+        StockLLMError: llama.cpp cannot load a file, or the adapter is of another model.
         MissingExtra: the extra `local` is not installed.
     """
 
-    def __init__(self, gguf: Path):
+    def __init__(self, gguf: Path, lora: Path | None = None):
         try:
             import llama_cpp
         except ImportError:
@@ -62,6 +67,12 @@ class Weights:
         self.pointer: Any = llama_cpp.llama_model_load_from_file(str(gguf).encode(), parameters)
         if not self.pointer:
             raise StockLLMError(f"llama.cpp cannot load {gguf}")
+        self._lora: Any = None
+        if lora:  # before a context is made, whose buffers depend on it
+            self._lora = llama_cpp.llama_adapter_lora_init(self.pointer, str(lora).encode())
+            if not self._lora:
+                self.close()
+                raise StockLLMError(f"llama.cpp cannot add the adapter {lora} to {gguf}")
         self.vocabulary: Any = llama_cpp.llama_model_get_vocab(self.pointer)
         self.size: int = llama_cpp.llama_vocab_n_tokens(self.vocabulary)
         heads = llama_cpp.llama_model_n_head(self.pointer)
@@ -70,8 +81,18 @@ class Weights:
         layers = llama_cpp.llama_model_n_layer(self.pointer)
         self.token_bytes: int = 2 * 2 * layers * key_heads * key_width
 
+    def make_context(self, parameters: Any) -> Any:
+        """A context of llama.cpp that computes with the adapter, where there is one; None where
+        there is not enough memory.
+        """
+        context = self._llama.llama_init_from_model(self.pointer, parameters)
+        if context and self._lora:
+            adapters = (self._llama.llama_adapter_lora_p_ctypes * 1)(self._lora)
+            self._llama.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0))
+        return context
+
     def close(self) -> None:
-        """Frees the memory; the object cannot be used afterwards."""
+        """Frees the memory, the adapter's with it; the object cannot be used afterwards."""
         if self.pointer:
             self._llama.llama_model_free(self.pointer)
         self.pointer = None

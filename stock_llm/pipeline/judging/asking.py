@@ -121,6 +121,7 @@ def _generate(
         profile.serving,
         contestant.stop,
         settings.threads,
+        lora=contestant.lora,
     )
 
 
@@ -138,7 +139,8 @@ def general_losses(settings: Settings, profile: Profile, contestant: Contestant)
     if (record := read_record(cache)) is None:
         losses = []
         context = profile.serving.num_ctx
-        with LlamaModel(contestant.gguf, threads=settings.threads, context=context) as model:
+        gguf, lora = contestant.gguf, contestant.lora
+        with LlamaModel(gguf, settings.threads, context, lora) as model:
             for text, answer in pairs:
                 known = model.tokenize(text)
                 # in one piece: a tokenizer may put a space before whatever a text begins with

@@ -81,16 +81,18 @@ def generate(
     stop: Sequence[str],
     threads: int,
     rows: int | None = None,
+    lora: Path | None = None,
 ) -> Iterator[tuple[int, Generation]]:
     """The place of each prompt and its answer, as they end.
 
     Args:
         rows: at once in each context; see `plan`.
+        lora: the adapter that is served beside the GGUF.
 
     Raises:
         StockLLMError: llama.cpp cannot load the file, or a prompt does not fit into the context.
     """
-    weights = Weights(gguf)
+    weights = Weights(gguf, lora)
     try:
         tokens = [weights.tokenize(prompt) for prompt in prompts]
         context = min(serving.num_ctx, max(map(len, tokens), default=0) + serving.num_predict)

@@ -83,7 +83,7 @@ def measure(
     known = {**request, "gguf": contestant.sha256, "answers": [answers.answers[p] for p in places]}
     cache = answers_folder(settings) / f"{digest_of(speed=known)}.json"
     if (record := read_record(cache)) is None:
-        seen = _in_own_process(request)
+        seen = _in_own_process(request | {"lora": str(contestant.lora or "")})
         asked = seen["answers"]
         pairs = zip(asked, places, strict=False)
         speeds = [each["tokens_per_second"] for each in asked if each["tokens_per_second"]]
@@ -121,13 +121,19 @@ def _in_own_process(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask(
-    gguf: Path, threads: int, context: int, limit: int, stop: Sequence[str], prompts: list[str]
+    gguf: str,
+    threads: int,
+    context: int,
+    limit: int,
+    stop: Sequence[str],
+    prompts: list[str],
+    lora: str = "",
 ) -> dict[str, Any]:
     """The answers with their times, and the memory that they took."""
     device = find_device()
     started = time.monotonic()
     answers: list[dict[str, Any]] = []
-    with LlamaModel(gguf, threads=threads, context=context) as model:
+    with LlamaModel(Path(gguf), threads, context, Path(lora) if lora else None) as model:
         model.generate(prompts[0], max_tokens=1)  # pages of the file are read, buffers made
         for prompt in prompts:
             if answers and time.monotonic() - started > SECONDS:
@@ -169,5 +175,4 @@ def _peak_memory() -> int:
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    print(json.dumps(_ask(**asked | {"gguf": Path(asked["gguf"])})))
+    print(json.dumps(_ask(**json.load(sys.stdin))))

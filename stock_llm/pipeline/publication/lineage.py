@@ -19,6 +19,7 @@ class Lineage:
     Attributes:
         name: `stock-llm:v7`; empty where the manifest does not say.
         weights: digest of the GGUF.
+        adapter: digest of the adapter beside it; empty: there is none.
         notes: what the manifest says of the version.
         is_latest: whether it is behind `stock-llm:latest` now.
     """
@@ -26,6 +27,7 @@ class Lineage:
     digest: str
     name: str
     weights: str
+    adapter: str
     notes: Mapping[str, str]
     is_latest: bool
 
@@ -54,9 +56,16 @@ def find(settings: Settings, id: str) -> Lineage:
     ((digest, (name, content)),) = found.items()
     manifest = parse_manifest(content)
     version = manifest.annotations.get("org.opencontainers.image.version", "")
-    weights = next((layer.digest for layer in manifest.layers if layer.kind == "model"), "")
+    layers = {layer.kind: layer.digest for layer in manifest.layers}
     name = f"{MODEL}:{version}" if version else name
-    return Lineage(digest, name, weights, manifest.annotations, store.digest(LATEST) == digest)
+    return Lineage(
+        digest,
+        name,
+        weights=layers.get("model", ""),
+        adapter=layers.get("adapter", ""),
+        notes=manifest.annotations,
+        is_latest=store.digest(LATEST) == digest,
+    )
 
 
 def describe(lineage: Lineage) -> str:
@@ -65,6 +74,7 @@ def describe(lineage: Lineage) -> str:
         "version": lineage.name + (f", which is {LATEST} now" if lineage.is_latest else ""),
         "manifest": lineage.digest,
         "weights": lineage.weights,
+        **({"adapter beside them": lineage.adapter} if lineage.adapter else {}),
         **{
             name.removeprefix("org.opencontainers.image.").removeprefix("stock-llm."): value
             for name, value in lineage.notes.items()

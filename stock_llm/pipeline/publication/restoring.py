@@ -6,9 +6,11 @@ registry's alias says which version is the champion, and `:latest` follows it ev
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from stock_llm.artifacts import MERGED
 from stock_llm.errors import InputError, PublishError
 from stock_llm.ollama.distribution.registry_client import open_registry
 from stock_llm.ollama.handover import hand_over
@@ -16,6 +18,7 @@ from stock_llm.ollama.manifest import parse_manifest
 from stock_llm.ollama.model_name import LATEST, version_name, version_number
 from stock_llm.ollama.modelfile import parse_modelfile
 from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
+from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline import registry
 from stock_llm.pipeline.publication.places import (
     Places,
@@ -24,11 +27,15 @@ from stock_llm.pipeline.publication.places import (
     versions_of,
 )
 from stock_llm.pipeline.publication.retention import prune
+from stock_llm.pipeline.publication.safetensors_folder import follow_folder
 from stock_llm.settings import Settings
-from stock_llm.storage.checksums import file_sha256
+from stock_llm.storage.checksums import model_sha256
 
 REGISTRY = "registry"
 """In place of a host: the registry of `publish.registry`."""
+
+CANDIDATE = "stock-llm.candidate"
+"""Annotation of a manifest: digest of the candidate that the version is."""
 
 MODELFILE = "Modelfile"
 MANIFEST = "manifest.json"
@@ -49,7 +56,7 @@ def restore(settings: Settings, folder: StoreTarget, number: int) -> str | None:
     version = next((item for item in registry.versions(settings) if item.number == number), None)
     if version is None or not version.gguf.exists():
         fault = "it is not registered" if version is None else f"{version.gguf} is gone"
-    elif file_sha256(version.gguf) != version.gguf_sha256:
+    elif model_sha256(version.gguf, _lora_beside(version.gguf)) != version.gguf_sha256:
         fault = f"{version.gguf} is damaged"
     elif not is_recorded(version.gguf):
         fault = f"it was never published: there is no Modelfile beside {version.gguf}"
@@ -70,6 +77,22 @@ def restore(settings: Settings, folder: StoreTarget, number: int) -> str | None:
 def is_recorded(gguf: Path) -> bool:
     """Whether what a version was published with lies beside its GGUF."""
     return gguf.with_name(MODELFILE).is_file()
+
+
+def _lora_beside(gguf: Path) -> Path | None:
+    """The adapter that a version has beside its GGUF, as the Modelfile there says."""
+    with suppress(OSError, ValueError, InputError):
+        adapter = parse_modelfile(gguf.with_name(MODELFILE).read_text("utf-8")).adapter
+        file = gguf.parent / adapter
+        return file if adapter and file.is_file() else None
+    return None
+
+
+def _merged_form(settings: Settings, store: OllamaStore, name: str) -> Path | None:
+    """A version with an adapter in one file, where its candidate is here."""
+    made_from = settings.artifacts / "candidate" / store.annotations(name).get(CANDIDATE, "")
+    merged = made_from / MERGED
+    return merged if merged.is_file() else None
 
 
 def restore_files(folder: StoreTarget, name: str, gguf: Path) -> str:
@@ -116,7 +139,8 @@ def hand_to_servers(settings: Settings, places: Places, names: Sequence[str]) ->
         with places.passing_over(target.where):
             for name in names:
                 before = target.digest(name)
-                after = hand_over(store, target.server, name, settings.publish.address)
+                merged = _merged_form(settings, store, name)
+                after = hand_over(store, target.server, name, settings.publish.address, merged)
                 done += [f"{name} is at {target.where}"] if before != after else []
     return done
 
@@ -232,6 +256,7 @@ def _publish_again(settings: Settings, number: int | None, to: Sequence[str]) ->
     if REGISTRY in to or (settings.publish.registry and not to):
         with places.passing_over(settings.publish.registry):
             done += push_to_registry(settings, places, number)
+    done += follow_folder(settings, places.folder.store)
     if places.faults:
         raise PublishError(
             "; ".join([*done, *places.faults]) + ". When that is mended, run again: "

@@ -11,6 +11,7 @@ import httpx
 import ollama
 import psutil
 import pytest
+from factories.parrot_gguf import write_parrot, write_parrot_lora
 from factories.rows import rows_of_all_skills
 from factories.running_gateway import answer_of, gateway, post
 
@@ -469,7 +470,7 @@ def test_an_idle_model_leaves_memory_and_comes_back(home, tmp_path, monkeypatch)
 
 def test_a_model_larger_than_allowed_is_refused(home):
     with pytest.raises(StockLLMError, match="larger than the 0 MB"):
-        _Memory(threads=1, megabytes=0).model(home / "tiny.gguf", 512)
+        _Memory(threads=1, megabytes=0).model(home / "tiny.gguf", "", 512)
 
 
 def test_the_length_of_the_context_is_told(running):
@@ -477,3 +478,21 @@ def test_the_length_of_the_context_is_told(running):
     lengths = {name: value for name, value in shown["model_info"].items() if "context" in name}
     assert list(lengths.values()) == [512]
     assert list(lengths) == [shown["model_info"]["general.architecture"] + ".context_length"]
+
+
+def test_a_version_with_an_adapter_answers_with_it(tmp_path):
+    store = OllamaStore(tmp_path / "models" / "ollama")
+    gguf = write_parrot(tmp_path / "parrot.gguf", "I am the base", others=["with the adapter"])
+    write_parrot_lora(tmp_path / "lora.gguf", 1, 1)
+    for name, adapter in (("stock-llm:v1", "lora.gguf"), ("stock-llm:v2", "")):
+        modelfile = Modelfile(
+            from_="parrot.gguf",
+            adapter=adapter,
+            template="{{ range .Messages }}{{ .Content }}{{ end }}",
+            parameters={**PARAMETERS, "stop": ("</s>",)},
+        )
+        store.write_model(name, gguf, modelfile)
+    with gateway(tmp_path, embedded_megabytes=128, grounding="off") as started:
+        client = ollama.Client(started.url)
+        for name, says in (("v1", "with the adapter"), ("v2", "I am the base")) * 2:
+            assert client.chat(f"stock-llm:{name}", ASK).message.content == says

@@ -9,6 +9,8 @@ import pytest
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.llm.architectures import ModelShape, read_shape
 from stock_llm.llm.bases import needs, training_time
+from stock_llm.llm.gguf.adapter import write_adapter_gguf
+from stock_llm.llm.merging.lora import read_adapter
 from stock_llm.llm.profiles import Profile, load_profile, profile_names
 from stock_llm.llm.quantization import LADDER
 from stock_llm.machine import Gpu, Machine
@@ -129,6 +131,32 @@ def test_activations_are_those_that_autograd_keeps(precision, tiny_base, tmp_pat
     counted = sum(size for place, size in sizes.items() if place not in own)
     shape = needs.find_shape(profile, tiny_base)
     assert counted < needs.activations(profile, shape) < 1.5 * counted
+
+
+def test_an_update_of_mistral_7b_moves_two_hundredths_of_it_at_most():
+    """docs/publishing.md has these figures; a real Q4_K_M of it is 4.37 GB."""
+    profile, shape = shape_of("mistral-7b")
+    assert (profile.lora.rank, needs.adapter_weights(profile, shape)) == (16, 41_943_040)
+    f16, q8 = (needs.adapter_bytes(profile, shape, kind) for kind in ("F16", "Q8_0"))
+    assert (f16, q8) == (83_886_080, 65_208_320)
+    assert q8 / (4.37e9 + q8) < 0.015 < f16 / (4.37e9 + f16) < 0.02
+    assert q8 / (7.7e9 + q8) < 0.0085 < f16 / (7.7e9 + f16) < 0.011
+
+
+@pytest.mark.parametrize(("kind", "rank"), [("F16", 4), ("Q8_0", 4), ("Q8_0", 32)])
+def test_the_size_of_an_adapter_is_that_of_its_file(kind, rank, tiny_base, tmp_path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import MistralForCausalLM
+
+    folder = tiny_base / "models" / "tiny"
+    model = MistralForCausalLM.from_pretrained(folder)
+    adapted = get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear"))
+    adapted.save_pretrained(tmp_path / "lora")
+    write_adapter_gguf(folder, read_adapter(tmp_path / "lora"), tmp_path / "a.gguf", "a", kind)
+    profile = load_profile(tiny_base, "tiny")
+    profile = profile.model_copy(update={"lora": profile.lora.model_copy(update={"rank": rank})})
+    counted = needs.adapter_bytes(profile, needs.find_shape(profile, tiny_base), kind)
+    assert counted <= (tmp_path / "a.gguf").stat().st_size < counted + 4096
 
 
 def test_rows_that_k_quants_cannot_hold_are_counted_as_what_llama_cpp_falls_back_to():

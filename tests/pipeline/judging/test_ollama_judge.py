@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from factories.parrot_gguf import write_parrot, write_parrot_lora
 from factories.rows import rows_of_all_skills
 from fakes.loopback_ollama import LoopbackOllama
 
@@ -14,11 +15,12 @@ from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import messages
 from stock_llm.ollama.client import OllamaServer, connect
+from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.pipeline.judging import asking, ollama_judge
 from stock_llm.pipeline.judging.contestants import of_profile
 from stock_llm.pipeline.judging.ollama_judge import OllamaJudge
 from stock_llm.settings import load_settings
-from stock_llm.storage.checksums import file_sha256
+from stock_llm.storage.checksums import file_sha256, model_sha256
 from stock_llm.storage.record_log import RecordLog
 
 ROWS = list(itertools.islice(rows_of_all_skills(12), 6))
@@ -115,3 +117,23 @@ def test_an_answer_that_the_server_broke_off_is_an_answer(profile, challenger, o
         ((place, answer),) = judge.generate(challenger, [turns])
     assert (place, answer.finish) == (0, "length")
     assert answer.tokens_out > 0 and json.dumps(answer.text)
+
+
+def test_a_contestant_with_an_adapter_is_pulled_and_leaves_nothing(
+    settings, profile, ollama, tmp_path
+):
+    folder = tmp_path / "candidate" / "one"
+    folder.mkdir(parents=True)
+    gguf = write_parrot(folder / "base.gguf", "I am the base", others=["with the adapter"])
+    lora = write_parrot_lora(folder / "lora.gguf", 1, 1)
+    asked = of_profile("challenger", gguf, model_sha256(gguf, lora), profile, tmp_path, lora)
+    left = folder.with_name(".judged")
+    (left / "blobs").mkdir(parents=True)  # by a run that was killed, there and here
+    ollama.store.write_model("stock-llm:judged-challenger", gguf, Modelfile(from_="base.gguf"))
+    with OllamaJudge(connect(ollama.host), profile.serving) as judge:
+        theirs = asking.ask(settings, profile, asked, ROWS, judge)
+        assert judge.equal_prompts(asked, ROWS) == len(ROWS)
+    here = asking.ask(settings, profile, asked, ROWS)
+    assert set(theirs.answers) == set(here.answers) == {"with the adapter"}
+    assert "POST /api/create" not in ollama.requests
+    assert ollama.store.list_models() == [] and not left.exists()

@@ -1,7 +1,7 @@
 import shutil
 
 from stock_llm.llm.profiles import load_profile
-from stock_llm.pipeline.judging import contestants
+from stock_llm.pipeline.judging import base_gguf
 from stock_llm.settings import load_settings
 
 
@@ -11,9 +11,9 @@ def test_a_base_that_would_be_written_otherwise_today_is_written_again(
     shutil.copytree(tiny_base / "models", tmp_path / "models")
     settings = load_settings(home=tmp_path, profile="tiny", threads=1)
     profile = load_profile(settings.home, "tiny")
-    made = contestants._base_gguf(settings, profile, "Q8_0")
+    made = base_gguf.base_gguf(settings, profile, "Q8_0")
     state = made.stat()
-    again = contestants._base_gguf(settings, profile, "Q8_0")
+    again = base_gguf.base_gguf(settings, profile, "Q8_0")
     assert again == made and again.stat() == state, "kept"
-    monkeypatch.setattr(contestants, "RECIPE", contestants.RECIPE + 1)
-    assert contestants._base_gguf(settings, profile, "Q8_0") != made
+    monkeypatch.setattr(base_gguf, "RECIPE", base_gguf.RECIPE + 1)
+    assert base_gguf.base_gguf(settings, profile, "Q8_0") != made
