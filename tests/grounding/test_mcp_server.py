@@ -92,6 +92,51 @@ def test_over_http_it_asks_for_the_token(project):
             server.wait(20)
 
 
+INSPECTOR = Path("~/.cache/stock-llm/node_modules/.bin/mcp-inspector").expanduser()
+needs_inspector = pytest.mark.skipif(
+    not INSPECTOR.exists() or not shutil.which("node"),
+    reason="no MCP inspector: npm install --prefix ~/.cache/stock-llm @modelcontextprotocol/inspector@2.12.0",
+)
+
+
+def inspect(*arguments, env):
+    """What the inspector prints, which fails where the server breaks the protocol or a schema is not portable."""
+    command = [str(INSPECTOR), "--cli", "--connect-timeout", "600000", *arguments]
+    told = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900, check=False)  # fmt: skip
+    assert told.returncode == 0, told.stdout + told.stderr
+    return json.loads(told.stdout)
+
+
+@needs_inspector
+@pytest.mark.timeout(1200)
+def test_the_inspector_finds_nothing_wrong_over_stdio(project, tmp_path):
+    start = tmp_path / "mcp.py"
+    start.write_text("from stock_llm.cli.main import main; main()")
+    served = [sys.executable, str(start), "mcp"]
+    passed = [part for name in ("STOCK_LLM_HOME", "STOCK_LLM_SECRETS", "PYTHONPATH") if name in project for part in ("-e", f"{name}={project[name]}")]  # fmt: skip
+    listed = inspect(*passed, "--method", "tools/list", "--strict", *served, env=project)
+    assert {tool["name"] for tool in listed["tools"]} == {"candles", "term"}
+    called = inspect(*passed, "--method", "tools/call", "--tool-name", "term", "--tool-arg", "term=RSI14", *served, env=project)  # fmt: skip
+    assert "RSI" in called["content"][0]["text"] and not called.get("isError")
+
+
+@needs_inspector
+@pytest.mark.timeout(1200)
+def test_the_inspector_finds_nothing_wrong_over_http(project):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    command = [sys.executable, *COMMAND, "--http", "--port", str(port), "--share", "everything"]
+    with subprocess.Popen(command, env=project | {"STOCK_LLM_GATEWAY__TOKEN": "secret"}) as server:
+        try:
+            assert _status(url, server) == 401
+            bearer = ("--transport", "http", "--header", "Authorization: Bearer secret")
+            listed = inspect(url, "--method", "tools/list", "--strict", *bearer, env=project)
+            assert len(listed["tools"]) == 7
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
 def test_over_http_without_a_token_it_does_not_start(project):
     started = subprocess.run([sys.executable, *COMMAND, "--http", "--port", "0"], env=project, capture_output=True, text=True, check=False)  # fmt: skip
     assert started.returncode == 1 and "STOCK_LLM_GATEWAY__TOKEN" in started.stderr

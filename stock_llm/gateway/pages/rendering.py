@@ -35,7 +35,7 @@ HEADERS = {
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # no-referrer lets a form come from the origin "null"
     "cache-control": "no-store",
     "vary": "Accept, Accept-Language, Cookie",
 }

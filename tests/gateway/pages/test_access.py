@@ -66,6 +66,15 @@ def test_what_changes_something_needs_the_token_of_the_page(browser):
     assert browser.post(path).status_code == 403
 
 
+def test_the_origin_of_a_form_is_sent_and_the_gateways_own_is_let_in(running, browser):
+    page = browser.open("/pages/model")
+    assert page.headers["referrer-policy"] == "same-origin"  # with no-referrer it would be "null"
+    change = {"csrf_token": browser.csrf, "language": "th", "back": "/"}
+    for origin, status in ((running.url, 303), ("null", 403), ("http://127.0.0.1:1", 403)):
+        answer = browser.http.post("/pages/appearance", data=change, headers={"origin": origin})
+        assert answer.status_code == status, origin
+
+
 def test_a_login_page_asks_for_the_token_and_lets_in(tmp_path, backend):
     with gateway(tmp_path, backend.host, token="right", users={"ann": "anns"}) as running:
         with httpx.Client(base_url=running.url, headers={"accept": CHROME}) as browser:

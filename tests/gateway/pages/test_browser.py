@@ -7,10 +7,13 @@ Needs the Python packages playwright and axe-playwright-python, which the extra 
 
 import json
 import shutil
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from factories.running_gateway import RunningGateway
+from factories.planted_versions import read_versions, roll_back
+from factories.running_gateway import RunningGateway, gateway
 
 from stock_llm.settings import load_settings
 
@@ -67,10 +70,10 @@ def site(project, backend):
         yield running
 
 
-@pytest.fixture
-def page(chromium, site):
+@contextmanager
+def open_page(chromium, url):
     """A page; the test fails where a script fails or asks for anything of another address."""
-    context = chromium.new_context(base_url=site.url, bypass_csp=False)
+    context = chromium.new_context(base_url=url, bypass_csp=False)
     opened = context.new_page()
     opened.set_default_timeout(WAIT)
     opened.set_default_navigation_timeout(WAIT)
@@ -79,11 +82,17 @@ def page(chromium, site):
     opened.on("console", lambda said: said.type == "error" and problems.append(said.text))
     opened.on(
         "request",
-        lambda asked: asked.url.startswith((site.url, "data:")) or problems.append(asked.url),
+        lambda asked: asked.url.startswith((url, "data:", "blob:")) or problems.append(asked.url),
     )
     yield opened
     context.close()
     assert problems == []
+
+
+@pytest.fixture
+def page(chromium, site):
+    with open_page(chromium, site.url) as opened:
+        yield opened
 
 
 def ask(page, question):
@@ -129,6 +138,74 @@ def test_from_an_import_to_a_counted_correction(page, project, backend):
     page.once("dialog", lambda dialog: dialog.accept())
     page.click("#list .remove")
     page.locator("#list .hint").wait_for()
+
+
+def test_figures_after_two_hundred_calls_show_the_failures_that_were_planted(
+    chromium, running, backend
+):
+    def ask_all(count, text):
+        for number in range(count):
+            body = {"model": "auto", "stream": False, "messages": [{"role": "user", "content": f"{text} {number}"}]}  # fmt: skip
+            yield running.http.post("/api/chat", json=body, timeout=120)
+
+    backend.says = "It is a mean of closes."
+    answered = list(ask_all(185, "What is an average?"))
+    ids = [each.headers["x-stock-llm-response-id"] for each in answered]
+    for id, rating in zip(ids, (5, 5, 5, 1), strict=False):  # a mean of 4.0, which is not above 4
+        kept = running.http.post("/feedback", json={"response_id": id, "rating": rating})
+        assert kept.status_code < 300, kept.text
+    backend.refuses = (400, "this is what was planted")
+    assert not {each.status_code for each in ask_all(15, "What fails?")} & {200}
+    with open_page(chromium, running.url) as page:
+        page.goto("/pages/kpis")
+        page.locator("#kpis-title").wait_for()
+
+        def row(name):
+            found = page.locator(f"tr:has(.figure-name:text-is('{name}'))")
+            return " ".join(found.inner_text().split())
+
+        assert "92.5 %" in row("availability") and "missed" in row("availability")
+        assert "15 without an answer" in row("availability")
+        assert "4.0" in row("satisfaction") and "missed" in row("satisfaction")
+        with page.expect_download() as started:
+            page.locator("a[href^='/pages/kpis/days.csv']").click()
+        table = Path(started.value.path()).read_text().splitlines()
+    assert table[1].split(",")[1:3] == ["200", "15"]
+
+
+def test_going_back_to_a_version_by_keyboard(chromium, tmp_path):
+    settings = load_settings(home=tmp_path, ollama_host="", threads=1)
+    project = {"read_versions": read_versions, "roll_back": partial(roll_back, tmp_path)}
+    with (
+        RunningGateway(settings, project=project) as running,
+        open_page(chromium, running.url) as page,
+    ):
+        page.goto("/pages/model")
+        page.locator("#back-title").wait_for()
+        assert page.locator(".pairs .side").first.inner_text().count("answer") == 2
+        page.focus("input[name=reason]")
+        page.keyboard.type("it invents numbers")
+        page.keyboard.press("Enter")
+        page.locator("text=v1 answers now").wait_for()
+    assert (tmp_path / "gone-back").read_text() == "1: it invents numbers"
+
+
+def test_forms_log_in_change_language_and_colours_and_log_out(chromium, tmp_path, backend):
+    """A browser says where a form comes from, unless a page's own headers hide that."""
+    with (
+        gateway(tmp_path, backend.host, token="right") as running,
+        open_page(chromium, running.url) as page,
+    ):
+        page.goto("/")
+        page.fill("#token", "right")
+        page.keyboard.press("Enter")
+        page.locator("#question").wait_for()
+        page.click("button[name=language][value=th]")
+        page.locator("html[lang=th] #question").wait_for()
+        page.click("button[name=theme]:visible")
+        page.locator("html[data-theme=dark]").wait_for(state="attached")
+        page.click("form[action='/pages/logout'] button")
+        page.locator("#token").wait_for()
 
 
 PAYLOADS = [
