@@ -38,6 +38,7 @@ from stock_llm.ollama.client import ChatReply
 from stock_llm.ollama.model_name import LATEST, MODEL, version_name
 from stock_llm.ollama.profile_modelfile import modelfile_of
 from stock_llm.ollama.publish_target import ServerTarget, StoreTarget
+from stock_llm.parity.prompts import Question, conversations, questions
 from stock_llm.pipeline import registry
 from stock_llm.pipeline.publication import restoring
 from stock_llm.pipeline.publication.places import (
@@ -56,6 +57,9 @@ from stock_llm.storage.atomic import atomic_write
 from stock_llm.storage.checksums import model_sha256, read_record, write_checksums, write_record
 
 RECORD = "release.json"
+
+CONVERSATIONS = 60
+"""How many are rendered beside the questions of the holdout."""
 
 SMOKE_SECONDS = 30.0
 """A published model answers the smoke prompt within this, the time to load it apart."""
@@ -137,7 +141,8 @@ def _publish(
     prompt_format = load_profile(settings.home, settings.profile).format
     faults = smoke_faults(row, reply, prompt_format)
     if not faults:
-        faults = rendering_faults(asked, name, list(read_rows(dataset.holdout)), prompt_format)
+        prompted = [*questions(read_rows(dataset.holdout)), *conversations(0, CONVERSATIONS)]
+        faults = rendering_faults(asked, name, prompted, prompt_format)
     reasons = [f"smoke prompt: {fault}" for fault in faults]
     if scorecard.verdict != "promote":
         reasons.append(f"the verdict is '{scorecard.verdict}': {LATEST} stays")
@@ -328,20 +333,25 @@ def _champion(settings: Settings) -> int | None:
 
 
 def rendering_faults(
-    target: StoreTarget | ServerTarget, name: str, rows: Sequence[Row], prompt_format: PromptFormat
+    target: StoreTarget | ServerTarget,
+    name: str,
+    asked: Sequence[Question],
+    prompt_format: PromptFormat,
 ) -> list[str]:
-    """Which questions of the holdout the published model would be given as another prompt than
-    training saw; empty: none, or the server does not tell, which is said.
+    """The first question that the published model would be given as another prompt than training
+    saw; empty: there is none, or the server does not tell, which is said.
     """
     render = target.renderer(name)
-    for row in rows:
-        question = {"role": "user", "content": prompts.user_text(row.instruction, row.input)}
-        rendered = render([question])
+    for question in asked:
+        served = [{"role": turn["role"], "content": turn["content"]} for turn in question.served]
+        rendered = render(served)
         if not rendered:
             print(f"{target.where} shows no prompts: not checked there", file=sys.stderr)
             return []
-        if rendered != prompt_format.render(prompts.messages(row.instruction, row.input)):
-            return [f"the published template renders another prompt than training saw: {row.id}"]
+        if rendered != prompt_format.prompt(question.turns):
+            return [
+                f"the published template renders another prompt than training saw: {question.id}"
+            ]
     return []
 
 

@@ -40,7 +40,7 @@ from stock_llm.parity.choice import Choice, choose_quantization
 from stock_llm.parity.divergence import LogitFile
 from stock_llm.parity.limits import check_scale
 from stock_llm.parity.measurement import measure_gguf, measure_loaded
-from stock_llm.parity.prompts import Tokens, fuzz, questions
+from stock_llm.parity.prompts import Tokens, conversations, fuzz, questions
 from stock_llm.parity.report import ParityReport, write_report
 from stock_llm.parity.serving import Serving
 from stock_llm.parity.steps import (
@@ -67,6 +67,9 @@ SAMPLE = needs.MEASURED_ROWS
 
 FUZZED = 64
 """Questions of the fuzz."""
+
+CONVERSATIONS = 60
+"""Conversations of it."""
 
 VALIDATION_ROWS = 32
 """Validation rows that f16 and quantized file answer; of a model above `needs.LARGE_MODEL` none,
@@ -125,7 +128,7 @@ def make(
     tokens = _tokenizer(base)
     answers = _tokenized(sample, profile, tokens)
     asked = questions([*read_rows(dataset.holdout), *read_rows(dataset.corrections)])
-    fuzzed = fuzz(settings.seed, FUZZED)
+    fuzzed = [*fuzz(settings.seed, FUZZED), *conversations(settings.seed, CONVERSATIONS)]
     serving = Serving(settings.home, base, profile, tokens, [*asked, *fuzzed])
 
     with logit_files(folder, answers, shape) as logits:

@@ -5,6 +5,12 @@ tokenizer) and `go` (the TEMPLATE of Ollama's Modelfile) are three writings of i
 them equal. Training, judging and serving write their prompts with nothing else. The profile of a
 base model names its format. BOS stands in none of the three writings: the tokenizer adds it.
 
+Turns of one role that follow each other are one turn, as Ollama has it before its Go template is
+executed; llama.cpp's server does not do that, so the chat template does. What a model is given to
+go on with is `prompt`: a conversation that ends with an answer leaves that open. Ollama executes
+its template there; llama.cpp's server writes the answer itself, after the prompt of the turns
+before it.
+
 Where a model brings a chat template of its own, its format renders the same text, as far as such a
 template could be had (tests/llm/test_own_templates.py). Jinja's `trim` has no counterpart in
 Ollama's templates, so white space around a text stays in ours.
@@ -19,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from stock_llm.llm.prompts import Message
+from stock_llm.llm.prompts import JOINT, Message, join_adjacent
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class PromptFormat:
         """The text of a conversation, without BOS. One that does not end with an answer is a
         prompt.
         """
+        turns = join_adjacent(turns)
         text = self.begin
         if self.default_system and turns and turns[0]["role"] != "system":
             text += self.default_system.join(self.system)
@@ -70,6 +77,18 @@ class PromptFormat:
                 text += self.answer
         return text
 
+    def prompt(self, turns: Sequence[Message]) -> str:
+        """The text that a model goes on with, without BOS: `render`, where the conversation does
+        not end with an answer; else the prompt of that answer and what it says, as far as it goes.
+        """
+        turns = join_adjacent(turns)
+        if not turns or turns[-1]["role"] != "assistant":
+            return self.render(turns)
+        if turns[:-1]:
+            return self.render(turns[:-1]) + turns[-1]["content"]
+        default = self.default_system.join(self.system) if self.default_system else ""
+        return self.begin + default + self.answer + turns[-1]["content"]
+
     def answer_text(self, text: str) -> str:
         """What a model writes after the prompt, to the end token."""
         return text.join(self.assistant)
@@ -79,10 +98,7 @@ class PromptFormat:
         """The format as a chat template of transformers and llama.cpp, which drop a line break
         after a block and blanks before one.
         """
-        system, user, assistant = (
-            f"{_after_block(before)}{{{{ message['content'] }}}}{after}"
-            for before, after in (self.system, self.user, self.assistant)
-        )
+        system, user, assistant = map(_joined, (self.system, self.user, self.assistant))
         default, answer, between = "", "", _after_block(self.between)
         if self.default_system:
             default = "{% if loop.first and message['role'] != 'system' %}"
@@ -90,12 +106,13 @@ class PromptFormat:
         if self.answer:
             answer = "{% if loop.last and message['role'] != 'assistant' %}"
             answer += _after_block(self.answer) + "{% endif %}"
-            assistant = _after_block(self.answer) + assistant
+            opened = f"{{% if begins %}}{_after_block(self.answer)}{{% endif %}}"
+            assistant = opened + assistant
         if self.between:
-            between = f"{{% if not loop.last %}}{between}{{% endif %}}"
+            between = f"{{% if ends and not loop.last %}}{between}{{% endif %}}"
         return (
             "{% if tools %}{% endif %}"  # see the beginning of this file
-            f"{_after_block(self.begin)}{{% for message in messages %}}{default}"
+            f"{_after_block(self.begin)}{{% for message in messages %}}{_NEIGHBOURS}{default}"
             f"{{% if message['role'] == 'system' %}}{system}"
             f"{{% elif message['role'] == 'user' %}}{user}"
             f"{{% elif message['role'] == 'assistant' %}}{assistant}{between}"
@@ -109,33 +126,52 @@ class PromptFormat:
             f"{before}{{{{ .Content }}}}{after}"
             for before, after in (self.system, self.user, self.assistant)
         )
-        default, answer, between = "", "", ""
+        default, answer = "", ""
         if self.default_system:
             default = '{{ if and (eq $index 0) (ne .Role "system") }}'
             default += self.default_system.join(self.system) + "{{ end }}"
         if self.answer:
             answer = '{{ if and (ne .Role "assistant") (eq $index (len (slice $.Messages 1))) }}'
             answer += self.answer + "{{ end }}"
-        if self.between:
-            between = (
-                f"{{{{ if lt $index (len (slice $.Messages 1)) }}}}{self.between}{{{{ end }}}}"
-            )
+        given = (
+            f"{{{{ if lt $index (len (slice $.Messages 1)) }}}}{assistant}{self.between}"
+            "{{ else }}{{ .Content }}{{ end }}"
+        )
         return (
             "{{ if .Tools }}{{ end }}"  # Open WebUI always sends tools
             f"{self.begin}{{{{ range $index, $_ := .Messages }}}}{default}"
             f'{{{{ if eq .Role "system" }}}}{system}'
             f'{{{{ else if eq .Role "user" }}}}{user}'
-            f'{{{{ else if eq .Role "assistant" }}}}{self.answer}{assistant}{between}'
+            f'{{{{ else if eq .Role "assistant" }}}}{self.answer}{given}'
             f"{{{{ end }}}}{answer}{{{{ end }}}}"
         )
 
 
+_NEIGHBOURS = (
+    "{% set begins = loop.first or messages[loop.index0 - 1]['role'] != message['role'] %}"
+    "{% set ends = loop.last or messages[loop.index0 + 1]['role'] != message['role'] %}"
+)
+"""Whether a turn is the first, and the last, of those of its role that follow each other."""
+
+
+def _joined(around: tuple[str, str]) -> str:
+    """A turn in Jinja between the pieces of its role; one that follows another of its role is
+    joined to that by an empty line.
+    """
+    before, after = map(_literal, around)
+    text = f"{{{{ {before} if begins else {_literal(JOINT)} }}}}{{{{ message['content'] }}}}"
+    return text + (f"{{{{ {after} if ends else '' }}}}" if around[1] else "")
+
+
 def _after_block(text: str) -> str:
     """`text` after a block of Jinja; a line break that it begins with would be dropped there."""
-    if not text.startswith("\n"):
-        return text
+    return f"{{{{ {_literal(text)} }}}}" if text.startswith("\n") else text
+
+
+def _literal(text: str) -> str:
+    """A string of Jinja."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
-    return f"{{{{ '{escaped}' }}}}"
+    return f"'{escaped}'"
 
 
 MISTRAL_V3 = PromptFormat(

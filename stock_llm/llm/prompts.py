@@ -7,6 +7,7 @@ A change to anything here, to a format, or to how skills lay out their input, is
 PROMPT_VERSION: a model is judged and served with the version that it was trained with.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 PROMPT_VERSION = 3
@@ -15,9 +16,30 @@ SYSTEM = "You are stock-llm, a stock analyst. Use only the numbers given."
 """Modelfile SYSTEM, and the first message of every training row."""
 
 
+Role = Literal["system", "user", "assistant"]
+
+
 class Message(TypedDict):
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
+
+
+JOINT = "\n\n"
+"""Between texts of one role that follow each other, which are one turn."""
+
+
+def join_adjacent(turns: Sequence[Message]) -> list[Message]:
+    """The conversation with one turn in place of those of one role that follow each other, as
+    Ollama makes it (template/template.go, collate).
+    """
+    joined: list[Message] = []
+    for turn in turns:
+        if joined and joined[-1]["role"] == turn["role"]:
+            text = joined[-1]["content"] + JOINT + turn["content"]
+            joined[-1] = {"role": turn["role"], "content": text}
+        else:
+            joined.append(turn)
+    return joined
 
 
 def user_text(instruction: str, context: str = "") -> str:

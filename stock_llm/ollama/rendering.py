@@ -1,7 +1,8 @@
 """Renders a chat to the prompt that Ollama's server makes of it with a model's TEMPLATE and SYSTEM.
 
 SYSTEM comes first unless the conversation begins with a system text of its own; adjacent turns of
-one role are merged; a template that mentions `.Messages` is executed once, any other turn by turn.
+one role are merged, results of tools apart; a template that mentions `.Messages` is executed once,
+any other turn by turn.
 Tools are there for `{{ if .Tools }}`; they cannot be written.
 
 Source: ollama/ollama template/template.go (Execute, collate), server/routes.go (ChatHandler).
@@ -81,7 +82,7 @@ def takes_tools(template: str) -> bool:
 def _merged(turns: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     parts: list[tuple[str, list[str]]] = []
     for turn in turns:
-        if parts and parts[-1][0] == turn["role"]:
+        if parts and parts[-1][0] == turn["role"] != "tool":
             parts[-1][1].append(turn["content"])
         else:
             parts.append((turn["role"], [turn["content"]]))

@@ -3,7 +3,7 @@
 Three writings are compared: Python's, which training uses, the Jinja template that the GGUF holds,
 and the Go template of the Modelfile. Then training's tokens with those that llama.cpp makes of the
 text. Beside every question of the holdout, a fuzz is asked: other scripts, marks, digits and white
-space, which questions of one market seldom hold.
+space, which questions of one market seldom hold, and conversations of every order of turns.
 """
 
 import random
@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from stock_llm.errors import ParityError
 from stock_llm.llm.llama_cpp import LlamaModel
 from stock_llm.llm.prompt_formats import PromptFormat
-from stock_llm.llm.prompts import Message, messages
+from stock_llm.llm.prompts import SYSTEM, Message, Role, messages
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.rendering import render
 from stock_llm.skills.row import Row
@@ -31,12 +31,20 @@ class Question:
     id: str
     turns: list[Message]
 
+    @property
+    def served(self) -> list[Message]:
+        """The turns that a program sends: the server has the system text from the Modelfile."""
+        first = self.turns[0]
+        own = first["role"] == "system" and first["content"] == SYSTEM
+        return self.turns[1:] if own else self.turns
+
 
 def questions(rows: Iterable[Row]) -> list[Question]:
     """The prompts of rows."""
     return [Question(row.id, messages(row.instruction, row.input)) for row in rows]
 
 
+_ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 _PIECES = (
     *(
         "BUY",
@@ -69,10 +77,48 @@ def fuzz(seed: int, count: int) -> list[Question]:
     return asked
 
 
+_ORDERS: tuple[tuple[Role, ...], ...] = (
+    ("user", "user"),
+    ("user", "assistant", "user", "user"),
+    ("user", "system", "user"),
+    ("user", "assistant", "system", "user"),
+    ("user", "assistant"),
+    ("user", "assistant", "user", "assistant"),
+    ("assistant", "user"),
+    ("system", "user"),
+    ("system", "system", "user", "assistant", "assistant", "user"),
+)
+
+
+def conversations(seed: int, count: int) -> list[Question]:
+    """Conversations as programs send them: several questions in a row, a system text of their own
+    or in the middle, an answer to go on with, empty turns.
+
+    Two answers at the end are left out: llama.cpp's server refuses them.
+    """
+    chance = random.Random(seed)
+    orders = list(_ORDERS)
+    while len(orders) < count:
+        order = tuple(chance.choices(_ROLES, (1, 4, 3), k=chance.randint(1, 6)))
+        if order[-1] != "system" and order[-2:] != ("assistant", "assistant"):
+            orders.append(order)
+    asked = []
+    for number, order in enumerate(orders[:count]):
+        turns: list[Message] = []
+        if order[0] != "system":
+            turns.append({"role": "system", "content": SYSTEM})
+        for role in order:
+            text = "".join(chance.choices(_PIECES, k=chance.randint(0, 4)))
+            turns.append({"role": role, "content": text})
+        asked.append(Question(f"conversation-{seed}-{number} ({', '.join(order)})", turns))
+    return asked
+
+
 def check_rendering(
     asked: Sequence[Question], prompt_format: PromptFormat, jinja: str, modelfile: Modelfile
 ) -> None:
-    """Every question is one text in all three writings.
+    """Every question is one text in all three writings. The chat template is used as llama.cpp's
+    server does: an answer at the end is no turn of it, and is written after it.
 
     Args:
         jinja: the chat template that the GGUF holds.
@@ -83,11 +129,12 @@ def check_rendering(
     """
     template = ImmutableSandboxedEnvironment().from_string(jinja)
     for question in asked:
-        text = prompt_format.render(question.turns)
-        spoken = [turn for turn in question.turns if turn["role"] != "system"]
-        served = [{"role": turn["role"], "content": turn["content"]} for turn in spoken]
+        text, turns, rest = prompt_format.prompt(question.turns), question.turns, ""
+        if turns[-1]["role"] == "assistant":
+            turns, rest = turns[:-1], turns[-1]["content"]
+        served = [{"role": turn["role"], "content": turn["content"]} for turn in question.served]
         for writing, other in (
-            ("the chat template of the GGUF", template.render(messages=question.turns)),
+            ("the chat template of the GGUF", template.render(messages=turns) + rest),
             ("the Modelfile", render(modelfile.template, served, system=modelfile.system)),
         ):
             if other != text:
@@ -112,7 +159,7 @@ def check_tokens(
         ParityError: names the question, shows where they part and says what it looks like.
     """
     for question in asked:
-        text = prompt_format.render(question.turns)
+        text = prompt_format.prompt(question.turns)
         ours, theirs = tokens(text), model.tokenize(text)
         if ours != theirs:
             at = _first_difference(ours, theirs)

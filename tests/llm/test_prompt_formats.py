@@ -15,11 +15,7 @@ TURN = st.tuples(
     st.text(max_size=40) | st.sampled_from(["", "ราคาปิด 104.20", "  \n", "{{ x }}", "<|im_end|>"]),
 )
 CONVERSATIONS = st.lists(TURN, max_size=8).map(
-    lambda turns: [
-        {"role": role, "content": content}
-        for index, (role, content) in enumerate(turns)
-        if index == 0 or role != turns[index - 1][0]  # Ollama merges adjacent turns of a role
-    ]
+    lambda turns: [{"role": role, "content": content} for role, content in turns]
 )
 each_format = pytest.mark.parametrize("name", FORMATS)
 
@@ -38,14 +34,22 @@ def test_jinja_equals_render(name, trimming, turns):
 @each_format
 @settings(deadline=None)
 @given(turns=CONVERSATIONS)
-def test_go_equals_render(name, turns):
+def test_go_equals_prompt(name, turns):
     written = FORMATS[name]
-    merged = [
-        turn
-        for index, turn in enumerate(turns)
-        if index == 0 or turn["role"] != turns[index - 1]["role"]
-    ]
-    assert render_with_go(written.go, merged) == written.render(merged)
+    assert render_with_go(written.go, turns) == written.prompt(turns)
+
+
+@each_format
+@settings(deadline=None)
+@given(turns=CONVERSATIONS)
+def test_an_answer_at_the_end_is_gone_on_with_where_its_own_prompt_ends(name, turns):
+    """As llama.cpp's server writes it: the chat template over the turns before, then the text."""
+    written = FORMATS[name]
+    before = [*turns, {"role": "user", "content": "Is ORCA up?"}]
+    whole = [*before, {"role": "assistant", "content": "Yes"}]
+    jinja = ImmutableSandboxedEnvironment().from_string(written.jinja)
+    assert jinja.render(messages=before) + "Yes" == written.prompt(whole)
+    assert written.prompt(before) == written.render(before)
 
 
 @each_format
@@ -86,26 +90,12 @@ def test_known_conversations_are_written_as_they_always_were():
     assert MISTRAL_V3.render(turns) == (
         f"[INST] {system}\n\nIs ORCA up?[/INST] Yes.</s>[INST] And KSTR?\n\nClose: 9.50[/INST]"
     )
+    assert MISTRAL_V3.render([*turns, {"role": "user", "content": "Or FIRN?"}]) == (
+        f"[INST] {system}\n\nIs ORCA up?[/INST] Yes.</s>"
+        "[INST] And KSTR?\n\nClose: 9.50\n\nOr FIRN?[/INST]"
+    )
     assert CHATML.render(turns) == (
         f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nIs ORCA up?<|im_end|>\n"
         "<|im_start|>assistant\nYes.<|im_end|>\n"
         "<|im_start|>user\nAnd KSTR?\n\nClose: 9.50<|im_end|>\n<|im_start|>assistant\n"
-    )
-
-
-def test_stock_tinys_templates_are_the_bytes_that_were_published():
-    """They lie in its tokenizer_config.json and in every Modelfile so far."""
-    assert MISTRAL_V3.jinja == (
-        "{% if tools %}{% endif %}[INST] {% for message in messages %}"
-        "{% if message['role'] == 'system' %}{{ message['content'] }}\n\n"
-        "{% elif message['role'] == 'user' %}{{ message['content'] }}[/INST]"
-        "{% elif message['role'] == 'assistant' %} {{ message['content'] }}</s>"
-        "{% if not loop.last %}[INST] {% endif %}{% endif %}{% endfor %}"
-    )
-    assert MISTRAL_V3.go == (
-        "{{ if .Tools }}{{ end }}[INST] {{ range $index, $_ := .Messages }}"
-        '{{ if eq .Role "system" }}{{ .Content }}\n\n'
-        '{{ else if eq .Role "user" }}{{ .Content }}[/INST]'
-        '{{ else if eq .Role "assistant" }} {{ .Content }}</s>'
-        "{{ if lt $index (len (slice $.Messages 1)) }}[INST] {{ end }}{{ end }}{{ end }}"
     )

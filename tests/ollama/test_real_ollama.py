@@ -1,13 +1,17 @@
-"""Handing over, rolling back and pulling with a key, against a real Ollama: OLLAMA_BIN names its program.
+"""Handing over, rolling back, pulling with a key, prompts, tools and answers, against a real Ollama: OLLAMA_BIN names its
+program.
 
     OLLAMA_BIN=/usr/local/bin/ollama pytest tests/ollama/test_real_ollama.py
 
-The model is a few kilobytes that say nothing; where answers count it is stock-tiny.
+Where nothing is asked to answer, the model is a few kilobytes that say nothing; else it is stock-tiny, untrained or with a
+random adapter. Passed with 0.33.0-rc2.
 """
 
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,21 +19,26 @@ import httpx
 import pytest
 from factories.ports import free_port
 from factories.published_versions import published
+from factories.rows import rows_of_all_skills
 from factories.running_gateway import RunningGateway
 from fakes.champion_file import install
 
 from stock_llm.llm.gguf.adapter import LORA_KIND, write_adapter_gguf
 from stock_llm.llm.gguf.writer import write_gguf
 from stock_llm.llm.merging.lora import read_adapter
-from stock_llm.llm.profiles import ServingConfig
+from stock_llm.llm.profiles import ServingConfig, load_profile
 from stock_llm.llm.prompt_formats import MISTRAL_V3
 from stock_llm.llm.prompts import SYSTEM
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.client import connect
 from stock_llm.ollama.distribution.consumer_keys import ConsumerKeys
+from stock_llm.ollama.handover import hand_over
 from stock_llm.ollama.manifest import parse_manifest
 from stock_llm.ollama.modelfile import Modelfile
+from stock_llm.ollama.profile_modelfile import modelfile_of
+from stock_llm.ollama.publish_target import StoreTarget
 from stock_llm.ollama.store import OllamaStore
+from stock_llm.parity.prompts import conversations, questions
 from stock_llm.pipeline.judging.contestants import as_published
 from stock_llm.pipeline.judging.ollama_judge import OllamaJudge
 from stock_llm.pipeline.publication.places import folder_of
@@ -42,9 +51,8 @@ from stock_llm.pipeline.publication.restoring import (
 from stock_llm.settings import load_settings
 from stock_llm.storage.links import link_or_copy
 
-PROJECT = Path(__file__).parents[2]
-
 PROGRAM = os.environ.get("OLLAMA_BIN", "")
+PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="OLLAMA_BIN names no Ollama")
 
 
@@ -65,30 +73,52 @@ class RealOllama:
     def post(self, path: str, **body: object) -> httpx.Response:
         return httpx.post(f"{self.host}{path}", json=body, timeout=120, trust_env=False)
 
+    def command(self, *arguments: str) -> str:
+        """What a person at the server's command line gets."""
+        asked = subprocess.run(
+            [PROGRAM, *arguments],
+            env=os.environ | {"HOME": str(self.home), "OLLAMA_HOST": self.host},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert asked.returncode == 0, asked.stderr
+        return asked.stdout
 
-@pytest.fixture
-def ollama(tmp_path):
-    home = tmp_path / "ollama"
+
+@contextmanager
+def running(home: Path, **variables: str) -> Iterator[RealOllama]:
+    """A server with its files in `home`."""
     home.mkdir()
     port = free_port()
-    variables = os.environ | {
+    whole = os.environ | {
         "HOME": str(home),
         "OLLAMA_HOST": f"127.0.0.1:{port}",
         "OLLAMA_MODELS": str(home / "models"),
     }
-    log = (tmp_path / "log").open("wb")
-    with subprocess.Popen([PROGRAM, "serve"], env=variables, stdout=log, stderr=log) as process:
+    log = home / "log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            [PROGRAM, "serve"], env=whole | variables, stdout=out, stderr=out
+        ) as process,
+    ):
         server = RealOllama(f"http://127.0.0.1:{port}", home)
         until = time.monotonic() + 120
         while connect(server.host) is None:
-            assert time.monotonic() < until and process.poll() is None, (
-                tmp_path / "log"
-            ).read_text()
+            assert time.monotonic() < until and process.poll() is None, log.read_text()
             time.sleep(0.2)
         try:
             yield server
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def ollama(tmp_path):
+    with running(tmp_path / "ollama") as server:
+        yield server
 
 
 @pytest.fixture
@@ -236,3 +266,68 @@ def test_a_judge_pulls_a_contestant_with_an_adapter(adapter_versions, ollama):
     assert answer.text == here
     assert ollama.digests() == {}
     assert not (settings.artifacts / "candidate" / ".judged").exists()
+
+
+def test_what_a_person_removes_there_is_put_back_under_the_same_id(project, ollama):
+    settings, folder = project
+    publish_again(settings)
+    for name in ("stock-llm:v1", "stock-llm"):
+        assert "deleted" in ollama.command("rm", name)
+    done = publish_again(settings)
+    assert len(done) == 2
+    listed = dict(line.split()[:2] for line in ollama.command("list").splitlines()[1:])
+    assert listed == {name: folder.digest(name)[:12] for name in folder.list_models()}
+
+
+@pytest.fixture(scope="module")
+def stock_tiny(tmp_path_factory):
+    """The untrained base as a GGUF, and the Modelfile of its profile."""
+    gguf = tmp_path_factory.mktemp("stock-tiny") / "stock-llm.gguf"
+    profile = load_profile(PROJECT, "stock-tiny")
+    write_gguf(PROJECT / "models" / "stock-tiny", gguf, "stock-tiny", profile.format.jinja)
+    return profile, gguf, modelfile_of(profile, gguf, PROJECT)
+
+
+@pytest.mark.parametrize("go_template", ["", "0", "1"])
+def test_prompts_are_training_s_whichever_template_the_server_takes(
+    stock_tiny, tmp_path, go_template
+):
+    """Every conversation, by the Go template and by the GGUF's Jinja."""
+    profile, gguf, modelfile = stock_tiny
+    folder = OllamaStore(tmp_path / "folder")
+    folder.write_model("stock-llm:v1", gguf, modelfile)
+    asked = [*questions(rows_of_all_skills(2)), *conversations(0, 120)]
+    with running(tmp_path / "ollama", OLLAMA_GO_TEMPLATE=go_template) as ollama:
+        server = connect(ollama.host)
+        hand_over(folder, server, "stock-llm:v1")
+        for question in asked:
+            rendered = server.render("stock-llm:v1", question.served)
+            assert rendered == profile.format.prompt(question.turns), question.id
+
+
+def test_it_takes_tools_and_answers_as_our_own_runtime(stock_tiny, ollama, tmp_path):
+    _, gguf, modelfile = stock_tiny
+    folder = StoreTarget(OllamaStore(tmp_path / "folder"), threads=1)
+    folder.put("stock-llm:v1", gguf, modelfile, {})
+    server = connect(ollama.host)
+    hand_over(folder.store, server, "stock-llm:v1")
+    shown = ollama.post("/api/show", model="stock-llm:v1").json()
+    assert shown["capabilities"] == ["completion", "tools"]
+    question = [{"role": "user", "content": "What does RSI14 mean?"}]
+    tool = {
+        "name": "current_time",
+        "description": "The time.",
+        "parameters": {"type": "object", "properties": {}},
+    }
+    body = {"model": "stock-llm:v1", "messages": question, "stream": False}
+    tools = [{"type": "function", "function": tool}]
+    plain = ollama.post("/api/chat", **body).json()
+    equipped = ollama.post("/api/chat", **body, tools=tools).json()
+    prompt = ollama.post("/api/chat", **body, tools=tools, _debug_render_only=True).json()
+    ours = folder.ask("stock-llm:v1", question)
+    assert plain["message"]["content"].strip() == ours.text != ""
+    assert equipped["message"]["content"].strip() == ours.text
+    assert prompt["_debug_info"]["rendered_template"] == ours.prompt
+    compatible = {**body, "temperature": 0}
+    said = ollama.post("/v1/chat/completions", **compatible).json()
+    assert said["choices"][0]["message"]["content"].strip() == ours.text

@@ -30,14 +30,14 @@ CHATS = st.tuples(st.booleans(), st.lists(st.text(), min_size=1, max_size=6)).ma
 
 @given(CHATS)
 def test_the_published_template_renders_as_training_does(chat):
-    assert render(MISTRAL_V3.go, chat) == MISTRAL_V3.render(chat)
+    assert render(MISTRAL_V3.go, chat) == MISTRAL_V3.prompt(chat)
 
 
 @given(CHATS)
 def test_system_of_the_model_stands_in_for_a_missing_one(chat):
     spoken = [turn for turn in chat if turn["role"] != "system"]
     whole = [{"role": "system", "content": prompts.SYSTEM}, *spoken]
-    assert render(MISTRAL_V3.go, spoken, prompts.SYSTEM) == MISTRAL_V3.render(whole)
+    assert render(MISTRAL_V3.go, spoken, prompts.SYSTEM) == MISTRAL_V3.prompt(whole)
     other = turns(("system", "Own."), ("user", "Hi"))
     assert render(MISTRAL_V3.go, other, prompts.SYSTEM) == MISTRAL_V3.render(other)
 
@@ -55,7 +55,7 @@ def test_adjacent_turns_are_merged_and_system_texts_joined():
     merged = turns(
         ("system", "A\n\nB"), ("user", "1\n\n2"), ("assistant", "3"), ("system", "C"), ("user", "4")
     )
-    assert render(MISTRAL_V3.go, chat) == MISTRAL_V3.render(merged)
+    assert render(MISTRAL_V3.go, chat) == MISTRAL_V3.render(merged) == MISTRAL_V3.render(chat)
     assert render("{{ .System }}|{{ len .Messages }}", chat) == "A\n\nB\n\nC|5"
 
 

@@ -43,7 +43,7 @@ def profile(tiny_base):
 @pytest.fixture
 def serving(tiny_base, base, profile):
     tokenizer = load_tokenizer(base)
-    asked = [*prompts.questions(ROWS), *prompts.fuzz(0, 64)]
+    asked = [*prompts.questions(ROWS), *prompts.fuzz(0, 64), *prompts.conversations(0, 60)]
     return Serving(tiny_base, base, profile, lambda text: tokenizer(text).input_ids, asked)
 
 
@@ -67,6 +67,24 @@ def test_a_wrong_template_in_the_gguf_is_named(serving, base, profile, tmp_path)
     wrong = profile.format.jinja.replace("[/INST]", " [/INST]")
     with pytest.raises(ParityError, match="the chat template of the GGUF renders another prompt"):
         check(serving, write(base, tmp_path, wrong))
+
+
+def test_templates_that_differ_in_odd_conversations_alone_are_named(serving, profile, tmp_path):
+    modelfile = modelfile_of(profile, tmp_path / "m.gguf", tmp_path)
+    jinja = profile.format.jinja.replace("if begins else '\\n\\n'", "if begins else ' '")
+    with pytest.raises(ParityError, match=r"conversation-0-0 \(user, user\): the chat template"):
+        prompts.check_rendering(serving.asked, profile.format, jinja, modelfile)
+    closed = modelfile.template.replace(
+        "{{ else }}{{ .Content }}{{ end }}", "{{ else }}{{ .Content }}</s>{{ end }}"
+    )
+    assert closed != modelfile.template
+    with pytest.raises(ParityError, match=r"\(user, assistant\): the Modelfile renders another"):
+        prompts.check_rendering(
+            serving.asked,
+            profile.format,
+            profile.format.jinja,
+            dataclasses.replace(modelfile, template=closed),
+        )
 
 
 def test_a_wrong_template_in_the_modelfile_is_named(serving, profile, tmp_path):
@@ -152,7 +170,8 @@ def test_limits_and_the_tokens_of_the_fuzz_are_the_same_for_each_family(name, pr
     modelfile = modelfile_of(own, file, tmp_path)
     found = limits.check_limits(limits.read_keys(file), tmp_path, own, modelfile)
     assert found["context of the model"] == 4096
-    prompts.check_rendering(prompts.fuzz(2, 20), prompt_format, prompt_format.jinja, modelfile)
+    fuzzed = [*prompts.fuzz(2, 20), *prompts.conversations(2, 30)]
+    prompts.check_rendering(fuzzed, prompt_format, prompt_format.jinja, modelfile)
     tokenizer = load_tokenizer(tmp_path)
     asked = prompts.fuzz(1, 300)
     with LlamaModel(tmp_path / "m.gguf", threads=1, context=2048) as model:
