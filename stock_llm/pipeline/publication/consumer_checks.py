@@ -56,6 +56,7 @@ def run_checks(settings: Settings, address: str = "") -> Iterator[ConsumerCheck]
         ("curl", bool(shutil.which("curl")), lambda: _curl(url)),
         ("ollama (command)", bool(shutil.which("ollama")), lambda: _command(environment)),
         ("ollama (Python)", _is_installed("ollama"), lambda: _ollama(url)),
+        ("ollama (JavaScript)", _has_node_package("ollama"), lambda: _javascript(url)),
         ("openai (Python)", _is_installed("openai"), lambda: _openai(url)),
         ("LangChain", _is_installed("langchain_ollama"), lambda: _langchain(url)),
     ]
@@ -106,6 +107,15 @@ def _is_installed(library: str) -> bool:
     return importlib.util.find_spec(library) is not None
 
 
+def _has_node_package(name: str) -> bool:
+    """Whether Node.js finds a package from the folder that this is run in."""
+    found = ["node", "--eval", f"require.resolve({name!r})"]
+    return (
+        bool(shutil.which("node"))
+        and not subprocess.run(found, capture_output=True, timeout=_SECONDS, check=False).returncode
+    )
+
+
 def _curl(url: str) -> str:
     body = json.dumps({"model": LATEST, "stream": False, "messages": _MESSAGES})
     said = _run(["curl", "-sS", "--noproxy", "*", f"{url}/api/chat", "-d", body], {})
@@ -113,7 +123,7 @@ def _curl(url: str) -> str:
 
 
 def _command(environment: dict[str, str]) -> str:
-    return _run(["ollama", "run", LATEST, QUESTION], environment)
+    return _run(["ollama", "run", "--nowordwrap", LATEST, QUESTION], environment)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:
@@ -135,6 +145,18 @@ def _ollama(url: str) -> str:
 
     client = ollama.Client(url, timeout=_SECONDS, trust_env=False)
     return client.chat(LATEST, _MESSAGES).message.content or ""
+
+
+def _javascript(url: str) -> str:
+    return _run(["node", "--input-type=module", "--eval", _SCRIPT, url, LATEST, QUESTION], {})
+
+
+_SCRIPT = """
+import { Ollama } from 'ollama'
+const [host, model, content] = process.argv.slice(-3)
+const answer = await new Ollama({ host }).chat({ model, messages: [{ role: 'user', content }] })
+console.log(answer.message.content)
+"""
 
 
 def _openai(url: str) -> str:

@@ -100,3 +100,13 @@ def test_the_recorded_task_is_answered(running, backend):
     answer = running.http.post("/api/chat", content=RECORDED.read_bytes())
     assert json.loads(answer.json()["message"]["content"]) == {"title": "Analyze KESTRO"}
     assert backend.generations() == []
+
+
+def test_a_title_is_asked_for_before_there_is_an_answer(running, backend):
+    """Open WebUI 0.12 asks as soon as the question is sent."""
+    begun = HISTORY.partition("ASSISTANT:")[0] + "ASSISTANT: \n</chat_history>"
+    body = task('"title": "concise"', options={"num_predict": 1000})
+    body["messages"][0]["content"] = body["messages"][0]["content"].replace(HISTORY, begun)
+    answer = running.http.post("/api/chat", json=body)
+    assert json.loads(answer.json()["message"]["content"]) == {"title": "Analyze KESTRO"}
+    assert backend.generations() == []
