@@ -63,20 +63,18 @@ def markdown(run: RunRecord, settings: Settings) -> str:
 
 {holdout_table(run.table)}
 
-Unparseable answers count as wrong. Differences of the challenger's score (of the general loss: nats
-per token), 95 % intervals:
+Unparseable answers count as wrong. Differences of the challenger's score with 95 % intervals:
 
 {differences(run.differences)}
 
 How it was made, and where it is:
 
 - set off by: {run.why}
-- trained on {run.train_rows} rows, {run.feedback} of them feedback: {run.tokens} tokens,
-  loss {run.loss:.3f}
+- trained on {run.train_rows} rows, {run.feedback} of them feedback
+- {run.tokens} tokens, loss {run.loss:.3f}
 {learnt}- published as {", ".join(f"`{name}`" for name in run.names)} at `{run.where}`
-- pages: [v{run.version} in MLflow]({version_page(settings, run.version)}), where its run has
-  report.html; [all versions and the way back]({_gateway(settings)}/pages/model)
-- MLflow run `{run.run_id}`
+- MLflow: [version {run.version}]({version_page(settings, run.version)}), run `{run.run_id}`
+- [all versions and the way back]({_gateway(settings)}/pages/model)
 - Modelfile: [{Path(run.modelfile).name}]({Path(run.modelfile).as_uri()})
 - GGUF: `{run.gguf}`
 """
