@@ -1,6 +1,8 @@
 """Commands that answer questions: ask, serve, and costs of the gateway's calls."""
 
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -163,6 +165,7 @@ def mcp(
         STOCK_LLM_GATEWAY__TOKEN=... stock-llm mcp --http --port 11436
     """
     import asyncio
+    import threading
 
     from stock_llm.cli.gateway_context import Redaction, own_numbers
     from stock_llm.errors import MissingExtra
@@ -176,6 +179,8 @@ def mcp(
     numbers = own_numbers(settings)
     redact = Redaction(numbers, settings.secrets) if settings.gateway.cloud_redaction else str
     sharing = share or settings.gateway.ledger_to_cloud
+    # what finds identities takes seconds to import: now, and not while the first call waits
+    threading.Thread(target=_import_rules, args=(redact,), daemon=True).start()
     server = mcp_server.mcp_server(OwnToolBox(numbers), sharing, redact)
     if not http:
         asyncio.run(mcp_server.serve_stdio(server))
@@ -185,6 +190,13 @@ def mcp(
     app = mcp_server.http_app(server, settings.gateway.token.get_secret_value())
     print(f"stock-llm mcp on http://127.0.0.1:{port}{mcp_server.PATH}", flush=True)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+def _import_rules(redact: Callable[[str], str]) -> None:
+    from stock_llm.errors import StockLLMError
+
+    with suppress(StockLLMError):  # whoever calls a tool is told
+        redact("nobody@example.org")
 
 
 def costs(

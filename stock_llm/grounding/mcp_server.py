@@ -5,6 +5,7 @@ What asks is a program whose model usually runs elsewhere, so no more of the led
 settings share with clouds. Protocol: modelcontextprotocol.io, through the official SDK (`mcp`).
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +68,8 @@ def mcp_server(
         return ListToolsResult(tools=offered)
 
     async def call_tool(_: Any, params: CallToolRequestParams) -> CallToolResult:
-        text = redact(await tools.call(params.name, params.arguments, sharing))
+        result = await tools.call(params.name, params.arguments, sharing)
+        text = await asyncio.to_thread(redact, result)
         content = TextContent(type="text", text=text)
         return CallToolResult(content=[content], is_error=text.startswith('{"error": '))
 
