@@ -18,13 +18,15 @@ from seeds import measure
 
 VARIANTS = {
     "as it is": [],
-    "learning rate × 2": ["learning_rate=6e-3"],
-    "learning rate ÷ 2": ["learning_rate=1.5e-3"],
+    "twice the rows": ["train_rows=2000"],
     "half the passes": ["epochs=1"],
-    "twice the rows in a step": ["accumulate=2"],
+    "three passes": ["epochs=3"],
+    "learning rate ÷ 2": ["learning_rate=1.5e-3"],
+    "verdicts weigh as other words": ["verdict_weight=1"],
+    "twice the rows in a step": ["accumulate=4"],
     "rank 8": ["rank=8", "alpha=16"],
 }
-METRICS = ("score", "false answers", "signal accuracy", "parsed", "seconds")
+METRICS = ("score", "false answers", "signal accuracy", "portfolio", "cpu seconds")
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
         for metric in METRICS:
             values = [result[metric] for result in results]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            digits = 0 if metric == "seconds" else 3
+            digits = 0 if metric == "cpu seconds" else 3
             cells.append(f"{statistics.fmean(values):.{digits}f} ±{spread:.{digits}f}")
         table.add_row(variant, *cells)
         Console().print(table)

@@ -3,7 +3,8 @@
 `python benchmarks/seeds.py 10 [--folder FOLDER] [--set learning_rate=1e-3 …]` trains the sample's dataset with the seeds 1 to 10,
 judges each quantized model on the same holdout, and prints a table with mean, spread and the worst seed; a plot of it lies beside
 the results. One JSON file per seed is kept in FOLDER (default: build/seeds), so that a run which was interrupted goes on where it
-stopped; another commit's or setting's results have another folder. `--set` changes a value of the profile, for comparisons.
+stopped; another commit's or setting's results have another folder. `--set` changes a value of the profile or of the settings
+(`train_rows=2000`), for comparisons.
 """
 
 import argparse
@@ -82,14 +83,18 @@ def project(folder: Path, changes: list[str], threads: int | None) -> Settings:
     write_project(folder)
     name = "stock-tiny"
     text = (Path(__file__).parents[1] / f"models/profiles/{name}.toml").read_text(encoding="utf-8")
+    overrides: dict[str, Any] = {"threads": threads} if threads else {}
     for change in changes:
         key, value = change.split("=")
+        if key in Settings.model_fields:
+            overrides[key] = value
+            continue
         text, count = re.subn(rf"(?m)^{key} = \S+", f"{key} = {value}", text)
         if count != 1:
             raise SystemExit(f"the profile has no value named {key}")
     name = "-".join([name, *(re.sub(r"[^\w.-]", "_", change) for change in changes)])
     (folder / f"models/profiles/{name}.toml").write_text(text, encoding="utf-8")
-    return load_settings(home=folder, profile=name, **({"threads": threads} if threads else {}))
+    return load_settings(home=folder, profile=name, **overrides)
 
 
 def train(settings: Settings, dataset: Dataset, seed: int) -> dict[str, float]:
