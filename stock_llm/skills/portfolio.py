@@ -366,8 +366,8 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
         piece = piece[: equal.start()] + piece[equal.end() :]
     parts = _parts(piece, view)
     if not view.others and _names_a_stranger(piece, view):
-        rank = _RANK.search(piece.lower())
-        claims.append(Claim((rank and rank.lastgroup) or "largest", False))
+        place = _RANK.search(piece.lower())
+        claims.append(Claim((place and place.lastgroup) or "largest", False))
     both = view.both if _TWO.search(piece.lower()) else ""
     for number, part in enumerate(parts):
         later = parts[number + 1].holding if number + 1 < len(parts) else None
@@ -385,8 +385,8 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
                 claims.append(Claim("two", True, value=True))
             elif owner and re.search(re.escape(str(figure)) + _SHARE, part.text):
                 right = str(figure) == owner.weight
-                about = "largest" if owner is view.held[0] else owner.symbol
-                claims.append(Claim(about, right, value=True))
+                whose = "largest" if owner is view.held[0] else owner.symbol
+                claims.append(Claim(whose, right, value=True))
             elif owner:
                 claims.append(_of_holding(figure, owner, part.gained, view))
             elif part.gained is not None or _RETURN.search(part.text):
