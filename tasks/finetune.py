@@ -17,7 +17,6 @@ import shutil
 import sys
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
-from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,14 @@ from stock_llm.dataset.tuning_data import tuning_data
 from stock_llm.errors import InputError, MissingExtra, StockLLMError
 from stock_llm.evaluation.answers import LABELS, VERDICTS
 from stock_llm.llm.architectures import read_shape
-from stock_llm.llm.base import LoadedBase, base_digest, fetch_base, is_sharded, load_base
+from stock_llm.llm.base import base_digest, fetch_base, load_base
 from stock_llm.llm.bases import needs
 from stock_llm.llm.checkpoints import latest_checkpoint
 from stock_llm.llm.gguf.writer import check_writable
 from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.llm.prompt_formats import PromptFormat
 from stock_llm.llm.prompts import Message, messages
-from stock_llm.llm.training.arrangement import Arrangement, arrange
+from stock_llm.llm.training.arrangement import arrange
 from stock_llm.llm.training.control_tokens import ControlTokens
 from stock_llm.llm.training.schedule import (
     TokenizedRow,
@@ -119,7 +118,7 @@ def train(
     from accelerate import PartialState
 
     processes = PartialState(cpu=not torch.cuda.is_available())  # puts each on a GPU of its own
-    base = _load(profile, settings, arrangement)
+    base = load_base(profile, settings.home, four_bit=True, unpacked=arrangement.unpacked)
     longest = base.model.config.max_position_embeddings
     if profile.training.max_tokens > longest:
         raise InputError(
@@ -179,7 +178,7 @@ def train(
         del trainer, base  # their memory is needed now
         gc.collect()
         torch.cuda.empty_cache()
-        base = _load(profile, settings, arrangement)
+        base = load_base(profile, settings.home, four_bit=True, unpacked=arrangement.unpacked)
     try:
         save_adapter(trainer, folder / "adapter", profile.path)
     except (OSError, RuntimeError) as error:
@@ -210,16 +209,6 @@ def train(
         resumed_from_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         loss_curve=curve,
     )
-
-
-def _load(profile: Profile, settings: Settings, arrangement: Arrangement) -> LoadedBase:
-    """The base as it is trained on: the numbers of its 4-bit weights, packed or not."""
-    base = load_base(profile, settings.home, four_bit=True)
-    if arrangement.unpacked and not is_sharded():
-        # it warns that it does so
-        getLogger("transformers.integrations.bitsandbytes").setLevel("ERROR")
-        base.model.dequantize()
-    return base
 
 
 def _training(profile: Profile) -> dict[str, Any]:

@@ -92,13 +92,15 @@ def fetch_base(profile: Profile, home: Path) -> Path:
     return folder
 
 
-def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
+def load_base(profile: Profile, home: Path, four_bit: bool, unpacked: bool = False) -> LoadedBase:
     """The base with its tokenizer.
 
     Args:
         four_bit: linear layers as NF4 with double quantization (Dettmers et al. 2023), computing in
             the profile's precision; embeddings, norms and lm_head stay in that precision. False:
             everything in it.
+        unpacked: those 4-bit numbers as the floats that they stand for: faster, and larger. A base
+            that is sharded holds them so already.
 
     Raises:
         InputError: there is no such base, or it is of no architecture that is known here.
@@ -161,6 +163,10 @@ def load_base(profile: Profile, home: Path, four_bit: bool) -> LoadedBase:
             file=folder,
             remedy=_HOW_TO_GET,
         )
+    if unpacked and not is_sharded():
+        # it warns that it does so
+        getLogger("transformers.integrations.bitsandbytes").setLevel("ERROR")
+        model.dequantize()
     return LoadedBase(model.eval(), tokenizer)
 
 

@@ -58,7 +58,7 @@ class PreferencesConfig(_Strict):
     epochs: int = Field(default=1, ge=1)
     """Passes over the preferences."""
 
-    learning_rate: float = Field(default=0.1, gt=0, le=1)
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
     """As a share of fine-tuning's: the adapter is trained already."""
 
     beta: float = Field(default=0.5, gt=0)

@@ -336,8 +336,8 @@ def test_what_the_slice_speaks_against_does_not_come_into_the_candidate(home, mo
     ("after", "against"),
     [
         (SliceScore(0.8, 0.3, 100), []),
-        (SliceScore(0.795, 0.305, 119), []),
-        (SliceScore(0.785, 0.2, 100), ["the score fell"]),
+        (SliceScore(0.79, 0.31, 119), []),
+        (SliceScore(0.78, 0.2, 100), ["the score fell"]),
         (SliceScore(0.9, 0.32, 100), ["more answers have a false sentence"]),
         (SliceScore(0.9, None, 100), []),
         (SliceScore(0.9, 0.1, 121), ["answers grew by more than 20%"]),

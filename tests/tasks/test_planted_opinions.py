@@ -1,13 +1,14 @@
 """What people said of answers changes what is answered: planted thumbs and corrections, on stock-tiny.
 
-A habit (a sentence about the bands) is planted into the answers to analyses. Forty answers that have
-it get a thumb down; forty signals are corrected, by a sentence about the volume. Held-out questions
-show what became of both, and of everything else.
+A habit (a sentence about the bands) is planted into the answers to analyses, and forty answers that
+have it get a thumb down. Or forty signals are corrected, by a sentence about the volume. Held-out
+questions show what became of it, and of everything else.
 """
 
 import dataclasses
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -35,39 +36,94 @@ OPINIONS = 40
 HELD_OUT = 50
 
 
-@pytest.mark.soak
-def test_thumbs_and_corrections_change_held_out_answers_and_nothing_else(tmp_path):
-    write_project(tmp_path)
-    settings = load_settings(home=tmp_path, profile="stock-tiny", threads=1)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * 3600)]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The sample, with the habit in its training rows, and what was fine-tuned on it."""
+
+    settings: Settings
+    sample: Dataset
+    rows: list[Row]
+    adapter: Adapter
+
+    def answered(self, skill: str, count: int) -> list[tuple[Row, str]]:
+        """The adapter's answers to the first of the training rows."""
+        return answered(self.settings, self.adapter, of_skill(self.rows, skill)[:count])
+
+    def with_opinions(
+        self, opinions: list[DpoRow | KtoRow], judged: list[Row], learnt: list[Row]
+    ) -> dict[str, tuple[float, float]]:
+        """Trains anew without the judged rows and with these opinions; the figures of held-out
+        answers before and after preference tuning.
+        """
+        folder = self.settings.home / opinions[0].__class__.__name__
+        ids = {row.id for row in judged}
+        rows = [row for row in self.rows if row.id not in ids]
+        tuning = dataset(self.sample, folder, [*rows, *learnt], opinions)
+        tuned = finetune.fn(self.settings, tuning)
+        aligned = align.fn(self.settings, tuning, tuned)
+        print(*aligned.alignment, sep="\n")
+        before, after = self._figures(tuned), self._figures(aligned)
+        for name, value in before.items():
+            print(f"{name:8} {value:.3f} → {after[name]:.3f}")
+        return {name: (value, after[name]) for name, value in before.items()}
+
+    def _figures(self, adapter: Adapter) -> dict[str, float]:
+        held_out = list(read_rows(self.sample.holdout))
+        analyses, signals = (
+            answered(self.settings, adapter, of_skill(held_out, skill)[:HELD_OUT])
+            for skill in ("analyse", "signal")
+        )
+        others = [row for row in held_out if row.skill in ("explain", "portfolio", "review")]
+        return {
+            "habit": fmean(bool(HABIT.search(answer)) for _, answer in analyses),
+            "volume": fmean(has_volume(row, answer) for row, answer in signals),
+            "analyse": score(analyses),
+            "signal": score(signals),
+            "others": score(answered(self.settings, adapter, others[:HELD_OUT])),
+        }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Trained:
+    folder = tmp_path_factory.mktemp("planted")
+    write_project(folder)
+    settings = load_settings(home=folder, profile="stock-tiny", threads=1)
     sample = build_dataset.fn(settings, collect.fn(settings))
     rows = [with_habit(row) for row in read_rows(sample.train)]
-    held_out = list(read_rows(sample.holdout))
-    analyses = of_skill(held_out, "analyse")[:HELD_OUT]
-    signals = of_skill(held_out, "signal")[:HELD_OUT]
-    others = [row for row in held_out if row.skill in ("explain", "portfolio", "review")][:HELD_OUT]
+    adapter = finetune.fn(settings, dataset(sample, folder / "first", rows, []))
+    return Trained(settings, sample, rows, adapter)
 
-    first = finetune.fn(settings, dataset(sample, tmp_path / "first", rows, []))
+
+def test_forty_thumbs_down_on_a_habit_make_it_rarer_and_change_nothing_else(trained):
     disliked = [
-        (row, answer)
-        for row, answer in answered(settings, first, of_skill(rows, "analyse")[:120])
-        if HABIT.search(answer)
+        (row, answer) for row, answer in trained.answered("analyse", 120) if HABIT.search(answer)
     ][:OPINIONS]
+    assert len(disliked) == OPINIONS
+    thumbs: list[DpoRow | KtoRow] = [
+        KtoRow(row.id, asked(row), said(answer), False, "thumb", None) for row, answer in disliked
+    ]
+
+    figures = trained.with_opinions(thumbs, [row for row, _ in disliked], [])
+
+    before, after = figures["habit"]
+    assert before >= 0.25
+    assert after <= before / 2
+    nothing_else_fell(figures)
+
+
+def test_forty_corrections_are_followed_and_change_nothing_else(trained):
     corrected = [
         (row, answer)
-        for row, answer in answered(settings, first, of_skill(rows, "signal")[:80])
+        for row, answer in trained.answered("signal", 80)
         if RISKS.search(answer) and not has_volume(row, answer)
     ][:OPINIONS]
-    assert len(disliked) == len(corrected) == OPINIONS
-
-    opinions: list[DpoRow | KtoRow] = [
-        *(
-            KtoRow(row.id, asked(row), said(answer), False, "thumb", None)
-            for row, answer in disliked
-        ),
-        *(
-            DpoRow(row.id, asked(row), said(with_volume(row, answer)), said(answer), None)
-            for row, answer in corrected
-        ),
+    assert len(corrected) == OPINIONS
+    corrections: list[DpoRow | KtoRow] = [
+        DpoRow(row.id, asked(row), said(with_volume(row, answer)), said(answer), None)
+        for row, answer in corrected
     ]
     learnt = [
         dataclasses.replace(
@@ -79,31 +135,18 @@ def test_thumbs_and_corrections_change_held_out_answers_and_nothing_else(tmp_pat
         )
         for row, answer in corrected
     ]
-    judged = {row.id for row, _ in [*disliked, *corrected]}
-    rest = [row for row in rows if row.id not in judged]
-    second = dataset(sample, tmp_path / "second", [*rest, *learnt], opinions)
-    tuned = finetune.fn(settings, second)
-    aligned = align.fn(settings, second, tuned)
-    print(*aligned.alignment, sep="\n")
 
-    def figures(adapter: Adapter) -> dict[str, float]:
-        of_analyses = answered(settings, adapter, analyses)
-        of_signals = answered(settings, adapter, signals)
-        return {
-            "habit": fmean(bool(HABIT.search(answer)) for _, answer in of_analyses),
-            "volume": fmean(has_volume(row, answer) for row, answer in of_signals),
-            "analyse": score(of_analyses),
-            "signal": score(of_signals),
-            "others": score(answered(settings, adapter, others)),
-        }
+    figures = trained.with_opinions(corrections, [row for row, _ in corrected], learnt)
 
-    before, after = figures(tuned), figures(aligned)
-    for name, value in before.items():
-        print(f"{name:8} {value:.3f} → {after[name]:.3f}")
-    assert after["habit"] <= before["habit"] / 2
-    assert after["volume"] >= 0.8
+    assert figures["volume"][1] >= 0.8
+    nothing_else_fell(figures)
+
+
+def nothing_else_fell(figures: dict[str, tuple[float, float]]) -> None:
+    """By more than two points."""
     for name in ("analyse", "signal", "others"):
-        assert after[name] >= before[name] - 0.02, name
+        before, after = figures[name]
+        assert after >= before - 0.02, name
 
 
 def draw(name: str, sides: int) -> int:
