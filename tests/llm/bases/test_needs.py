@@ -130,7 +130,8 @@ def test_activations_are_those_that_autograd_keeps(precision, tiny_base, tmp_pat
     }
     counted = sum(size for place, size in sizes.items() if place not in own)
     shape = needs.find_shape(profile, tiny_base)
-    assert counted < needs.activations(profile, shape) < 1.5 * counted
+    # this base's one layer keeps its feed-forward part for answers alone, half of the tokens
+    assert counted < needs.activations(profile, shape) < 1.65 * counted
 
 
 def test_an_update_of_mistral_7b_moves_two_hundredths_of_it_at_most():
