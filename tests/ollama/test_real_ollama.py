@@ -176,7 +176,7 @@ def test_it_pulls_from_the_gateway_with_its_own_key_alone(project, ollama):
         )
 
 
-QUESTION = [{"role": "user", "content": "What does RSI14 mean?"}]
+QUESTION = [{"role": "user", "content": "Write a Python function that returns the mean of a list."}]
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def adapter_versions(tmp_path, ollama, registry):
         link_or_copy(base, folder / "base.gguf")
         torch.manual_seed(number)
         config = LoraConfig(
-            r=16, lora_alpha=2, target_modules="all-linear", init_lora_weights=False
+            r=16, lora_alpha=4, target_modules="all-linear", init_lora_weights=False
         )
         adapted = get_peft_model(MistralForCausalLM.from_pretrained(weights), config)
         adapted.save_pretrained(tmp_path / f"lora{number}")
