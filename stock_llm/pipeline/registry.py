@@ -7,6 +7,7 @@ mlflow takes seconds: it is imported inside functions, and not at all while ther
 
 import errno
 import json
+import logging
 import re
 import sqlite3
 import sys
@@ -308,6 +309,7 @@ def _create_database(file: Path) -> None:
         unfinished = file.with_name(f".{file.name}.new")
         for leftover in file.parent.glob(f"{unfinished.name}*"):
             leftover.unlink()
+        logging.getLogger("mlflow.store.db.utils").setLevel("WARNING")  # it says that it makes one
         mlflow.MlflowClient(f"sqlite:///{unfinished}")
         unfinished.rename(file)
 

@@ -309,7 +309,9 @@ def test_another_process_that_got_the_number_of_a_killed_supervisor_is_left_alon
     process.send_signal(signal.SIGSTOP)  # it holds the lock, as one that is just starting does
     state = tmp_path / "data" / "up" / "state.json"
     other = subprocess.Popen(python("import time; time.sleep(600)"))
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"pid": other.pid}))
+    values = json.loads(state.read_text())
+    an_hour_ago = values["started"] - 3600
+    state.write_text(json.dumps(values | {"pid": other.pid, "started": an_hour_ago}))
     assert read_state(tmp_path) is None
     bring_down(tmp_path, seconds=0.5)
     assert other.poll() is None

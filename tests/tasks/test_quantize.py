@@ -99,7 +99,8 @@ def test_the_report_tells_each_step_and_is_small_where_only_rounding_is(trained)
     made = quantize.quantize.fn(trained.settings, trained.dataset, trained.adapter)
     report = read_report(made.folder)
     assert [step.name for step in report.steps] == ["adapter", "merged", "f16", "quantized"]
-    assert report.prompts == made.prompts_checked and report.fuzzed == quantize.FUZZED
+    assert report.prompts == made.prompts_checked
+    assert report.fuzzed == quantize.FUZZED + quantize.CONVERSATIONS
     assert report.limits["num_ctx"] == 1024
     for step in report.steps:
         assert step.loss == made.losses[step.name]
