@@ -81,6 +81,18 @@ _MEANT = re.compile(
     re.IGNORECASE,
 )
 """Reading → the words that tell what it means, of whichever indicator."""
+_DENIED = re.compile(
+    r"(?:\b(?:can)?not|\bno|\bnever|\bneither|n['’]t)\b[^,;:.]*$|ไม่[^\s,;:.]*$", re.IGNORECASE
+)
+"""What turns what follows in the same clause into its opposite."""
+_NAMES = {
+    "RSI14": re.compile(r"\brsi", re.IGNORECASE),
+    "MACD": re.compile(r"\bmacd|signal line|เส้นสัญญาณ", re.IGNORECASE),
+    "SMA50": re.compile(r"\bsma|average|ค่าเฉลี่ย", re.IGNORECASE),
+    "Bands": re.compile(r"\bbands?\b|bollinger|แถบ", re.IGNORECASE),
+    "Volume": re.compile(r"\bvolume|ปริมาณ", re.IGNORECASE),
+}
+"""Indicator → what it is called in a sentence."""
 
 
 TEXTBOOK: dict[str, Textbook] = {
@@ -156,15 +168,23 @@ def subject(row: Row) -> Subject:
 def subject_of(situation: Situation, indicator: str, source: str) -> Subject:
     """One indicator of a stock.
 
-    What the reading means can only be checked in the textbook's own words. A sentence may begin
-    with a reading's word, as in "OVERSOLD: …", which then has to be this one.
+    What the reading means can only be checked in the textbook's own words, and only in a sentence
+    that names no other indicator and does not deny them. A sentence may begin with a reading's
+    word, as in "OVERSOLD: …", which then has to be this one.
     """
     book = TEXTBOOK[indicator]
+    others = [name for about, name in _NAMES.items() if about != indicator]
     reading = book.reading(situation)
 
     def claims(piece: str) -> list[Claim]:
         told, colon, _ = piece.partition(":")
-        claimed = [Claim("meaning", match.lastgroup == reading) for match in _MEANT.finditer(piece)]
+        claimed: list[Claim] = []
+        if not any(name.search(piece) for name in others):
+            claimed = [
+                Claim("meaning", match.lastgroup == reading)
+                for match in _MEANT.finditer(piece)
+                if not _DENIED.search(piece[: match.start()])
+            ]
         if colon and told in VERDICTS["reading"]:
             if told != reading:
                 return [*claimed, Claim("meaning", False)]

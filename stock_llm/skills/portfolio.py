@@ -7,10 +7,11 @@ Concentration follows a rule, and the row says so (source kind "positions", labe
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from stock_llm.evaluation.answers import Language, SkillAnswer
+from stock_llm.evaluation.answers import VERDICTS, Language, SkillAnswer
 from stock_llm.evaluation.numbers_in_text import TextNumber, find_numbers
 from stock_llm.market.situation import format_percent, format_price, format_ratio, read_lines
 from stock_llm.skills.claims import Claim
@@ -23,6 +24,7 @@ from stock_llm.skills.decision_rows import (
 )
 from stock_llm.skills.row import UNPARSED, Row, Score, mean_of
 from stock_llm.skills.statements import Statement
+from stock_llm.tabular.numbers import FIAT
 
 NAME = "portfolio"
 
@@ -383,7 +385,7 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
         for figure in find_numbers(part.text):
             if both and str(figure) == both:
                 claims.append(Claim("two", True, value=True))
-            elif owner and re.search(re.escape(str(figure)) + _SHARE, part.text):
+            elif owner and _is_share(figure, part.text):
                 right = str(figure) == owner.weight
                 whose = "largest" if owner is view.held[0] else owner.symbol
                 claims.append(Claim(whose, right, value=True))
@@ -400,17 +402,38 @@ def claimed(piece: str, view: PortfolioView) -> list[Claim]:
     return claims
 
 
-_SYMBOL = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]+(?:[.-][A-Z0-9]+)?(?!\w)")
+_SYMBOL = re.compile(r"(?<![\w.])[A-Z][A-Z0-9]+(?:[.-][A-Z0-9]+)?(?![\w'’])")
+_NO_SYMBOLS = FIAT.union(*VERDICTS.values(), ("ETF", "EU", "UK", "US", "USA"))
+"""Capital words that are written beside holdings."""
 _SHARE = r"\s*(?:of the value|ของมูลค่า)"
 _OF_THE_VALUE = re.compile(f"%{_SHARE}")
+_CLAUSE_END = re.compile(r",\s|;|\band\b|และ")
 
 
 def _names_a_stranger(piece: str, view: PortfolioView) -> bool:
     """Whether a sentence says of a symbol that is not held what is said of a holding."""
     held = {holding.symbol for holding in view.held}
-    named = {match[0] for match in _SYMBOL.finditer(piece)} - {"GAIN", "LOSS"}
-    strangers = {name for name in named if not {name, f"{name}."} & held}
-    return bool(strangers) and bool(_RANK.search(piece.lower()) or _OF_THE_VALUE.search(piece))
+    named = [match for match in _SYMBOL.finditer(piece) if match[0] not in _NO_SYMBOLS]
+    said = (*_RANK.finditer(piece.lower()), *_OF_THE_VALUE.finditer(piece))
+    about = (_symbol_of(match, named, piece) for match in said)
+    return any(name and not {name, f"{name}."} & held for name in about)
+
+
+def _symbol_of(said: re.Match[str], named: Sequence[re.Match[str]], piece: str) -> str:
+    """The symbol that a rank or share is said of: the nearest before it in its clause, else the
+    nearest behind it there, else the nearest outside; empty without any."""
+    ends = [0, *(match.start() for match in _CLAUSE_END.finditer(piece)), len(piece)]
+    start = max(end for end in ends if end <= said.start())
+    end = min(end for end in ends if end >= said.end())
+    before = [match for match in named if match.start() < said.start()]
+    after = [match for match in named if match.start() >= said.start()]
+    if before and (before[-1].start() >= start or not after or after[0].start() >= end):
+        return before[-1][0]
+    return after[0][0] if after else ""
+
+
+def _is_share(figure: TextNumber, text: str) -> bool:
+    return re.search(rf"(?<![\d.]){re.escape(str(figure))}{_SHARE}", text) is not None
 
 
 def _parts(piece: str, view: PortfolioView) -> list[_Part]:

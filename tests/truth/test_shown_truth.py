@@ -38,9 +38,9 @@ TRUE = {
 }  # fmt: skip
 FALSE = {
     TRADE: ["The return is +2.0% in 1 days, a gain.", "The return is -2.0% in 3 days, a loss.", "It was bought with the trend.", "Outcome: GAIN", "ผลตอบแทน -2.0% ใน 1 วัน กำไร", "ซื้อตามแนวโน้ม", "RSI14 32.4 is oversold, below 30."],
-    PORTFOLIO: ["FENWIK is the largest holding, 48.9% of the value.", "Best is JUNIPA -2.2%, worst is GALDOR +11.7%.", "The largest two make up 48.9%; it is spread like 2.7 equal holdings.", "The return is -0.2%, a loss.", "พอร์ตขาดทุน", "Concentration: HIGH", "Best is GALDOR +11.7%, worst is GALDORI -2.2%.", "ดีที่สุด GALDOR +11.7% ของมูลค่า", "KESTRO is the largest holding, 48.9% of the value."],
+    PORTFOLIO: ["FENWIK is the largest holding, 48.9% of the value.", "Best is JUNIPA -2.2%, worst is GALDOR +11.7%.", "The largest two make up 48.9%; it is spread like 2.7 equal holdings.", "The return is -0.2%, a loss.", "พอร์ตขาดทุน", "Concentration: HIGH", "Best is GALDOR +11.7%, worst is GALDORI -2.2%.", "ดีที่สุด GALDOR +11.7% ของมูลค่า", "KESTRO is the largest holding, 48.9% of the value.", "The largest is KESTRO, not JUNIPA.", "JUNIPA and KESTRO are the largest.", "48.9% of the value is KESTRO in USD.", "JUNIPA is the largest holding, 8.9% of the value."],
     VOLUME: ["OVERBOUGHT: Buyers may be exhausted.", "LOW: แรงขายอาจเริ่มหมด", "HIGH: Buyers may be exhausted.", "Reading: LOW", "OVERBOUGHT: แรงซื้ออาจเริ่มหมด"],
-    BANDS: ["Bands 101.93 to 115.36, inside: the close 116.02 is inside the bands.", "BEARISH: มีการซื้อขายน้อยกว่าปกติมาก", "NEUTRAL: The textbook reads this as upward momentum."],
+    BANDS: ["Bands 101.93 to 115.36, inside: the close 116.02 is inside the bands.", "BEARISH: มีการซื้อขายน้อยกว่าปกติมาก", "NEUTRAL: The textbook reads this as upward momentum.", "It does not rise, it points neither way.", "ยังไม่บอกทิศทาง"],
     MACD: ["MACD -4.73, signal -5.05 (+0.32): MACD is below its signal.", "BULLISH: The textbook reads this as downward momentum.", "OVERSOLD: MACD -4.73, signal -5.05 (+0.32): MACD is above its signal."],
 }  # fmt: skip
 UNDECIDED = {
@@ -48,6 +48,13 @@ UNDECIDED = {
     PORTFOLIO: ["ATR14 2.58 is 2.3% of the close.", "Diversify."],
     VOLUME: ["The market was open."],
 }
+
+
+UNMARKED = {
+    PORTFOLIO: ["JUNIPA is the largest holding, 48.9% of the value in USD; concentration MODERATE.", "JUNIPA is the largest ETF of three in THB.", "Best is GALDOR +11.7% in EUR, worst is JUNIPA -2.2%.", "The CEO of FENWIK said that JUNIPA is the largest.", "JUNIPA ใหญ่ที่สุด 48.9% ของมูลค่า USD"],
+    VOLUME: ["The RSI says that buyers may be exhausted.", "There were not fewer shares than usual.", "It isn't upward momentum.", "นี่ไม่ใช่แรงลง"],
+    BANDS: ["This is not downward momentum.", "It never was as busy as usual.", "MACD shows upward momentum."],
+}  # fmt: skip
 
 
 def cases(sentences: dict[str, list[str]]) -> list[tuple[str, str]]:
@@ -79,4 +86,9 @@ def test_what_is_false_is_marked(block, sentence):
 @pytest.mark.parametrize(("block", "sentence"), cases(UNDECIDED))
 def test_what_the_numbers_do_not_decide_is_neither(block, sentence):
     assert not any(each is not None for each in verdicts(block, sentence))
+    assert not marked(block, sentence)
+
+
+@pytest.mark.parametrize(("block", "sentence"), cases(UNMARKED))
+def test_what_is_said_of_something_else_or_denied_is_not_marked(block, sentence):
     assert not marked(block, sentence)
