@@ -290,6 +290,34 @@ def test_lines_that_an_answer_copies_from_its_question_are_no_secret_by_that(tmp
     assert answers.without("a\nit cost 445.27 in May 2025\nb", known) == "a\nb"
 
 
+def test_short_lines_with_amounts_are_recognised_by_themselves(tmp_path):
+    answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", lambda _: True)
+    request = ChatRequest((ChatMessage("user", "What do I hold?"),), "m")
+
+    async def remember():
+        answers.add(request, "You hold:\n- KESTRO: 137.31\n- A: 12")
+        answers.add(request, "It is 12.")
+        await answers.close()
+
+    asyncio.run(remember())
+    texts = ["Before:\n* kestro: 137.31\nafter", "It is 12.", "- A: 12"]
+    known = answers.known(texts)
+    assert [answers.without(text, known) for text in texts] == ["Before:\nafter", "", "- A: 12"]
+
+
+@pytest.mark.parametrize("role", ["system", "tool", "assistant"])
+def test_a_block_of_the_ledger_in_any_message_makes_the_answer_one_from_it(tmp_path, role):
+    answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", lambda _: False)
+
+    async def known(content):
+        turns = (ChatMessage(role, content), ChatMessage("user", "And?"))
+        answers.add(ChatRequest(turns, "m"), f"It is {len(content)} and 137.31 altogether.")
+        return answers.known([f"It is {len(content)} and 137.31 altogether."])
+
+    assert asyncio.run(known("Symbol: KESTRO\nPosition: 137.31 at 241.57 (+4.6%)"))
+    assert not asyncio.run(known("Symbol: KESTRO\nClose: 241.57"))
+
+
 def test_a_cloud_is_not_asked_where_what_was_answered_cannot_be_read(tmp_path):
     answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", lambda _: True)
     with sqlite3.connect(tmp_path / "costs.db") as database:

@@ -24,6 +24,7 @@ from stock_llm.errors import StoreError
 from stock_llm.gateway.accounting.tables import META, SCHEMA
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.storage.database import exclusive_transaction, open_database, read_transaction
+from stock_llm.truth.blocks import has_ledger
 
 LEDGER_ANSWER = sa.Table("ledger_answer", META, sa.Column("digest", sa.BigInteger))
 
@@ -34,7 +35,10 @@ _MAX_WAITING = 10_000
 """Answers that wait for the database; beyond that the oldest are dropped."""
 
 _SHORTEST = 16
-"""Letters and digits of a line that says enough to be recognised by itself."""
+"""Letters and digits of a line that says enough to be recognised by itself, if one is a digit."""
+
+_DIGITS = 3
+"""Digits of a line that says enough, however short it is."""
 
 _AT_ONCE = 500
 """Digests that one query looks for."""
@@ -101,9 +105,12 @@ class LedgerAnswers:
         return any(digest in known for digest in self._digests(text))
 
     def without(self, text: str, known: Collection[int]) -> str:
-        """The text without the lines that are among those."""
+        """The text without the lines that are among those; empty where it is one of those as a
+        whole."""
         if not self.is_among(text, known):
             return text
+        if self._of_whole(text) in known:
+            return ""
         return "\n".join(line for line in text.split("\n") if self._of_line(line) not in known)
 
     async def close(self) -> None:
@@ -144,10 +151,12 @@ class LedgerAnswers:
             raise
 
     def _uses_ledger(self, answered: _Answered, found: Collection[int]) -> bool:
-        """Whether an answer may tell something of the ledger: by a question of its conversation, or
-        by an earlier answer that stands there."""
+        """Whether an answer may tell something of the ledger: by a question of its conversation, by
+        a line of a block that stands in any of its messages, or by an earlier answer there."""
         asked = (each.content for each in answered.messages if each.role == "user")
         if any(map(self._tells_ledger, asked)):
+            return True
+        if any(has_ledger(each.content) for each in answered.messages):
             return True
         if len(answered.messages) == 1 and "\n" not in answered.messages[0].content:
             return False
@@ -166,16 +175,20 @@ class LedgerAnswers:
         return self._digests(answered.text) - asked
 
     def _digests(self, text: str) -> set[int]:
-        lines = {self._of_line(line) for line in text.split("\n")} - {0}
+        lines = {self._of_line(line) for line in text.split("\n")}
+        return (lines | {self._of_whole(text)}) - {0}
+
+    def _of_whole(self, text: str) -> int:
+        """The digest of a whole text; 0 for one that says too little."""
         whole = _NO_WORD.sub("", _folded(text))
-        if len(whole) >= _SHORTEST or _DIGIT.search(whole):
-            lines.add(self._digest(f"whole {whole}"))
-        return lines
+        says = len(whole) >= _SHORTEST or _DIGIT.search(whole)
+        return self._digest(f"whole {whole}") if says else 0
 
     def _of_line(self, line: str) -> int:
         """The digest of a line; 0 for one that says too little."""
         plain = _NO_WORD.sub("", _folded(line))
-        return self._digest(plain) if len(plain) >= _SHORTEST and _DIGIT.search(plain) else 0
+        needed = 1 if len(plain) >= _SHORTEST else _DIGITS
+        return self._digest(plain) if len(_DIGIT.findall(plain)) >= needed else 0
 
     def _digest(self, text: str) -> int:
         digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=8, key=self._key)
