@@ -118,9 +118,10 @@ class CurrentData:
             self._has_files = bool(state)
             if state == self._known:
                 return
-            self._data, self._problem = await asyncio.to_thread(self._read) if state else (None, "")
-            if self._data is not None:
-                self._traded |= self._data.traded
+            data, problem = await asyncio.to_thread(self._read) if state else (None, "")
+            if data is not None:  # first: other threads ask what was traded of the newest numbers
+                self._traded |= data.traded
+            self._data, self._problem = data, problem
             self._known = state
         except Exception:  # a chat is answered without numbers
             _log.exception("the numbers of questions cannot be computed")
