@@ -154,7 +154,6 @@ def make(
         }
         if _has_lora(settings):
             weights = folder / f"base-{choice.quantization}.gguf"
-            weights.unlink(missing_ok=True)  # of an attempt that was killed
             link_or_copy(base_gguf(settings, profile, choice.quantization), weights)
             files[SERVED] = (weights, adapter_file)
         for step, (file, beside) in files.items():

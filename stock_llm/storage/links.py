@@ -9,8 +9,10 @@ _FICLONE = 0x40049409  # linux/fs.h: a copy that shares the blocks until one sid
 
 def link_or_copy(source: Path, target: Path) -> None:
     """The same bytes at `target`, in the cheapest way that the file system has: cloned, else
-    hard-linked, else copied. Neither must be written to afterwards.
+    hard-linked, else copied. Neither must be written to afterwards. What is at `target` is
+    replaced.
     """
+    target.unlink(missing_ok=True)
     with source.open("rb") as old, target.open("xb") as new:
         try:
             fcntl.ioctl(new.fileno(), _FICLONE, old.fileno())
