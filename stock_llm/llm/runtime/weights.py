@@ -84,11 +84,17 @@ class Weights:
     def make_context(self, parameters: Any) -> Any:
         """A context of llama.cpp that computes with the adapter, where there is one; None where
         there is not enough memory.
+
+        Raises:
+            StockLLMError: it cannot compute with the adapter.
         """
         context = self._llama.llama_init_from_model(self.pointer, parameters)
         if context and self._lora:
             adapters = (self._llama.llama_adapter_lora_p_ctypes * 1)(self._lora)
-            self._llama.llama_set_adapters_lora(context, adapters, 1, (ctypes.c_float * 1)(1.0))
+            scale = (ctypes.c_float * 1)(1.0)
+            if self._llama.llama_set_adapters_lora(context, adapters, 1, scale):
+                self._llama.llama_free(context)
+                raise StockLLMError("llama.cpp cannot compute with the adapter")
         return context
 
     def close(self) -> None:
