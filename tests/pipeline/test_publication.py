@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from factories.parrot_gguf import write_parrot
 from factories.ports import free_port
 from factories.published_versions import published
 from fakes.loopback_ollama import LoopbackOllama
@@ -16,6 +17,7 @@ from stock_llm.ollama.distribution.consumer_keys import ConsumerKeys
 from stock_llm.ollama.distribution.pull_log import FILE as PULLS
 from stock_llm.ollama.distribution.pull_log import PullLog
 from stock_llm.ollama.handover import hand_over
+from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline.publication import lineage, places
 from stock_llm.pipeline.publication.places import is_complete
@@ -197,6 +199,18 @@ def test_a_server_that_refuses_stops_neither_a_rollback_nor_the_other_places(
         publish_again(settings)
         assert other.store.digest("stock-llm:latest") == other.store.digest("stock-llm:v1")
         assert other.store.list_models() == ollama.store.list_models()
+
+
+def test_a_version_that_a_server_refuses_keeps_no_later_one_from_it(
+    settings, registry, ollama, tmp_path
+):
+    for number in (1, 2):
+        published(settings, registry, number)
+    write_parrot(tmp_path / "other.gguf", "another model")
+    ollama.store.write_model("stock-llm:v1", tmp_path / "other.gguf", Modelfile("./other.gguf"))
+    with pytest.raises(PublishError, match=r"stock-llm:v1 exists at .* and is another model"):
+        publish_again(settings)
+    assert ollama.store.digest("stock-llm:v2") == folder(settings).digest("stock-llm:v2")
 
 
 def test_without_a_champion_before_this_one_a_rollback_wants_a_number(settings, registry):

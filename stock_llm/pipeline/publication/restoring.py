@@ -136,8 +136,8 @@ def hand_to_servers(settings: Settings, places: Places, names: Sequence[str]) ->
     """
     done, store = [], places.folder.store
     for target in places.servers:
-        with places.passing_over(target.where):
-            for name in names:
+        for name in names:
+            with places.passing_over(target.where):  # one version may be refused alone
                 before = target.digest(name)
                 merged = _merged_form(settings, store, name)
                 after = hand_over(store, target.server, name, settings.publish.address, merged)
