@@ -4,8 +4,8 @@ The server is asked to pull it: the manifest and blobs that were judged, bit for
 machine lists the same digest; what the server has is not asked for again, and a transfer that was
 cut goes on. It pulls from a port of this machine that is open for these seconds, or from the
 gateway at `publish.address` where the server is another machine. A server that reaches neither gets
-the files through `/api/create`, and what it made of them is told and remembered. That takes no
-adapter: such a server gets the version in its merged form.
+the files through `/api/create`, and what it made of them is told and remembered. Newer servers are
+said to refuse an adapter there: of a version with one, such a server gets the merged form.
 """
 
 import sys

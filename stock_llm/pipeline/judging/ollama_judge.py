@@ -3,7 +3,7 @@ program and its GPU. `[evaluation] judge = "ollama"` in a profile.
 
 A contestant is made there under a name of its own, with its published template, system text and
 stops, the limits of the profile and temperature 0, and deleted when judging has ended. One with an
-adapter is pulled, as its version will be: `/api/create` takes none.
+adapter is pulled, as its version will be: newer servers are said to refuse one in `/api/create`.
 """
 
 import shutil
