@@ -200,17 +200,23 @@ def _blocked_by_leakage(settings: Settings, plan: str, history: History) -> Iter
 
 @contextmanager
 def _parked(settings: Settings, candidate: Candidate) -> Iterator[None]:
-    """Says what became of a candidate whose registry or disk stayed away."""
+    """Says what became of a candidate whose registry, disk or database stayed away."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, StockLLMError) or not registry.is_away(error):
+        what = None if isinstance(error, StockLLMError) else registry.outage(error)
+        if what is None:
             raise
-        first = (str(error).splitlines() or [""])[0]
         uri = registry.without_password(settings.mlflow_uri)
+        problem = {
+            "registry": f"the registry {uri} is away",
+            "disk": "a disk is full or away",
+            "database": "a database is locked",
+        }[what]
+        first = (str(error).splitlines() or [""])[0]
         raise StoreError(
-            f"the registry {uri} or its disk is away: {first}. The candidate {candidate.digest} is "
-            "kept; once it is back, run again: it goes on from here"
+            f"{problem}: {first}. The candidate {candidate.digest} is kept; once that is mended, "
+            "run again: it goes on from here"
         ) from error
 
 

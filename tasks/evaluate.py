@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from prefect import task
 
@@ -47,16 +46,7 @@ RECIPE = 9
 """Raised whenever this file, the gate or a scorer marks the same answers differently."""
 
 
-def _is_away(_task: Any, _run: Any, state: Any) -> bool:
-    return registry.is_away(state.data)
-
-
-@task(
-    task_run_name="evaluate",
-    retries=len(registry.WAIT_SECONDS),
-    retry_delay_seconds=list(registry.WAIT_SECONDS),
-    retry_condition_fn=_is_away,
-)
+@task(task_run_name="evaluate", **registry.RETRY)
 def evaluate(settings: Settings, dataset: Dataset, candidate: Candidate) -> Scorecard:
     """The scorecard of this candidate against today's champion; read from disk where it was made
     before.

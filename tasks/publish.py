@@ -17,7 +17,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from prefect import task
 
@@ -65,16 +64,7 @@ SMOKE_SECONDS = 30.0
 """A published model answers the smoke prompt within this, the time to load it apart."""
 
 
-def _is_away(_task: Any, _run: Any, state: Any) -> bool:
-    return registry.is_away(state.data)
-
-
-@task(
-    task_run_name="publish",
-    retries=len(registry.WAIT_SECONDS),
-    retry_delay_seconds=list(registry.WAIT_SECONDS),
-    retry_condition_fn=_is_away,
-)
+@task(task_run_name="publish", **registry.RETRY)
 def publish(
     settings: Settings,
     dataset: Dataset,

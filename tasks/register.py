@@ -45,16 +45,7 @@ LIBRARIES = (
 )
 
 
-def _is_away(_task: Any, _run: Any, state: Any) -> bool:
-    return registry.is_away(state.data)
-
-
-@task(
-    task_run_name="register",
-    retries=len(registry.WAIT_SECONDS),
-    retry_delay_seconds=list(registry.WAIT_SECONDS),
-    retry_condition_fn=_is_away,
-)
+@task(task_run_name="register", **registry.RETRY)
 def register(
     settings: Settings,
     history: History,

@@ -11,16 +11,17 @@ import logging
 import re
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from stock_llm import environment
 from stock_llm.artifacts import Adapter, Candidate, Dataset, Scorecard
 from stock_llm.dataset import forgotten
-from stock_llm.errors import InputError, MissingExtra
+from stock_llm.errors import InputError, MissingExtra, PublishError
 from stock_llm.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +32,26 @@ MODEL = "stock-llm"
 
 WAIT_SECONDS = (10, 60, 300, 900)
 """How long a stage waits for a registry or a disk that is away before it tries again."""
+
+
+class _RetryOptions(TypedDict):
+    """Arguments of Prefect's `task`."""
+
+    retries: int
+    retry_delay_seconds: list[float]
+    retry_condition_fn: Callable[[Any, Any, Any], bool]
+
+
+def _ended_by_outage(_task: Any, _run: Any, state: Any) -> bool:
+    return outage(state.data) is not None
+
+
+RETRY: _RetryOptions = {
+    "retries": len(WAIT_SECONDS),
+    "retry_delay_seconds": list(WAIT_SECONDS),
+    "retry_condition_fn": _ended_by_outage,
+}
+"""Of every task that needs the registry."""
 
 _OUTAGES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ENOTCONN)
 """Of a disk that is full or was taken away."""
@@ -196,21 +217,28 @@ def models_page(settings: Settings) -> str:
     return f"{without_password(server)}/#/models/{MODEL}?workflowType=machine_learning"
 
 
-def is_away(error: BaseException | None) -> bool:
-    """Whether it is the registry's server that does not answer, or a disk that is full or gone:
-    worth waiting for, unlike other errors.
+def outage(error: BaseException | None) -> Literal["registry", "disk", "database"] | None:
+    """What is worth waiting for: the registry's server, which does not answer, a disk that is full
+    or gone, or a database that another process has locked. None for other errors.
+
+    An error that was raised while another was handled is looked at first, then that other one. An
+    Ollama or another server that goes away is no outage: it is asked through httpx, and MLflow
+    through requests.
     """
     while error is not None:
+        if isinstance(error, PublishError) or type(error).__module__.startswith("httpx"):
+            return None
         if isinstance(error, ConnectionError) or type(error).__module__ == "requests.exceptions":
-            return True
+            return "registry"
         if isinstance(error, OSError) and error.errno in _OUTAGES:
-            return True
-        if isinstance(error, sqlite3.OperationalError) and any(
-            word in str(error) for word in ("full", "locked", "I/O", "readonly")
-        ):
-            return True
+            return "disk"
+        if isinstance(error, sqlite3.OperationalError):
+            if any(word in str(error) for word in ("full", "I/O", "readonly")):
+                return "disk"
+            if "locked" in str(error):
+                return "database"
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def without_password(uri: str) -> str:

@@ -2,25 +2,30 @@
 
 import errno
 import json
+import socket
 import sqlite3
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 import requests
 from factories.judged_candidate import line
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
+from prefect.states import Failed
 
 from stock_llm.cli import main
-from stock_llm.errors import InputError
+from stock_llm.errors import InputError, PublishError
 from stock_llm.parity.divergence import Divergence
 from stock_llm.parity.report import ParityReport, Step, write_report
 from stock_llm.pipeline import registry
 from stock_llm.pipeline.tracking import EXPERIMENT
 from stock_llm.settings import load_settings
 from tasks import register as stage
+from tasks.evaluate import evaluate
+from tasks.publish import publish
 from tasks.register import register
 
 
@@ -124,29 +129,55 @@ def test_the_run_spans_the_whole_line(settings, client):
     assert client.get_run(version.run_id).info.start_time == info.start_time
 
 
-def test_only_a_server_that_is_away_is_waited_for():
-    from prefect.states import Failed
-
-    def failed(error):
-        return Failed(data=error)
-
+def raised_over(error, cause):
+    """`error` as it is raised `from None` while `cause` is handled."""
     try:
         try:
-            raise requests.exceptions.ConnectionError("refused")
-        except requests.exceptions.ConnectionError:
-            raise InputError("the registry cannot be opened") from None
-    except InputError as error:
-        assert stage._is_away(None, None, failed(error))
-    full = OSError(errno.ENOSPC, "No space left on device")
-    database = sqlite3.OperationalError("database or disk is full")
-    for away in (full, database, OSError(errno.ESTALE, "Stale file handle")):
-        assert stage._is_away(None, None, failed(away)), away
-    for other in (
-        ValueError("a bug"),
-        FileNotFoundError("x"),
-        sqlite3.OperationalError("no such table"),
-    ):
-        assert not stage._is_away(None, None, failed(other)), other
+            raise cause
+        except type(cause):
+            raise error from None
+    except type(error) as raised:
+        return raised
+
+
+def refused_by_httpx():
+    """What a connection through httpx to a port that nobody listens on raises."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        with pytest.raises(httpx.ConnectError) as refused:
+            httpx.get(f"http://127.0.0.1:{free.getsockname()[1]}", trust_env=False)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("error", "outage"),
+    [
+        (
+            raised_over(
+                InputError("the registry cannot be opened"),
+                requests.exceptions.ConnectionError("refused"),
+            ),
+            "registry",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk"),
+        (OSError(errno.ESTALE, "Stale file handle"), "disk"),
+        (sqlite3.OperationalError("database or disk is full"), "disk"),
+        (sqlite3.OperationalError("database is locked"), "database"),
+        (
+            raised_over(PublishError("Ollama went away"), ConnectionRefusedError(111, "refused")),
+            None,
+        ),
+        (refused_by_httpx(), None),
+        (ValueError("a bug"), None),
+        (FileNotFoundError("x"), None),
+        (sqlite3.OperationalError("no such table"), None),
+    ],
+)
+def test_only_a_registry_or_a_disk_that_is_away_is_waited_for(error, outage):
+    assert registry.outage(error) == outage
+    for waits in (stage.register, evaluate, publish):
+        assert waits.retries == len(registry.WAIT_SECONDS)
+        assert waits.retry_condition_fn(None, None, Failed(data=error)) == (outage is not None)
 
 
 def test_registering_twice_makes_one_version(settings, client):
