@@ -50,7 +50,7 @@ PATIENCE_SECONDS = 10.0
 """How long the end of a run waits for what is not written yet."""
 
 _BATCH = 500
-"""Points of one write; MLflow takes 1,000."""
+"""Steps of one write, up to three points each."""
 
 
 def experiment_id(client: "MlflowClient", settings: Settings) -> str:
@@ -105,6 +105,7 @@ class TrackedRun:
         self._end: tuple[str, str, str] | None = None
         self._lock = threading.Lock()
         self._wake, self._written = threading.Event(), threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="MLflow")
         self._complained = False
 
@@ -147,6 +148,8 @@ class TrackedRun:
         if self._thread.is_alive():
             self._wake.set()
             self._thread.join(PATIENCE_SECONDS)
+            self._stopped.set()  # what is being written is the last
+            self._wake.set()
 
     def _end_stage(self) -> None:
         now = time.monotonic()
@@ -159,6 +162,8 @@ class TrackedRun:
         while not closed:
             self._wake.wait(WRITE_SECONDS)
             self._wake.clear()
+            if self._stopped.is_set():
+                return
             try:
                 closed = self._write()
             except Exception as error:
@@ -202,6 +207,10 @@ class TrackedRun:
         folder = digest_of(folder=str(self._settings.home), machine=os.uname().nodename)
         for left in client.search_runs([experiment], f"tags.{FOLDER} = '{folder}'"):
             if left.info.status == "RUNNING" and left.data.tags.get(PLAN) != self._plan:
+                if STAGE in left.data.tags:
+                    client.delete_tag(left.info.run_id, STAGE)
+                name = (left.info.run_name or "").replace("under way:", "ended:")
+                client.update_run(left.info.run_id, name=name)
                 client.set_terminated(left.info.run_id, "KILLED")
         if known := run_of_plan(client, experiment, self._plan):
             self._started_at = known.info.start_time
@@ -225,10 +234,10 @@ class TrackedRun:
         run = client.get_run(self._run_id)
         if STAGE in run.data.tags:
             client.delete_tag(self._run_id, STAGE)
-        registered = CANDIDATE in run.data.tags and run.info.status == "FINISHED"
-        if status == "FINISHED" and not registered:
+        has_candidate = CANDIDATE in run.data.tags
+        if status == "FINISHED" and not has_candidate:
             client.delete_run(self._run_id)
-        elif status == "FINISHED" or registered:
+        elif status == "FINISHED" or (has_candidate and run.info.status == "FINISHED"):
             client.set_terminated(self._run_id, "FINISHED")
         else:
             client.set_tag(self._run_id, "verdict", word)

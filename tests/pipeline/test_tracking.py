@@ -105,6 +105,8 @@ def test_a_line_that_was_killed_goes_on_in_its_run_and_others_are_marked(setting
     killed = tracking.TrackedRun(settings, STAGES, BEGAN)
     killed.begin("a plan")
     until(lambda: client.get_experiment_by_name("stock-llm") and len(runs(client)) == 2)
+    (older,) = [run for run in runs(client) if run.data.tags["plan"] == "an older plan"]
+    client.set_tag(older.info.run_id, "stage", "finetune")
     for each in (abandoned, killed):  # as a kill does: nothing is written any more
         each._write = lambda: True
         each._thread.join(10)
@@ -120,7 +122,8 @@ def test_a_line_that_was_killed_goes_on_in_its_run_and_others_are_marked(setting
 
     states = {run.data.tags["plan"]: (run.info.status, run.info.run_name) for run in runs(client)}
     assert states["a plan"] == ("FINISHED", "v1")
-    assert states["an older plan"][0] == "KILLED"
+    assert states["an older plan"] == ("KILLED", "ended: 2026-05-04 03:00 UTC")
+    assert not [run for run in runs(client) if "stage" in run.data.tags]
     assert len(runs(client)) == 2
 
 
@@ -153,17 +156,35 @@ def test_a_candidate_that_has_a_version_keeps_its_run(settings, client):
     assert [run.info.run_id for run in runs(client)] == [first.run_id]
 
 
-def test_an_mlflow_that_is_away_stops_nothing_and_holds_nothing_up(settings, monkeypatch, capsys):
+def test_a_version_whose_run_was_set_under_way_again_keeps_it(settings, client):
+    with tracked_run(settings, STAGES, BEGAN) as run:
+        run.begin("a plan")
+        run.flush()
+        version = register.fn(settings, **vars(line(settings.home)), plan="a plan")
+        client.update_run(version.run_id, "RUNNING")  # as a write that comes late does
+    assert [(run.info.run_id, run.info.status) for run in runs(client)] == [
+        (version.run_id, "FINISHED")
+    ]
+
+
+def test_an_mlflow_that_does_not_answer_stops_nothing_and_holds_nothing_up(
+    settings, monkeypatch, capsys
+):
     monkeypatch.setattr(tracking, "PATIENCE_SECONDS", 0.2)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        away = f"http://127.0.0.1:{free.getsockname()[1]}"
-    elsewhere = load_settings(home=settings.home, profile="tiny", mlflow_uri=away)
-    with tracked_run(elsewhere, STAGES, BEGAN) as run:
-        run.begin("a plan")
-        until(lambda: run._complained)
-        started = time.monotonic()
-        stage("finetune", lambda: measure(*range(1, 2000)))
-        assert time.monotonic() - started < 1
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        elsewhere = load_settings(home=settings.home, profile="tiny", mlflow_uri=uri)
+        with tracked_run(elsewhere, STAGES, BEGAN) as run:
+            run.begin("a plan")
+            asked, _ = silent.accept()
+            started = time.monotonic()
+            stage("finetune", lambda: measure(*range(1, 2000)))
+            assert time.monotonic() - started < 15
+        assert run._thread.is_alive(), "it waits for an answer"
+        asked.close()
+    run._thread.join(60)
+    assert not run._thread.is_alive()
     assert capsys.readouterr().out.count("MLflow does not show this run") == 1
