@@ -18,6 +18,7 @@ from fakes.scripted_ollama import ScriptedOllama
 
 from stock_llm.cli.gateway_context import gateway_context
 from stock_llm.errors import StoreError
+from stock_llm.gateway.accounting import ledger_answers
 from stock_llm.gateway.accounting.ledger_answers import LedgerAnswers
 from stock_llm.gateway.app import _ledger_questions
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
@@ -316,6 +317,59 @@ def test_a_block_of_the_ledger_in_any_message_makes_the_answer_one_from_it(tmp_p
 
     assert asyncio.run(known("Symbol: KESTRO\nPosition: 137.31 at 241.57 (+4.6%)"))
     assert not asyncio.run(known("Symbol: KESTRO\nClose: 241.57"))
+
+
+def test_what_cannot_be_written_waits_and_is_logged_once(tmp_path, monkeypatch, caplog):
+    """Whatever goes wrong; the newest answers stay where there is no room for all."""
+    monkeypatch.setattr(ledger_answers, "_WRITE_SECONDS", 0.001)
+    monkeypatch.setattr(ledger_answers, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(ledger_answers, "_MAX_WAITING", 2)
+    failing = True
+
+    def tells_ledger(text):
+        if failing:
+            raise RuntimeError(f"planted, not {text}")
+        return True
+
+    answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", tells_ledger)
+    told = ["It is 137.31.", "It is 241.57.", "It is 911.07."]
+
+    async def remember():
+        nonlocal failing
+        for text in told:
+            answers.add(ChatRequest((ChatMessage("user", "And?"),), "m"), text)
+        await asyncio.sleep(0.2)
+        failing = False
+        await answers.close()
+
+    asyncio.run(remember())
+    assert len(caplog.records) == 1
+    known = answers.known(told)
+    assert [answers.is_among(text, known) for text in told] == [False, True, True]
+
+
+def test_of_what_cannot_be_written_the_newest_that_fit_wait_on(tmp_path, monkeypatch):
+    """Also where others come while it is tried."""
+    monkeypatch.setattr(ledger_answers, "_MOST_CHARACTERS", 60)
+
+    async def remember():
+        def tells_ledger(text):
+            if text == "0":
+                answers.add(ChatRequest((ChatMessage("user", "4"),), "m"), "It is 555.55.")
+            raise RuntimeError("planted")
+
+        answers = LedgerAnswers(f"sqlite:///{tmp_path}/costs.db", b"key", tells_ledger)
+        for at in range(4):
+            answers.add(ChatRequest((ChatMessage("user", f"{at}"),), "m"), f"It is {at}37.31.")
+        with pytest.raises(RuntimeError):
+            answers.known(())
+        answers._tells_ledger = lambda _: True
+        await answers.close()
+        told = [f"It is {at}37.31." for at in range(4)] + ["It is 555.55."]
+        known = answers.known(told)
+        return [answers.is_among(text, known) for text in told]
+
+    assert asyncio.run(remember()) == [False, True, True, True, True]
 
 
 def test_a_cloud_is_not_asked_where_what_was_answered_cannot_be_read(tmp_path):

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from stock_llm.errors import StoreError
 from stock_llm.gateway.accounting.tables import META, SCHEMA
 from stock_llm.gateway.chat import ChatMessage, ChatRequest
 from stock_llm.storage.database import exclusive_transaction, open_database, read_transaction
@@ -31,8 +30,14 @@ LEDGER_ANSWER = sa.Table("ledger_answer", META, sa.Column("digest", sa.BigIntege
 _WRITE_SECONDS = 0.25
 """Seconds for which answers gather before they are written."""
 
+_LONGEST_PAUSE = 60
+"""Seconds between two attempts while the database refuses."""
+
 _MAX_WAITING = 10_000
 """Answers that wait for the database; beyond that the oldest are dropped."""
+
+_MOST_CHARACTERS = 50_000_000
+"""Characters of answers, and of what they answer, that wait on after the database refused."""
 
 _SHORTEST = 16
 """Letters and digits of a line that says enough to be recognised by itself, if one is a digit."""
@@ -55,6 +60,11 @@ class _Answered:
 
     messages: tuple[ChatMessage, ...]
     text: str
+
+    @property
+    def size(self) -> int:
+        """Characters."""
+        return len(self.text) + sum(len(each.content) for each in self.messages)
 
 
 class LedgerAnswers:
@@ -82,7 +92,8 @@ class LedgerAnswers:
         written, a quarter of a second later, or when somebody asks before."""
         if not answer.strip():
             return
-        self._new.append(_Answered(request.messages, answer))
+        bare = tuple(ChatMessage(each.role, each.content) for each in request.messages)
+        self._new.append(_Answered(bare, answer))
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._write_later())
 
@@ -94,9 +105,9 @@ class LedgerAnswers:
             StoreError: the database refuses.
         """
         wanted = {digest for text in texts for digest in self._digests(text)}
-        if not wanted and not self._new:
-            return frozenset()
-        with self._lock:
+        with self._lock:  # also without anything to look for: a write may be under way
+            if not wanted and not self._new:
+                return frozenset()
             self._write()
             return frozenset(self._find(wanted))
 
@@ -125,12 +136,17 @@ class LedgerAnswers:
         self._engine.dispose()
 
     async def _write_later(self) -> None:
+        pause = _WRITE_SECONDS
         while self._new:
-            await asyncio.sleep(_WRITE_SECONDS)
+            await asyncio.sleep(pause)
             try:
                 await asyncio.to_thread(self.known, ())
-            except StoreError as error:
-                _log.error("what was answered from the ledger is not written: %s", error)
+            except Exception as error:
+                if pause == _WRITE_SECONDS:
+                    _log.error("what was answered from the ledger is not written yet: %s", error)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                pause = _WRITE_SECONDS
 
     def _write(self) -> None:
         """Writes what waits; the lock is held."""
@@ -146,9 +162,19 @@ class LedgerAnswers:
                     if missing:
                         rows = [{"digest": digest} for digest in missing]
                         connection.execute(sa.insert(LEDGER_ANSWER), rows)
-        except StoreError:
-            self._new.extendleft(reversed(new))
+        except BaseException:
+            self._wait_again(new)
             raise
+
+    def _wait_again(self, answers: list[_Answered]) -> None:
+        """Puts answers back before those that came since; the oldest are dropped where there is no
+        room."""
+        left = _MOST_CHARACTERS - sum(each.size for each in self._new)
+        for each in reversed(answers):
+            left -= each.size
+            if left < 0 or len(self._new) >= _MAX_WAITING:
+                break
+            self._new.appendleft(each)
 
     def _uses_ledger(self, answered: _Answered, found: Collection[int]) -> bool:
         """Whether an answer may tell something of the ledger: by a question of its conversation, by
