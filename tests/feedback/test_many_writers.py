@@ -32,12 +32,12 @@ for start in range(0, count, 50):
         for n in numbers
     ] + [FeedbackItem(id="shared", instruction="the same", response="for all", thumb="up",
                       created_at=datetime(2026, 1, 1, tzinfo=UTC))]
-    while True:
+    for left in (4, 3, 2, 1, 0):
         try:
             store.add(items)
             break
         except StoreError as error:  # SQLite is waited for 30 s; a machine may be busy for longer
-            if "locked" not in str(error):
+            if "locked" not in str(error) or not left:
                 raise
 """
 
