@@ -10,6 +10,7 @@ from factories.published_versions import published
 from factories.rows import rows_of_all_skills
 
 from stock_llm.artifacts import Adapter, load_or_make
+from stock_llm.llm.base import base_digest
 from stock_llm.llm.gguf.tokenizer import load_tokenizer
 from stock_llm.llm.merging.layerwise import linear_weights
 from stock_llm.llm.merging.lora import read_adapter
@@ -48,6 +49,7 @@ def project(request, tiny_base, tmp_path, registry):
         )
         adapted.save_pretrained(folder / "lora")
         known = {"digest": "one", "folder": folder, "weights": folder / "lora", "profile": "tiny"}
+        known["base_digest"] = base_digest(load_profile(home, "tiny"), home)
         return Adapter(**{**{item.name: 0 for item in fields(Adapter)}, **known})
 
     adapter = load_or_make(Adapter, settings.artifacts, "one", make)
@@ -134,3 +136,37 @@ def test_a_version_whose_adapter_is_gone_is_told(project):
     shutil.rmtree(settings.artifacts / "adapter")
     (said,) = publish_again(settings)
     assert "stock-llm:v1 is not in" in said and "the adapter of stock-llm:v1 is gone" in said
+
+
+def test_a_version_is_not_made_of_another_base_than_it_was_trained_on(project, tiny_base):
+    settings, _, _ = project
+    base = settings.path("models/tiny")
+    base.unlink()
+    shutil.copytree(tiny_base / "models" / "tiny", base)
+    (base / "config.json").write_text((base / "config.json").read_text() + " ")
+    (said,) = publish_again(settings)
+    assert "stock-llm:v1 was made of another base than tiny is now" in said
+    assert not settings.path("models/safetensors/v1").exists()
+
+
+def test_what_somebody_else_keeps_there_stays_and_what_a_kill_left_goes(project):
+    settings, _, _ = project
+    root = settings.path("models/safetensors")
+    for name in ("v7-awq", "v7", ".v7.partial"):
+        (root / name).mkdir(parents=True)
+    for name in ("notes.txt", "v8"):
+        (root / name).write_text("x")
+    off = settings.model_copy(update={"publish": type(settings.publish)()})
+    assert publish_again(off) == [f"{root / 'v7'} removed"]
+    assert {file.name for file in root.iterdir()} == {"v7-awq", "notes.txt", "v8"}
+
+
+def test_the_newest_version_is_written_first(project, registry, monkeypatch):
+    settings, _, _ = project
+    published(settings, registry, 2)
+    asked = []
+    monkeypatch.setattr(
+        safetensors_folder, "write_folder", lambda *arguments: asked.append(arguments[2])
+    )
+    publish_again(settings)
+    assert asked == ["stock-llm:v2", "stock-llm:v1"]

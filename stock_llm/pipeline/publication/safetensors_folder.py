@@ -7,6 +7,7 @@ prompt of training, BOS included. checksums.json has the SHA-256 of every file.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from stock_llm.artifacts import CHECKSUMS, Adapter, load
 from stock_llm.errors import InputError, StockLLMError
 from stock_llm.llm.architectures import read_config, read_shape
-from stock_llm.llm.base import fetch_base
+from stock_llm.llm.base import base_digest, fetch_base
 from stock_llm.llm.bases.needs import disk_lacks
 from stock_llm.llm.gguf.converter import write_shards
 from stock_llm.llm.gguf.tokenizer import load_tokenizer
@@ -33,20 +34,23 @@ from stock_llm.storage.checksums import find_damage, write_checksums
 FOLDER = Path("models/safetensors")
 
 _UNFINISHED = ".partial"
+_OURS = re.compile(rf"v\d+|\.v\d+{re.escape(_UNFINISHED)}")
 _BESIDE_WEIGHTS = 64 << 20
 
 
 def follow_folder(settings: Settings, store: OllamaStore) -> list[str]:
     """Write the folders of versions that lack one, where they are wanted, and take away those of
-    versions that are gone; what was done or could not be done, a sentence each.
+    versions that are gone; what was done or could not be done, a sentence each. The newest version
+    is written first. What has another name than theirs is somebody else's, and stays.
     """
     names = {name.removeprefix(f"{MODEL}:"): name for name in versions_of(store)}
     done = []
     for folder in sorted(settings.path(FOLDER).glob("*")):
-        if folder.name not in names:  # unfinished ones too
+        is_ours = _OURS.fullmatch(folder.name) and folder.is_dir()
+        if is_ours and folder.name not in names:  # unfinished ones too
             shutil.rmtree(folder)
             done += [] if folder.suffix else [f"{folder} removed"]
-    for version, name in names.items() if settings.publish.safetensors else ():
+    for version, name in reversed(names.items()) if settings.publish.safetensors else ():
         folder = settings.path(FOLDER / version)
         if is_whole(folder):
             continue
@@ -70,7 +74,7 @@ def write_folder(settings: Settings, store: OllamaStore, name: str, out: Path) -
         name: of a version in `store`, whose manifest names base, adapter and candidate.
 
     Raises:
-        InputError: the files that it was made from are gone.
+        InputError: the files that it was made from are gone, or the base is another one now.
         StockLLMError: there is too little room.
     """
     notes = store.annotations(name)
@@ -81,6 +85,12 @@ def write_folder(settings: Settings, store: OllamaStore, name: str, out: Path) -
     report = read_report(artifacts / "candidate" / notes.get("stock-llm.candidate", "none"))
     profile = load_profile(settings.home, adapter.profile)
     base = fetch_base(profile, settings.home)
+    if base_digest(profile, settings.home) != adapter.base_digest:
+        raise InputError(
+            f"{name} was made of another base than {profile.name} is now",
+            file=base,
+            remedy="Put back the base that it was trained on, or set safetensors = false",
+        )
     needed = 2 * read_shape(base).weights + _BESIDE_WEIGHTS
     if lack := disk_lacks(name, needed, out.parent):
         raise StockLLMError(f"{lack}. Free some space and run again: stock-llm publish")

@@ -12,8 +12,10 @@ def test_a_base_that_would_be_written_otherwise_today_is_written_again(
     settings = load_settings(home=tmp_path, profile="tiny", threads=1)
     profile = load_profile(settings.home, "tiny")
     made = base_gguf.base_gguf(settings, profile, "Q8_0")
-    state = made.stat()
+    before = made.stat()
     again = base_gguf.base_gguf(settings, profile, "Q8_0")
-    assert again == made and again.stat() == state, "kept"
+    after = again.stat()
+    assert again == made, "kept"
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), "kept"
     monkeypatch.setattr(base_gguf, "RECIPE", base_gguf.RECIPE + 1)
     assert base_gguf.base_gguf(settings, profile, "Q8_0") != made
