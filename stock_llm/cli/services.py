@@ -165,7 +165,7 @@ def _start_detached(settings: "Settings") -> None:
             break
         time.sleep(0.1)
     if not running:
-        log.unlink(missing_ok=True)
+        log.write_bytes(b"")  # another that begins now has it open
     with log.open("ab") as output:  # another one may write here too
         process = subprocess.Popen(
             [sys.executable, "-m", "stock_llm.cli.main", "up"],
@@ -175,12 +175,17 @@ def _start_detached(settings: "Settings") -> None:
             stderr=output,
             start_new_session=True,
         )
-    end = time.monotonic() + DETACHED_SECONDS
+    end, told = time.monotonic() + DETACHED_SECONDS, set[str]()
     while time.monotonic() < end and (process.poll() is None or is_running(settings.home)):
         state = read_state(settings.home)
         if state and all(service.health in ("runs", "done") for service in state.services):
             _print_running(settings, state)
             return
+        for service in state.services if state else []:
+            problem = f"{service.name} cannot be started yet: {service.problem}"
+            if service.problem and problem not in told:
+                told.add(problem)
+                print(problem, file=sys.stderr)
         if state and any(service.restarts >= DETACHED_RESTARTS for service in state.services):
             break
         time.sleep(0.5)

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,6 +65,7 @@ class Service:
         restarts: how often it was started again since `up`.
         misses: looks in a row at which it was not healthy.
         since: when it was started, UTC.
+        problem: why it could not be started when that was tried last; empty where it could.
     """
 
     program: Program
@@ -74,13 +76,14 @@ class Service:
     restarts: int = -1
     misses: int = 0
     since: str = ""
+    problem: str = ""
     started: float = 0.0
     next_start: float = 0.0
 
 
 @dataclass(frozen=True)
 class ServiceState:
-    """A service as `state.json` has it."""
+    """A service as `state.json` has it; `problem` says why it cannot be started."""
 
     name: str
     health: Health
@@ -90,6 +93,7 @@ class ServiceState:
     restarts: int
     since: str
     is_server: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ class Supervisor:
                 max(0, service.restarts),
                 service.since,
                 service.program.is_server,
+                service.problem,
             )
             for service in self.services
         ]
@@ -212,14 +217,18 @@ class Supervisor:
 
     def _start(self, service: Service) -> None:
         """Later where that fails: a server that it depends on has just ended, the disk is full, or
-        there is no memory for a process.
+        there is no memory for a process. A problem is said when it is another than the last one.
         """
         try:
             service.program.before_start()
             service.process = self._process(service)
-        except OSError:
+        except OSError as error:
+            if (problem := str(error) or type(error).__name__) != service.problem:
+                service.problem = problem
+                print(f"{service.program.name} cannot be started: {problem}", file=sys.stderr)
             service.next_start = time.monotonic() + 1
             return
+        service.problem = ""
         service.health, service.since, service.started = "starts", _now(), time.monotonic()
         service.restarts += 1
 

@@ -270,6 +270,19 @@ def test_a_full_disk_ends_nothing_and_what_cannot_start_on_it_starts_later(
     wait_for(lambda: state.exists() and state.read_text().count('"runs"') == 2)
 
 
+def test_why_a_program_cannot_be_started_is_said_once(running, tmp_path, capsys):
+    missing = str(tmp_path / "no-such-program")
+    made = running(Program("web", [missing]))
+    state = tmp_path / "data" / "up" / "state.json"
+    wait_for(
+        lambda: service(made, "web").problem and state.exists() and missing in state.read_text()
+    )
+    time.sleep(2.5)  # it is tried every second
+    said = capsys.readouterr().err
+    assert said.count("web cannot be started") == 1 and missing in said
+    assert service(made, "web").health == "waits"
+
+
 SUPERVISOR = """
 import os, signal, sys
 from pathlib import Path
