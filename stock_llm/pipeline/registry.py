@@ -164,7 +164,8 @@ def find(settings: Settings, candidate: str) -> VersionInfo | None:
 
 
 def promote(settings: Settings, number: int) -> None:
-    """Makes version `number` the champion; a tag of its run notes the version that it replaced.
+    """Makes version `number` the champion; a tag of its run notes the version that it replaced, or,
+    where the run was deleted, a tag of the version.
 
     Raises:
         InputError: there is no such version.
@@ -177,12 +178,22 @@ def promote(settings: Settings, number: int) -> None:
     before = _aliases(client).get(CHAMPION)
     if before == number:
         return
-    version = client.get_model_version(MODEL, str(number))
-    if version.run_id:
-        client.set_tag(version.run_id, REPLACED, str(before or "none"))
-    if REPLACED in version.tags:  # where it stood once; people read those
-        client.delete_model_version_tag(MODEL, str(number), REPLACED)
+    _note_replaced(client, client.get_model_version(MODEL, str(number)), str(before or "none"))
     client.set_registered_model_alias(MODEL, CHAMPION, str(number))
+
+
+def _note_replaced(client: "MlflowClient", version: "ModelVersion", before: str) -> None:
+    """Note the version that another one replaces, in one place."""
+    from mlflow.exceptions import MlflowException
+
+    if version.run_id:
+        try:
+            client.set_tag(version.run_id, REPLACED, before)
+        except MlflowException:  # it refuses tags on a run that was deleted
+            client.set_model_version_tag(MODEL, str(version.version), REPLACED, before)
+            return
+    if REPLACED in version.tags:  # where it stood once; people read those
+        client.delete_model_version_tag(MODEL, str(version.version), REPLACED)
 
 
 def mark(settings: Settings, number: int, tag: str, value: str) -> None:

@@ -114,6 +114,13 @@ def test_a_deleted_run_keeps_its_version_and_a_removed_one_leaves_it_out(setting
     client = registry.connect(settings)
     client.delete_run(registry.find(settings, "one").run_id)
     assert [version.number for version in registry.versions(settings)] == [2, 1]
+    registry.promote(settings, 2)
+    registry.promote(settings, 1)
+    assert (registry.champion(settings).number, registry.champion(settings).replaced) == (1, 2)
+    client.restore_run(registry.find(settings, "one").run_id)
+    client.delete_registered_model_alias(registry.MODEL, registry.CHAMPION)
+    registry.promote(settings, 1)
+    assert registry.champion(settings).replaced is None, "the run's tag is not hidden by an old one"
     with closing(sqlite3.connect(settings.home / "mlflow" / "mlflow.db")) as raw, raw:
         raw.execute("DELETE FROM tags WHERE run_uuid = ?", (registry.find(settings, "two").run_id,))
     assert [version.number for version in registry.versions(settings)] == [1]
