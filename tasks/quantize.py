@@ -93,6 +93,7 @@ def quantize(settings: Settings, dataset: Dataset, adapter: Adapter) -> Candidat
         quantization=profile.gguf.quantization + margin + weighted,
         serving=profile.serving.model_dump(),  # a version carries its parameters and its prompt
         prompt=PROMPT_VERSION,
+        template=(profile.format.jinja, profile.format.go),
         origin=asdict(origin_of(profile)),  # stands in the file
         recipe=RECIPE,
         **({"lora": LORA_KIND, "base": profile.about.ollama_sha256} if _has_lora(settings) else {}),

@@ -413,10 +413,19 @@ _CLAUSE_END = re.compile(r",\s|;|\band\b|และ")
 def _names_a_stranger(piece: str, view: PortfolioView) -> bool:
     """Whether a sentence says of a symbol that is not held what is said of a holding."""
     held = {holding.symbol for holding in view.held}
-    named = [match for match in _SYMBOL.finditer(piece) if match[0] not in _NO_SYMBOLS]
+
+    def is_held(word: str) -> bool:
+        return word in held or word.rstrip(".") in held
+
+    named = [
+        match
+        for match in _WORD.finditer(piece)
+        if is_held(match[0])
+        or (_SYMBOL.match(match[0]) and match[0].rstrip(".") not in _NO_SYMBOLS)
+    ]
     said = (*_RANK.finditer(piece.lower()), *_OF_THE_VALUE.finditer(piece))
     about = (_symbol_of(match, named, piece) for match in said)
-    return any(name and not {name, f"{name}."} & held for name in about)
+    return any(word and not is_held(word) for word in about)
 
 
 def _symbol_of(said: re.Match[str], named: Sequence[re.Match[str]], piece: str) -> str:

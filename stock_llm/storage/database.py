@@ -142,18 +142,25 @@ def _prepare_engine(engine: sa.Engine) -> None:
 
 
 def _migrate(engine: sa.Engine, schema: Schema) -> None:
-    """Migrate in one transaction, which others that open the store wait for.
+    """Migrate in one transaction, which others that open the store wait for. A store that needs no
+    migration is only read, so that opening one does not wait for those who write into it.
 
     Raises:
         InputError: the store was made by a newer version of this program.
     """
     from alembic import command
     from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(schema.migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    with read_transaction(engine, schema) as connection:
+        if MigrationContext.configure(connection).get_current_revision() == newest:
+            return
     with exclusive_transaction(engine, schema) as connection, _migrating:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({schema.lock})"))

@@ -97,3 +97,15 @@ def test_a_switch_waits_while_another_connection_recovers_the_file():
     connection = Recovering(sqlite3.connect(""))
     prepare_connection(connection)
     assert connection.refused
+
+
+def test_opening_a_store_that_needs_no_migration_waits_for_no_writer(tmp_path):
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    open_database(url, FEEDBACK).dispose()
+    writer = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    opened = threading.Thread(target=lambda: open_database(url, FEEDBACK).dispose())
+    opened.start()
+    opened.join(20)  # a lock is waited for 30 s
+    assert not opened.is_alive()
+    writer.close()
