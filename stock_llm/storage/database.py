@@ -44,12 +44,14 @@ class Schema:
         setting: the setting that holds its URL.
         migrations: folder of its Alembic scripts.
         lock: number of its advisory lock in PostgreSQL.
+        version_table: where Alembic keeps its revision, as `env.py` there says.
     """
 
     name: str
     setting: str
     migrations: Path
     lock: int
+    version_table: str = "alembic_version"
 
 
 def open_database(url: str, schema: Schema) -> sa.Engine:
@@ -159,7 +161,9 @@ def _migrate(engine: sa.Engine, schema: Schema) -> None:
     config.set_main_option("path_separator", "os")
     newest = ScriptDirectory.from_config(config).get_current_head()
     with read_transaction(engine, schema) as connection:
-        if MigrationContext.configure(connection).get_current_revision() == newest:
+        options = {"version_table": schema.version_table}
+        context = MigrationContext.configure(connection, opts=options)
+        if context.get_current_revision() == newest:
             return
     with exclusive_transaction(engine, schema) as connection, _migrating:
         if connection.dialect.name == "postgresql":

@@ -18,7 +18,11 @@ if TYPE_CHECKING:  # brings NumPy
     from stock_llm.truth.answer_check import AnswerCheck
 
 SCHEMA = Schema(
-    "cost store", "STOCK_LLM_GATEWAY__COSTS_URL", Path(__file__).parent / "migrations", lock=7366428
+    "cost store",
+    "STOCK_LLM_GATEWAY__COSTS_URL",
+    Path(__file__).parent / "migrations",
+    lock=7366428,
+    version_table="costs_version",
 )
 
 META = sa.MetaData()
