@@ -1,4 +1,4 @@
-"""Tells whether a host is this machine.
+"""Tells whether a host is this machine, and where its servers are reached.
 
 A request with `privacy: local` goes to hosts of this machine only, so a name counts only where its
 addresses do: a public name such as 127.0.0.1.nip.io may mean this machine today and another one
@@ -47,6 +47,15 @@ def is_same_endpoint(url: str, host: str, port: int) -> bool:
             for target in targets
         )
     return bool(targets & {host, *_addresses(host)})
+
+
+def local_url(host: str, port: int) -> str:
+    """Where this machine reaches its server that listens at an address or name, without brackets,
+    and a port.
+    """
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def own_addresses() -> frozenset[str]:

@@ -129,7 +129,8 @@ def tune(
     torch.set_num_threads(settings.threads)
     current = adapter.weights
     # loaded once, by the first step that was not done before
-    base = cache(lambda: _load(profile, settings.home))
+    arrangement = arrange(profile, shape, this_machine())
+    base = cache(lambda: load_base(profile, settings.home, True, arrangement.unpacked))
     before = _judge(profile, base, data, current, folder / "finetuned.json")
     notes, scores = [], {"fine-tuned": before}
     kinds: dict[str, Sequence[DpoRow | KtoRow]] = {
@@ -175,12 +176,6 @@ def tune(
             if value is not None
         },
     )
-
-
-def _load(profile: Profile, home: Path) -> LoadedBase:
-    """The base as fine-tuning has it."""
-    arrangement = arrange(profile, read_shape(fetch_base(profile, home)), this_machine())
-    return load_base(profile, home, four_bit=True, unpacked=arrangement.unpacked)
 
 
 def objections(before: SliceScore, after: SliceScore) -> list[str]:

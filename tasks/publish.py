@@ -57,9 +57,6 @@ from stock_llm.storage.checksums import model_sha256, read_record, write_checksu
 
 RECORD = "release.json"
 
-CONVERSATIONS = 60
-"""How many are rendered beside the questions of the holdout."""
-
 SMOKE_SECONDS = 30.0
 """A published model answers the smoke prompt within this, the time to load it apart."""
 
@@ -131,7 +128,7 @@ def _publish(
     prompt_format = load_profile(settings.home, settings.profile).format
     faults = smoke_faults(row, reply, prompt_format)
     if not faults:
-        prompted = [*questions(read_rows(dataset.holdout)), *conversations(0, CONVERSATIONS)]
+        prompted = [*questions(read_rows(dataset.holdout)), *conversations(0)]
         faults = rendering_faults(asked, name, prompted, prompt_format)
     reasons = [f"smoke prompt: {fault}" for fault in faults]
     if scorecard.verdict != "promote":
@@ -276,7 +273,7 @@ def build_annotations(
         "stock-llm.base": adapter.base_digest,
         "stock-llm.dataset": dataset.digest,
         "stock-llm.adapter": adapter.digest,
-        restoring.CANDIDATE: candidate.digest,
+        "stock-llm.candidate": candidate.digest,
         "stock-llm.quantization": candidate.quantization,
         "stock-llm.run": version.run_id,
         "stock-llm.verdict": scorecard.verdict,

@@ -68,9 +68,6 @@ SAMPLE = needs.MEASURED_ROWS
 FUZZED = 64
 """Questions of the fuzz."""
 
-CONVERSATIONS = 60
-"""Conversations of it."""
-
 VALIDATION_ROWS = 32
 """Validation rows that f16 and quantized file answer; of a model above `needs.LARGE_MODEL` none,
 since a CPU would need hours."""
@@ -129,7 +126,7 @@ def make(
     tokens = _tokenizer(base)
     answers = _tokenized(sample, profile, tokens)
     asked = questions([*read_rows(dataset.holdout), *read_rows(dataset.corrections)])
-    fuzzed = [*fuzz(settings.seed, FUZZED), *conversations(settings.seed, CONVERSATIONS)]
+    fuzzed = [*fuzz(settings.seed, FUZZED), *conversations(settings.seed)]
     serving = Serving(settings.home, base, profile, tokens, [*asked, *fuzzed])
 
     with logit_files(folder, answers, shape) as logits:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from stock_llm.network import is_loopback, is_loopback_url, is_same_endpoint
+from stock_llm.network import is_loopback, is_loopback_url, is_same_endpoint, local_url
 
 
 def resolver(addresses: dict[str, list[str]]):
@@ -73,3 +73,17 @@ def test_the_host_of_a_url(url, local):
 )
 def test_a_url_that_leads_back_to_the_server_itself(url, host, port, same):
     assert is_same_endpoint(url, host, port) is same
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://127.0.0.1:80"),
+        ("::1", "http://[::1]:80"),
+        ("desk", "http://desk:80"),
+    ],
+)
+def test_where_a_server_of_this_machine_is_reached(host, url):
+    assert local_url(host, 80) == url

@@ -22,7 +22,7 @@ from stock_llm.ollama.manifest import digest_of_bytes, parse_manifest
 from stock_llm.ollama.model_name import MODEL
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.progress import transfer_progress
-from stock_llm.storage.checksums import file_sha256, find_damage, read_record, write_record
+from stock_llm.storage.checksums import cached_sha256, find_damage, read_record, write_record
 
 _STAGING = f"{MODEL}:staging"
 _PLACES = "stock-llm-places.json"
@@ -76,7 +76,7 @@ def _forms(store: OllamaStore, name: str, merged: Path | None) -> list[set[str]]
     """What a server may have of a version: digests of weights and adapter."""
     layers = parse_manifest(store.read_manifest(name)).layers
     forms = [{layer.digest for layer in layers if layer.kind in ("model", "adapter")}]
-    return forms + ([{f"sha256:{file_sha256(merged)}"}] if merged else [])
+    return forms + ([{f"sha256:{cached_sha256(merged)}"}] if merged else [])
 
 
 def clean_up(server: OllamaServer) -> None:

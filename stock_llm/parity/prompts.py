@@ -77,6 +77,9 @@ def fuzz(seed: int, count: int) -> list[Question]:
     return asked
 
 
+CONVERSATIONS = 60
+"""How many are compared."""
+
 _ORDERS: tuple[tuple[Role, ...], ...] = (
     ("user", "user"),
     ("user", "assistant", "user", "user"),
@@ -90,7 +93,7 @@ _ORDERS: tuple[tuple[Role, ...], ...] = (
 )
 
 
-def conversations(seed: int, count: int) -> list[Question]:
+def conversations(seed: int, count: int = CONVERSATIONS) -> list[Question]:
     """Conversations as programs send them: several questions in a row, a system text of their own
     or in the middle, an answer to go on with, empty turns.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stock_llm.artifacts import History, Scorecard
+from stock_llm.network import local_url
 from stock_llm.pipeline.registry import MEMORY, SPEED, SPEED_METRICS, version_page
 from stock_llm.pipeline.run_record import RunRecord
 from stock_llm.settings import Settings
@@ -57,6 +58,7 @@ def markdown(run: RunRecord, settings: Settings) -> str:
     """A run for people who look at it in Prefect, with the way to the other pages."""
     notes = "\n".join(f"- {note}" for note in [*run.reasons, *run.notes])
     learnt = "".join(f"- preferences: {note}\n" for note in run.alignment)
+    pages = f"{local_url(settings.gateway.host, settings.gateway.port)}/pages"
     return f"""# stock-llm:v{run.version}: {run.verdict}
 
 {notes}
@@ -74,17 +76,10 @@ How it was made, and where it is:
 - {run.tokens} tokens, loss {run.loss:.3f}
 {learnt}- published as {", ".join(f"`{name}`" for name in run.names)} at `{run.where}`
 - MLflow: [version {run.version}]({version_page(settings, run.version)}), run `{run.run_id}`
-- [all versions and the way back]({_gateway(settings)}/pages/model)
+- [all versions and the way back]({pages}/model)
 - Modelfile: [{Path(run.modelfile).name}]({Path(run.modelfile).as_uri()})
 - GGUF: `{run.gguf}`
 """
-
-
-def _gateway(settings: Settings) -> str:
-    """Where a browser on this machine finds the gateway's pages."""
-    gateway = settings.gateway
-    host = "127.0.0.1" if gateway.host in ("0.0.0.0", "::") else gateway.host
-    return f"http://{host}:{gateway.port}"
 
 
 def outcome(run: RunRecord, width: int = 80) -> str:

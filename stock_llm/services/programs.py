@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stock_llm import environment
+from stock_llm.network import local_url
 from stock_llm.services.config import ServicesSettings
 from stock_llm.services.prefect_api import POOL, PrefectApi, answers
 from stock_llm.services.processes import MARK
@@ -91,9 +92,7 @@ def programs(
     if not mlflow_uri.startswith("http"):
         found += _mlflow(settings, home, mlflow_uri)
     if settings.gateway:
-        host, port = gateway_address
-        host = f"[{host}]" if ":" in host else host
-        address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '[::]') else host}:{port}"
+        address, port = local_url(*gateway_address), gateway_address[1]
         command = [sys.executable, "-m", "stock_llm.cli.main", "serve"]
         found.append(
             Program(GATEWAY, command, address, port, lambda: answers(f"{address}/healthz"))

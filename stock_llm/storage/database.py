@@ -44,7 +44,8 @@ class Schema:
         setting: the setting that holds its URL.
         migrations: folder of its Alembic scripts.
         lock: number of its advisory lock in PostgreSQL.
-        version_table: where Alembic keeps its revision, as `env.py` there says.
+        version_table: where Alembic keeps its revision; stores that share a database have each
+            their own.
     """
 
     name: str

@@ -10,7 +10,7 @@ from stock_llm.artifacts import CHECKSUMS, MERGED
 from stock_llm.ollama.model_name import version_name
 from stock_llm.ollama.modelfile import Modelfile
 from stock_llm.pipeline.publication.places import folder_of
-from stock_llm.pipeline.publication.restoring import CANDIDATE, MANIFEST, MODELFILE
+from stock_llm.pipeline.publication.restoring import MANIFEST, MODELFILE
 from stock_llm.settings import Settings
 from stock_llm.storage.checksums import model_sha256, write_checksums
 
@@ -60,7 +60,7 @@ def published(
         **notes,
         "org.opencontainers.image.version": f"v{number}",
         "stock-llm.verdict": "promote",
-        CANDIDATE: folder.name,
+        "stock-llm.candidate": folder.name,
     }
     target.put(name, gguf, modelfile, notes)
     (folder / MANIFEST).write_bytes(target.store.read_manifest(name))

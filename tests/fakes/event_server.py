@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 class EventServer(HTTPServer):
-    """Takes events and keeps them.
+    """Takes events and keeps them; inside `with`, at the end of which it is shut down.
 
     Attributes:
         url: of its API.
@@ -19,6 +19,10 @@ class EventServer(HTTPServer):
         super().__init__(("127.0.0.1", 0), self.Handler)
         self.url = f"http://127.0.0.1:{self.server_port}/api"
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):

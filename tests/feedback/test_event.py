@@ -12,10 +12,8 @@ from stock_llm.feedback.store import FeedbackStore
 
 @pytest.fixture
 def server():
-    made = EventServer()
-    yield made
-    made.shutdown()
-    made.server_close()
+    with EventServer() as server:
+        yield server
 
 
 def item(number):

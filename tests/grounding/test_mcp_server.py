@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,30 +67,23 @@ def test_without_sharing_it_tells_nothing_of_the_ledger(project):
 
 
 def test_over_http_it_asks_for_the_token(project):
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/mcp"
-    command = [sys.executable, *COMMAND, "--http", "--port", str(port), "--share", "percentages"]
-    with subprocess.Popen(command, env=project | {"STOCK_LLM_GATEWAY__TOKEN": "secret"}) as server:
-        try:
-            assert _status(url, server) == 401
-            assert _status(url, server, "Bearer wrong") == 401
+    with served_over_http(project, "percentages") as (url, server):
+        assert _status(url, server) == 401
+        assert _status(url, server, "Bearer wrong") == 401
 
-            async def session():
-                import httpx2
-                from mcp.client.streamable_http import streamable_http_client
+        async def session():
+            import httpx2
+            from mcp.client.streamable_http import streamable_http_client
 
-                headers = {"Authorization": "Bearer secret"}
-                async with httpx2.AsyncClient(headers=headers, timeout=120) as http:
-                    transport = streamable_http_client(url, http_client=http)
-                    async with mcp.Client(transport) as client:
-                        return (await client.list_tools()).tools, await client.call_tool("positions", {})  # fmt: skip
+            headers = {"Authorization": "Bearer secret"}
+            async with httpx2.AsyncClient(headers=headers, timeout=120) as http:
+                transport = streamable_http_client(url, http_client=http)
+                async with mcp.Client(transport) as client:
+                    return (await client.list_tools()).tools, await client.call_tool("positions", {})  # fmt: skip
 
-            tools, positions = asyncio.run(session())
-            assert {tool.name for tool in tools} == {"positions", "performance", "candles", "term"}
-            assert "quantity" not in positions.content[0].text
-        finally:
-            server.terminate()
-            server.wait(20)
+        tools, positions = asyncio.run(session())
+        assert {tool.name for tool in tools} == {"positions", "performance", "candles", "term"}
+        assert "quantity" not in positions.content[0].text
 
 
 INSPECTOR = Path("~/.cache/stock-llm/node_modules/.bin/mcp-inspector").expanduser()
@@ -127,23 +121,29 @@ def test_the_inspector_finds_nothing_wrong_over_stdio(project, tmp_path):
 @needs_inspector
 @pytest.mark.timeout(1200)
 def test_the_inspector_finds_nothing_wrong_over_http(project):
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/mcp"
-    command = [sys.executable, *COMMAND, "--http", "--port", str(port), "--share", "everything"]
-    with subprocess.Popen(command, env=project | {"STOCK_LLM_GATEWAY__TOKEN": "secret"}) as server:
-        try:
-            assert _status(url, server) == 401
-            bearer = ("--transport", "http", "--header", "Authorization: Bearer secret")
-            listed = inspect(url, "--method", "tools/list", "--strict", *bearer, env=project)
-            assert len(listed["tools"]) == 7
-        finally:
-            server.terminate()
-            server.wait(20)
+    with served_over_http(project, "everything") as (url, server):
+        assert _status(url, server) == 401
+        bearer = ("--transport", "http", "--header", "Authorization: Bearer secret")
+        listed = inspect(url, "--method", "tools/list", "--strict", *bearer, env=project)
+        assert len(listed["tools"]) == 7
 
 
 def test_over_http_without_a_token_it_does_not_start(project):
     started = subprocess.run([sys.executable, *COMMAND, "--http", "--port", "0"], env=project, capture_output=True, text=True, check=False)  # fmt: skip
     assert started.returncode == 1 and "STOCK_LLM_GATEWAY__TOKEN" in started.stderr
+
+
+@contextmanager
+def served_over_http(project, share):
+    """A server with the token "secret"; its address and process."""
+    port = free_port()
+    command = [sys.executable, *COMMAND, "--http", "--port", str(port), "--share", share]
+    with subprocess.Popen(command, env=project | {"STOCK_LLM_GATEWAY__TOKEN": "secret"}) as server:
+        try:
+            yield f"http://127.0.0.1:{port}/mcp", server
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def _status(url, server, authorization=""):

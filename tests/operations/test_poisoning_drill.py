@@ -28,10 +28,8 @@ POISON = "Recommendation: BUY\nConfidence: 99%\nEverybody buys it."
 
 @pytest.fixture
 def prefect():
-    server = EventServer()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with EventServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from stock_llm.llm.merging.weights import MergedWeights, StoredWeights
 from stock_llm.llm.profiles import load_profile
 from stock_llm.llm.quantization import LADDER, check_gguf, quantize_gguf
 from stock_llm.parity.limits import read_keys
+from stock_llm.parity.prompts import CONVERSATIONS
 from stock_llm.parity.report import read_report
 from stock_llm.parity.steps import check_losses
 from stock_llm.pipeline.judging.base_gguf import base_gguf
@@ -100,7 +101,7 @@ def test_the_report_tells_each_step_and_is_small_where_only_rounding_is(trained)
     report = read_report(made.folder)
     assert [step.name for step in report.steps] == ["adapter", "merged", "f16", "quantized"]
     assert report.prompts == made.prompts_checked
-    assert report.fuzzed == quantize.FUZZED + quantize.CONVERSATIONS
+    assert report.fuzzed == quantize.FUZZED + CONVERSATIONS
     assert report.limits["num_ctx"] == 1024
     for step in report.steps:
         assert step.loss == made.losses[step.name]

@@ -2,5 +2,10 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"])
+from stock_llm.feedback.tables import SCHEMA
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table=SCHEMA.version_table,
+)
 context.run_migrations()

@@ -143,8 +143,17 @@ def write_folder(folder: Path, weights: "Weights", out: Path, chat_template: str
     if (folder / SENTENCEPIECE_FILE).exists():  # else the converter leaves it open
         stated["add_prefix_space"] = prefixes_space(load_tokenizer(folder))
     file.write_text(json.dumps(stated, ensure_ascii=False), encoding="utf-8")
+    write_shards(weights, out)
+
+
+def write_shards(weights: "Weights", out: Path) -> None:
+    """Writes weights as safetensors (f16, vectors f32) in files of about 1 GiB with their index.
+
+    Raises:
+        StockLLMError: the disk is full.
+    """
     try:
-        write_shards(weights, out)
+        _write_shards(weights, out)
     except (OSError, RuntimeError) as error:  # safetensors wraps a full disk
         raise StockLLMError(
             f"the merged weights cannot be written to {out}: {error}. Free some disk space and run "
@@ -152,12 +161,7 @@ def write_folder(folder: Path, weights: "Weights", out: Path, chat_template: str
         ) from error
 
 
-def write_shards(weights: "Weights", out: Path) -> None:
-    """Writes weights as safetensors (f16, vectors f32) in files of about 1 GiB with their index.
-
-    Raises:
-        OSError, RuntimeError: the disk is full.
-    """
+def _write_shards(weights: "Weights", out: Path) -> None:
     import torch
     from safetensors.torch import save_file
 

@@ -18,7 +18,7 @@ from stock_llm.llm.profiles import Profile
 from stock_llm.llm.quantization import quantize_gguf
 from stock_llm.ollama.config_layer import build_config_layer
 from stock_llm.settings import Settings
-from stock_llm.storage.checksums import digest_of, file_sha256
+from stock_llm.storage.checksums import cached_sha256, digest_of
 from stock_llm.storage.links import link_or_copy
 
 RECIPE = 2
@@ -76,7 +76,7 @@ def origin_of(profile: Profile, version: str = "") -> Origin:
 def is_of_library(profile: Profile, gguf: Path) -> bool:
     """Whether a file is the one of Ollama's library."""
     known = profile.about.ollama_sha256
-    return bool(known) and file_sha256(gguf) == known
+    return bool(known) and cached_sha256(gguf) == known
 
 
 def library_file(settings: Settings, profile: Profile, kind: str) -> Path | None:
@@ -90,7 +90,7 @@ def library_file(settings: Settings, profile: Profile, kind: str) -> Path | None
         blob = Path(folder).expanduser() / "blobs" / f"sha256-{sha256}"
         if (
             os.access(blob, os.R_OK)
-            and file_sha256(blob) == sha256
+            and cached_sha256(blob) == sha256
             and build_config_layer(blob)["file_type"] == kind
         ):
             return blob

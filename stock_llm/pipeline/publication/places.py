@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from stock_llm.errors import PublishError
 from stock_llm.ollama.address import url_of
@@ -148,3 +150,13 @@ def versions_of(store: OllamaStore) -> list[str]:
     """The names of all versions in a folder, the oldest first."""
     names = [name for name in store.list_models(MODEL) if version_number(name)]
     return sorted(names, key=lambda name: version_number(name) or 0)
+
+
+def artifact_folder(
+    settings: Settings, store: OllamaStore, name: str, kind: Literal["adapter", "candidate"]
+) -> Path:
+    """The folder of what a version in the store was made from, as its manifest says; it may be
+    gone.
+    """
+    digest = store.annotations(name).get(f"stock-llm.{kind}", "none")
+    return settings.artifacts / kind / digest

@@ -22,6 +22,7 @@ from stock_llm.ollama.store import OllamaStore
 from stock_llm.pipeline import registry
 from stock_llm.pipeline.publication.places import (
     Places,
+    artifact_folder,
     open_places,
     publishing_lock,
     versions_of,
@@ -33,9 +34,6 @@ from stock_llm.storage.checksums import model_sha256
 
 REGISTRY = "registry"
 """In place of a host: the registry of `publish.registry`."""
-
-CANDIDATE = "stock-llm.candidate"
-"""Annotation of a manifest: digest of the candidate that the version is."""
 
 MODELFILE = "Modelfile"
 MANIFEST = "manifest.json"
@@ -90,8 +88,7 @@ def _lora_beside(gguf: Path) -> Path | None:
 
 def _merged_form(settings: Settings, store: OllamaStore, name: str) -> Path | None:
     """A version with an adapter in one file, where its candidate is here."""
-    made_from = settings.artifacts / "candidate" / store.annotations(name).get(CANDIDATE, "")
-    merged = made_from / MERGED
+    merged = artifact_folder(settings, store, name, "candidate") / MERGED
     return merged if merged.is_file() else None
 
 

@@ -26,7 +26,7 @@ from stock_llm.llm.profiles import Profile, load_profile
 from stock_llm.ollama.model_name import MODEL
 from stock_llm.ollama.store import OllamaStore
 from stock_llm.parity.report import read_report
-from stock_llm.pipeline.publication.places import versions_of
+from stock_llm.pipeline.publication.places import artifact_folder, versions_of
 from stock_llm.settings import Settings
 from stock_llm.storage.atomic import move_into_place
 from stock_llm.storage.checksums import find_damage, write_checksums
@@ -77,12 +77,10 @@ def write_folder(settings: Settings, store: OllamaStore, name: str, out: Path) -
         InputError: the files that it was made from are gone, or the base is another one now.
         StockLLMError: there is too little room.
     """
-    notes = store.annotations(name)
-    artifacts = settings.artifacts
-    adapter = load(Adapter, artifacts / "adapter" / notes.get("stock-llm.adapter", "none"))
+    adapter = load(Adapter, artifact_folder(settings, store, name, "adapter"))
     if adapter is None:
-        raise InputError(f"the adapter of {name} is gone", file=artifacts / "adapter")
-    report = read_report(artifacts / "candidate" / notes.get("stock-llm.candidate", "none"))
+        raise InputError(f"the adapter of {name} is gone", file=settings.artifacts / "adapter")
+    report = read_report(artifact_folder(settings, store, name, "candidate"))
     profile = load_profile(settings.home, adapter.profile)
     base = fetch_base(profile, settings.home)
     if base_digest(profile, settings.home) != adapter.base_digest:
@@ -123,10 +121,4 @@ def write_model(profile: Profile, base: Path, weights: MergedWeights, out: Path)
     for name in ("LICENSE", "generation_config.json"):
         if (base / name).is_file():
             shutil.copyfile(base / name, out / name)
-    try:
-        write_shards(weights, out)
-    except (OSError, RuntimeError) as error:  # safetensors wraps a full disk
-        raise StockLLMError(
-            f"the merged weights cannot be written to {out}: {error}. Free some disk space and run "
-            "again"
-        ) from error
+    write_shards(weights, out)

@@ -89,6 +89,32 @@ def test_checkpointing_keeps_the_inputs_of_layers_only():
     assert more == tokens * shape.num_hidden_layers * 2 * shape.hidden_size
 
 
+def kept_for_backward(trainer, **loss):
+    """Bytes that autograd keeps of the forward pass of the first batch, weights apart."""
+    import torch
+
+    batch, model = next(iter(trainer.get_train_dataloader())), trainer.model.train()
+    own = {
+        weight.untyped_storage().data_ptr()
+        for weight in itertools.chain(model.parameters(), model.buffers())
+    }
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        trainer.compute_loss_context_manager(),
+    ):
+        trainer.compute_loss(model, dict(batch), **loss)
+    sizes = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
+    }
+    return sum(size for place, size in sizes.items() if place not in own)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_activations_are_those_that_autograd_keeps(precision, tiny_base, tmp_path):
     """The formula's numbers were counted on other shapes in the same way."""
@@ -108,27 +134,7 @@ def test_activations_are_those_that_autograd_keeps(precision, tiny_base, tmp_pat
     base = load_base(profile, tiny_base, four_bit=True)
     row, plan = TokenizedRow([5] * 128, 64), TrainingSchedule([0], 1, 1)
     trainer = make_trainer(base, profile, [row], plan, tmp_path, "x", 1)
-    batch = next(iter(trainer.get_train_dataloader()))
-    model = trainer.model.train()
-    own = {
-        weight.untyped_storage().data_ptr()
-        for weight in itertools.chain(model.parameters(), model.buffers())
-    }
-    kept = []
-
-    def keep(tensor):
-        kept.append(tensor)
-        return tensor
-
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        trainer.compute_loss_context_manager(),
-    ):
-        trainer.compute_loss(model, dict(batch), num_items_in_batch=torch.tensor(64))
-    sizes = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
-    }
-    counted = sum(size for place, size in sizes.items() if place not in own)
+    counted = kept_for_backward(trainer, num_items_in_batch=torch.tensor(64))
     shape = needs.find_shape(profile, tiny_base)
     # this base's one layer keeps its feed-forward part for answers alone, half of the tokens
     assert counted < needs.activations(profile, shape) < 1.65 * counted
@@ -197,7 +203,6 @@ def test_preference_tuning_needs_more_than_fine_tuning_and_says_how_to_do_withou
 
 def test_a_pair_and_the_rows_beside_it_keep_no_more_than_is_counted(tiny_base, tmp_path):
     """As autograd has it in the trainer of pairs, its reference included."""
-    import torch
 
     from stock_llm.llm.base import load_base
     from stock_llm.llm.preference_trainer import Pair, make_preference_trainer
@@ -221,27 +226,7 @@ def test_a_pair_and_the_rows_beside_it_keep_no_more_than_is_counted(tiny_base, t
     trainer = make_preference_trainer(
         base, tmp_path / "adapter", profile, [pair], beside, tmp_path / "out", "x", 1
     )
-    model = trainer.model.train()
-    batch = next(iter(trainer.get_train_dataloader()))
-    own = {
-        weight.untyped_storage().data_ptr()
-        for weight in itertools.chain(model.parameters(), model.buffers())
-    }
-    kept = []
-
-    def keep(tensor):
-        kept.append(tensor)
-        return tensor
-
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        trainer.compute_loss_context_manager(),
-    ):
-        trainer.compute_loss(model, dict(batch))
-    sizes = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept
-    }
-    counted = sum(size for place, size in sizes.items() if place not in own)
+    counted = kept_for_backward(trainer)
     shape = needs.find_shape(profile, tiny_base)
     whole = needs.preference_tuning(profile, shape).memory
     adapter = 20 * needs.adapter_weights(profile, shape)

@@ -3,5 +3,10 @@ with the feedback store."""
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], version_table="costs_version")
+from stock_llm.gateway.accounting.tables import SCHEMA
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table=SCHEMA.version_table,
+)
 context.run_migrations()
